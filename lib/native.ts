@@ -1,0 +1,257 @@
+// The whole native surface, typed by hand. Nothing else in lib/ touches the addon.
+//
+// Conventions: images are interleaved (height, width, channels). Float images are RGB in [0, 1]. Batches are
+// float32 NCHW. Typed arrays given to a job must not be changed before its promise settles. Jobs run on threads of
+// their own and reject with an Error whose `code` is a WbsrErrorCode (see wrapError).
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { WbsrError } from './errors.js'
+
+export type PixelArray = Uint8Array | Uint8ClampedArray | Uint16Array | Float32Array
+
+/** Channels of a convolution: a fixed count, or floor(num * width / den). */
+export type NativeChannels = { fixed: number } | { num: number; den: number }
+
+export type NativeNode =
+  | { op: 'input'; inputs: []; channels: { fixed: number } }
+  | { op: 'conv'; name: string; inputs: [number]; channels: NativeChannels; kernel: number; bias: boolean; initGain: number }
+  | { op: 'activation'; inputs: [number]; activation: 'relu' | 'leakyRelu' | 'sigmoid'; slope: number }
+  | { op: 'add'; inputs: [number, number] }
+  | { op: 'pixelShuffle'; inputs: [number]; factor: number }
+  | { op: 'upsample'; inputs: [number]; factor: number; cubic: boolean }
+  | { op: 'stack'; inputs: number[] }
+  | { op: 'globalPool'; inputs: [number] }
+  | { op: 'scaleChannels'; inputs: [number, number] }
+
+export interface NativeGraph {
+  scale: number
+  widths: number[]
+  depths: number[]
+  nodes: NativeNode[]
+  output: number
+}
+
+export interface NativeSubnet {
+  index: number
+  width: number
+  depth: number
+  /** 2 x MAC of the convolution weights on one 32x32 LR patch. */
+  flops: number
+  parameters: number
+  /** Radius in LR pixels. */
+  receptiveField: number
+  /** Radius in LR pixels of the upsampling tail alone. */
+  tailField: number
+}
+
+export interface NativeParameter {
+  name: string
+  shape: number[]
+  /** Position in the flat arena, in floats. */
+  offset: number
+  count: number
+}
+
+/** 'weights' and the three arenas of the same layout that training keeps beside them. */
+export type Arena = 'weights' | 'ema' | 'm' | 'v' | 'gradient'
+
+export interface InferRegion {
+  /** Index into inputs and outputs. */
+  picture: number
+  subnet: number
+  /** What the network sees, in LR pixels of the input buffer. */
+  x: number
+  y: number
+  width: number
+  height: number
+  /** What of its output is added to the sums, in LR pixels of the input buffer; inside the above. */
+  keepX: number
+  keepY: number
+  keepWidth: number
+  keepHeight: number
+  /** Length in LR pixels of the linear blending ramp inside the kept part, at each side (0: none). */
+  rampLeft: number
+  rampTop: number
+  rampRight: number
+  rampBottom: number
+}
+
+export interface InferJob {
+  /** Float RGB (height, width, 3). */
+  inputs: { data: Float32Array; width: number; height: number }[]
+  /** weighted sums (height * scale, width * scale, 3) and weights (height * scale, width * scale) of the same pictures */
+  outputs: { sum: Float32Array; weight: Float32Array }[]
+  regions: InferRegion[]
+  /** Upper bound of LR pixels per batch. */
+  maxBatchPixels: number
+  /** Set cancel[0] to 1 to stop with WBSR_ABORTED between steps. */
+  cancel?: Int32Array
+}
+
+export interface InferReport {
+  /** Seconds on the device, without blending. */
+  networkSeconds: number
+  /** Seconds of gathering and blending. */
+  otherSeconds: number
+  batches: number
+  /** 2 x MAC over all regions, halo included (the tail runs on the kept part). */
+  flops: number
+}
+
+export interface NativeLoss {
+  kind: 'l1' | 'l2' | 'bd'
+  fidelity: 'l1' | 'l2'
+  /** 1 or 3. */
+  dimension: number
+  sigma: number
+  /** Factor of |e| in the bd loss with l1 fidelity (see native/core/math/bdloss.h). */
+  fidelityScale: number
+  /** Mixture: weights (K), means (K, D), covariances (K, D, D). */
+  mixture?: { weights: Float64Array; means: Float64Array; covariances: Float64Array }
+}
+
+export interface TrainJob {
+  lr: Float32Array
+  hr: Float32Array
+  batch: number
+  /** LR size. */
+  width: number
+  height: number
+  subnets: number[]
+  loss: NativeLoss
+  learningRate: number
+  beta1: number
+  beta2: number
+  epsilon: number
+  /** Decoupled. */
+  weightDecay: number
+  /** EMA decay of this step, 0: none. */
+  emaDecay: number
+  /** Only gradients ('gradient' arena), no update. */
+  gradientsOnly?: boolean
+  cancel?: Int32Array
+}
+
+export interface TrainReport {
+  /** False: the loss or a gradient was not finite and nothing was updated. */
+  finite: boolean
+  /** Means over pixels and subnets. */
+  loss: number
+  data: number
+  balance: number
+  /** Mean absolute gradients dL/dy of the two terms. */
+  dataGradient: number
+  balanceGradient: number
+  /** dL/dsigma, mean over subnets. */
+  sigmaGradient: number
+  /** Loss of each subnet of the step, in the order of `subnets`. */
+  losses: Float64Array
+  seconds: number
+}
+
+export interface NativeEngine {
+  readonly device: { kind: 'cpu' | 'cuda'; name: string; threads: number; details: string }
+  readonly subnets: NativeSubnet[]
+  readonly parameters: NativeParameter[]
+  readonly parameterCount: number
+  /** Kaiming normal times each convolution's gain; biases 0. Also fills 'ema'. */
+  initialise(seed: number): void
+  /** Copies one whole arena in or out. Training arenas exist after the first training step or set. */
+  setArena(which: Arena, values: Float32Array): void
+  getArena(which: Arena): Float32Array
+  /** Adam's steps per parameter and width shell: (parameters x widths). */
+  getSteps(): Int32Array
+  setSteps(steps: Int32Array): void
+  /** Any NCHW batch through one subnet. */
+  forward(subnet: number, input: Float32Array, batch: number, height: number, width: number): Promise<Float32Array>
+  infer(job: InferJob): Promise<InferReport>
+  train(job: TrainJob): Promise<TrainReport>
+  /** Bytes held natively. */
+  memory(): number
+  dispose(): void
+}
+
+export interface Rect {
+  x: number
+  y: number
+  width: number
+  height: number
+}
+
+export interface CropSpec {
+  /** Index into images. */
+  image: number
+  /** Top left in HR pixels. */
+  x: number
+  y: number
+  flipX: boolean
+  flipY: boolean
+  transpose: boolean
+}
+
+export interface Addon {
+  Engine: new (graph: NativeGraph, options: { threads: number }) => NativeEngine
+  /** What the CPU device found: instruction set, threads, oneDNN version. */
+  cpuInfo(): { name: string; isa: string; cores: number; onednn: string }
+
+  /** Antialiased bicubic, a = -0.5 (protocol.md); output has the input's type. border: 0 symmetric, 1 replicate. */
+  resizeBicubic(data: PixelArray, width: number, height: number, channels: number, outWidth: number, outHeight: number, border: 0 | 1): Promise<PixelArray>
+  /** Mean squared error and counts after shaving; y: on luma. Inputs uint8. */
+  psnr(a: Uint8Array, b: Uint8Array, width: number, height: number, channels: number, y: boolean, shave: number): Promise<number>
+  ssim(a: Uint8Array, b: Uint8Array, width: number, height: number, channels: number, y: boolean, shave: number): Promise<number>
+  /** Gradient vectors (rects.length / 4 of them, 4 numbers each); rects = x, y, width, height. Any pixel type, 1..4 channels. */
+  gradientVectors(data: PixelArray, width: number, height: number, channels: number, rects: Int32Array): Promise<Float64Array>
+  /** Crops of uint8 RGB images -> HR (N, 3, patch, patch) and, by antialiased bicubic rounded to 8 bits as the protocol's files are, LR. With `lrImages` LR is cropped instead. */
+  assembleBatch(spec: {
+    images: { data: Uint8Array; width: number; height: number }[]
+    lrImages?: { data: Uint8Array; width: number; height: number }[]
+    crops: CropSpec[]
+    patchSize: number
+    scale: number
+  }): Promise<{ lr: Float32Array; hr: Float32Array }>
+  /** EM fit of a Gaussian mixture. samples (N, D) in [0, 1]; weights optional (histogram counts). */
+  fitMixture(samples: Float32Array, weights: Float32Array | null, dimension: number, components: number, iterations: number, minStd: number, seed: number): Promise<{
+    weights: Float64Array
+    means: Float64Array
+    covariances: Float64Array
+    logLikelihood: number
+  }>
+  /** Loss and gradients of predictions against targets, (pixels, D) interleaved: for tests and for fidelityScale. */
+  evaluateLoss(prediction: Float32Array, target: Float32Array, loss: NativeLoss): Promise<{ loss: number; data: number; balance: number; sigmaGradient: number; gradient: Float32Array }>
+  /** Any pixel type and 1..4 channels -> float RGB in [0, 1], premultiplied where there is alpha. */
+  toRgbFloat(data: PixelArray, width: number, height: number, channels: number): Promise<Float32Array>
+  /**
+   * Blended sums -> pixels. Rows [firstRow, firstRow + rows) of sum / weight, unpremultiplied with `alpha` (float, same rows
+   * and width, [0, 1]) when channels is 2 or 4; grey output is the luma of RGB. bytes: 1 uint8, 2 uint16, 4 float32.
+   */
+  finishRows(sum: Float32Array, weight: Float32Array, width: number, firstRow: number, rows: number, channels: number, alpha: Float32Array | null, bytes: 1 | 2 | 4): Promise<PixelArray>
+  /** PNG filter bytes and filtered rows (minimum sum of absolute differences per row). previous: the row above or null. 16-bit input is native-endian. */
+  pngFilterRows(data: Uint8Array | Uint16Array, width: number, rows: number, channels: number, previous: Uint8Array | Uint16Array | null): Promise<Uint8Array>
+}
+
+function load(): Addon {
+  const require = createRequire(import.meta.url)
+  const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+  const built = path.join(root, 'build', 'Release', 'wbsr.node')
+  try {
+    // A local build wins over a prebuilt binary: who builds, wants what they built.
+    if (existsSync(built)) return require(built) as Addon
+    return (require('node-gyp-build') as (dir: string) => Addon)(root)
+  } catch (cause) {
+    throw new WbsrError(
+      'WBSR_INTERNAL',
+      [
+        `Could not load the wbsr native addon for ${process.platform}-${process.arch}: ${(cause as Error).message}`,
+        'Possible solutions:',
+        '- install wbsr again without --omit=optional or --ignore-scripts workarounds that drop its prebuilds/ folder',
+        '- on a platform without a prebuilt binary: npm explore wbsr -- npm run build (needs g++, cmake, ninja and libdnnl-dev)',
+        '- glibc 2.36 or newer is needed (Debian 12, Ubuntu 23.04 or newer)',
+      ].join('\n'),
+      { cause },
+    )
+  }
+}
+
+export const native: Addon = load()

@@ -1,0 +1,115 @@
+// What a backbone is to the rest of wbsr: data. A backbone is one file that builds a graph with GraphBuilder.
+import { invalidOption } from '../errors.js'
+import type { NativeChannels, NativeGraph, NativeNode } from '../native.js'
+import { checkInteger } from '../options.js'
+
+/** A network family with shared weights: every width with every depth is a subnet. Plain data, stored in model files. */
+export interface Network {
+  /** Name of the backbone, e.g. 'srresnet'. */
+  name: string
+  scale: number
+  widths: number[]
+  depths: number[]
+  graph: NativeGraph
+}
+
+/** Handle of a value inside a GraphBuilder. */
+export type Value = { readonly node: number }
+
+/** Builds the node list of a network. Convolutions are k x k, stride 1, zero padded, with bias unless told otherwise. */
+export class GraphBuilder {
+  readonly nodes: NativeNode[] = []
+  readonly scale: number
+  readonly widths: number[]
+  readonly depths: number[]
+
+  constructor(family: { scale: number; widths: readonly number[]; depths: readonly number[] }) {
+    this.scale = checkInteger(family.scale, 'scale', 1, 8)
+    this.widths = checkLevels(family.widths, 'widths', 1024)
+    this.depths = checkLevels(family.depths, 'depths', 256)
+  }
+
+  #push(node: NativeNode): Value {
+    this.nodes.push(node)
+    return { node: this.nodes.length - 1 }
+  }
+
+  /** The LR image: RGB in [0, 1]. */
+  input(): Value {
+    return this.#push({ op: 'input', inputs: [], channels: { fixed: 3 } })
+  }
+
+  /**
+   * A convolution. `channels`: a number is never sliced; 'width' follows the subnet's width; { times } keeps
+   * times * width filters; { of, per } keeps floor(of * width / per).
+   */
+  conv(
+    name: string,
+    input: Value,
+    channels: number | 'width' | { times: number } | { of: number; per: number },
+    options: { kernel?: number; bias?: boolean; initGain?: number } = {},
+  ): Value {
+    const rule: NativeChannels =
+      typeof channels === 'number' ? { fixed: channels }
+      : channels === 'width' ? { num: 1, den: 1 }
+      : 'times' in channels ? { num: channels.times, den: 1 }
+      : { num: channels.of, den: channels.per }
+    return this.#push({ op: 'conv', name, inputs: [input.node], channels: rule, kernel: options.kernel ?? 3, bias: options.bias ?? true, initGain: options.initGain ?? 1 })
+  }
+
+  relu(input: Value): Value {
+    return this.#push({ op: 'activation', inputs: [input.node], activation: 'relu', slope: 0 })
+  }
+
+  leakyRelu(input: Value, slope: number): Value {
+    return this.#push({ op: 'activation', inputs: [input.node], activation: 'leakyRelu', slope })
+  }
+
+  sigmoid(input: Value): Value {
+    return this.#push({ op: 'activation', inputs: [input.node], activation: 'sigmoid', slope: 0 })
+  }
+
+  add(a: Value, b: Value): Value {
+    return this.#push({ op: 'add', inputs: [a.node, b.node] })
+  }
+
+  /** (C r^2, H, W) -> (C, H r, W r), channel c r^2 + i r + j goes to row offset i and column offset j. */
+  pixelShuffle(input: Value, factor: number): Value {
+    return this.#push({ op: 'pixelShuffle', inputs: [input.node], factor })
+  }
+
+  /** By the network's scale unless told otherwise; half-pixel centres, edges clamped. */
+  upsample(input: Value, options: { factor?: number; cubic?: boolean } = {}): Value {
+    return this.#push({ op: 'upsample', inputs: [input.node], factor: options.factor ?? this.scale, cubic: options.cubic ?? false })
+  }
+
+  /** Mean over height and width: (C, H, W) -> (C, 1, 1). */
+  globalPool(input: Value): Value {
+    return this.#push({ op: 'globalPool', inputs: [input.node] })
+  }
+
+  /** input (C, H, W) times factors (C, 1, 1). */
+  scaleChannels(input: Value, factors: Value): Value {
+    return this.#push({ op: 'scaleChannels', inputs: [input.node, factors.node] })
+  }
+
+  /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
+  stack(input: Value, block: (x: Value, index: number) => Value): Value {
+    const outputs = [input]
+    for (let i = 0; i < Math.max(...this.depths); i++) outputs.push(block(outputs[i]!, i))
+    return this.#push({ op: 'stack', inputs: outputs.map((v) => v.node) })
+  }
+
+  build(name: string, output: Value): Network {
+    const { scale, widths, depths, nodes } = this
+    return { name, scale, widths, depths, graph: { scale, widths, depths, nodes, output: output.node } }
+  }
+}
+
+function checkLevels(value: readonly number[], name: string, max: number): number[] {
+  if (!Array.isArray(value) || value.length === 0) throw invalidOption(name, 'a non-empty array of integers', value)
+  value.forEach((v, i) => checkInteger(v, `${name}[${i}]`, 1, max))
+  const sorted = [...value].sort((a, b) => a - b)
+  if (new Set(sorted).size !== sorted.length) throw invalidOption(name, 'distinct values', value)
+  return sorted
+}

@@ -1,0 +1,46 @@
+// Shapes shared by several folders of lib/ and by users.
+import type { PixelArray } from './native.js'
+
+export type { PixelArray }
+
+/**
+ * Decoded pixels, interleaved (height, width, channels). channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA (alpha not
+ * premultiplied). Uint8Array 0..255, Uint16Array 0..65535, Float32Array 0..1.
+ */
+export interface RawImage {
+  data: PixelArray
+  width: number
+  height: number
+  channels: 1 | 2 | 3 | 4
+}
+
+/** A file path, an encoded image (PNG, JPEG, WebP, TIFF, AVIF ...) in a Buffer, or decoded pixels. */
+export type ImageInput = string | Buffer | RawImage
+
+/**
+ * One tile of a picture, the unit of the infer stream. All positions are in pixels of the picture the tile belongs to
+ * (LR before inference, SR after it). `data` holds the tile itself plus `halo` context pixels on each side
+ * ((halo.top + height + halo.bottom) rows of (halo.left + width + halo.right) pixels).
+ */
+export interface Tile {
+  x: number
+  y: number
+  width: number
+  height: number
+  data: PixelArray
+  channels: 1 | 2 | 3 | 4
+  /** Context pixels around the tile inside `data`; absent: none. At picture borders 0. */
+  halo?: { left: number; top: number; right: number; bottom: number }
+  /** The whole picture. Absent: the tile is a picture of its own and is neither merged nor blended with others. */
+  picture?: { width: number; height: number; tileSize: number; name?: string }
+}
+
+/** A tile as the infer stream returns it: SR pixels without halo, positions and picture size times the scale. */
+export interface UpscaledTile extends Tile {
+  /** ||g||2 of the LR tile. */
+  difficulty: number
+  /** 1 .. K. */
+  class: number
+  /** Index into model.subnets. */
+  subnet: number
+}

@@ -1,0 +1,45 @@
+// Long work off the event loop and off libuv's pool: each Worker is one thread of ours with a queue. A job runs
+// on it and settles a promise through one thread-safe function per environment (main thread or worker_threads).
+#pragma once
+#include <napi.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace wbsr::bindings {
+
+// Set while the environment is being torn down; devices look at it between steps.
+class Worker {
+ public:
+  Worker();
+  ~Worker();  // finishes the running job, drops queued ones, joins
+  void post(std::function<void()> work);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// JavaScript values that must outlive a job (typed arrays it reads or writes).
+using KeepAlive = std::vector<Napi::Value>;
+
+// Runs `work` on `worker`; then, on the JavaScript thread, resolves with what `finish` makes, or rejects with the
+// wbsr::Error (property `code`) or std::exception thrown by `work`. `work` must not touch JavaScript.
+Napi::Promise runJob(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work,
+                     std::function<Napi::Value(Napi::Env)> finish);
+
+// The environment's worker for image operations that have no engine of their own (resize, metrics, batches).
+Worker& imageWorker(Napi::Env env);
+
+// True once the environment is closing: long loops stop early.
+const std::atomic<bool>& closing(Napi::Env env);
+
+// Called once from the module's Init.
+void initialiseJobs(Napi::Env env);
+
+// Throws a JavaScript Error with property `code`.
+[[noreturn]] void throwError(Napi::Env env, const char* code, const std::string& message);
+
+}  // namespace wbsr::bindings

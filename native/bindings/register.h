@@ -1,0 +1,11 @@
+// One function per file of bindings/, called by addon.cc.
+#pragma once
+#include <napi.h>
+
+namespace wbsr::bindings {
+
+void registerEngine(Napi::Env env, Napi::Object exports);  // engine.cc: Engine, cpuInfo
+void registerImages(Napi::Env env, Napi::Object exports);  // images.cc: resize, metrics, gradient vectors, batches, rows
+void registerLoss(Napi::Env env, Napi::Object exports);    // loss.cc: fitMixture, evaluateLoss
+
+}  // namespace wbsr::bindings
