@@ -1,0 +1,147 @@
+// Gradient classes and Hierarchical Equalization Sampling (HES): which patches a training step sees (method.md section 3).
+import { invalidOption } from '../errors.js'
+import type { ClassTable } from '../model-state.js'
+import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
+import { permutation, randomFor } from './random.js'
+
+export interface SamplerOptions {
+  /** `hes`: patches first, classes later (default); `uniform`: patches only. */
+  kind?: 'hes' | 'uniform'
+  /** K, 2 .. 1000, default 10. */
+  classes?: number
+  /** Share of the run, 0 .. 1, after which classes are drawn instead of patches, default 0.7 (paper). */
+  classLevelFrom?: number
+  /** In (0, 1], default 0.9 (decided): class k is drawn with weight delta^(K - k), so the hardest class K most often. */
+  delta?: number
+  /** How difficulties are cut into classes, default `interval` (decided; `quantile` is the paper's formula). */
+  thresholds?: 'interval' | 'quantile'
+}
+
+/** Fills in the defaults. @throws WbsrError WBSR_INVALID_OPTION */
+export function checkSamplerOptions(options: unknown, name = 'sampler'): Required<SamplerOptions> {
+  const given = checkObject(options ?? {}, name, ['kind', 'classes', 'classLevelFrom', 'delta', 'thresholds']) as SamplerOptions
+  const delta = checkNumber(given.delta ?? 0.9, `${name}.delta`, 0, 1)
+  if (delta === 0) throw invalidOption(`${name}.delta`, 'a number above 0 and at most 1', delta)
+  return {
+    kind: checkChoice(given.kind ?? 'hes', `${name}.kind`, ['hes', 'uniform']),
+    classes: checkInteger(given.classes ?? 10, `${name}.classes`, 2, 1000),
+    classLevelFrom: checkNumber(given.classLevelFrom ?? 0.7, `${name}.classLevelFrom`, 0, 1),
+    delta,
+    thresholds: checkChoice(given.thresholds ?? 'interval', `${name}.thresholds`, ['interval', 'quantile']),
+  }
+}
+
+/** The value below which a share of the ascending values lies, interpolated. */
+function quantile(sorted: Float64Array, share: number): number {
+  const position = share * (sorted.length - 1)
+  const below = Math.floor(position)
+  const low = sorted[below]!
+  return low + (position - below) * (sorted[Math.min(below + 1, sorted.length - 1)]! - low)
+}
+
+/**
+ * The class thresholds of a set of difficulties (at least one). `interval` splits the range between their 0.5 % and 99.5 %
+ * quantiles evenly; `quantile` takes t_k = t[k N / K] of the sorted difficulties, so that classes are equally large.
+ */
+export function buildClasses(difficulties: ArrayLike<number>, options: { classes: number; thresholds: 'interval' | 'quantile' }): ClassTable {
+  const { classes: count, thresholds: kind } = options
+  const sorted = Float64Array.from(difficulties).sort()
+  const low = quantile(sorted, 0.005)
+  const high = quantile(sorted, 0.995)
+  const thresholds = Array.from({ length: count - 1 }, (_, i) => {
+    const k = i + 1
+    if (kind === 'interval') return low + (k / count) * (high - low)
+    // t[.] counts from 1: class k is (t_(k-1), t_k] and holds N / K values.
+    return sorted[Math.max(0, Math.ceil((k * sorted.length) / count) - 1)]!
+  })
+  return { count, thresholds, kind }
+}
+
+/** The class 1 .. K of a difficulty: 1 + number of thresholds smaller than it. */
+export function classOf(table: ClassTable, difficulty: number): number {
+  let low = 0
+  let high = table.thresholds.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (table.thresholds[middle]! < difficulty) low = middle + 1
+    else high = middle
+  }
+  return low + 1
+}
+
+// First key of every stream of random numbers in lib/data, so that none is used twice.
+export const streams = { order: 1, classLevel: 2, crop: 3, pixels: 4 } as const
+
+/**
+ * Draws the patches of each step. What step k gets is a function of the seed, k and the number of steps alone: a resumed
+ * run needs nothing but those.
+ */
+export class Sampler {
+  readonly options: Required<SamplerOptions>
+  readonly classes: ClassTable
+  /** First step (from 0) that draws by class; `steps` when none does. */
+  readonly classLevelStep: number
+  /** Patches of class k at index k - 1. */
+  readonly members: readonly Uint32Array[]
+  readonly #patches: number
+  readonly #batchSize: number
+  readonly #seed: number
+  /** Cumulative weights of the classes, the last one 1. */
+  readonly #cumulative: readonly number[]
+  /** Orders of the epochs in use, newest last. A batch can reach into the next epoch. */
+  readonly #orders = new Map<number, Uint32Array>()
+
+  /** @param difficulties of all patches, at least one */
+  constructor(difficulties: ArrayLike<number>, run: { batchSize: number; steps: number; seed: number }, options?: SamplerOptions) {
+    this.options = checkSamplerOptions(options)
+    this.#patches = difficulties.length
+    this.#batchSize = run.batchSize
+    this.#seed = run.seed
+    this.classes = buildClasses(difficulties, this.options)
+    const members: number[][] = Array.from({ length: this.classes.count }, () => [])
+    for (let patch = 0; patch < difficulties.length; patch++) members[classOf(this.classes, difficulties[patch]!) - 1]!.push(patch)
+    this.members = members.map((list) => Uint32Array.from(list))
+    // 0.07 * 100 must be step 7 although the product is a little more than 7.
+    this.classLevelStep = this.options.kind === 'uniform' ? run.steps : Math.min(run.steps, Math.ceil(this.options.classLevelFrom * run.steps - 1e-9))
+    const weights = this.members.map((list, i) => (list.length === 0 ? 0 : this.options.delta ** (this.classes.count - 1 - i)))
+    const total = weights.reduce((sum, weight) => sum + weight, 0)
+    let sum = 0
+    this.#cumulative = weights.map((weight) => (sum += weight) / total)
+  }
+
+  /** Whether step k (from 0) draws patches or classes. */
+  level(step: number): 'sample' | 'class' {
+    return step < this.classLevelStep ? 'sample' : 'class'
+  }
+
+  /** The batchSize patches of step k (from 0), as indices into the difficulties. */
+  draw(step: number): Uint32Array {
+    const patches = new Uint32Array(this.#batchSize)
+    for (let slot = 0; slot < patches.length; slot++) {
+      patches[slot] = this.level(step) === 'sample' ? this.#bySample(step * this.#batchSize + slot) : this.#byClass(step, slot)
+    }
+    return patches
+  }
+
+  /** Every patch once an epoch, in another order in each. */
+  #bySample(position: number): number {
+    const epoch = Math.floor(position / this.#patches)
+    let order = this.#orders.get(epoch)
+    if (!order) {
+      order = permutation(this.#patches, randomFor(this.#seed, streams.order, epoch))
+      this.#orders.set(epoch, order)
+      if (this.#orders.size > 2) this.#orders.delete(this.#orders.keys().next().value!)
+    }
+    return order[position % this.#patches]!
+  }
+
+  #byClass(step: number, slot: number): number {
+    const random = randomFor(this.#seed, streams.classLevel, step, slot)
+    const drawn = random.next()
+    // Never an empty class: its cumulative weight equals its predecessor's. The fallback is for rounding at the end.
+    let index = this.#cumulative.findIndex((cumulative) => drawn < cumulative)
+    if (index < 0) index = this.members.findLastIndex((list) => list.length > 0)
+    const members = this.members[index]!
+    return members[random.integer(members.length)]!
+  }
+}
