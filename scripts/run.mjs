@@ -1,0 +1,56 @@
+// Running other programs quietly: set-up scripts show a tool's output only when the tool failed.
+import { spawn } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** The project's folder. */
+export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+
+/** A failure with a message that needs no stack: what went wrong and what to do. */
+export class SetupError extends Error {}
+
+/** Last non-empty lines of a tool's output, without progress that overwrites itself. */
+export function lastLines(text, count = 25) {
+  const lines = text.split('\n').map((line) => line.slice(line.lastIndexOf('\r') + 1).trimEnd()).filter((line) => line !== '')
+  return lines.slice(-count).map((line) => `  | ${line}`).join('\n')
+}
+
+/** Path of a program on PATH, or null. */
+export function which(program) {
+  for (const folder of (process.env.PATH ?? '').split(path.delimiter)) {
+    if (folder === '') continue
+    const file = path.join(folder, program)
+    try {
+      accessSync(file, constants.X_OK)
+      return file
+    } catch {}
+  }
+  return null
+}
+
+/**
+ * Runs a program to its end and resolves with its output. What it printed is shown only in the error. `watch` gets
+ * the output as it comes.
+ */
+export function run(command, args, { cwd = root, env = process.env, what = command, lines = 25, watch = () => {} } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    let output = ''
+    const take = (text) => {
+      output += text
+      watch(text)
+    }
+    child.stdout.setEncoding('utf8').on('data', take)
+    child.stderr.setEncoding('utf8').on('data', take)
+    child.on('error', (error) => reject(new SetupError(`${what} could not be started: ${error.message}`)))
+    child.on('close', (code, signal) => {
+      if (code === 0) return resolve(output)
+      const how = signal ? `was ended by ${signal}` : `failed with exit status ${code}`
+      reject(new SetupError(`${what} ${how}: ${[command, ...args].join(' ')}\n${lastLines(output, lines)}`))
+    })
+  })
+}
+
+/** Runs a JavaScript tool of node_modules by its file: node_modules/.bin may be missing in copied trees. */
+export const runTool = (file, args, options) => run(process.execPath, [path.join(root, 'node_modules', file), ...args], options)

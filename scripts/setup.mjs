@@ -1,0 +1,169 @@
+// Everything `npm run demo` and `npm test` need, from a fresh clone on: Debian packages, npm packages, the native
+// addon, the TypeScript build. Plain Node without dependencies, since nothing is installed yet when it starts. Each
+// part looks first and does nothing when there is nothing to do, so that it costs a fraction of a second and needs no
+// network once it is done.
+//
+//   node scripts/setup.mjs          addon and dist/
+//   node scripts/setup.mjs --test   and the native checks, plain (build/) and with ASan + UBSan (build-asan/)
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { root, run, runTool, SetupError, which } from './run.mjs'
+
+const forTest = process.argv.includes('--test')
+const cores = os.availableParallelism()
+const at = (...names) => path.join(root, ...names)
+const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'))
+
+/**
+ * Announces work that takes a while, does it and says how long it took, all on one line. `announceLater`: `work` calls
+ * its argument once it knows that there is something to do, and nothing is printed when it never does.
+ */
+async function step(text, work, { announceLater = false } = {}) {
+  const start = performance.now()
+  let announced = false
+  const announce = () => {
+    if (!announced) process.stdout.write(`setup: ${text} ... `)
+    announced = true
+  }
+  if (!announceLater) announce()
+  try {
+    await work(announce)
+  } catch (error) {
+    if (announced) process.stdout.write('failed\n')
+    throw error
+  }
+  if (announced) process.stdout.write(`${((performance.now() - start) / 1000).toFixed(1)} s\n`)
+}
+
+function checkNode() {
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  if (major < 20 || (major === 20 && minor < 19)) throw new SetupError(`Node 20.19 or newer is needed, this is ${process.version}`)
+  if (process.platform !== 'linux') throw new SetupError(`wbsr builds on Linux, this is ${process.platform}`)
+}
+
+/** Debian packages that are missing, found out without asking apt: a tool or library from elsewhere is as good. */
+function missingPackages() {
+  const prefixes = ['/usr', '/usr/local', ...(process.env.CMAKE_PREFIX_PATH ?? '').split(/[:;]/)].filter((prefix) => prefix !== '')
+  return [
+    which('g++') || which('c++') ? null : 'g++',
+    which('cmake') ? null : 'cmake',
+    which('ninja') ? null : 'ninja-build',
+    prefixes.some((prefix) => existsSync(path.join(prefix, 'include', 'dnnl.hpp'))) ? null : 'libdnnl-dev',
+  ].filter((name) => name !== null)
+}
+
+async function debianPackages() {
+  const missing = missingPackages()
+  if (missing.length === 0) return
+  const byHand = `install them and run this again, on Debian: apt-get install ${missing.join(' ')}`
+  if (!which('apt-get')) throw new SetupError(`These are missing: ${missing.join(', ')}; ${byHand}`)
+  let prefix = []
+  if (process.getuid() !== 0) {
+    const allowed = which('sudo') && (await run('sudo', ['-n', 'true']).then(() => true, () => false))
+    if (!allowed) throw new SetupError(`These Debian packages are missing, and this user is neither root nor has sudo without a password: ${missing.join(', ')}; ${byHand}`)
+    prefix = ['sudo', '-n', 'env']
+  } else {
+    prefix = ['env']
+  }
+  const [command, ...before] = [...prefix, 'DEBIAN_FRONTEND=noninteractive', 'apt-get']
+  await step(`installing Debian packages ${missing.join(', ')} with apt-get`, async () => {
+    await run(command, [...before, 'update'], { what: 'apt-get update' })
+    await run(command, [...before, 'install', '-y', '--no-install-recommends', ...missing], { what: 'apt-get install' })
+  })
+  const still = missingPackages()
+  if (still.length > 0) throw new SetupError(`apt-get ran but these are still missing: ${still.join(', ')}`)
+}
+
+/** Whether node_modules holds exactly what package-lock.json asks for (optional packages of other systems aside). */
+function npmUpToDate() {
+  const installed = at('node_modules', '.package-lock.json')
+  if (!existsSync(installed)) return false
+  const have = readJson(installed).packages
+  return Object.entries(readJson(at('package-lock.json')).packages).every(
+    ([name, wanted]) => name === '' || (have[name] ? have[name].version === wanted.version : wanted.optional === true),
+  )
+}
+
+async function npmPackages() {
+  if (npmUpToDate()) return
+  // No package here needs its install script; sharp ships its binaries as packages.
+  const args = ['ci', '--include=dev', '--include=optional', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline']
+  const npm = process.env.npm_execpath
+  const [command, before] = npm && /\.c?js$/.test(npm) ? [process.execPath, [npm]] : ['npm', []]
+  await step('installing npm packages', () => run(command, [...before, ...args], { what: 'npm ci' }))
+}
+
+/** Removes a build folder that another place or a vanished CMake made: CMake would only refuse it. */
+function dropForeignBuild(folder) {
+  const cache = path.join(folder, 'CMakeCache.txt')
+  if (!existsSync(cache)) return
+  const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(readFileSync(cache, 'utf8'))?.[1]
+  const ninja = /^CMAKE_GENERATOR:INTERNAL=Ninja$/m.test(readFileSync(cache, 'utf8'))
+  if (home !== root || !ninja) rmSync(folder, { recursive: true, force: true })
+}
+
+/** Configures where needed and lets ninja decide what to compile; says so only when there is something. */
+async function build(folder, what, configure, target) {
+  dropForeignBuild(folder)
+  await step(what, async (announce) => {
+    if (!existsSync(path.join(folder, 'build.ninja'))) {
+      announce()
+      await configure()
+    }
+    // Beside compiling, ninja only looks whether the lists of source files changed ("Re-checking").
+    const watch = (text) => { if (/^\[\d+\/\d+\] (?!Re-checking)/m.test(text)) announce() }
+    await run('ninja', ['-C', folder, '-j', String(cores), ...(target ? [target] : [])], { what: 'the native build', lines: 60, watch })
+  }, { announceLater: true })
+}
+
+/** The addon, and with --test the native checks beside it. */
+function nativeBuild() {
+  const configure = () => runTool('cmake-js/bin/cmake-js', ['configure', '-G', 'Ninja', '--CDCMAKE_BUILD_TYPE=Release'], { what: 'cmake-js configure' })
+  return build(at('build'), 'compiling the native addon', configure, forTest ? null : 'wbsr')
+}
+
+/** The native checks alone with AddressSanitizer and UndefinedBehaviorSanitizer, assertions on. */
+function sanitizedBuild() {
+  const options = ['-G', 'Ninja', '-DCMAKE_BUILD_TYPE=Sanitize', '-DWBSR_SANITIZE=ON']
+  const configure = () => run('cmake', ['-S', root, '-B', at('build-asan'), ...options], { what: 'cmake' })
+  return build(at('build-asan'), 'compiling the native checks with AddressSanitizer and UBSan', configure, null)
+}
+
+function filesIn(folder) {
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath ?? entry.path, entry.name))
+    .sort()
+}
+
+/** lib/ to dist/, when lib/, the settings or the compiler changed. */
+async function typeScriptBuild() {
+  const hash = createHash('sha256')
+  for (const file of [...filesIn(at('lib')), at('tsconfig.json'), at('tsconfig.build.json'), at('node_modules', 'typescript', 'package.json')]) {
+    hash.update(path.relative(root, file)).update('\0').update(readFileSync(file)).update('\0')
+  }
+  const digest = hash.digest('hex')
+  const stamp = at('build', 'dist.sha256')
+  if (existsSync(at('dist', 'index.js')) && existsSync(stamp) && readFileSync(stamp, 'utf8') === digest) return
+  await step('compiling TypeScript', async () => {
+    rmSync(at('dist'), { recursive: true, force: true })
+    await runTool('typescript/bin/tsc', ['-p', 'tsconfig.build.json'], { what: 'tsc', lines: 60 })
+    mkdirSync(at('build'), { recursive: true })
+    writeFileSync(stamp, digest)
+  })
+}
+
+try {
+  checkNode()
+  await debianPackages()
+  await npmPackages()
+  await nativeBuild()
+  if (forTest) await sanitizedBuild()
+  await typeScriptBuild()
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error
+  console.error(`setup: ${error.message}`)
+  process.exitCode = 1
+}
