@@ -44,6 +44,8 @@ export interface NativeSubnet {
   receptiveField: number
   /** Radius in LR pixels of the upsampling tail alone. */
   tailField: number
+  /** The tail's share of flops. */
+  tailFlops: number
 }
 
 export interface NativeParameter {

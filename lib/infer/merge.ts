@@ -1,0 +1,142 @@
+// Same-subnet neighbours become one region before they run, so that halo is not computed twice (method.md section 6).
+// Pure and deterministic: numbers in, rectangles out.
+import type { InferRegion, NativeSubnet } from '../native.js'
+import { tileArea, type Grid } from './grid.js'
+
+/** LR pixels by which a region's kept part reaches over its edge, where it is blended with its neighbour's. */
+export const BLEND = 2
+
+/**
+ * Context in LR pixels that `halo: 'auto'` gives around what is kept (less where the receptive field is smaller).
+ * With BLEND a region sees 8 pixels beyond its edge.
+ */
+export const AUTO_HALO = 6
+
+/** A rectangle of tiles of one subnet: tile positions in the picture's grid. */
+export interface MergedTiles {
+  column: number
+  row: number
+  columns: number
+  rows: number
+  subnet: number
+}
+
+/**
+ * Merges the tiles of some tile rows into rectangles that cover each tile exactly once: runs within a row, long runs
+ * cut evenly, then identical runs of the next rows.
+ *
+ * @param subnets row by row; -1: no tile there
+ * @param firstRow tile row of subnets[0] in the picture
+ */
+export function mergeTiles(subnets: ArrayLike<number>, columns: number, firstRow: number, maxColumns: number, maxRows: number): MergedTiles[] {
+  const merged: MergedTiles[] = []
+  let above: MergedTiles[] = []
+  for (let row = 0; row * columns < subnets.length; row++) {
+    const current: MergedTiles[] = []
+    for (let start = 0; start < columns; ) {
+      const subnet = subnets[row * columns + start]!
+      let end = start + 1
+      while (end < columns && subnets[row * columns + end] === subnet) end++
+      if (subnet >= 0) {
+        const pieces = Math.ceil((end - start) / maxColumns)
+        for (let i = 0; i < pieces; i++) {
+          const column = start + Math.floor(((end - start) * i) / pieces)
+          const next = start + Math.floor(((end - start) * (i + 1)) / pieces)
+          const fits = above.find((r) => r.column === column && r.columns === next - column && r.subnet === subnet && r.rows < maxRows)
+          if (fits) fits.rows++
+          else merged.push({ column, row: firstRow + row, columns: next - column, rows: 1, subnet })
+          current.push(fits ?? merged.at(-1)!)
+        }
+      }
+      start = end
+    }
+    above = current
+  }
+  return merged
+}
+
+/** How many tiles a region may span so that it holds at most about `maxPixels` LR pixels. Rows divide the group evenly. */
+export function regionLimits(grid: Grid, maxPixels: number): { maxColumns: number; maxRows: number } {
+  let maxRows = grid.groupRows
+  while (maxRows > 1 && maxRows * grid.tile > Math.sqrt(maxPixels)) maxRows = Math.ceil(maxRows / 2)
+  return { maxColumns: Math.max(1, Math.floor(maxPixels / (maxRows * grid.tile * grid.tile))), maxRows }
+}
+
+/** What is known of the rows around a group. */
+export interface Band {
+  /** LR rows of the picture that are there, [top, bottom). */
+  top: number
+  bottom: number
+  /** (bottom - top) x picture width, 0 where a pixel is missing; absent: all are there. */
+  mask?: Uint8Array
+}
+
+/** How far a region may see to each side of its core. */
+function reach(core: { x: number; y: number; width: number; height: number }, wanted: number, grid: Grid, band: Band): [number, number, number, number] {
+  const right = core.x + core.width
+  const below = core.y + core.height
+  const limits: [number, number, number, number] = [
+    Math.min(wanted, core.x),
+    Math.min(wanted, core.y - band.top),
+    Math.min(wanted, grid.width - right),
+    Math.min(wanted, band.bottom - below),
+  ]
+  const { mask } = band
+  if (!mask) return limits
+  // Rows first over the core's width, then columns over the rows found, so that what is seen is a full rectangle.
+  const full = (x0: number, y0: number, x1: number, y1: number) => {
+    for (let y = y0; y < y1; y++) {
+      const start = (y - band.top) * grid.width
+      for (let x = x0; x < x1; x++) if (mask[start + x] === 0) return false
+    }
+    return true
+  }
+  const grow = (limit: number, free: (step: number) => boolean) => {
+    let n = 0
+    while (n < limit && free(n + 1)) n++
+    return n
+  }
+  const top = grow(limits[1], (n) => full(core.x, core.y - n, right, core.y - n + 1))
+  const bottom = grow(limits[3], (n) => full(core.x, below + n - 1, right, below + n))
+  const left = grow(limits[0], (n) => full(core.x - n, core.y - top, core.x - n + 1, below + bottom))
+  const rightReach = grow(limits[2], (n) => full(right + n - 1, core.y - top, right + n, below + bottom))
+  return [left, top, rightReach, bottom]
+}
+
+/**
+ * One merged rectangle as the engine wants it: what is kept is the core and `blend` pixels over each inner edge, with
+ * a ramp across that overlap; what is seen is `halo` pixels more (no more than the receptive field). Positions are
+ * those of the band's buffer.
+ */
+export function regionOf(merged: MergedTiles, grid: Grid, band: Band, subnet: NativeSubnet, halo: number, blend: number): InferRegion {
+  const core = tileArea(grid, merged.column, merged.row, merged.columns, merged.rows)
+  const [left, top, right, bottom] = reach(core, blend + Math.min(halo, subnet.receptiveField), grid, band)
+  const [keepLeft, keepTop, keepRight, keepBottom] = [left, top, right, bottom].map((n) => Math.min(blend, n)) as [number, number, number, number]
+  const keepWidth = core.width + keepLeft + keepRight
+  const keepHeight = core.height + keepTop + keepBottom
+  return {
+    picture: 0,
+    subnet: merged.subnet,
+    x: core.x - left,
+    y: core.y - band.top - top,
+    width: core.width + left + right,
+    height: core.height + top + bottom,
+    keepX: core.x - keepLeft,
+    keepY: core.y - band.top - keepTop,
+    keepWidth,
+    keepHeight,
+    // The neighbour reaches as far over the same edge, so the two ramps lie on each other and sum to one.
+    rampLeft: Math.min(2 * keepLeft, keepWidth),
+    rampTop: Math.min(2 * keepTop, keepHeight),
+    rampRight: Math.min(2 * keepRight, keepWidth),
+    rampBottom: Math.min(2 * keepBottom, keepHeight),
+  }
+}
+
+/** 2 x MAC of a region: the trunk runs on what is seen, the upsampling tail on what is kept and what it looks at around it. */
+export function regionFlops(region: InferRegion, subnet: NativeSubnet): number {
+  const inside = (start: number, length: number, seenStart: number, seenLength: number) =>
+    Math.min(start + length + subnet.tailField, seenStart + seenLength) - Math.max(start - subnet.tailField, seenStart)
+  const tail = inside(region.keepX, region.keepWidth, region.x, region.width) * inside(region.keepY, region.keepHeight, region.y, region.height)
+  return ((subnet.flops - subnet.tailFlops) * region.width * region.height + subnet.tailFlops * tail) / 1024
+}
