@@ -220,8 +220,18 @@ export interface Addon {
     covariances: Float64Array
     logLikelihood: number
   }>
-  /** Loss and gradients of predictions against targets, (pixels, D) interleaved: for tests and for fidelityScale. */
-  evaluateLoss(prediction: Float32Array, target: Float32Array, loss: NativeLoss): Promise<{ loss: number; data: number; balance: number; sigmaGradient: number; gradient: Float32Array }>
+  /** Loss and gradients of predictions against targets, (pixels, D) interleaved: for tests. */
+  evaluateLoss(prediction: Float32Array, target: Float32Array, loss: NativeLoss): Promise<{
+    loss: number
+    data: number
+    balance: number
+    dataGradient: number
+    balanceGradient: number
+    sigmaGradient: number
+    gradient: Float32Array
+  }>
+  /** NativeLoss.fidelityScale for this sigma and mixture (kind 'bd'; the field's own value is not read): max(typicalResidual, 1.1 x the balancing term's largest slope). */
+  fidelityScale(loss: NativeLoss, typicalResidual: number): Promise<number>
   /** Any pixel type and 1..4 channels -> float RGB in [0, 1], premultiplied where there is alpha. */
   toRgbFloat(data: PixelArray, width: number, height: number, channels: number): Promise<Float32Array>
   /**

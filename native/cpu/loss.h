@@ -1,0 +1,54 @@
+// Training losses on whole batches: BDLoss, L1 and L2 with their gradients. The formulas are in core/math/bdloss.h,
+// the vector loops in cpu/simd/loss_kernel.inc; this file adds threads, sums and the choice of an instruction set.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "cpu/mixture.h"
+#include "cpu/simd/loss_kernel.h"
+
+namespace wbsr::cpu {
+
+struct LossSpec {
+  enum Kind { L1, L2, BD } kind = L1;
+  enum Fidelity { FidelityL1, FidelityL2 } fidelity = FidelityL1;  // of BD
+  int dimension = 1;                                               // of BD: 1 (channel) or 3 (rgb)
+  float sigma = 0;                                                 // of BD: above 0, in units of [0, 1]
+  float fidelityScale = 0;                                         // c of BD with FidelityL1: above 0
+  Mixture mixture;                                                 // of BD
+};
+
+// Means over pixels; for D = 1 and the kinds L1 and L2 every channel value is a pixel.
+struct LossSums {
+  double loss = 0, data = 0, balance = 0;  // loss = data + balance
+  // Mean absolute gradient of each term in one predicted value, before the division by the number of pixels.
+  double dataGradient = 0, balanceGradient = 0;
+  double sigmaGradient = 0;  // see bdSigmaGradient in bdloss.h; 0 for the kinds L1 and L2
+};
+
+// prediction, target, gradient: planar (batch, 3, plane). gradient (may be null) receives dL/dprediction of the mean
+// loss times gradientScale. Results do not depend on the number of threads (omp_get_max_threads() are used). Throws
+// wbsr::Error WBSR_INVALID_OPTION for a spec out of range. Values that are not finite make a loss that is not finite.
+LossSums evaluateLoss(const LossSpec& spec, const float* prediction, const float* target, int64_t batch, int64_t plane,
+                      float* gradient, float gradientScale);
+
+// The same for interleaved (pixels, spec.dimension) values.
+LossSums evaluateLossInterleaved(const LossSpec& spec, const float* prediction, const float* target, int64_t pixels,
+                                 float* gradient, float gradientScale);
+
+// c for the l1 form: the larger of typicalResidual and 1.1 x the largest slope of 2 sigma^2 LSE over [0, 1]^D in any
+// one channel. Why: bdloss.h. spec.fidelityScale is not read.
+double fidelityScale(const LossSpec& spec, double typicalResidual);
+
+// Kernels that this CPU can run, fastest first, for tests and to report.
+struct NamedLossKernel {
+  const char* name;
+  LossKernel kernel;
+};
+const std::vector<NamedLossKernel>& lossKernels();
+
+// evaluateLoss with a chosen kernel: for tests.
+LossSums evaluateLossWith(LossKernel kernel, const LossSpec& spec, const float* prediction, const float* target,
+                          int64_t batch, int64_t plane, float* gradient, float gradientScale);
+
+}  // namespace wbsr::cpu
