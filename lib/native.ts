@@ -198,14 +198,24 @@ export interface Addon {
   /** What the CPU device found: instruction set, threads, oneDNN version. */
   cpuInfo(): { name: string; isa: string; cores: number; onednn: string }
 
-  /** Antialiased bicubic, a = -0.5 (protocol.md); output has the input's type. border: 0 symmetric, 1 replicate. */
+  /**
+   * Antialiased bicubic, a = -0.5 (protocol.md); output has the input's type. border: 0 symmetric, 1 replicate. With 2 or 4
+   * channels colour is weighted by alpha; images that are opaque everywhere come out as without alpha.
+   */
   resizeBicubic(data: PixelArray, width: number, height: number, channels: number, outWidth: number, outHeight: number, border: 0 | 1): Promise<PixelArray>
-  /** Mean squared error and counts after shaving; y: on luma. Inputs uint8. */
+  /**
+   * dB (Infinity: equal) and mean SSIM of uint8 images after shaving. y: on Y of the protocol (1 or 3 channels; a grey value
+   * is taken as Y itself, as the published Set14 figures do). ssim needs 11 x 11 pixels after shaving.
+   */
   psnr(a: Uint8Array, b: Uint8Array, width: number, height: number, channels: number, y: boolean, shave: number): Promise<number>
   ssim(a: Uint8Array, b: Uint8Array, width: number, height: number, channels: number, y: boolean, shave: number): Promise<number>
-  /** Gradient vectors (rects.length / 4 of them, 4 numbers each); rects = x, y, width, height. Any pixel type, 1..4 channels. */
+  /** Gradient vectors (rects.length / 4 of them, 4 numbers each); rects = x, y, width, height. Any pixel type, 1..4 channels; premultiplied where there is alpha. */
   gradientVectors(data: PixelArray, width: number, height: number, channels: number, rects: Int32Array): Promise<Float64Array>
-  /** Crops of uint8 RGB images -> HR (N, 3, patch, patch) and, by antialiased bicubic rounded to 8 bits as the protocol's files are, LR. With `lrImages` LR is cropped instead. */
+  /**
+   * Crops of uint8 RGB images -> HR (N, 3, patch, patch) and, by antialiased bicubic rounded to 8 bits as the protocol's
+   * files are, LR; the kernel sees the picture around the crop, so that LR is a crop of the picture's LR file. Flips come
+   * before the transpose. With `lrImages` LR is cropped instead, and x and y must be multiples of scale.
+   */
   assembleBatch(spec: {
     images: { data: Uint8Array; width: number; height: number }[]
     lrImages?: { data: Uint8Array; width: number; height: number }[]
@@ -234,6 +244,8 @@ export interface Addon {
   fidelityScale(loss: NativeLoss, typicalResidual: number): Promise<number>
   /** Any pixel type and 1..4 channels -> float RGB in [0, 1], premultiplied where there is alpha. */
   toRgbFloat(data: PixelArray, width: number, height: number, channels: number): Promise<Float32Array>
+  /** Alpha in [0, 1] (height, width); 1 where the image has none. */
+  toAlphaFloat(data: PixelArray, width: number, height: number, channels: number): Promise<Float32Array>
   /**
    * Blended sums -> pixels. Rows [firstRow, firstRow + rows) of sum / weight, unpremultiplied with `alpha` (float, same rows
    * and width, [0, 1]) when channels is 2 or 4; grey output is the luma of RGB. bytes: 1 uint8, 2 uint16, 4 float32.

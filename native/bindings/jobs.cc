@@ -60,6 +60,7 @@ struct Job {
   std::vector<Napi::Reference<Napi::Value>> keep;
   std::function<void()> work;
   std::function<Napi::Value(Napi::Env)> finish;
+  bool resolvesWithLastKept = false;
   std::string code, message;  // empty code: success
   explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
 };
@@ -93,6 +94,8 @@ void settleJob(napi_env rawEnv, napi_value, void* context, void* data) {
   try {
     if (!job->code.empty()) {
       job->deferred.Reject(makeError(env, job->code, job->message).Value());
+    } else if (job->resolvesWithLastKept) {
+      job->deferred.Resolve(job->keep.back().Value());
     } else {
       job->deferred.Resolve(job->finish ? job->finish(env) : env.Undefined());
     }
@@ -128,13 +131,12 @@ Worker& imageWorker(Napi::Env) {
   return *current->images;
 }
 
-Napi::Promise runJob(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work,
-                     std::function<Napi::Value(Napi::Env)> finish) {
-  auto* job = new Job(env);
+namespace {
+
+Napi::Promise start(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work, Job* job) {
   for (const Napi::Value& value : keep)
     if (value.IsObject()) job->keep.push_back(Napi::Reference<Napi::Value>::New(value, 1));
   job->work = std::move(work);
-  job->finish = std::move(finish);
   Napi::Promise promise = job->deferred.Promise();
   Environment* environment = current;
   if (environment->pending++ == 0) napi_ref_threadsafe_function(env, environment->settle);
@@ -159,6 +161,23 @@ Napi::Promise runJob(Napi::Env env, Worker& worker, const KeepAlive& keep, std::
     }
   });
   return promise;
+}
+
+}  // namespace
+
+Napi::Promise runJob(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work,
+                     std::function<Napi::Value(Napi::Env)> finish) {
+  auto* job = new Job(env);
+  job->finish = std::move(finish);
+  return start(env, worker, keep, std::move(work), job);
+}
+
+Napi::Promise runJobInto(Napi::Env env, Worker& worker, KeepAlive keep, const Napi::Object& result,
+                         std::function<void()> work) {
+  auto* job = new Job(env);
+  job->resolvesWithLastKept = true;
+  keep.push_back(result);
+  return start(env, worker, keep, std::move(work), job);
 }
 
 void throwError(Napi::Env env, const char* code, const std::string& message) { throw makeError(env, code, message); }

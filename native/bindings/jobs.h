@@ -30,6 +30,10 @@ using KeepAlive = std::vector<Napi::Value>;
 Napi::Promise runJob(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work,
                      std::function<Napi::Value(Napi::Env)> finish);
 
+// The same for a result that exists before the job does (typed arrays that `work` fills): resolves with it.
+Napi::Promise runJobInto(Napi::Env env, Worker& worker, KeepAlive keep, const Napi::Object& result,
+                         std::function<void()> work);
+
 // The environment's worker for image operations that have no engine of their own (resize, metrics, batches).
 Worker& imageWorker(Napi::Env env);
 

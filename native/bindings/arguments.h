@@ -1,0 +1,55 @@
+// Reads and checks JavaScript arguments. All errors are WBSR_INVALID_OPTION, "Expected X for name but received Y".
+#pragma once
+#include <napi.h>
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include "bindings/jobs.h"
+
+namespace wbsr::bindings {
+
+// What an error message says of a value.
+inline std::string describe(const Napi::Value& value) {
+  if (value.IsTypedArray()) return "a typed array of " + std::to_string(value.As<Napi::TypedArray>().ElementLength());
+  if (value.IsArray()) return "an array of " + std::to_string(value.As<Napi::Array>().Length());
+  if (value.IsObject()) return value.IsFunction() ? "a function" : "an object";
+  return value.IsEmpty() ? "nothing" : value.ToString().Utf8Value();
+}
+
+[[noreturn]] inline void throwExpected(const std::string& expected, const std::string& name, const Napi::Value& value,
+                                       Napi::Env env) {
+  throwError(env, "WBSR_INVALID_OPTION", "Expected " + expected + " for " + name + " but received " + describe(value));
+}
+
+inline int integerArgument(const Napi::Value& value, const std::string& name, int min, int max, Napi::Env env) {
+  if (value.IsNumber()) {
+    const double number = value.As<Napi::Number>().DoubleValue();
+    if (number == std::floor(number) && number >= min && number <= max) return static_cast<int>(number);
+  }
+  throwExpected("an integer between " + std::to_string(min) + " and " + std::to_string(max), name, value, env);
+}
+
+inline bool booleanArgument(const Napi::Value& value, const std::string& name, Napi::Env env) {
+  if (!value.IsBoolean()) throwExpected("a boolean", name, value, env);
+  return value.As<Napi::Boolean>().Value();
+}
+
+// A typed array of one element type with exactly `length` elements (any length: -1).
+template <class T>
+T* arrayArgument(const Napi::Value& value, const std::string& name, napi_typedarray_type type, const char* typeName,
+                 int64_t length, Napi::Env env) {
+  if (value.IsTypedArray()) {
+    Napi::TypedArray array = value.As<Napi::TypedArray>();
+    if (array.TypedArrayType() == type && (length < 0 || static_cast<int64_t>(array.ElementLength()) == length))
+      return reinterpret_cast<T*>(static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset());
+  }
+  throwExpected(std::string("a ") + typeName + (length < 0 ? "" : " of " + std::to_string(length)), name, value, env);
+}
+
+inline float* floatsArgument(const Napi::Value& value, const std::string& name, int64_t length, Napi::Env env) {
+  return arrayArgument<float>(value, name, napi_float32_array, "Float32Array", length, env);
+}
+
+}  // namespace wbsr::bindings

@@ -1,0 +1,50 @@
+// Resize weights of MATLAB's imresize (protocol.md): cubic kernel a = -0.5, widened when shrinking (antialiasing),
+// normalised per output sample. Every bicubic of this project takes its weights from here.
+#pragma once
+#include <cmath>
+
+#include "core/math/host_device.h"
+
+namespace wbsr::math {
+
+// Keys' cubic with a = -0.5; support |x| < 2.
+WBSR_HD inline double cubicKernel(double x) {
+  const double d = x < 0 ? -x : x;
+  if (d <= 1) return (1.5 * d - 2.5) * d * d + 1;
+  if (d < 2) return ((-0.5 * d + 2.5) * d - 4) * d + 2;
+  return 0;
+}
+
+// Width of the kernel in input samples; scale = output size / input size of the axis.
+WBSR_HD inline double cubicSupport(double scale) { return scale < 1 ? 4 / scale : 4; }
+
+// Taps that always suffice: as many whole numbers as an open interval of that width can hold.
+WBSR_HD inline int cubicTaps(double scale) { return static_cast<int>(std::ceil(cubicSupport(scale))); }
+
+// Where output sample `index` lies between input samples (half-pixel centres).
+WBSR_HD inline double cubicCentre(int index, double scale) { return index / scale + 0.5 * (1 / scale - 1); }
+
+// First input sample with a nonzero weight, possibly outside the input: see borderIndex.
+WBSR_HD inline int cubicFirst(double centre, double scale) {
+  return static_cast<int>(std::floor(centre - cubicSupport(scale) / 2)) + 1;
+}
+
+// weights (taps), normalised to the sum 1.
+WBSR_HD inline void cubicWeights(double centre, int first, double scale, int taps, double* weights) {
+  const double widen = scale < 1 ? scale : 1;
+  double sum = 0;
+  for (int k = 0; k < taps; ++k) sum += weights[k] = widen * cubicKernel(widen * (centre - (first + k)));
+  for (int k = 0; k < taps; ++k) weights[k] /= sum;
+}
+
+// The sample that stands for position i outside 0 .. n-1. Symmetric: ... 1 0 | 0 1 ... n-1 | n-1 n-2 ...; else the
+// nearest one.
+WBSR_HD inline int borderIndex(int i, int n, bool symmetric) {
+  if (i >= 0 && i < n) return i;
+  if (!symmetric) return i < 0 ? 0 : n - 1;
+  const int period = 2 * n;
+  const int j = ((i % period) + period) % period;
+  return j < n ? j : period - 1 - j;
+}
+
+}  // namespace wbsr::math
