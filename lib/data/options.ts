@@ -1,0 +1,45 @@
+// The `data` option of trainSupernet: where images come from and how they are kept.
+import { invalidOption } from '../errors.js'
+import { checkInteger, checkNumber, checkObject, checkString } from '../options.js'
+import type { FileSpec } from './files.js'
+
+export interface DataOptions {
+  /** HR images to train on: a folder (with subfolders), a pattern (`*`, `?`, `**`, `{a,b}`), a file, or a list of these. */
+  train: FileSpec
+  /** HR images to validate on. */
+  validation?: FileSpec
+  /** LR files of `train`, of the same names or with x2, x3, x4 behind; default: made by antialiased bicubic. */
+  lr?: FileSpec
+  /** LR files of `validation`. */
+  validationLr?: FileSpec
+  /** Distance of crop positions in HR pixels, a multiple of the scale; default half a patch. */
+  step?: number
+  /** Folder that keeps difficulties between runs; default `$XDG_CACHE_HOME/wbsr` or `~/.cache/wbsr`; false: none. */
+  cache?: string | false
+  /** Bytes of decoded images to keep, default 1.5e9. Photographs take 3 bytes a pixel; more is faster until all fit. */
+  memory?: number
+}
+
+/** Fills in the defaults (file patterns are checked when they are searched). @throws WbsrError WBSR_INVALID_OPTION */
+export function checkDataOptions(options: unknown, name = 'data'): DataOptions & { cache: string | false | undefined; memory: number } {
+  const given = checkObject(options, name, ['train', 'validation', 'lr', 'validationLr', 'step', 'cache', 'memory']) as unknown as DataOptions
+  const files = (key: 'train' | 'validation' | 'lr' | 'validationLr'): FileSpec | undefined => {
+    const value: unknown = given[key]
+    if (value === undefined && key !== 'train') return undefined
+    const list: unknown[] = Array.isArray(value) ? value : [value]
+    if (list.length === 0 || !list.every((item) => typeof item === 'string' && item !== '')) {
+      throw invalidOption(`${name}.${key}`, 'a folder, a pattern or a list of image files', value)
+    }
+    return value as FileSpec
+  }
+  if (given.validationLr !== undefined && given.validation === undefined) throw invalidOption(`${name}.validationLr`, `nothing without ${name}.validation`, given.validationLr)
+  return {
+    train: files('train')!,
+    validation: files('validation'),
+    lr: files('lr'),
+    validationLr: files('validationLr'),
+    step: given.step === undefined ? undefined : checkInteger(given.step, `${name}.step`, 1),
+    cache: given.cache === undefined || given.cache === false ? given.cache : checkString(given.cache, `${name}.cache`),
+    memory: checkNumber(given.memory ?? 1.5e9, `${name}.memory`, 0),
+  }
+}
