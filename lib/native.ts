@@ -251,6 +251,10 @@ export interface Addon {
    * and width, [0, 1]) when channels is 2 or 4; grey output is the luma of RGB. bytes: 1 uint8, 2 uint16, 4 float32.
    */
   finishRows(sum: Float32Array, weight: Float32Array, width: number, firstRow: number, rows: number, channels: number, alpha: Float32Array | null, bytes: 1 | 2 | 4): Promise<PixelArray>
+  /** Sums over the samples of each rectangle of (clamp(a, 0, 1) - b)^2; a, b float RGB; rects = x, y, width, height. */
+  squaredErrors(a: Float32Array, b: Float32Array, width: number, height: number, rects: Int32Array): Promise<Float64Array>
+  /** Tiles (columns * rows, size, size, channels) at multiples of `step` -> the picture, overlaps averaged and rounded half up. */
+  averageTiles(tiles: Uint8Array, columns: number, rows: number, size: number, step: number, channels: number): Promise<Uint8Array>
   /** PNG filter bytes and filtered rows (minimum sum of absolute differences per row). previous: the row above or null. 16-bit input is native-endian. */
   pngFilterRows(data: Uint8Array | Uint16Array, width: number, rows: number, channels: number, previous: Uint8Array | Uint16Array | null): Promise<Uint8Array>
 }

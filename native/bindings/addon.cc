@@ -9,6 +9,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   wbsr::bindings::registerEngine(env, exports);
   wbsr::bindings::registerImages(env, exports);
   wbsr::bindings::registerLoss(env, exports);
+  wbsr::bindings::registerTiles(env, exports);
   return exports;
 }
 

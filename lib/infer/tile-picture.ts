@@ -1,0 +1,143 @@
+// Tiles of a stream back into bands: checks each tile, collects the tiles of a picture by group in whatever order they
+// come, and puts a group's pixels and context together.
+import { invalidOption } from '../errors.js'
+import { checkInteger, checkString } from '../options.js'
+import type { PixelArray, Tile } from '../types.js'
+import { bandSpan, groupSpan, makeGrid, type Grid } from './grid.js'
+import type { PixelBand } from './picture-pass.js'
+
+export type Halo = NonNullable<Tile['halo']>
+
+const NO_HALO: Halo = { left: 0, top: 0, right: 0, bottom: 0 }
+
+export function haloOf(tile: Tile): Halo {
+  return tile.halo ?? NO_HALO
+}
+
+/** @throws WbsrError WBSR_INVALID_OPTION naming the property */
+export function checkTile(value: unknown): Tile {
+  if (typeof value !== 'object' || value === null || !('data' in value)) throw invalidOption('tile', '{ x, y, width, height, data, channels }', value)
+  const tile = value as Tile
+  const { data, width, height, channels, halo, picture } = tile
+  if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray || data instanceof Uint16Array || data instanceof Float32Array)) {
+    throw invalidOption('tile.data', 'a Uint8Array, Uint8ClampedArray, Uint16Array or Float32Array', data)
+  }
+  checkInteger(tile.x, 'tile.x', 0)
+  checkInteger(tile.y, 'tile.y', 0)
+  checkInteger(width, 'tile.width', 1)
+  checkInteger(height, 'tile.height', 1)
+  checkInteger(channels, 'tile.channels', 1, 4)
+  if (halo !== undefined && (typeof halo !== 'object' || halo === null)) throw invalidOption('tile.halo', '{ left, top, right, bottom }', halo)
+  const { left, top, right, bottom } = haloOf(tile)
+  Object.entries({ left, top, right, bottom }).forEach(([side, n]) => checkInteger(n, `tile.halo.${side}`, 0))
+  const count = (left + width + right) * (top + height + bottom) * channels
+  if (data.length !== count) throw invalidOption('tile.data', `${count} values (${left + width + right} x ${top + height + bottom} pixels with halo, ${channels} channels)`, data.length)
+  if (picture !== undefined) checkPicture(tile)
+  return tile
+}
+
+function checkPicture({ x, y, width, height, halo, picture }: Tile): void {
+  if (typeof picture !== 'object' || picture === null) throw invalidOption('tile.picture', '{ width, height, tileSize }', picture)
+  checkInteger(picture.width, 'tile.picture.width', 1)
+  checkInteger(picture.height, 'tile.picture.height', 1)
+  checkInteger(picture.tileSize, 'tile.picture.tileSize', 4)
+  if (picture.name !== undefined) checkString(picture.name, 'tile.picture.name')
+  const place = (position: number, length: number, size: number, names: [string, string]) => {
+    if (position >= size || position % picture!.tileSize !== 0) throw invalidOption(`tile.${names[0]}`, `a multiple of the tile size ${picture!.tileSize} below ${size}`, position)
+    const expected = Math.min(picture!.tileSize, size - position)
+    if (length !== expected) throw invalidOption(`tile.${names[1]}`, `${expected} (tile size ${picture!.tileSize}, clipped at the picture's border)`, length)
+  }
+  place(x, width, picture.width, ['x', 'width'])
+  place(y, height, picture.height, ['y', 'height'])
+  const { left, top, right, bottom } = halo ?? NO_HALO
+  if (left > x || top > y || x + width + right > picture.width || y + height + bottom > picture.height) {
+    throw invalidOption('tile.halo', 'context inside the picture', halo)
+  }
+}
+
+/** Whether two tiles can belong to one picture. */
+export function samePicture(a: Tile, b: Tile): boolean {
+  const [p, q] = [a.picture!, b.picture!]
+  return p === q || (p.width === q.width && p.height === q.height && p.tileSize === q.tileSize && p.name === q.name)
+}
+
+/** The tiles of one picture that have arrived, by group. */
+export class TilePicture {
+  readonly grid: Grid
+  readonly first: Tile
+  readonly #groups = new Map<number, Map<number, Tile>>()
+  #missing: number
+  readonly #seen: Uint8Array
+
+  constructor(first: Tile, groupRows: number | undefined) {
+    const { width, height, tileSize } = first.picture!
+    this.first = first
+    this.grid = makeGrid(width, height, tileSize, groupRows)
+    this.#missing = this.grid.columns * this.grid.rows
+    this.#seen = new Uint8Array(this.#missing)
+  }
+
+  /** True when all tiles have been there. */
+  get complete(): boolean {
+    return this.#missing === 0
+  }
+
+  /** @throws WbsrError WBSR_INVALID_OPTION: a second tile at one place, or one of other pixels than the first */
+  add(tile: Tile): void {
+    const { grid, first } = this
+    const index = (tile.y / grid.tile) * grid.columns + tile.x / grid.tile
+    if (this.#seen[index]) throw invalidOption('tile', `one tile at each place of a picture (pictures come one after the other)`, `a second one at ${tile.x}, ${tile.y}`)
+    if (tile.channels !== first.channels) throw invalidOption('tile.channels', `${first.channels} as in the picture's first tile`, tile.channels)
+    if (tile.data.constructor !== first.data.constructor) throw invalidOption('tile.data', `a ${first.data.constructor.name} as in the picture's first tile`, tile.data.constructor.name)
+    this.#seen[index] = 1
+    this.#missing--
+    const group = Math.floor(tile.y / grid.tile / grid.groupRows)
+    if (!this.#groups.has(group)) this.#groups.set(group, new Map())
+    this.#groups.get(group)!.set(index, tile)
+  }
+
+  /** True when all of a group's tiles wait. */
+  isReady(group: number): boolean {
+    const { firstRow, endRow } = groupSpan(this.grid, group)
+    return this.#groups.get(group)?.size === (endRow - firstRow) * this.grid.columns
+  }
+
+  /** Groups of which tiles wait, in order. */
+  waiting(): number[] {
+    return [...this.#groups.keys()].sort((a, b) => a - b)
+  }
+
+  /** The tiles of a group, row by row; they are not held any longer. */
+  take(group: number): Tile[] {
+    const tiles = [...this.#groups.get(group)!.entries()].sort(([a], [b]) => a - b).map(([, tile]) => tile)
+    this.#groups.delete(group)
+    return tiles
+  }
+}
+
+function emptyLike(data: PixelArray, length: number): PixelArray {
+  return new (data.constructor as new (length: number) => PixelArray)(length)
+}
+
+/** A group's band from its tiles: halos first, then the tiles themselves over them. */
+export function assembleBand(grid: Grid, group: number, margin: number, tiles: readonly Tile[]): PixelBand {
+  const { top, bottom } = bandSpan(grid, group, margin)
+  const { data: like, channels } = tiles[0]!
+  const data = emptyLike(like, grid.width * (bottom - top) * channels)
+  const mask = new Uint8Array(grid.width * (bottom - top))
+  const paint = (tile: Tile, halo: Halo) => {
+    const own = haloOf(tile)
+    const stride = own.left + tile.width + own.right
+    const width = halo.left + tile.width + halo.right
+    const x = tile.x - halo.left
+    for (let y = Math.max(top, tile.y - halo.top); y < Math.min(bottom, tile.y + tile.height + halo.bottom); y++) {
+      const from = ((y - tile.y + own.top) * stride + own.left - halo.left) * channels
+      const to = (y - top) * grid.width + x
+      data.set(tile.data.subarray(from, from + width * channels), to * channels)
+      mask.fill(1, to, to + width)
+    }
+  }
+  for (const tile of tiles) if (tile.halo) paint(tile, tile.halo)
+  for (const tile of tiles) paint(tile, NO_HALO)
+  return mask.includes(0) ? { data, top, bottom, mask } : { data, top, bottom }
+}

@@ -1,0 +1,132 @@
+// Upscales one whole picture: difficulties of all tiles first (only numbers are kept), then the map that meets the
+// budget for exactly this picture, then group after group through the engine.
+import { wrapError } from '../errors.js'
+import { decodeImage } from '../formats/images.js'
+import type { ModelState } from '../model-state.js'
+import type { ImageInput, PixelArray, RawImage } from '../types.js'
+import { bandSpan, groupSpan, makeGrid, tileArea, type Grid } from './grid.js'
+import { Cancellation, checkUpscaleOptions, checkUsable, type UpscaleOptions, type UpscaleSettings } from './options.js'
+import { upscalePaper } from './paper.js'
+import { PicturePass, tileDifficulties } from './picture-pass.js'
+import { contextOf, largestFlops, planDataset, planPicture } from './plan.js'
+import { classOf } from './routers.js'
+
+/** What was decided for one tile. Positions and sizes in LR pixels. */
+export interface AllocatedTile {
+  x: number
+  y: number
+  width: number
+  height: number
+  /** ||g||2 of the gradient vector. */
+  difficulty: number
+  /** 1 .. K. */
+  class: number
+  /** Index into model.subnets. */
+  subnet: number
+}
+
+export interface Allocation {
+  /** Row by row. */
+  tiles: AllocatedTile[]
+  /** 2 x MAC that ran, halo included. */
+  flops: number
+  /** 2 x MAC of the largest subnet on the whole picture (protocol 'paper': on every tile). */
+  flopsOfLargest: number
+  /** Tiles of each subnet, by index into model.subnets. */
+  histogram: number[]
+}
+
+/** SR pixels of the input's type (protocol 'paper': Uint8Array) and channels, and how they were made. */
+export interface UpscaleResult extends RawImage {
+  allocation: Allocation
+  /** From pixels to pixels, without decoding. */
+  seconds: number
+  /** network: on the device; other: difficulties, planning, tiling, blending and conversion. */
+  timings: { network: number; other: number }
+}
+
+function newPixels(like: PixelArray, length: number): PixelArray {
+  if (like instanceof Float32Array) return new Float32Array(length)
+  return like instanceof Uint16Array ? new Uint16Array(length) : new Uint8Array(length)
+}
+
+/** Difficulties of all tiles of a picture, group by group so that an abort is heard. */
+async function allDifficulties(image: RawImage, grid: Grid, cancellation: Cancellation): Promise<Float64Array> {
+  const difficulties = new Float64Array(grid.columns * grid.rows)
+  for (let group = 0; group < grid.groups; group++) {
+    const { firstRow, endRow, y0, y1 } = groupSpan(grid, group)
+    const stride = image.width * image.channels
+    const band = { data: image.data.subarray(y0 * stride, y1 * stride), top: y0, bottom: y1 }
+    difficulties.set(await tileDifficulties(band, image.channels, grid, firstRow, endRow), firstRow * grid.columns)
+    cancellation.check()
+  }
+  return difficulties
+}
+
+async function upscaleFull(state: ModelState, image: RawImage, settings: UpscaleSettings, cancellation: Cancellation, start: number): Promise<UpscaleResult> {
+  const { width, height, channels } = image
+  const { scale } = state.network
+  const grid = makeGrid(width, height, settings.tile === 'image' ? Math.max(width, height) : settings.tile, settings.groupRows)
+  const context = contextOf(settings)
+  const difficulties = await allDifficulties(image, grid, cancellation)
+  const classes = Int32Array.from(difficulties, (s) => classOf(s, state.classes))
+  const map = settings.budgetScope === 'picture' ? planPicture(state, settings, grid, classes, context) : planDataset(state, settings, grid.tile, context)
+  const subnets = classes.map((k) => map[k - 1]!)
+
+  const pass = new PicturePass(state, grid, channels, context, settings.regionPixels, cancellation)
+  const stride = width * channels
+  const data = newPixels(image.data, width * scale * height * scale * channels)
+  for (let group = 0; group < grid.groups; group++) {
+    const { firstRow, endRow } = groupSpan(grid, group)
+    const { top, bottom } = bandSpan(grid, group, pass.margin)
+    const band = { data: image.data.subarray(top * stride, bottom * stride), top, bottom }
+    for (const strip of await pass.run(group, band, subnets.subarray(firstRow * grid.columns, endRow * grid.columns))) {
+      data.set(strip.data, strip.firstRow * stride * scale)
+    }
+    settings.onProgress?.({ done: endRow * grid.columns, total: grid.rows * grid.columns, seconds: (performance.now() - start) / 1000 })
+  }
+
+  const histogram = new Array<number>(state.engine.subnets.length).fill(0)
+  const tiles = Array.from(classes, (k, i) => {
+    const subnet = subnets[i]!
+    histogram[subnet]!++
+    return { ...tileArea(grid, i % grid.columns, Math.floor(i / grid.columns)), difficulty: difficulties[i]!, class: k, subnet }
+  })
+  const seconds = (performance.now() - start) / 1000
+  const network = pass.totals.networkSeconds
+  return {
+    data,
+    width: width * scale,
+    height: height * scale,
+    channels,
+    allocation: { tiles, flops: pass.totals.flops, flopsOfLargest: largestFlops(state, width, height), histogram },
+    seconds,
+    timings: { network, other: seconds - network },
+  }
+}
+
+/**
+ * Upscales a picture of any size from 1x1. Grey stays grey, alpha is resized separately (bicubic, colour premultiplied),
+ * 16-bit and float pixels keep their type.
+ *
+ * @param input a file path, an encoded image in a Buffer, or { data, width, height, channels }
+ * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_IO, WBSR_ABORTED, WBSR_DISPOSED,
+ *   WBSR_OUT_OF_MEMORY
+ */
+export async function upscale(state: ModelState, input: ImageInput, options: UpscaleOptions = {}): Promise<UpscaleResult> {
+  checkUsable(state)
+  const settings = checkUpscaleOptions(options, state)
+  const cancellation = new Cancellation('upscale', settings.signal)
+  try {
+    cancellation.check()
+    const image = await decodeImage(input)
+    cancellation.check()
+    checkUsable(state)
+    const start = performance.now()
+    return await (settings.protocol === 'paper' ? upscalePaper : upscaleFull)(state, image, settings, cancellation, start)
+  } catch (error) {
+    throw wrapError(cancellation.explain(error))
+  } finally {
+    cancellation.release()
+  }
+}
