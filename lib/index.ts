@@ -4,3 +4,8 @@ export type { ImageInput, PixelArray, RawImage, Tile, UpscaledTile } from './typ
 export type { StreamOptions, UpscaleOptions, UpscaleProgress } from './infer/options.js'
 export type { AllocatedTile, Allocation, UpscaleResult } from './infer/upscale.js'
 export type { Router } from './infer/routers.js'
+export { listDevices, type DeviceDescription, type DeviceOption, type ModelDevice } from './devices.js'
+export { loadSupernet, SupernetModel, type LoadOptions, type Subnet } from './model.js'
+export type { ClassTable, Mixture, RouterTable } from './model-state.js'
+export { GraphBuilder, type Network, type Value } from './networks/network.js'
+export { srresnet, srresnetPresets, type SrresnetOptions } from './networks/srresnet.js'

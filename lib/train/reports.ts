@@ -1,0 +1,123 @@
+// What trainSupernet tells its callbacks, and the meter behind the speeds in it.
+
+/** Before the first step. */
+export interface StartReport {
+  steps: number
+  epochs: number
+  /** Steps that the checkpoint had done already. */
+  resumedFrom: number
+  /** Usable training images, their patches in the index, and validation images. */
+  images: number
+  patches: number
+  validationImages: number
+  /** Images that are left out, and why. Without onStart they are reported by process.emitWarning. */
+  skipped: readonly { file: string; reason: string }[]
+  /** Patches in each difficulty class, easiest first. */
+  classCounts: number[]
+}
+
+/** After every optimizer step. */
+export interface StepReport {
+  /** 1 .. steps. */
+  step: number
+  steps: number
+  /** 1 .. epochs: the epoch this step belongs to. */
+  epoch: number
+  epochs: number
+  /** Means over pixels and over the subnets of the step; data + balance = loss. */
+  loss: number
+  data: number
+  /** The balancing term of BDLoss; 0 for 'l1' and 'l2'. */
+  balance: number
+  /** Mean |dL/dy| of the balancing term over that of the data term; 0 without a balancing term. */
+  gradientRatio: number
+  learningRate: number
+  /** BDLoss noise scale of this step in [0, 1] pixel values; 0 for 'l1' and 'l2'. */
+  sigma: number
+  /** Which subnets were trained, and the loss of each. */
+  losses: { subnet: number; loss: number }[]
+  /** HR patches drawn per second, over the last steps. */
+  imagesPerSecond: number
+  /** Share of the time, over the last steps, in which the device waited for data: 0 .. 1. */
+  waitForData: number
+  /** Seconds to go at this speed. */
+  eta: number
+}
+
+/** After the last step of every epoch (one epoch draws as many patches as the index holds) and after the last step. */
+export interface EpochReport {
+  epoch: number
+  epochs: number
+  step: number
+  steps: number
+  /** Means over the steps of this epoch that this process ran. */
+  loss: number
+  data: number
+  balance: number
+  gradientRatio: number
+  /** Steps of this epoch that this process ran (fewer than an epoch has after a resume). */
+  stepsRun: number
+  /** Wall-clock seconds of those steps. */
+  seconds: number
+}
+
+/** PSNR in dB, border of `scale` HR pixels shaved (protocol.md), mean over images. Infinite where a result equals its original. */
+export interface Psnr {
+  y: number
+  rgb: number
+}
+
+/** After every validation. */
+export interface ValidationReport {
+  epoch: number
+  epochs: number
+  step: number
+  steps: number
+  images: number
+  /** True when the moving average of the weights was measured (`ema` is on). */
+  ema: boolean
+  bicubic: Psnr
+  smallest: Psnr
+  largest: Psnr
+  seconds: number
+}
+
+/** A validation as the model's training record keeps it; without seconds, so that equal runs make equal files. */
+export type HistoryEntry = Omit<ValidationReport, 'seconds'>
+
+/** Sums over the steps of the epoch under way; in the checkpoint, so that a resumed epoch reports as a whole. */
+export interface EpochSums {
+  steps: number
+  loss: number
+  data: number
+  balance: number
+  gradientRatio: number
+}
+
+export const noSums = (): EpochSums => ({ steps: 0, loss: 0, data: 0, balance: 0, gradientRatio: 0 })
+
+const WINDOW = 50
+
+/** Speeds over the last steps. */
+export class Meter {
+  readonly #steps: { total: number; waited: number }[] = []
+  readonly #images: number
+
+  constructor(imagesPerStep: number) {
+    this.#images = imagesPerStep
+  }
+
+  /** One step took `total` seconds, `waited` of them without data. */
+  add(total: number, waited: number): void {
+    this.#steps.push({ total, waited })
+    if (this.#steps.length > WINDOW) this.#steps.shift()
+  }
+
+  read(stepsLeft: number): { imagesPerSecond: number; waitForData: number; eta: number } {
+    const total = this.#steps.reduce((sum, s) => sum + s.total, 0)
+    const waited = this.#steps.reduce((sum, s) => sum + s.waited, 0)
+    const count = this.#steps.length
+    if (count === 0 || total === 0) return { imagesPerSecond: 0, waitForData: 0, eta: 0 }
+    return { imagesPerSecond: (count * this.#images) / total, waitForData: waited / total, eta: (total / count) * stepsLeft }
+  }
+}
