@@ -9,3 +9,4 @@ export { loadSupernet, SupernetModel, type LoadOptions, type Subnet } from './mo
 export type { ClassTable, Mixture, RouterTable } from './model-state.js'
 export { GraphBuilder, type Network, type Value } from './networks/network.js'
 export { srresnet, srresnetPresets, type SrresnetOptions } from './networks/srresnet.js'
+export type { BalancedLossOptions, LossOptions, PlainLossOptions, SigmaOptions } from './train/loss.js'
