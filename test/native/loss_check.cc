@@ -470,16 +470,16 @@ void checkDescent() {
   for (int dimension : {1, 3}) {
     for (float sigma : {0.01f, 0.04f, 0.15f}) {
       const LossSpec s = bdSpec(dimension, LossSpec::FidelityL1, sigma);
-      const int64_t plane = 200;
+      const int64_t plane = 40;
       std::mt19937 random(4);
       std::uniform_real_distribution<float> start(-3, 4), target(0, 1);
       std::vector<float> x(3 * plane), y(3 * plane), gradient(3 * plane);
       for (float& value : x) value = start(random);
       for (float& value : y) value = target(random);
       const double pixels = static_cast<double>(3 * plane / dimension);
-      for (int step = 0; step < 6000; ++step) {
+      for (int step = 0; step < 2000; ++step) {
         cpu::evaluateLoss(s, x.data(), y.data(), 1, plane, gradient.data(), static_cast<float>(pixels));
-        const float rate = 0.01f * (1 - static_cast<float>(step) / 6000);
+        const float rate = 0.03f * (1 - static_cast<float>(step) / 2000);
         for (size_t i = 0; i < x.size(); ++i) x[i] -= rate * gradient[i];
       }
       double worst = 0;
