@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "core/error.h"
@@ -31,28 +32,6 @@ struct Worker::State {
   }
 };
 
-Worker::Worker() : state_(std::make_unique<State>()) {
-  state_->thread = std::thread([state = state_.get()] { state->loop(); });
-}
-
-Worker::~Worker() {
-  {
-    std::lock_guard<std::mutex> lock(state_->mutex);
-    state_->stop = true;
-    state_->queue.clear();
-  }
-  state_->wake.notify_all();
-  state_->thread.join();
-}
-
-void Worker::post(std::function<void()> work) {
-  {
-    std::lock_guard<std::mutex> lock(state_->mutex);
-    state_->queue.push_back(std::move(work));
-  }
-  state_->wake.notify_one();
-}
-
 namespace {
 
 struct Job {
@@ -70,10 +49,43 @@ struct Environment {
   int pending = 0;  // JavaScript thread only
   std::atomic<bool> closing{false};
   std::unique_ptr<Worker> images;
+  std::set<Worker*> workers;  // JavaScript thread only
 };
 
 // Not instance data: node-addon-api's class wrappers may want that slot, and the hook below must run first.
 thread_local Environment* current = nullptr;
+
+}  // namespace
+
+Worker::Worker() : state_(std::make_unique<State>()) {
+  state_->thread = std::thread([state = state_.get()] { state->loop(); });
+  current->workers.insert(this);
+}
+
+Worker::~Worker() {
+  stop();
+  if (current) current->workers.erase(this);
+}
+
+void Worker::stop() {
+  {
+    std::lock_guard<std::mutex> lock(state_->mutex);
+    state_->stop = true;
+    state_->queue.clear();
+  }
+  state_->wake.notify_all();
+  if (state_->thread.joinable()) state_->thread.join();
+}
+
+void Worker::post(std::function<void()> work) {
+  {
+    std::lock_guard<std::mutex> lock(state_->mutex);
+    state_->queue.push_back(std::move(work));
+  }
+  state_->wake.notify_one();
+}
+
+namespace {
 
 Napi::Error makeError(Napi::Env env, const std::string& code, const std::string& message) {
   Napi::Error error = Napi::Error::New(env, message);
@@ -118,9 +130,9 @@ void initialiseJobs(Napi::Env env) {
   napi_unref_threadsafe_function(env, environment->settle);
   env.AddCleanupHook([environment] {
     environment->closing = true;
-    environment->images.reset();
+    for (Worker* worker : environment->workers) worker->stop();
     napi_release_threadsafe_function(environment->settle, napi_tsfn_abort);
-    // The Environment itself stays: engines collected after this hook still ask closing().
+    // The Environment itself stays: what is collected after this hook still unregisters its worker here.
   });
 }
 

@@ -10,12 +10,14 @@
 
 namespace wbsr::bindings {
 
-// Set while the environment is being torn down; devices look at it between steps.
+// Made and destroyed on the JavaScript thread. When the environment ends, all workers are stopped before the function
+// that settles promises goes away.
 class Worker {
  public:
   Worker();
   ~Worker();  // finishes the running job, drops queued ones, joins
   void post(std::function<void()> work);
+  void stop();
 
  private:
   struct State;

@@ -59,7 +59,8 @@ struct SubnetInfo {
   int64_t flops = 0;       // 2 * MAC of the convolution weights on a 32 x 32 LR patch
   int64_t parameters = 0;
   int receptiveField = 0;  // radius in LR pixels: how far an output pixel looks
-  int tailField = 0;       // radius in LR pixels of what follows the last LR-sized convolution trunk (upsampling tail)
+  int tailField = 0;       // radius in LR pixels of the upsampling tail alone (Graph::tailNodes)
+  int64_t tailFlops = 0;   // the tail's share of flops
 };
 
 // Checked on construction: topological order, channel agreement at every width, unique names.
@@ -80,8 +81,11 @@ class Graph {
 
   // The nodes alive at this depth, with stacks resolved: value[i] is the node whose value node i stands for.
   std::vector<int> resolve(int depth, std::vector<bool>& alive) const;
-  // Channels of every node at this width (0 for nodes whose channels do not agree is never returned: see constructor).
+  // Channels of every node at this width.
   std::vector<int> channels(int width) const;
+  // The upsampling tail: nodes larger than LR, and LR-sized convolutions that only feed a PixelShuffle. Inference
+  // crops what enters the tail, so that the halo of a tile does not pay for it.
+  std::vector<bool> tailNodes() const;
 
  private:
   int scale_;

@@ -9,22 +9,8 @@
 
 namespace wbsr::cpu {
 
-struct LossSpec {
-  enum Kind { L1, L2, BD } kind = L1;
-  enum Fidelity { FidelityL1, FidelityL2 } fidelity = FidelityL1;  // of BD
-  int dimension = 1;                                               // of BD: 1 (channel) or 3 (rgb)
-  float sigma = 0;                                                 // of BD: above 0, in units of [0, 1]
-  float fidelityScale = 0;                                         // c of BD with FidelityL1: above 0
-  Mixture mixture;                                                 // of BD
-};
-
-// Means over pixels; for D = 1 and the kinds L1 and L2 every channel value is a pixel.
-struct LossSums {
-  double loss = 0, data = 0, balance = 0;  // loss = data + balance
-  // Mean absolute gradient of each term in one predicted value, before the division by the number of pixels.
-  double dataGradient = 0, balanceGradient = 0;
-  double sigmaGradient = 0;  // see bdSigmaGradient in bdloss.h; 0 for the kinds L1 and L2
-};
+using wbsr::LossSpec;
+using wbsr::LossSums;
 
 // prediction, target, gradient: planar (batch, 3, plane). gradient (may be null) receives dL/dprediction of the mean
 // loss times gradientScale. Results do not depend on the number of threads (omp_get_max_threads() are used). Throws

@@ -3,14 +3,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/loss_spec.h"
+
 namespace wbsr::cpu {
 
-struct Mixture {
-  int dimension = 1;                // D
-  std::vector<double> weights;      // (K), sum 1; 0: an unused component
-  std::vector<double> means;        // (K, D)
-  std::vector<double> covariances;  // (K, D, D)
-};
+using wbsr::Mixture;
 
 struct MixtureFit {
   Mixture mixture;

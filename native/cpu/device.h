@@ -1,0 +1,21 @@
+// The CPU device.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "core/device.h"
+
+namespace wbsr::cpu {
+
+// The graph must outlive the device. `closing` (may be null) makes running jobs stop with WBSR_ABORTED between steps.
+std::unique_ptr<Device> makeDevice(const Graph& graph, int threads, const std::atomic<bool>* closing);
+
+struct CpuInfo {
+  std::string name;    // model name of the processor
+  std::string isa;     // instruction set of our kernels: avx512, avx2 or base
+  std::string onednn;  // version
+  int lanes;
+};
+CpuInfo cpuInfo();
+
+}  // namespace wbsr::cpu

@@ -1,0 +1,73 @@
+// A Program compiled for the CPU device: primitives built once, run many times.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "core/loss_spec.h"
+#include "core/program.h"
+#include "cpu/conv.h"
+#include "cpu/simd/kernels.h"
+
+namespace wbsr::cpu {
+
+// What all executables of a device share.
+struct Context {
+  const Graph& graph;
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+  int lanes = 16;
+  const simd::Kernels* kernels = nullptr;
+  std::unique_ptr<WeightStore> weights;
+  float* gradients = nullptr;  // the flat gradient arena, added to
+  const std::atomic<bool>* closing = nullptr;  // the process or thread is ending: stop between steps
+
+  // Memory that one executable uses at a time; grows to what the largest needs.
+  float* arena(int64_t floats);
+  float* scratch(int64_t bytes);
+  int64_t bytes() const { return arenaFloats_ * 4 + scratchBytes_; }
+  void releaseMemory();
+  explicit Context(const Graph& g);
+  ~Context();
+
+ private:
+  float* arena_ = nullptr;
+  float* scratch_ = nullptr;
+  int64_t arenaFloats_ = 0, scratchBytes_ = 0;
+};
+
+struct RunArguments {
+  const float* input = nullptr;   // (N, 3, h, w)
+  float* output = nullptr;        // (N, 3, H, W)
+  const float* target = nullptr;  // training: like output
+  const LossSpec* loss = nullptr;
+  float lossGradientScale = 1.f;
+  const volatile int32_t* cancel = nullptr;
+};
+
+class Executable {
+ public:
+  Executable(Context& context, Program program);
+  ~Executable();
+  // Throws WBSR_ABORTED between steps when cancelled. Returns the loss of a training program.
+  LossSums run(const RunArguments& arguments);
+  const Program& program() const { return program_; }
+
+ private:
+  struct Compiled;
+  void compile(const Step& step, Compiled& compiled);
+  void conv(const Step& step, Compiled& compiled, const RunArguments& arguments);
+  void convBackwardData(const Step& step, Compiled& compiled);
+  void convBackwardWeights(const Step& step, Compiled& compiled);
+  void addWeightGradient(const Step& step, const float* dense, int denseIn, const float* bias);
+  float* at(int value) const;
+
+  Context& context_;
+  Program program_;
+  std::vector<std::unique_ptr<Compiled>> compiled_;
+  float* arena_ = nullptr;
+  const float* input_ = nullptr;
+  float* output_ = nullptr;
+};
+
+}  // namespace wbsr::cpu

@@ -1,0 +1,322 @@
+// The CPU device against the plain interpreter: forward of every operator at awkward shapes and at several subnets,
+// gradients of every parameter kind against finite differences of the interpreter, tiles against whole images,
+// thread counts against each other. Prints what failed; exits 1 if anything did.
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "core/device.h"
+#include "core/error.h"
+#include "cpu/device.h"
+#include "reference.h"
+
+using namespace wbsr;
+using test::Image;
+
+namespace {
+
+int failures = 0, checks = 0;
+
+void check(bool ok, const std::string& what) {
+  ++checks;
+  if (!ok) {
+    ++failures;
+    std::printf("not ok: %s\n", what.c_str());
+  }
+}
+
+struct Random {
+  uint64_t state;
+  double next() {  // [-1, 1)
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
+    return static_cast<double>(state >> 11) / 4503599627370496.0 - 1.0;
+  }
+};
+
+// Writes graphs as lib/networks does.
+struct Builder {
+  std::vector<Node> nodes;
+  int push(Node n) {
+    nodes.push_back(n);
+    return static_cast<int>(nodes.size()) - 1;
+  }
+  int input() { Node n; n.op = Op::Input; n.channels.fixed = 3; return push(n); }
+  int conv(int in, ChannelRule rule, int kernel = 3, bool bias = true) {
+    Node n;
+    n.op = Op::Conv;
+    n.name = "conv" + std::to_string(nodes.size());
+    n.inputs = {in};
+    n.channels = rule;
+    n.kernel = kernel;
+    n.bias = bias;
+    return push(n);
+  }
+  int act(int in, ActivationKind kind, float slope = 0.f) {
+    Node n; n.op = Op::Activation; n.inputs = {in}; n.activation = kind; n.slope = slope; return push(n);
+  }
+  int binary(Op op, int a, int b) { Node n; n.op = op; n.inputs = {a, b}; return push(n); }
+  int unary(Op op, int a, int factor = 1, bool cubic = false) { Node n; n.op = op; n.inputs = {a}; n.factor = factor; n.cubic = cubic; return push(n); }
+  int stack(std::vector<int> outputs) { Node n; n.op = Op::Stack; n.inputs = outputs; return push(n); }
+};
+ChannelRule width(int num = 1, int den = 1) { return {true, 0, num, den}; }
+ChannelRule fixed(int n) { return {false, n, 1, 1}; }
+
+Graph srresnet(int scale, std::vector<int> widths, std::vector<int> depths) {
+  Builder b;
+  const int image = b.input();
+  int x = b.act(b.conv(image, width()), ActivationKind::LeakyRelu, 0.1f);
+  std::vector<int> outputs{x};
+  for (int i = 0; i < depths.back(); ++i) {
+    const int y = b.conv(b.act(b.conv(x, width()), ActivationKind::Relu), width());
+    outputs.push_back(x = b.binary(Op::Add, y, x));
+  }
+  x = b.stack(outputs);
+  std::vector<int> factors(scale == 4 ? 2 : 1, scale == 4 ? 2 : scale);
+  for (int r : factors) x = b.act(b.unary(Op::PixelShuffle, b.conv(x, width(r * r)), r), ActivationKind::LeakyRelu, 0.1f);
+  x = b.act(b.conv(x, width()), ActivationKind::LeakyRelu, 0.1f);
+  x = b.conv(x, fixed(3));
+  const int out = b.binary(Op::Add, x, b.unary(Op::Upsample, image, scale));
+  return Graph(scale, widths, depths, b.nodes, out);
+}
+
+// Mean shift, wide kernels, channel attention, sigmoid, features upsampled, shared values, a shuffle that ends in RGB.
+Graph everything() {
+  Builder b;
+  const int image = b.input();
+  const int shifted = b.conv(image, fixed(3), 1);
+  const int head = b.conv(shifted, width(), 5, false);
+  int x = head;
+  std::vector<int> outputs{x};
+  for (int i = 0; i < 2; ++i) {
+    const int y = b.conv(b.act(b.conv(x, width()), ActivationKind::Relu), width(), i == 0 ? 3 : 1);
+    const int mid = b.act(b.conv(b.unary(Op::GlobalPool, y), width(1, 4), 1), ActivationKind::Relu);
+    const int factors = b.act(b.conv(mid, width(), 1), ActivationKind::Sigmoid);
+    outputs.push_back(x = b.binary(Op::Add, b.binary(Op::ScaleChannels, y, factors), x));
+  }
+  x = b.binary(Op::Add, b.conv(b.stack(outputs), width()), head);
+  const int gate = b.act(b.conv(x, width()), ActivationKind::Sigmoid);
+  const int up = b.unary(Op::Upsample, b.binary(Op::Add, gate, x), 2, true);
+  const int smooth = b.conv(up, fixed(3), 9);
+  const int direct = b.unary(Op::PixelShuffle, b.conv(x, fixed(12)), 2);
+  const int shuffled = b.conv(b.act(b.unary(Op::PixelShuffle, b.conv(shifted, width(4)), 2), ActivationKind::Relu), fixed(3));
+  const int sum = b.binary(Op::Add, b.binary(Op::Add, smooth, direct), shuffled);
+  const int out = b.binary(Op::Add, b.conv(sum, fixed(3), 1), b.unary(Op::Upsample, image, 2));
+  return Graph(2, {8, 20}, {1, 2}, b.nodes, out);
+}
+
+std::vector<double> randomParameters(const Graph& graph, uint64_t seed) {
+  Random random{seed};
+  std::vector<double> p(static_cast<size_t>(graph.parameterCount()));
+  for (const Parameter& parameter : graph.parameters()) {
+    const double scale = parameter.isBias ? 0.1 : 1.2 / std::sqrt(static_cast<double>(parameter.count / parameter.shape[0]));
+    for (int64_t i = 0; i < parameter.count; ++i) p[parameter.offset + i] = static_cast<float>(random.next() * scale);
+  }
+  return p;
+}
+
+std::vector<float> toFloat(const std::vector<double>& v) { return {v.begin(), v.end()}; }
+
+void forwardAgrees(const Graph& graph, const std::string& name, int batch, int h, int w) {
+  const std::vector<double> parameters = randomParameters(graph, 7);
+  auto device = cpu::makeDevice(graph, 2, nullptr);
+  device->setArena(Arena::Weights, toFloat(parameters).data());
+  Random random{11};
+  const size_t plane = static_cast<size_t>(3) * h * w, area = static_cast<size_t>(graph.scale()) * graph.scale();
+  std::vector<float> input(plane * batch), output(plane * batch * area);
+  for (float& v : input) v = static_cast<float>(random.next() * 0.5 + 0.5);
+  for (const SubnetInfo& subnet : graph.subnets()) {
+    device->forward(subnet.index, input.data(), output.data(), batch, h, w);
+    double worst = 0;
+    for (int n = 0; n < batch; ++n) {
+      Image image = Image::of(3, h, w);
+      for (size_t i = 0; i < plane; ++i) image.v[i] = input[n * plane + i];
+      const Image expected = test::interpret(graph, subnet.width, subnet.depth, parameters, image);
+      for (size_t i = 0; i < expected.v.size(); ++i)
+        worst = std::max(worst, std::fabs(expected.v[i] - output[n * plane * area + i]) / (1 + std::fabs(expected.v[i])));
+    }
+    check(worst < 5e-5, name + " forward " + std::to_string(subnet.width) + "x" + std::to_string(subnet.depth) + " at " + std::to_string(batch) +
+                            "x" + std::to_string(h) + "x" + std::to_string(w) + ": " + std::to_string(worst));
+  }
+}
+
+double referenceLoss(const Graph& graph, const SubnetInfo& subnet, const std::vector<double>& parameters, const std::vector<Image>& inputs,
+                     const std::vector<Image>& targets) {
+  double sum = 0;
+  size_t count = 0;
+  for (size_t n = 0; n < inputs.size(); ++n) {
+    const Image out = test::interpret(graph, subnet.width, subnet.depth, parameters, inputs[n]);
+    for (size_t i = 0; i < out.v.size(); ++i) sum += (out.v[i] - targets[n].v[i]) * (out.v[i] - targets[n].v[i]);
+    count += out.v.size();
+  }
+  return sum / static_cast<double>(count);
+}
+
+void gradientsAgree(const Graph& graph, const std::string& name, int batch, int h, int w, std::vector<int> subnets) {
+  std::vector<double> parameters = randomParameters(graph, 3);
+  Random random{5};
+  std::vector<Image> inputs, targets;
+  std::vector<float> lr, hr;
+  for (int n = 0; n < batch; ++n) {
+    inputs.push_back(Image::of(3, h, w));
+    targets.push_back(Image::of(3, h * graph.scale(), w * graph.scale()));
+    for (double& v : inputs.back().v) lr.push_back(static_cast<float>(v = static_cast<float>(random.next() * 0.5 + 0.5)));
+    for (double& v : targets.back().v) hr.push_back(static_cast<float>(v = static_cast<float>(random.next() * 0.5 + 0.5)));
+  }
+  for (int subnet : subnets) {
+    const SubnetInfo& info = graph.subnets()[subnet];
+    std::vector<float> gradient(static_cast<size_t>(graph.parameterCount())), other(gradient.size());
+    for (int threads : {1, 2}) {
+      auto device = cpu::makeDevice(graph, threads, nullptr);
+      device->setArena(Arena::Weights, toFloat(parameters).data());
+      TrainJob job{};
+      job.lr = lr.data();
+      job.hr = hr.data();
+      job.batch = batch;
+      job.height = h;
+      job.width = w;
+      job.subnets = {subnet};
+      job.loss.kind = LossSpec::L2;
+      job.gradientsOnly = true;
+      const TrainReport report = device->train(job);
+      const double expected = referenceLoss(graph, info, parameters, inputs, targets);
+      check(std::fabs(report.mean.loss - expected) < 1e-5 * (1 + expected), name + " loss");
+      device->getArena(Arena::Gradient, threads == 1 ? gradient.data() : other.data());
+    }
+    double largest = 0, threadGap = 0;
+    for (size_t i = 0; i < gradient.size(); ++i) {
+      largest = std::max(largest, static_cast<double>(std::fabs(gradient[i])));
+      threadGap = std::max(threadGap, static_cast<double>(std::fabs(gradient[i] - other[i])));
+    }
+    check(largest > 0, name + " gradients are not all zero");
+    check(threadGap <= 2e-5 * largest, name + " gradients agree between 1 and 2 threads: " + std::to_string(threadGap / largest));
+    // A few entries of every parameter tensor, first and last rows included.
+    for (const Parameter& p : graph.parameters()) {
+      for (int k = 0; k < 6; ++k) {
+        const int64_t at = p.offset + (k == 0 ? 0 : k == 1 ? p.count - 1 : static_cast<int64_t>((random.next() * 0.5 + 0.5) * static_cast<double>(p.count)));
+        const double keep = parameters[at], step = 1e-5;
+        parameters[at] = keep + step;
+        const double up = referenceLoss(graph, info, parameters, inputs, targets);
+        parameters[at] = keep - step;
+        const double down = referenceLoss(graph, info, parameters, inputs, targets);
+        parameters[at] = keep;
+        const double numeric = (up - down) / (2 * step);
+        check(std::fabs(numeric - gradient[at]) <= 2e-3 * std::fabs(numeric) + 2e-4 * largest,
+              name + " " + std::to_string(info.width) + "x" + std::to_string(info.depth) + " d/d" + p.name + "[" + std::to_string(at - p.offset) + "] = " +
+                  std::to_string(gradient[at]) + ", finite difference " + std::to_string(numeric));
+      }
+    }
+  }
+}
+
+// A region with a halo of the receptive field gives the pixels of the whole image, crops and blending included.
+void tilesAgree(int scale) {
+  const Graph graph = srresnet(scale, {16, 24}, {1, 2});
+  auto device = cpu::makeDevice(graph, 2, nullptr);
+  device->setArena(Arena::Weights, toFloat(randomParameters(graph, 9)).data());
+  const int w = 45, h = 33;
+  Random random{13};
+  std::vector<float> picture(static_cast<size_t>(w) * h * 3), planar(picture.size()), whole(picture.size() * scale * scale);
+  for (float& v : picture) v = static_cast<float>(random.next() * 0.5 + 0.5);
+  for (int c = 0; c < 3; ++c)
+    for (int i = 0; i < w * h; ++i) planar[static_cast<size_t>(c) * w * h + i] = picture[static_cast<size_t>(i) * 3 + c];
+  for (const SubnetInfo& subnet : graph.subnets()) {
+    device->forward(subnet.index, planar.data(), whole.data(), 1, h, w);
+    for (int64_t batchPixels : {int64_t{1}, int64_t{100000}}) {
+      std::vector<float> sum(whole.size(), 0.f), weight(whole.size() / 3, 0.f);
+      InferJob job;
+      job.pictures.push_back({picture.data(), w, h, sum.data(), weight.data()});
+      job.maxBatchPixels = batchPixels;
+      const int tile = 11, halo = subnet.receptiveField, overlap = 2;
+      for (int y = 0; y < h; y += tile)
+        for (int x = 0; x < w; x += tile) {
+          const int left = std::max(0, x - overlap), top = std::max(0, y - overlap);
+          const int right = std::min(w, x + tile + overlap), bottom = std::min(h, y + tile + overlap);
+          const int l = std::max(0, left - halo), t = std::max(0, top - halo), r = std::min(w, right + halo), b = std::min(h, bottom + halo);
+          job.regions.push_back({0, subnet.index, l, t, r - l, b - t, left, top, right - left, bottom - top, x > 0 ? 2 * overlap : 0,
+                                 y > 0 ? 2 * overlap : 0, right < w ? 2 * overlap : 0, bottom < h ? 2 * overlap : 0});
+        }
+      device->infer(job);
+      double worst = 0, least = 1e9;
+      for (size_t i = 0; i < weight.size(); ++i) {
+        least = std::min(least, static_cast<double>(weight[i]));
+        for (int c = 0; c < 3; ++c)
+          worst = std::max(worst, static_cast<double>(std::fabs(sum[i * 3 + c] / weight[i] - whole[static_cast<size_t>(c) * weight.size() + i])));
+      }
+      check(least > 0, "tiles cover the picture");
+      check(worst < 2e-5, "tiles equal the whole image at x" + std::to_string(scale) + ": " + std::to_string(worst));
+    }
+  }
+}
+
+void sharedStepAgrees() {
+  const Graph graph = srresnet(2, {8, 16}, {1, 2});
+  const std::vector<float> start = toFloat(randomParameters(graph, 21));
+  Random random{23};
+  std::vector<float> lr(2 * 3 * 9 * 7), hr(lr.size() * 4);
+  for (float& v : lr) v = static_cast<float>(random.next());
+  for (float& v : hr) v = static_cast<float>(random.next());
+  auto run = [&](std::vector<int> subnets, int threads) {
+    auto device = cpu::makeDevice(graph, threads, nullptr);
+    device->setArena(Arena::Weights, start.data());
+    TrainJob job{};
+    job.lr = lr.data();
+    job.hr = hr.data();
+    job.batch = 2;
+    job.height = 9;
+    job.width = 7;
+    job.subnets = subnets;
+    job.loss.kind = LossSpec::L1;
+    job.learningRate = 1e-3f;
+    job.beta1 = 0.9f;
+    job.beta2 = 0.999f;
+    job.epsilon = 1e-8f;
+    job.emaDecay = 0.5f;
+    for (int i = 0; i < 3; ++i) device->train(job);
+    std::vector<float> weights(start.size());
+    device->getArena(Arena::Weights, weights.data());
+    return weights;
+  };
+  const auto one = run({0, 3}, 1), two = run({0, 3}, 2), again = run({0, 3}, 2);
+  check(std::memcmp(two.data(), again.data(), two.size() * 4) == 0, "two equal runs give equal weights");
+  double gap = 0;
+  for (size_t i = 0; i < one.size(); ++i) gap = std::max(gap, static_cast<double>(std::fabs(one[i] - two[i])));
+  check(gap < 1e-3, "training agrees between 1 and 2 threads: " + std::to_string(gap));
+  // A single small subnet leaves everything outside its slice alone.
+  const auto small = run({0}, 2);
+  const std::vector<int> at8 = graph.channels(8);
+  std::vector<bool> alive;
+  graph.resolve(1, alive);
+  for (const Parameter& p : graph.parameters())
+    for (int64_t i = 0; i < p.count; ++i) {
+      const int64_t row = p.count / p.shape[0], o = i / row;
+      const int in = p.isBias ? 0 : static_cast<int>(i % row / (p.shape[2] * p.shape[3]));
+      const bool inside = alive[p.node] && o < at8[p.node] && (p.isBias || in < at8[graph.nodes()[p.node].inputs[0]]);
+      if (!inside) check(small[p.offset + i] == start[p.offset + i], p.name + " outside the subnet is untouched");
+    }
+}
+
+}  // namespace
+
+int main() {
+  try {
+    for (int scale : {2, 3, 4}) {
+      const Graph graph = srresnet(scale, {12, 16, 36}, {1, 2});
+      forwardAgrees(graph, "srresnet x" + std::to_string(scale), 2, 13, 9);
+      forwardAgrees(graph, "srresnet x" + std::to_string(scale), 1, 1, 1);
+      forwardAgrees(graph, "srresnet x" + std::to_string(scale), 1, 1, 7);
+    }
+    forwardAgrees(everything(), "every operator", 3, 11, 8);
+    forwardAgrees(everything(), "every operator", 1, 2, 1);
+    gradientsAgree(everything(), "every operator", 2, 6, 5, {0, 3});
+    gradientsAgree(srresnet(4, {5, 16}, {1, 2}), "srresnet x4", 1, 5, 4, {0, 1, 3});
+    gradientsAgree(srresnet(3, {8, 12}, {1}), "srresnet x3", 2, 4, 3, {1});
+    tilesAgree(2);
+    tilesAgree(4);
+    sharedStepAgrees();
+  } catch (const std::exception& error) {
+    std::printf("not ok: exception: %s\n", error.what());
+    return 1;
+  }
+  std::printf("%d checks, %d failed\n", checks, failures);
+  return failures == 0 ? 0 : 1;
+}
