@@ -36,6 +36,14 @@ inline bool booleanArgument(const Napi::Value& value, const std::string& name, N
   return value.As<Napi::Boolean>().Value();
 }
 
+// Where a typed array's elements lie, also when its memory is shared between threads.
+inline void* elementsOf(const Napi::TypedArray& array) {
+  void* data = nullptr;
+  if (napi_get_typedarray_info(array.Env(), array, nullptr, nullptr, &data, nullptr, nullptr) != napi_ok)
+    throw Napi::Error::New(array.Env());
+  return data;
+}
+
 // A typed array of one element type with exactly `length` elements (any length: -1).
 template <class T>
 T* arrayArgument(const Napi::Value& value, const std::string& name, napi_typedarray_type type, const char* typeName,
@@ -43,7 +51,7 @@ T* arrayArgument(const Napi::Value& value, const std::string& name, napi_typedar
   if (value.IsTypedArray()) {
     Napi::TypedArray array = value.As<Napi::TypedArray>();
     if (array.TypedArrayType() == type && (length < 0 || static_cast<int64_t>(array.ElementLength()) == length))
-      return reinterpret_cast<T*>(static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset());
+      return static_cast<T*>(elementsOf(array));
   }
   throwExpected(std::string("a ") + typeName + (length < 0 ? "" : " of " + std::to_string(length)), name, value, env);
 }

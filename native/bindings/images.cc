@@ -37,7 +37,7 @@ Pixels pixelArray(const Napi::Value& value, const std::string& name, Napi::Env e
     case napi_float32_array: pixels.view.type = Sample::F32; break;
     default: throwExpected("a Uint8Array, Uint16Array or Float32Array", name, value, env);
   }
-  pixels.view.data = static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  pixels.view.data = elementsOf(array);
   pixels.length = array.ElementLength();
   return pixels;
 }

@@ -41,7 +41,7 @@ void shrinkWindow(const View& in, int x, int y, int factor, uint8_t* out, int ou
 // --- image_alpha.cc ---
 
 // As resizeBicubic, but colour is weighted by alpha (2 or 4 channels). An image that is opaque everywhere gives
-// exactly what its colour channels alone give.
+// what its colour channels alone give (floats: within rounding).
 void resizeWithAlpha(const View& in, void* out, int outWidth, int outHeight, Border border);
 
 // --- image_measures.cc: uint8 images of the same size, `shave` pixels ignored on each side ---

@@ -59,36 +59,44 @@ struct Gaussian {
   }
 };
 
-// Sum of the SSIM map over output row whose window starts at rows a and b. buffer (5, width). The two variances are
-// only needed as their sum.
+// out (n): eleven neighbours along the row, weighted.
+WBSR_INLINE void blurRow(const double* __restrict in, int n, const double* weight, double* __restrict out) {
+  for (int i = 0; i < n; ++i) out[i] = weight[0] * in[i];
+  for (int k = 1; k < kWindow; k += 2) {
+    const double u = weight[k], v = weight[k + 1];
+    for (int i = 0; i < n; ++i) out[i] += u * in[i + k] + v * in[i + k + 1];
+  }
+}
+
+// Sum of the SSIM map over one output row, whose windows start at rows a and b. buffer (8, width). The two variances
+// are only needed as their sum.
 WBSR_CLONES double ssimRow(const double* a, const double* b, int width, const double* weight, double* buffer) {
-  double *__restrict ma = buffer, *__restrict mb = ma + width, *__restrict squares = mb + width,
-         *__restrict product = squares + width, *__restrict map = product + width;
-  for (int i = 0; i < width; ++i) ma[i] = mb[i] = squares[i] = product[i] = 0;
+  double *meanA = buffer, *meanB = meanA + width, *squares = meanB + width, *product = squares + width;
+  for (int i = 0; i < 4 * width; ++i) buffer[i] = 0;
   for (int k = 0; k < kWindow; ++k, a += width, b += width) {
     const double w = weight[k];
+#pragma GCC ivdep
     for (int i = 0; i < width; ++i) {
       const double u = a[i] * w, v = b[i] * w;
-      ma[i] += u;
-      mb[i] += v;
+      meanA[i] += u;
+      meanB[i] += v;
       squares[i] += u * a[i] + v * b[i];
       product[i] += u * b[i];
     }
   }
   const int n = width - kWindow + 1;
+  double *xs = product + width, *ys = xs + width, *ss = ys + width, *ps = ss + width;
+  blurRow(meanA, n, weight, xs);
+  blurRow(meanB, n, weight, ys);
+  blurRow(squares, n, weight, ss);
+  blurRow(product, n, weight, ps);
+#pragma GCC ivdep
   for (int i = 0; i < n; ++i) {
-    double x = 0, y = 0, s = 0, p = 0;
-    for (int k = 0; k < kWindow; ++k) {
-      x += weight[k] * ma[i + k];
-      y += weight[k] * mb[i + k];
-      s += weight[k] * squares[i + k];
-      p += weight[k] * product[i + k];
-    }
-    const double xy = x * y, xx = x * x + y * y;
-    map[i] = (2 * xy + kC1) * (2 * (p - xy) + kC2) / ((xx + kC1) * (s - xx + kC2));
+    const double xy = xs[i] * ys[i], xx = xs[i] * xs[i] + ys[i] * ys[i];
+    ps[i] = (2 * xy + kC1) * (2 * (ps[i] - xy) + kC2) / ((xx + kC1) * (ss[i] - xx + kC2));
   }
   double sum = 0;
-  for (int i = 0; i < n; ++i) sum += map[i];
+  for (int i = 0; i < n; ++i) sum += ps[i];
   return sum;
 }
 
@@ -118,7 +126,7 @@ double ssim(const uint8_t* a, const uint8_t* b, int width, int height, int chann
     const std::vector<double> pb = plane(b, width, height, channels, p, y, shave);
 #pragma omp parallel if (static_cast<int64_t>(w) * h > 1 << 17)
     {
-      std::vector<double> buffer(static_cast<size_t>(w) * 5);
+      std::vector<double> buffer(static_cast<size_t>(w) * 8);
 #pragma omp for schedule(static)
       for (int j = 0; j < rows; ++j)
         sums[j] = ssimRow(&pa[static_cast<size_t>(j) * w], &pb[static_cast<size_t>(j) * w], w, gaussian.weight,

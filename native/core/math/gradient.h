@@ -1,4 +1,5 @@
-// Gradient vector and difficulty of a patch (method.md 2): one definition for sampler, router and users.
+// Gradient vector of a patch (method.md 2): one definition for sampler, router and users. What is made of the four
+// numbers (difficulty, class, subnet) is plain arithmetic on few values and lives in lib/infer/routers.ts.
 #pragma once
 #include <cmath>
 
@@ -27,11 +28,6 @@ WBSR_HD inline void gradientVector(const GradientSums& sums, double count, doubl
   vector[1] = varianceX > 0 ? std::sqrt(varianceX) : 0;
   vector[2] = meanY;
   vector[3] = varianceY > 0 ? std::sqrt(varianceY) : 0;
-}
-
-// ||g||2.
-WBSR_HD inline double difficulty(const double* vector) {
-  return std::sqrt(vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2] + vector[3] * vector[3]);
 }
 
 }  // namespace wbsr::math
