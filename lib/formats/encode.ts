@@ -48,6 +48,11 @@ export async function quantise(data: Float32Array, bits: 8 | 16): Promise<Uint8A
   return out
 }
 
+/** sharp's name for the colour space of what is written; without it grey would become RGB and 16 bits 8. */
+export function outputSpace(channels: number, deep: boolean): string {
+  return deep ? (channels < 3 ? 'grey16' : 'rgb16') : channels < 3 ? 'b-w' : 'srgb'
+}
+
 /** Pixels that sharp writes as they are: integers, and 8 bits where the format has no more. */
 async function integers(data: PixelArray, format: OutputFormat): Promise<Uint8Array | Uint16Array> {
   if (data instanceof Float32Array) return quantise(data, format === 'png' || format === 'tiff' ? 16 : 8)
@@ -71,7 +76,8 @@ export async function encodePipeline(pipeline: Sharp, file: string, format: Outp
     await pipeline.toFile(atomic.temporary)
   } catch (cause) {
     await atomic.discard()
-    const message = (cause as Error).message.trim().split('\n')[0]!
+    const text = (cause as Error).message
+    const message = /no space left/i.test(text) ? 'no space left on the disk' : text.trim().split('\n')[0]!
     // A size that the format cannot have is the picture's fault, all else (full disk) the system's.
     const code = /too large|too big|dimension|limit/i.test(message) ? 'WBSR_INVALID_IMAGE' : 'WBSR_IO'
     throw new WbsrError(code, `Cannot write ${file}: ${message}`, { cause })
@@ -98,6 +104,6 @@ export async function encodeImage(image: RawImage, file: string, options: Encode
   const pixels = await integers(data, format)
   const deep = pixels instanceof Uint16Array && (format === 'png' || format === 'tiff')
   const pipeline = sharp(pixels, { raw: { width, height, channels }, limitInputPixels: false })
-    .toColourspace(deep ? (channels < 3 ? 'grey16' : 'rgb16') : channels < 3 ? 'b-w' : 'srgb')
+    .toColourspace(outputSpace(channels, deep))
   await encodePipeline(pipeline, file, format, checked, pixels.byteLength)
 }

@@ -7,7 +7,7 @@ import { EncodedImage, bitsOf, openImage, type ImageHeader } from './image-input
 export { encodeImage, type EncodeOptions } from './encode.js'
 export { checkRawImage, type ImageHeader } from './image-input.js'
 
-/** Decoded bytes that a RowSource holds at most, as long as the rows asked for fit: two pictures of 4K and more. */
+/** Decoded bytes that a RowSource holds at most (more only if the rows asked for need it): enough for a whole 4K picture at 16 bits. */
 const BAND_BYTES = 64 << 20
 
 /**

