@@ -1,0 +1,76 @@
+// What `npm pack` makes, installed into an empty folder, works with its prebuilt binary alone: no compiler within
+// reach, the shared libraries of the addon taken from the package and not from the system, import as well as require().
+import t from 'tap'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+const folder = realpathSync(mkdtempSync(path.join(os.tmpdir(), 'wbsr-package-')))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+
+// The environment of a user, not of this test run (tap preloads modules through NODE_OPTIONS).
+const { NODE_OPTIONS: _options, LD_LIBRARY_PATH: _libraries, ...env } = process.env
+
+function run(command: string, args: string[], cwd: string, extra: NodeJS.ProcessEnv = {}) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd, env: { ...env, ...extra }, encoding: 'utf8', timeout: 120_000 })
+  return { status, stdout, stderr: error ? `${stderr}${error.message}` : stderr }
+}
+
+const packed = run('npm', ['pack', '--pack-destination', folder, '--loglevel=error'], root)
+t.equal(packed.status, 0, `npm pack\n${packed.stderr}`)
+const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz'))
+if (!tarball) throw new Error(`npm pack made no tarball\n${packed.stdout}`)
+
+const app = path.join(folder, 'app')
+mkdirSync(app)
+writeFileSync(path.join(app, 'package.json'), '{ "private": true }\n')
+const install = (...options: string[]) => run('npm', ['install', path.join('..', tarball), '--no-audit', '--no-fund', '--loglevel=error', '--fetch-retries=0', ...options], app)
+let installed = install('--offline')
+if (installed.status !== 0) installed = install('--prefer-offline')
+const offline = installed.status !== 0 && /ENOTCACHED|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH/.test(installed.stderr)
+const skip = offline ? 'its dependencies are neither in the npm cache nor to be had: no network' : false
+
+t.test('the tarball installs into an empty folder', { skip }, async (t) => {
+  t.equal(installed.status, 0, installed.stderr)
+  const home = path.join(app, 'node_modules', 'wbsr')
+  t.notOk(readdirSync(home).includes('build'), 'nothing was compiled')
+  const shipped = readdirSync(path.join(home, 'prebuilds', `linux-${process.arch}`)).sort()
+  t.match(shipped.join(' '), /^libOpenCL\.so\.1 libdnnl\.so\.2 libgomp\.so\.1 wbsr\.glibc\.node$/)
+  t.ok(readdirSync(path.join(home, 'third-party')).includes('Apache-2.0.txt'), 'licences of the shipped libraries are there')
+})
+
+// Loads the addon through the package's own loader, lets it compute, and prints which files were mapped to do so.
+const use = `
+  const { createRequire } = await import('node:module')
+  const { readFileSync } = await import('node:fs')
+  const { native } = await import(new URL('native.js', 'file://' + createRequire(process.cwd() + '/x.js').resolve('wbsr')))
+  const half = await native.resizeBicubic(new Uint8Array(16 * 16 * 3).fill(77), 16, 16, 3, 8, 8, 0)
+  const info = native.cpuInfo()
+  const files = new Set(readFileSync('/proc/self/maps', 'utf8').match(/\\/\\S*(?:\\.node|\\.so[.0-9]*)$/gm))
+  console.log(JSON.stringify({ name: wbsr.WbsrError.name, half: [...new Set(half)], length: half.length, onednn: info.onednn, files: [...files] }))
+`
+
+for (const [how, file, load] of [
+  ['import', 'esm.mjs', "import * as wbsr from 'wbsr'\n"],
+  ['require()', 'commonjs.cjs', "const wbsr = require('wbsr')\n;(async () => {"],
+] as const) {
+  t.test(`the prebuilt binary alone serves ${how}`, { skip }, async (t) => {
+    writeFileSync(path.join(app, file), `${load}${use}${load.includes('=> {') ? '})()' : ''}`)
+    // A PATH with node in it and nothing else: no compiler, no cmake.
+    const bin = path.join(folder, 'bin')
+    mkdirSync(bin, { recursive: true })
+    if (!readdirSync(bin).includes('node')) symlinkSync(process.execPath, path.join(bin, 'node'))
+    const { status, stdout, stderr } = run('node', [file], app, { PATH: bin })
+    t.equal(status, 0, stderr)
+    const answer = JSON.parse(stdout)
+    t.same([answer.name, answer.half, answer.length], ['WbsrError', [77], 8 * 8 * 3])
+    t.match(answer.onednn, /^\d+\.\d+/)
+    const prebuilds = path.join(app, 'node_modules', 'wbsr', 'prebuilds', `linux-${process.arch}`)
+    for (const name of ['wbsr.glibc.node', 'libdnnl.so.2', 'libgomp.so.1', 'libOpenCL.so.1']) {
+      t.same(answer.files.filter((file: string) => path.basename(file) === name || file.includes(`/${name}.`)), [path.join(prebuilds, name)], `${name} is the package's own`)
+    }
+  })
+}
