@@ -59,17 +59,19 @@ export function median(values) {
 }
 
 /**
- * `rounds` turns of `request` for every contestant, the first of a round being another each time; one turn before that
- * is not counted. Resolves with name -> { seconds: median, all: number[] }.
+ * `rounds` turns of every entrant { name, contestant, request }, each round beginning with another one; one round before
+ * that is not counted. Resolves with name -> { seconds: median, all: seconds of every round, last: last answer }.
  */
-export async function inTurns(contestants, request, rounds) {
-  const all = Object.fromEntries(contestants.map((c) => [c.name, []]))
+export async function inTurns(entrants, rounds) {
+  const results = Object.fromEntries(entrants.map(({ name }) => [name, { seconds: 0, all: [], last: null }]))
   for (let round = -1; round < rounds; round++) {
-    for (let i = 0; i < contestants.length; i++) {
-      const contestant = contestants[(i + round + 1) % contestants.length]
-      const { seconds } = await contestant.ask(request)
-      if (round >= 0) all[contestant.name].push(seconds)
+    for (let i = 0; i < entrants.length; i++) {
+      const { name, contestant, request } = entrants[(i + round + 1) % entrants.length]
+      const answer = await contestant.ask(request)
+      if (round >= 0) results[name].all.push(answer.seconds)
+      results[name].last = answer
     }
   }
-  return Object.fromEntries(Object.entries(all).map(([name, values]) => [name, { seconds: median(values), all: values }]))
+  for (const result of Object.values(results)) result.seconds = median(result.all)
+  return results
 }

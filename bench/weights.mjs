@@ -1,5 +1,5 @@
 // Weights and inputs that every contestant of a benchmark shares: made from a seed, handed over as a safetensors file.
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 
 /** A small seeded generator (mulberry32), uniform in [0, 1). */
 export function random(seed) {
@@ -58,4 +58,18 @@ export function writeSafetensors(file, tensors) {
   const size = Buffer.alloc(8)
   size.writeBigUInt64LE(BigInt(json.length))
   writeFileSync(file, Buffer.concat([size, Buffer.from(json), ...Object.values(tensors).map(({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength))]))
+}
+
+/** The flat arena of an engine, filled from a file that writeSafetensors wrote. */
+export function engineWeights(engine, file) {
+  const bytes = readFileSync(file)
+  const start = 8 + Number(bytes.readBigUInt64LE(0))
+  const header = JSON.parse(bytes.toString('utf8', 8, start))
+  const arena = new Float32Array(engine.parameterCount)
+  for (const { name, shape, offset, count } of engine.parameters) {
+    const entry = header[name]
+    if (JSON.stringify(entry?.shape) !== JSON.stringify(shape)) throw new Error(`${name} should be ${shape} but the file has ${entry?.shape}`)
+    for (let i = 0; i < count; i++) arena[offset + i] = bytes.readFloatLE(start + entry.data_offsets[0] + 4 * i)
+  }
+  return arena
 }

