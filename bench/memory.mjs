@@ -8,13 +8,13 @@ import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import sharp from 'sharp'
-import { stitchTo, tilesOf } from '../dist/index.js'
 import { picture, timingModel } from './model.mjs'
 
 const base = { width: 512, height: 1024 }
 const maximumGrowth = 1.1
 
 async function measured(threads, input, output) {
+  const { stitchTo, tilesOf } = await import('../dist/index.js')
   const model = await timingModel(threads, { scale: 4, widths: [16], depths: [2] })
   const before = process.resourceUsage().maxRSS * 1024
   const start = performance.now()
