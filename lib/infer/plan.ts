@@ -6,6 +6,9 @@ import { AUTO_HALO, BLEND, mergeTiles, regionFlops, regionLimits, regionOf, type
 import type { RoutingSettings } from './options.js'
 import { calibratedMap, fitBudget, projectionBudgetMap, projectionMap, type ClassMap } from './routers.js'
 
+/** Tiles of a picture are on average merged to about two by two. */
+export const MERGED_TILES = 2
+
 /** Halo and overlap of a run, in LR pixels. `margin` is what a band needs around a group. */
 export interface Context {
   halo: number
@@ -87,14 +90,13 @@ export function planPicture(state: ModelState, settings: RoutingSettings, grid: 
 
 /**
  * The map where the picture's difficulties are not known beforehand: frequencies are those of the router table (equal
- * ones without a table), and halo is counted as if tiles were merged two by two, which real maps come to on average.
+ * ones without a table), and halo is counted as if every region were `edge` LR pixels wide and high.
  */
-export function planDataset(state: ModelState, settings: RoutingSettings, tile: number, context: Context): ClassMap {
+export function planDataset(state: ModelState, settings: RoutingSettings, edge: number, context: Context): ClassMap {
   const { count } = state.classes
   const frequency = state.router?.frequency ?? new Array<number>(count).fill(1 / count)
   if (!hasBudget(settings)) return mapAt(state, settings, frequency, unlimited(settings))
   const largest = state.engine.subnets.at(-1)!.flops
-  const edge = 2 * tile
   const costs = state.engine.subnets.map((subnet) => {
     const seen = edge + 2 * (context.blend + Math.min(context.halo, subnet.receptiveField))
     const kept = Math.min(seen, edge + 2 * (context.blend + subnet.tailField))

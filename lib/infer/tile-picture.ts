@@ -139,5 +139,21 @@ export function assembleBand(grid: Grid, group: number, margin: number, tiles: r
   }
   for (const tile of tiles) if (tile.halo) paint(tile, tile.halo)
   for (const tile of tiles) paint(tile, NO_HALO)
-  return mask.includes(0) ? { data, top, bottom, mask } : { data, top, bottom }
+  return mask.includes(0) ? trimBand({ data, top, bottom, mask }, grid, group, channels) : { data, top, bottom }
+}
+
+/** Drops context rows that hold nothing; with alpha, which is interpolated across the whole row, rows with any gap. */
+function trimBand(band: Required<PixelBand>, grid: Grid, group: number, channels: number): PixelBand {
+  const { y0, y1 } = groupSpan(grid, group)
+  const { data, mask } = band
+  const useless = (y: number) => {
+    const row = mask.subarray((y - band.top) * grid.width, (y - band.top + 1) * grid.width)
+    return channels === 2 || channels === 4 ? row.includes(0) : !row.includes(1)
+  }
+  let { top, bottom } = band
+  while (top < y0 && useless(top)) top++
+  while (bottom > y1 && useless(bottom - 1)) bottom--
+  const cut = (values: PixelArray, unit: number) => values.subarray((top - band.top) * grid.width * unit, (bottom - band.top) * grid.width * unit)
+  const rest = cut(mask, 1) as Uint8Array
+  return { data: cut(data, channels), top, bottom, ...(rest.includes(0) && { mask: rest }) }
 }

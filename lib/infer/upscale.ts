@@ -8,7 +8,7 @@ import { bandSpan, groupSpan, makeGrid, tileArea, type Grid } from './grid.js'
 import { Cancellation, checkUpscaleOptions, checkUsable, type UpscaleOptions, type UpscaleSettings } from './options.js'
 import { upscalePaper } from './paper.js'
 import { PicturePass, tileDifficulties } from './picture-pass.js'
-import { contextOf, largestFlops, planDataset, planPicture } from './plan.js'
+import { MERGED_TILES, contextOf, largestFlops, planDataset, planPicture } from './plan.js'
 import { classOf } from './routers.js'
 
 /** What was decided for one tile. Positions and sizes in LR pixels. */
@@ -70,7 +70,7 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
   const context = contextOf(settings)
   const difficulties = await allDifficulties(image, grid, cancellation)
   const classes = Int32Array.from(difficulties, (s) => classOf(s, state.classes))
-  const map = settings.budgetScope === 'picture' ? planPicture(state, settings, grid, classes, context) : planDataset(state, settings, grid.tile, context)
+  const map = settings.budgetScope === 'picture' ? planPicture(state, settings, grid, classes, context) : planDataset(state, settings, MERGED_TILES * grid.tile, context)
   const subnets = classes.map((k) => map[k - 1]!)
 
   const pass = new PicturePass(state, grid, channels, context, settings.regionPixels, cancellation)
