@@ -1,0 +1,138 @@
+// Inference with the real engine: what the fake one cannot show.
+import t from 'tap'
+import { createInferStream } from '../../lib/infer/stream.js'
+import { regionFlops } from '../../lib/infer/merge.js'
+import type { UpscaleOptions } from '../../lib/infer/options.js'
+import { cutPixels } from '../../lib/infer/tile-rows.js'
+import { upscale } from '../../lib/infer/upscale.js'
+import type { ModelState } from '../../lib/model-state.js'
+import { native, type InferRegion } from '../../lib/native.js'
+import { srresnet } from '../../lib/networks/srresnet.js'
+import type { RawImage, Tile, UpscaledTile } from '../../lib/types.js'
+import { fakeTable } from './helpers/fake-engine.js'
+import { largestDifference, picture } from './helpers/pictures.js'
+import { random, shuffle } from './helpers/random.js'
+
+function realState(scale: 2 | 3 | 4 = 2, threads = 2): ModelState {
+  const network = srresnet({ scale, widths: [8, 16], depths: [2, 3] })
+  const engine = new native.Engine(network.graph, { threads })
+  engine.initialise(1)
+  // Initialised weights are small: larger ones make what a pixel does not see matter.
+  engine.setArena('weights', engine.getArena('weights').map((w) => 3 * w))
+  return {
+    engine, network, classes: { count: 4, thresholds: [0.02, 0.05, 0.1], kind: 'interval' }, router: fakeTable(4, 4),
+    mixture: null, training: null, fallbackReason: null, disposed: false,
+  }
+}
+
+t.test('tiled is whole when the halo covers the receptive field', async (t) => {
+  for (const scale of [2, 3, 4] as const) {
+    const state = realState(scale)
+    for (const { index, receptiveField } of state.engine.subnets) {
+      if (scale !== 2 && index !== 3) continue
+      for (const type of ['float', 'uint8'] as const) {
+        const image = picture(101, 83, 3, type)
+        const router = { subnet: index }
+        const whole = await upscale(state, image, { router, tile: 'image' })
+        const tiled = await upscale(state, image, { router, tile: 16, halo: receptiveField, groupRows: 2, regionPixels: 2048 })
+        const difference = largestDifference(whole.data, tiled.data)
+        t.ok(difference <= (type === 'float' ? 2e-5 : 1), `x${scale}, subnet ${index}, halo ${receptiveField}, ${type}: ${difference}`)
+      }
+    }
+    const image = picture(101, 83, 3, 'float')
+    const whole = await upscale(state, image, { router: { subnet: 3 }, tile: 'image' })
+    const bare = await upscale(state, image, { router: { subnet: 3 }, tile: 16, halo: 0, regionPixels: 2048 })
+    t.ok(largestDifference(whole.data, bare.data) > 1e-3, 'without halo it is not')
+    state.engine.dispose()
+  }
+})
+
+t.test('the whole picture through infer is forward()', async (t) => {
+  const state = realState(2)
+  const [width, height] = [37, 29]
+  const image = picture(width, height, 3, 'float')
+  const { data } = await upscale(state, image, { router: { subnet: 3 }, tile: 'image' })
+  const planar = new Float32Array(3 * width * height)
+  for (let i = 0; i < width * height; i++) for (let c = 0; c < 3; c++) planar[c * width * height + i] = image.data[3 * i + c]!
+  const out = await state.engine.forward(3, planar, 1, height, width)
+  const interleaved = Float32Array.from({ length: out.length }, (_, i) => Math.min(1, Math.max(0, out[(i % 3) * 4 * width * height + Math.floor(i / 3)]!)))
+  t.ok(largestDifference(data, interleaved) < 2e-5)
+  state.engine.dispose()
+})
+
+t.test('FLOPs counted beforehand are those that ran', async (t) => {
+  const state = realState(4)
+  const region: InferRegion = { picture: 0, subnet: 2, x: 3, y: 5, width: 40, height: 30, keepX: 10, keepY: 5, keepWidth: 26, keepHeight: 20, rampLeft: 4, rampTop: 0, rampRight: 4, rampBottom: 4 }
+  const outputs = [{ sum: new Float32Array(64 * 64 * 16 * 3), weight: new Float32Array(64 * 64 * 16) }]
+  const { flops } = await state.engine.infer({ inputs: [{ data: new Float32Array(64 * 64 * 3), width: 64, height: 64 }], outputs, regions: [region], maxBatchPixels: 65536 })
+  t.ok(Math.abs(flops / regionFlops(region, state.engine.subnets[2]!) - 1) < 1e-6, `${flops}`)
+  state.engine.dispose()
+})
+
+t.test('blending ramps sum to one', async (t) => {
+  const state = realState(2)
+  const weights = new Float32Array(64 * 48 * 4)
+  const outputs = [{ sum: new Float32Array(64 * 48 * 4 * 3), weight: weights }]
+  const region = { picture: 0, subnet: 0, y: 0, height: 48, keepY: 0, keepHeight: 48, rampTop: 0, rampBottom: 0 }
+  const regions = [
+    { ...region, x: 0, width: 40, keepX: 0, keepWidth: 34, rampLeft: 0, rampRight: 4 },
+    { ...region, x: 24, width: 40, keepX: 30, keepWidth: 34, rampLeft: 4, rampRight: 0 },
+  ]
+  await state.engine.infer({ inputs: [{ data: picture(64, 48, 3, 'float').data as Float32Array, width: 64, height: 48 }], outputs, regions, maxBatchPixels: 65536 })
+  t.ok(weights.every((w) => Math.abs(w - 1) < 1e-6))
+  state.engine.dispose()
+})
+
+function tilesFrom(image: RawImage, size: number, halo: number): Tile[] {
+  const { data, width, height, channels } = image
+  const tiles: Tile[] = []
+  for (let y = 0; y < height; y += size) {
+    for (let x = 0; x < width; x += size) {
+      const [w, h] = [Math.min(size, width - x), Math.min(size, height - y)]
+      const sides = { left: Math.min(halo, x), top: Math.min(halo, y), right: Math.min(halo, width - x - w), bottom: Math.min(halo, height - y - h) }
+      tiles.push({
+        x, y, width: w, height: h, channels, halo: sides, picture: { width, height, tileSize: size },
+        data: cutPixels(data, width, channels, x - sides.left, y - sides.top, sides.left + w + sides.right, sides.top + h + sides.bottom),
+      })
+    }
+  }
+  return tiles
+}
+
+t.test('stream, order and thread count change nothing; batches no more than rounding', async (t) => {
+  const image = picture(120, 150)
+  const options: UpscaleOptions = { router: 'projection', tile: 16, groupRows: 3, budgetScope: 'dataset' }
+  const state = realState(2)
+  const expected = await upscale(state, image, options)
+  t.ok(expected.allocation.histogram.filter((n) => n > 0).length > 1, 'several subnets run')
+  for (const tiles of [tilesFrom(image, 16, 8), shuffle(random(1), tilesFrom(image, 16, 16))]) {
+    const stream = createInferStream(state, { router: 'projection', groupRows: 3 })
+    for (const tile of tiles) stream.write(tile)
+    stream.end()
+    let largest = 0
+    for await (const tile of stream as AsyncIterable<UpscaledTile>) {
+      largest = Math.max(largest, largestDifference(tile.data, cutPixels(expected.data, 240, 3, tile.x, tile.y, tile.width, tile.height)))
+    }
+    t.equal(largest, 0)
+  }
+  const single = realState(2, 1)
+  t.equal(largestDifference((await upscale(single, image, options)).data, expected.data), 0, '1 and 2 threads')
+  const batches = await upscale(state, image, { ...options, regionPixels: 512 })
+  t.ok(largestDifference(batches.data, expected.data) <= 8, 'other regions: only seams differ')
+  state.engine.dispose()
+  single.engine.dispose()
+})
+
+t.test('the event loop goes on, and abort is heard while a network runs', async (t) => {
+  const state = realState(4)
+  const image = picture(512, 1024)
+  const controller = new AbortController()
+  let ticks = 0
+  const timer = setInterval(() => ticks++, 5)
+  const start = performance.now()
+  setTimeout(() => controller.abort(), 150)
+  await t.rejects(upscale(state, image, { router: { subnet: 3 }, signal: controller.signal }), { code: 'WBSR_ABORTED' })
+  clearInterval(timer)
+  t.ok(ticks >= 5, `${ticks} ticks in ${Math.round(performance.now() - start)} ms`)
+  state.engine.dispose()
+})
