@@ -1,11 +1,16 @@
 // The model object that users hold, and loading it from a file.
+import type { Transform } from 'node:stream'
 import { checkDevice, checkThreads, createEngine, type DeviceOption, type ModelDevice } from './devices.js'
 import { WbsrError, wrapError } from './errors.js'
 import { invalidFile, modelWeights, readModelFile, writeModelFile } from './formats/model-file.js'
+import type { StreamOptions, UpscaleOptions } from './infer/options.js'
+import { createInferStream } from './infer/stream.js'
+import { upscale, type UpscaleResult } from './infer/upscale.js'
 import type { ClassTable, ModelState, RouterTable } from './model-state.js'
 import { checkNetwork, networkDifference } from './networks/check.js'
 import type { Network } from './networks/network.js'
 import { checkObject, checkString } from './options.js'
+import type { ImageInput } from './types.js'
 
 /** One member of the family, all of which share the model's weights. */
 export interface Subnet {
@@ -79,6 +84,24 @@ export class SupernetModel {
    */
   async save(file: string): Promise<void> {
     await writeModelFile(checkString(file, 'file'), this.#alive())
+  }
+
+  /**
+   * Enlarges one picture, every tile with the subnet that the router chooses for it.
+   *
+   * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_ABORTED, WBSR_DISPOSED
+   */
+  async upscale(input: ImageInput, options?: UpscaleOptions): Promise<UpscaleResult> {
+    return upscale(this.#alive(), input, options)
+  }
+
+  /**
+   * A Transform of tiles (see {@link Tile}) into upscaled tiles, in the order they came.
+   *
+   * @throws WbsrError WBSR_INVALID_OPTION, WBSR_DISPOSED
+   */
+  inferStream(options?: StreamOptions): Transform {
+    return createInferStream(this.#alive(), options)
   }
 
   /** Frees native memory at once. Everything but dispose then ends with WBSR_DISPOSED. */
