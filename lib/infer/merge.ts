@@ -7,10 +7,13 @@ import { tileArea, type Grid } from './grid.js'
 export const BLEND = 2
 
 /**
- * Context in LR pixels that `halo: 'auto'` gives around what is kept (less where the receptive field is smaller).
- * With BLEND a region sees 8 pixels beyond its edge.
+ * Context in LR pixels that `halo: 'auto'` gives around what is kept (less where the receptive field is smaller). With
+ * BLEND a region sees 6 pixels beyond its edge. Measured with the published EDSR x2 weights (receptive field 20), 32x32
+ * tiles without merging, Set14 barbara and Set5 butterfly: against the whole-image result the PSNR on Y changes by
+ * +0.018 / -0.219 dB at halo 0, +0.005 / +0.005 at 2, +0.003 / +0.004 at 4, 0.000 / +0.001 at 6; the largest difference
+ * of a sample is 54, 12, 6 and 3 grey levels.
  */
-export const AUTO_HALO = 6
+export const AUTO_HALO = 4
 
 /** A rectangle of tiles of one subnet: tile positions in the picture's grid. */
 export interface MergedTiles {

@@ -18,7 +18,7 @@ export interface RoutingOptions {
   alpha?: number
   /**
    * LR pixels around what is kept of a tile that the network sees in addition (never more than its receptive field).
-   * With at least the receptive field and one subnet the result is that of the whole picture. Default 'auto': 6.
+   * With at least the receptive field and one subnet the result is that of the whole picture. Default 'auto': 4.
    */
   halo?: 'auto' | number
   /** Upper bound of LR pixels that same-subnet tiles are merged to; memory follows it. Default 32768. */

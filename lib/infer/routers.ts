@@ -127,7 +127,7 @@ function spendRest(map: ClassMap, squaredError: readonly (readonly number[])[], 
           continue
         }
         for (let other = 0; other < map.length; other++) {
-          if (other === k) continue
+          if (other === k || frequency[other] === 0) continue
           for (let down = 0; down < costs.length; down++) {
             if (extra(other, down) + need <= 0) offer([[k, m], [other, down]], up + gain(other, down))
           }

@@ -200,7 +200,7 @@ class InferStream extends Transform {
  *
  * Tiles with `picture` must lie on its grid (multiples of tileSize, the last clipped at the border). They may come in
  * any order within a picture; pictures come one after the other. Tiles come out row by row. A picture that ends early
- * gives the tiles that came. Each tile should carry `halo` + 2 context pixels (8 with 'auto'), of which only those at
+ * gives the tiles that came. Each tile should carry `halo` + 2 context pixels (6 with 'auto'), of which only those at
  * the borders of a group of tile rows are used; with fewer the network sees less at those borders. Memory: about two
  * groups of tile rows, more where tiles come out of order over more than that.
  *
