@@ -10,7 +10,8 @@ import { promisify } from 'node:util'
 import sharp from 'sharp'
 import { picture, timingModel } from './model.mjs'
 
-const base = { width: 512, height: 1024 }
+// High enough that the JavaScript heap and the buffers of zlib and sharp have reached their size.
+const base = { width: 512, height: 2048 }
 const maximumGrowth = 1.1
 
 async function measured(threads, input, output) {
