@@ -60,16 +60,17 @@ export function median(values) {
 
 /**
  * `rounds` turns of every entrant { name, contestant, request }, each round beginning with another one; one round before
- * that is not counted. Resolves with name -> { seconds: median, all: seconds of every round, last: last answer }.
+ * that is not counted. Resolves with name -> { seconds: median, all: seconds of every round, answers }.
  */
 export async function inTurns(entrants, rounds) {
-  const results = Object.fromEntries(entrants.map(({ name }) => [name, { seconds: 0, all: [], last: null }]))
+  const results = Object.fromEntries(entrants.map(({ name }) => [name, { seconds: 0, all: [], answers: [] }]))
   for (let round = -1; round < rounds; round++) {
     for (let i = 0; i < entrants.length; i++) {
       const { name, contestant, request } = entrants[(i + round + 1) % entrants.length]
       const answer = await contestant.ask(request)
-      if (round >= 0) results[name].all.push(answer.seconds)
-      results[name].last = answer
+      if (round < 0) continue
+      results[name].all.push(answer.seconds)
+      results[name].answers.push(answer)
     }
   }
   for (const result of Object.values(results)) result.seconds = median(result.all)

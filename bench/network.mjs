@@ -92,7 +92,7 @@ export async function training({ folder, threads, rounds }) {
     for (const contestant of contestants) loaded[contestant.name] = await contestant.ask(request)
     const results = await inTurns(contestants.map((contestant) => ({ name: contestant.name, contestant, request: { do: 'train' } })), rounds)
     // After the same number of steps from the same weights on the same batch the losses must have come down alike.
-    const losses = Object.values(results).map((result) => result.last.loss)
+    const losses = Object.values(results).map((result) => result.answers.at(-1).loss)
     const apart = Math.abs(losses[0] - (losses[1] ?? losses[0])) / losses[0]
     const table = rows('training step (L1, forward + backward + Adam)', { PyTorch: 1.5 }, results, { PyTorch: peer.missing }, () =>
       ({ checked: `loss after ${rounds + 1} steps ${losses.map((loss) => loss.toFixed(5)).join(' and ')}`, agrees: apart < 1e-2 }))
