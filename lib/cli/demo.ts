@@ -26,7 +26,7 @@ const TRIAL_STEPS = 40
 const settings = (files: string[]) => ({
   network: srresnet({ scale: SCALE, widths: [16, 32], depths: [1, 2, 4] }),
   data: { train: files },
-  batchSize: 16,
+  batchSize: 8,
   patchSize: 64,
   optimizer: { learningRate: 1e-3, finalLearningRate: 1e-5 },
   seed: 1,
