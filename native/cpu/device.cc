@@ -90,7 +90,8 @@ class CpuDevice : public Device {
 
   int64_t memory() const override {
     const size_t floats = weights_.size() + ema_.size() + m_.size() + v_.size() + gradient_.size();
-    return static_cast<int64_t>(floats * sizeof(float)) + context_.bytes() + context_.weights->bytes();
+    return static_cast<int64_t>(floats * sizeof(float)) + context_.bytes() + context_.weights->bytes() +
+           gathered_.bytes() + produced_.bytes();
   }
 
  private:
@@ -111,6 +112,7 @@ class CpuDevice : public Device {
   Context context_;
   Adam adam_;
   std::vector<float> weights_, ema_, m_, v_, gradient_;
+  Buffer gathered_, produced_;  // planar input and output of an inference batch
   struct Cached { std::unique_ptr<Executable> executable; uint64_t used; };
   std::map<Key, Cached> cache_;
   uint64_t clock_ = 0;
@@ -149,7 +151,6 @@ InferReport CpuDevice::infer(const InferJob& job) {
   std::map<Key, std::vector<const Region*>> groups;
   for (const Region& r : job.regions)
     groups[Key{r.subnet, 0, r.height, r.width, r.keepX - r.x, r.keepY - r.y, r.keepWidth, r.keepHeight, false}].push_back(&r);
-  std::vector<float> input, output;
   for (const auto& [key, regions] : groups) {
     const int subnet = std::get<0>(key), h = std::get<2>(key), w = std::get<3>(key);
     const Keep keep{std::get<4>(key), std::get<5>(key), std::get<6>(key), std::get<7>(key)};
@@ -160,21 +161,22 @@ InferReport CpuDevice::infer(const InferJob& job) {
       Executable& program = executable(subnet, batch, h, w, keep, false);
       const Keep covered = program.program().covered;
       const int64_t outW = int64_t{covered.width} * scale, outH = int64_t{covered.height} * scale;
-      input.resize(static_cast<size_t>(batch * 3 * pixels));
-      output.resize(static_cast<size_t>(batch * 3 * outH * outW));
+      // Kept between jobs: fresh pages would cost more than what is done with them here.
+      float* input = gathered_.reserve(batch * 3 * pixels);
+      float* output = produced_.reserve(batch * 3 * outH * outW);
 #pragma omp parallel for collapse(2) schedule(static)
       for (int n = 0; n < batch; ++n)
         for (int y = 0; y < h; ++y) {
           const Region& r = *regions[first + static_cast<size_t>(n)];
           const Picture& p = job.pictures[static_cast<size_t>(r.picture)];
           const float* from = p.data + ((int64_t{r.y} + y) * p.width + r.x) * 3;
-          float* to = input.data() + (int64_t{n} * 3 * h + y) * w;
+          float* to = input + (int64_t{n} * 3 * h + y) * w;
           for (int x = 0; x < w; ++x)
             for (int c = 0; c < 3; ++c) to[c * pixels + x] = from[3 * x + c];
         }
       RunArguments arguments;
-      arguments.input = input.data();
-      arguments.output = output.data();
+      arguments.input = input;
+      arguments.output = output;
       arguments.cancel = job.cancel;
       const double before = now();
       program.run(arguments);
@@ -189,7 +191,7 @@ InferReport CpuDevice::infer(const InferJob& job) {
         const std::vector<float> wx = ramp(r.keepWidth * scale, r.rampLeft * scale, r.rampRight * scale);
         const std::vector<float> wy = ramp(r.keepHeight * scale, r.rampTop * scale, r.rampBottom * scale);
         const int64_t pictureWidth = int64_t{p.width} * scale;
-        const float* from = output.data() + n * 3 * outH * outW +
+        const float* from = output + n * 3 * outH * outW +
                             (int64_t{r.keepY - r.y - covered.y} * outW + (r.keepX - r.x - covered.x)) * scale;
 #pragma omp parallel for schedule(static)
         for (int y = 0; y < r.keepHeight * scale; ++y) {

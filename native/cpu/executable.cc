@@ -16,22 +16,26 @@ namespace wbsr::cpu {
 
 using dnnl::memory;
 
-namespace {
-
 constexpr std::align_val_t kAlign{2 << 20};
 
-// Huge pages where the system gives them: feature maps are large and walked end to end.
-float* allocate(int64_t floats) {
-  const size_t bytes = static_cast<size_t>(floats) * sizeof(float);
-  void* memory = ::operator new(bytes, kAlign);
+float* Buffer::reserve(int64_t floats) {
+  if (floats > floats_) {
+    release();
+    const size_t bytes = static_cast<size_t>(floats) * sizeof(float);
+    data_ = static_cast<float*>(::operator new(bytes, kAlign));
+    floats_ = floats;
 #ifdef MADV_HUGEPAGE
-  madvise(memory, bytes, MADV_HUGEPAGE);
+    madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
-  return static_cast<float*>(memory);
+  }
+  return data_;
 }
-void release(float* p) { ::operator delete(p, kAlign); }
 
-}  // namespace
+void Buffer::release() {
+  if (data_) ::operator delete(data_, kAlign);
+  data_ = nullptr;
+  floats_ = 0;
+}
 
 Context::Context(const Graph& g) : graph(g) {
   lanes = preferredLanes(engine);
@@ -39,42 +43,13 @@ Context::Context(const Graph& g) : graph(g) {
   weights = std::make_unique<WeightStore>(graph, lanes, engine);
 }
 
-Context::~Context() { releaseMemory(); }
-
-void Context::releaseMemory() {
-  if (arena_) release(arena_);
-  if (scratch_) release(scratch_);
-  arena_ = scratch_ = nullptr;
-  arenaFloats_ = scratchBytes_ = 0;
-}
-
-float* Context::arena(int64_t floats) {
-  if (floats > arenaFloats_) {
-    if (arena_) release(arena_);
-    arena_ = nullptr;
-    arenaFloats_ = 0;
-    arena_ = allocate(floats);
-    arenaFloats_ = floats;
-  }
-  return arena_;
-}
-
-float* Context::scratch(int64_t bytes) {
-  if (bytes > scratchBytes_) {
-    if (scratch_) release(scratch_);
-    scratch_ = nullptr;
-    scratchBytes_ = 0;
-    scratch_ = allocate((bytes + 3) / 4);
-    scratchBytes_ = bytes;
-  }
-  return scratch_;
-}
-
 struct Executable::Compiled {
   ConvShape shape{};
   std::optional<ForwardPrimitive> forward;  // also the data gradient of a thin-output convolution
   std::optional<BackwardDataPrimitive> backwardData;
   std::optional<BackwardWeightsPrimitive> backwardWeights;
+  bool deferred = false;   // the reader applies this convolution's activation
+  float inputSlope = 1.f;  // applied to the input on its way in
 };
 
 Executable::Executable(Context& context, Program program) : context_(context), program_(std::move(program)) {
@@ -89,6 +64,29 @@ Executable::Executable(Context& context, Program program) : context_(context), p
   for (const Step& step : program_.steps) {
     compiled_.push_back(std::make_unique<Compiled>());
     compile(step, *compiled_.back());
+  }
+  if (program_.steps.size() == static_cast<size_t>(program_.forwardSteps)) deferActivations();
+}
+
+// Leaky relu in front of the RGB end, which Winograd cannot do itself: its only reader applies it while loading, which
+// saves a pass over the largest value of the network. Inference only, since training reads the activated value again.
+void Executable::deferActivations() {
+  for (size_t i = 0; i < program_.steps.size(); ++i) {
+    const Step& step = program_.steps[i];
+    Compiled& producer = *compiled_[i];
+    const bool leaky = step.activation == ActivationKind::LeakyRelu || step.activation == ActivationKind::Relu;
+    if (step.kind != StepKind::Conv || !producer.forward || producer.forward->activated || !leaky) continue;
+    Compiled* reader = nullptr;
+    int reads = step.out == program_.output ? 1 : 0;
+    for (size_t j = i + 1; j < program_.steps.size(); ++j) {
+      const Step& other = program_.steps[j];
+      const bool first = other.in[0] == step.out;
+      reads += first + (other.in[1] == step.out) + (other.residual == step.out);
+      if (first && other.kind == StepKind::Conv && layoutOf(program_.values[other.out], context_.lanes).kind == Layout::Thin) reader = compiled_[j].get();
+    }
+    if (reads != 1 || !reader) continue;
+    producer.deferred = true;
+    reader->inputSlope = step.slope;
   }
 }
 
@@ -167,10 +165,10 @@ void Executable::conv(const Step& step, Compiled& compiled, const RunArguments&)
                                    {DNNL_ARG_WEIGHTS, w.memory},
                                    {DNNL_ARG_BIAS, memory(p.bias, c.engine, w.bias.data())},
                                    {DNNL_ARG_DST, memory(p.destination, c.engine, out)},
-                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch(static_cast<int64_t>(p.scratchpad.get_size())))}});
+                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch.reserve(static_cast<int64_t>((p.scratchpad.get_size() + 3) / 4)))}});
     c.stream.wait();
     if (residual && !p.summed) chunked(total, [&](int64_t from, int64_t n) { c.kernels->add(out + from, out + from, residual + from, n); });
-    if (!p.activated) activate(*c.kernels, out, step.activation, step.slope, total);
+    if (!p.activated && !compiled.deferred) activate(*c.kernels, out, step.activation, step.slope, total);
     return;
   }
   if (s.from.kind == Layout::Blocked) {
@@ -180,7 +178,7 @@ void Executable::conv(const Step& step, Compiled& compiled, const RunArguments&)
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t n = row / s.h;
       const simd::ThinForward thin{in + n * s.from.image(), w.values.data(), w.bias.data(), residual ? residual + n * s.to.image() : nullptr,
-                                   out + n * s.to.image(), s.from.planes, s.h, s.w, s.kernel, s.out};
+                                   out + n * s.to.image(), s.from.planes, s.h, s.w, s.kernel, s.out, compiled.inputSlope};
       c.kernels->thinForwardRow(thin, static_cast<int>(row % s.h));
     }
   } else {
@@ -201,7 +199,7 @@ void Executable::convBackwardData(const Step& step, Compiled& compiled) {
     p.primitive.execute(c.stream, {{DNNL_ARG_DIFF_DST, memory(p.gradOut, c.engine, const_cast<float*>(gradOut))},
                                    {DNNL_ARG_WEIGHTS, w.memory},
                                    {DNNL_ARG_DIFF_SRC, memory(p.gradIn, c.engine, gradIn)},
-                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch(static_cast<int64_t>(p.scratchpad.get_size())))}});
+                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch.reserve(static_cast<int64_t>((p.scratchpad.get_size() + 3) / 4)))}});
     c.stream.wait();
   } else if (compiled.forward) {
     ForwardPrimitive& p = *compiled.forward;
@@ -210,7 +208,7 @@ void Executable::convBackwardData(const Step& step, Compiled& compiled) {
                                    {DNNL_ARG_WEIGHTS, w.memory},
                                    {DNNL_ARG_BIAS, memory(p.bias, c.engine, w.bias.data())},
                                    {DNNL_ARG_DST, memory(p.destination, c.engine, gradIn)},
-                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch(static_cast<int64_t>(p.scratchpad.get_size())))}});
+                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch.reserve(static_cast<int64_t>((p.scratchpad.get_size() + 3) / 4)))}});
     c.stream.wait();
   } else if (s.to.kind == Layout::Blocked) {
     Packed& w = c.weights->get({step.node, s.in, s.out, Packing::Thin, true}, s.outGroups, {}, c.stream);
@@ -219,7 +217,7 @@ void Executable::convBackwardData(const Step& step, Compiled& compiled) {
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t n = row / s.h;
       const simd::ThinForward thin{gradOut + n * s.to.image(), w.values.data(), nullptr, nullptr, gradIn + n * s.from.image(),
-                                   s.to.planes, s.h, s.w, s.kernel, s.in};
+                                   s.to.planes, s.h, s.w, s.kernel, s.in, 1.f};
       c.kernels->thinForwardRow(thin, static_cast<int>(row % s.h));
     }
   } else {
@@ -265,7 +263,7 @@ void Executable::convBackwardWeights(const Step& step, Compiled& compiled) {
                                    {DNNL_ARG_DIFF_DST, memory(p.gradOut, c.engine, const_cast<float*>(gradOut))},
                                    {DNNL_ARG_DIFF_WEIGHTS, gradWeights},
                                    {DNNL_ARG_DIFF_BIAS, memory(p.gradBias, c.engine, bias.data())},
-                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch(static_cast<int64_t>(p.scratchpad.get_size())))}});
+                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch.reserve(static_cast<int64_t>((p.scratchpad.get_size() + 3) / 4)))}});
     memory plain(memory::desc({rows, columns, s.kernel, s.kernel}, memory::data_type::f32, memory::format_tag::oihw), c.engine, dense.data());
     dnnl::reorder(gradWeights, plain).execute(c.stream, gradWeights, plain);
     c.stream.wait();
@@ -314,7 +312,7 @@ LossSums Executable::run(const RunArguments& arguments) {
   Context& c = context_;
   input_ = arguments.input;
   output_ = arguments.output;
-  arena_ = c.arena(program_.arenaFloats);
+  arena_ = c.arena.reserve(program_.arenaFloats);
   LossSums loss;
   const int batch = program_.batch;
   for (size_t i = 0; i < program_.steps.size(); ++i) {

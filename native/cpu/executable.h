@@ -11,6 +11,23 @@
 
 namespace wbsr::cpu {
 
+// Memory that grows to what its largest user needs and is never initialised. Huge pages where the system gives them:
+// feature maps are large and walked end to end.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { release(); }
+  float* reserve(int64_t floats);  // what it held is lost when it grows
+  void release();
+  int64_t bytes() const { return floats_ * static_cast<int64_t>(sizeof(float)); }
+
+ private:
+  float* data_ = nullptr;
+  int64_t floats_ = 0;
+};
+
 // What all executables of a device share.
 struct Context {
   const Graph& graph;
@@ -22,18 +39,10 @@ struct Context {
   float* gradients = nullptr;  // the flat gradient arena, added to
   const std::atomic<bool>* closing = nullptr;  // the process or thread is ending: stop between steps
 
-  // Memory that one executable uses at a time; grows to what the largest needs.
-  float* arena(int64_t floats);
-  float* scratch(int64_t bytes);
-  int64_t bytes() const { return arenaFloats_ * 4 + scratchBytes_; }
-  void releaseMemory();
+  // Used by one executable at a time.
+  Buffer arena, scratch;
+  int64_t bytes() const { return arena.bytes() + scratch.bytes(); }
   explicit Context(const Graph& g);
-  ~Context();
-
- private:
-  float* arena_ = nullptr;
-  float* scratch_ = nullptr;
-  int64_t arenaFloats_ = 0, scratchBytes_ = 0;
 };
 
 struct RunArguments {
@@ -56,6 +65,7 @@ class Executable {
  private:
   struct Compiled;
   void compile(const Step& step, Compiled& compiled);
+  void deferActivations();
   void conv(const Step& step, Compiled& compiled, const RunArguments& arguments);
   void convBackwardData(const Step& step, Compiled& compiled);
   void convBackwardWeights(const Step& step, Compiled& compiled);

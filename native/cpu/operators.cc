@@ -50,12 +50,21 @@ void upsample(const Layout& from, const float* in, float* out, int batch, int fa
         for (int i = 0; i < from.w * L; ++i) row[i] += weight * source[i];
       }
       float* to = out + (p * H + y) * int64_t{W} * L;
-      for (int x = 0; x < W; ++x)
-        for (int l = 0; l < L; ++l) {
-          float sum = 0.f;
-          for (int t = 0; t < count; ++t) sum += columns[x].weight[t] * row[columns[x].index[t] * L + l];
-          to[x * L + l] = sum;
+      if (L == 1) {
+        for (int x = 0; x < W; ++x) {
+          const Taps& taps = columns[x];
+          float sum = taps.weight[0] * row[taps.index[0]] + taps.weight[1] * row[taps.index[1]];
+          if (cubic) sum += taps.weight[2] * row[taps.index[2]] + taps.weight[3] * row[taps.index[3]];
+          to[x] = sum;
         }
+      } else {
+        for (int x = 0; x < W; ++x)
+          for (int l = 0; l < L; ++l) {
+            float sum = 0.f;
+            for (int t = 0; t < count; ++t) sum += columns[x].weight[t] * row[columns[x].index[t] * L + l];
+            to[x * L + l] = sum;
+          }
+      }
     }
 }
 

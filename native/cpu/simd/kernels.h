@@ -14,6 +14,7 @@ struct ThinForward {
   const float* residual;  // (outputs, h, w) or null
   float* out;             // (outputs, h, w)
   int blocks, h, w, k, outputs;
+  float slope;            // leaky relu applied to the input on its way in; 1: none
 };
 
 // Weight gradient of the same convolution for one channel block of one image.
