@@ -58,6 +58,7 @@ export class Trainer {
     plan.signal?.addEventListener('abort', stop, { once: true })
     const batches = new Prefetcher((step) => dataset.batch(step), { first: from.step, end: dataset.steps })
     try {
+      if (this.#step > 0 && (await this.#settle()) && this.#parts.checkpointFile) await writeSnapshot(this.#parts.checkpointFile, this.#snapshot())
       while (this.#step < dataset.steps) await this.#advance(batches)
     } catch (error) {
       if (!plan.signal?.aborted) throw error
@@ -94,22 +95,36 @@ export class Trainer {
     this.#sums.data += report.data
     this.#sums.balance += report.balance
     this.#sums.gradientRatio += gradientRatio
-    const at = this.#position()
     await this.#call(plan.onStep, {
-      ...at, loss: report.loss, data: report.data, balance: report.balance, gradientRatio, learningRate, sigma,
+      ...this.#position(), loss: report.loss, data: report.data, balance: report.balance, gradientRatio, learningRate, sigma,
       losses: subnets.map((subnet, i) => ({ subnet, loss: report.losses[i]! })),
       ...this.#meter.read(dataset.steps - this.#step),
     })
 
+    await this.#settle()
     const last = this.#step === dataset.steps
-    const epochEnds = last || this.#step % dataset.stepsPerEpoch === 0
-    if (epochEnds) await this.#endEpoch(at)
-    if (last || (plan.validateEverySteps === null ? epochEnds : this.#step % plan.validateEverySteps === 0)) await this.#validate(at)
     if (plan.checkpoint && (last || this.#step % plan.checkpoint.everySteps === 0)) {
       this.#pending = this.#snapshot()
       // No step comes after the last one: its weights are taken by their looks.
       if (last && isFinite(this.#pending)) await this.#writePending()
     }
+  }
+
+  /**
+   * The ends of an epoch and the validations that are due at this step and not done yet: a run that was aborted in the
+   * middle of them makes up for them when it goes on. True when there was anything.
+   */
+  async #settle(): Promise<boolean> {
+    const { plan, dataset, validation } = this.#parts
+    const at = this.#position()
+    const last = this.#step === dataset.steps
+    const epochEnds = last || this.#step % dataset.stepsPerEpoch === 0
+    const closes = epochEnds && this.#sums.steps > 0
+    if (closes) await this.#endEpoch(at)
+    const due = last || (plan.validateEverySteps === null ? epochEnds : this.#step % plan.validateEverySteps === 0)
+    const validates = validation !== null && due && this.history.at(-1)?.step !== this.#step
+    if (validates) await this.#validate(validation, at)
+    return closes || validates
   }
 
   async #train(batch: Batch, subnets: number[], learningRate: number, loss: NativeLoss): Promise<TrainReport> {
@@ -141,9 +156,8 @@ export class Trainer {
     this.#epochStarted = performance.now()
   }
 
-  async #validate(at: { step: number; steps: number; epoch: number; epochs: number }): Promise<void> {
-    const { plan, validation, state } = this.#parts
-    if (!validation) return
+  async #validate(validation: ValidationSet, at: { step: number; steps: number; epoch: number; epochs: number }): Promise<void> {
+    const { plan, state } = this.#parts
     const started = performance.now()
     const ema = plan.ema > 0
     const scores = await onAverage(state.engine, ema, () => measure(state, validation, plan.signal ?? undefined))
