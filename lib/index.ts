@@ -8,6 +8,7 @@ export { listDevices, type DeviceDescription, type DeviceOption, type ModelDevic
 export { loadSupernet, SupernetModel, type LoadOptions, type Subnet } from './model.js'
 export type { ClassTable, Mixture, RouterTable } from './model-state.js'
 export { GraphBuilder, type Network, type Value } from './networks/network.js'
+export { rcan, type RcanOptions } from './networks/rcan.js'
 export { srresnet, srresnetPresets, type SrresnetOptions } from './networks/srresnet.js'
 export type { BalancedLossOptions, LossOptions, PlainLossOptions, SigmaOptions } from './train/loss.js'
 export type { DataOptions } from './data/options.js'

@@ -1,6 +1,6 @@
 // RCAN (Zhang et al., ECCV 2018) as the WBSR family uses it, method.md section 1: ten residual groups whose blocks carry
 // channel attention. Depth is the number of blocks per group.
-import { checkChoice, checkInteger, checkObject } from '../options.js'
+import { checkInteger, checkObject } from '../options.js'
 import { GraphBuilder, type Network, type Value } from './network.js'
 
 export interface RcanOptions {
@@ -24,7 +24,7 @@ export interface RcanOptions {
  */
 export function rcan(options: RcanOptions): Network {
   checkObject(options, 'rcan options', ['scale', 'widths', 'depths', 'groups'])
-  const scale = Number(checkChoice(String(options.scale), 'scale', ['2', '3', '4']))
+  const scale = checkInteger(options.scale, 'scale', 2, 4)
   const groups = checkInteger(options.groups ?? 10, 'groups', 1, 64)
   const g = new GraphBuilder({ scale, widths: options.widths ?? [36, 52, 64], depths: options.depths ?? [5, 10, 20] })
   const blocks = Math.max(...g.depths)

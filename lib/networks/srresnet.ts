@@ -1,5 +1,5 @@
 // SRResNet as the WBSR family uses it (MSRResNet: no batch norm), method.md section 1.
-import { checkChoice, checkObject } from '../options.js'
+import { checkChoice, checkInteger, checkObject } from '../options.js'
 import { GraphBuilder, type Network } from './network.js'
 
 /** Width and depth lists by name: `paper` as published, `fast` friendly to vector units. */
@@ -27,9 +27,9 @@ export interface SrresnetOptions {
  */
 export function srresnet(options: SrresnetOptions): Network {
   checkObject(options, 'srresnet options', ['scale', 'preset', 'widths', 'depths'])
-  const scale = checkChoice(String(options.scale), 'scale', ['2', '3', '4'])
+  const scale = checkInteger(options.scale, 'scale', 2, 4)
   const preset = srresnetPresets[checkChoice(options.preset ?? 'fast', 'preset', ['paper', 'fast'])]
-  const g = new GraphBuilder({ scale: Number(scale), widths: options.widths ?? preset.widths, depths: options.depths ?? preset.depths })
+  const g = new GraphBuilder({ scale, widths: options.widths ?? preset.widths, depths: options.depths ?? preset.depths })
   const init = { initGain: 0.1 }
 
   const image = g.input()

@@ -1,5 +1,6 @@
 // Subnet costs and parameter counts to the digit (method.md section 1), graph checks, presets.
 import t from 'tap'
+import * as api from '../../lib/index.js'
 import { native } from '../../lib/native.js'
 import { GraphBuilder, type Network } from '../../lib/networks/network.js'
 import { rcan } from '../../lib/networks/rcan.js'
@@ -108,9 +109,19 @@ t.test('graphs that cannot run are refused with the node named', async (t) => {
     const x = g.conv('a', g.input(), 'width')
     refuse(g.build('x', g.pixelShuffle(g.conv('a', x, 12), 2)), /the name a is taken/)
   }
-  t.throws(() => srresnet({ scale: 5 as 4 }), { code: 'WBSR_INVALID_OPTION', message: /Expected one of '2', '3', '4' for scale but received "5"/ })
+  t.throws(() => srresnet({ scale: 5 as 4 }), { code: 'WBSR_INVALID_OPTION', message: /Expected an integer between 2 and 4 for scale but received 5/ })
   t.throws(() => srresnet({ scale: 4, widths: [] }), { message: /widths/ })
   t.throws(() => srresnet({ scale: 4, widths: [8, 8] }), { message: /distinct/ })
   t.throws(() => srresnet({ scale: 4, depths: [0] }), { message: /depths\[0\]/ })
   t.throws(() => srresnet({ scale: 4, width: [8] } as never), { message: /width/ })
+})
+
+t.test('scales are numbers, and both families are public', async (t) => {
+  t.equal(api.rcan, rcan)
+  t.equal(api.srresnet, srresnet)
+  for (const family of [srresnet, rcan]) {
+    for (const scale of ['2', 5, 2.5, undefined]) {
+      t.throws(() => family({ scale: scale as 2 }), { code: 'WBSR_INVALID_OPTION', message: /Expected an integer between 2 and 4 for scale but received/ })
+    }
+  }
 })
