@@ -139,7 +139,15 @@ export async function loadSupernet(file: string, options: LoadOptions = {}): Pro
   if (difference) throw invalidFile(file, `holds another network than the option network: ${difference}`)
   const network = stored ?? wanted
   if (!network) throw invalidFile(file, 'was not written by wbsr; say which network its weights belong to with the option network')
-  const { engine, fallbackReason } = createEngine(network, device, threads)
+  let created: ReturnType<typeof createEngine>
+  try {
+    created = createEngine(network, device, threads)
+  } catch (error) {
+    // A network that came with the file is the file's fault.
+    if (!stored || !(error instanceof WbsrError) || error.code !== 'WBSR_INVALID_OPTION') throw error
+    throw new WbsrError('WBSR_INVALID_FILE', `${file}: holds a network that cannot be built: ${error.message}`, { cause: error })
+  }
+  const { engine, fallbackReason } = created
   try {
     engine.setArena('weights', modelWeights(file, contents, network, engine.parameters))
   } catch (error) {

@@ -106,6 +106,8 @@ t.test('files that do not fit are refused with what was expected', async (t) => 
   await refuses(tensors(), /metadata wbsr\.network is not JSON/, own, { ...metadata, 'wbsr.network': '{' })
   await refuses(tensors(), /metadata wbsr\.network: .*widths/, own, json('wbsr.network', (n) => ({ ...n, widths: [-3] })))
   await refuses(tensors(), /tensor conv_first\.weight has shape \[16, 3, 3, 3\] where \[12, 3, 3, 3\]/, own, { ...metadata, 'wbsr.network': JSON.stringify(srresnet({ scale: 2, widths: [8, 12], depths: [1, 2] })) })
+  const noKernel = (n: any) => ({ ...n, graph: { ...n.graph, nodes: n.graph.nodes.map(({ kernel, ...node }: any) => node) } })
+  await refuses(tensors(), /holds a network that cannot be built: .*kernel/, own, json('wbsr.network', noKernel))
   await refuses(tensors(), /metadata wbsr\.classes is not/, own, json('wbsr.classes', (c) => ({ ...c, count: 3 })))
   await refuses(tensors(), /metadata wbsr\.router is not a table of 1 classes by 4 subnets/, own, { ...metadata, 'wbsr.router': JSON.stringify({ squaredError: [[1]], bicubicSquaredError: [1], frequency: [1], tiles: 1, tileSize: 32 }) })
   await refuses(tensors(), /metadata wbsr\.mixture is not/, own, { ...metadata, 'wbsr.mixture': JSON.stringify({ dimension: 2 }) })

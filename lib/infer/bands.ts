@@ -33,11 +33,13 @@ export function checkTile(value: unknown): Tile {
   const { x, y, width, height, data, channels, halo = NO_HALO, picture } = value as Tile
   for (const [name, number, least] of [['x', x, 0], ['y', y, 0], ['width', width, 1], ['height', height, 1]] as const) checkInteger(number, `tile.${name}`, least)
   checkInteger(channels, 'tile.channels', 1, 4)
+  if (typeof halo !== 'object' || halo === null) throw invalidOption('tile.halo', '{ left, top, right, bottom }', halo)
   for (const side of ['left', 'top', 'right', 'bottom'] as const) checkInteger(halo[side], `tile.halo.${side}`, 0)
   if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray || data instanceof Uint16Array || data instanceof Float32Array)) throw invalidOption('tile.data', 'a Uint8Array, Uint8ClampedArray, Uint16Array or Float32Array', data)
   const count = (halo.left + width + halo.right) * (halo.top + height + halo.bottom) * channels
   if (data.length !== count) throw invalidOption('tile.data', `${count} values (${width} x ${height} pixels and halo, ${channels} channels)`, data.length)
   if (picture !== undefined) {
+    if (typeof picture !== 'object' || picture === null) throw invalidOption('tile.picture', '{ width, height, tileSize }', picture)
     checkInteger(picture.width, 'tile.picture.width', 1)
     checkInteger(picture.height, 'tile.picture.height', 1)
     if (x + width > picture.width || y + height > picture.height) throw invalidOption('tile', `a tile inside its picture of ${picture.width} x ${picture.height}`, `${width} x ${height} at ${x}, ${y}`)

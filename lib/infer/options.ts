@@ -93,7 +93,7 @@ function checkRouter(value: unknown, state: ModelState): Router {
     return { subnet: checkInteger(subnet, 'router.subnet', 0, state.engine.subnets.length - 1) }
   }
   if (typeof value !== 'string' || !(ROUTERS as readonly string[]).includes(value)) throw invalidOption('router', "'projection', 'projection-budget', 'calibrated' or { subnet }", value)
-  if (value === 'calibrated' && !state.router) throw invalidOption('router', "'projection', 'projection-budget' or { subnet } (this model has no router table: it was trained without validation images)", value)
+  if (value === 'calibrated' && !state.router) throw invalidOption('router', "'projection', 'projection-budget' or { subnet } (this model has no router table: checkpoints and weights of other tools have none)", value)
   return checkChoice(value, 'router', ROUTERS)
 }
 

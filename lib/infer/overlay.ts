@@ -19,12 +19,13 @@ export function costColour(t: number): [number, number, number] {
  * to red (largest), with thin tile borders. Alpha is ignored.
  *
  * @param options.opacity of the tint, 0..1. Default 0.45.
- * @throws WbsrError WBSR_INVALID_OPTION: the picture's size is not a multiple of the allocation's
+ * @throws WbsrError WBSR_INVALID_OPTION, also when the picture's size is not a multiple of the allocation's
  */
 export function allocationOverlay(image: RawImage, allocation: Pick<Allocation, 'tiles' | 'histogram'>, options: { opacity?: number } = {}): RawImage {
   checkRawImage(image, 'image')
   checkObject(options, 'allocationOverlay options', ['opacity'])
   const opacity = checkNumber(options.opacity ?? 0.45, 'opacity', 0, 1)
+  if (!Array.isArray(allocation?.tiles) || !Array.isArray(allocation.histogram)) throw invalidOption('allocation', 'the allocation that upscale returned', allocation)
   const { data, width, height, channels } = image
   const lrWidth = allocation.tiles.reduce((edge, tile) => Math.max(edge, tile.x + tile.width), 1)
   const lrHeight = allocation.tiles.reduce((edge, tile) => Math.max(edge, tile.y + tile.height), 1)

@@ -111,12 +111,21 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
  *
  * @param input a file path, an encoded image in a Buffer, or { data, width, height, channels }
  * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_IO, WBSR_ABORTED, WBSR_DISPOSED,
- *   WBSR_OUT_OF_MEMORY
+ *   WBSR_OUT_OF_MEMORY; and whatever onProgress throws, as it is
  */
 export async function upscale(state: ModelState, input: ImageInput, options: UpscaleOptions = {}): Promise<UpscaleResult> {
   checkUsable(state)
   const settings = checkUpscaleOptions(options, state)
   const cancellation = new Cancellation('upscale', settings.signal)
+  let callbackThrew = false
+  const { onProgress } = settings
+  if (onProgress) {
+    settings.onProgress = (progress) => {
+      callbackThrew = true
+      onProgress(progress)
+      callbackThrew = false
+    }
+  }
   try {
     cancellation.check()
     const image = await decodeImage(input)
@@ -125,6 +134,7 @@ export async function upscale(state: ModelState, input: ImageInput, options: Ups
     const start = performance.now()
     return await (settings.protocol === 'paper' ? upscalePaper : upscaleFull)(state, image, settings, cancellation, start)
   } catch (error) {
+    if (callbackThrew) throw error
     throw wrapError(cancellation.explain(error))
   } finally {
     cancellation.release()

@@ -80,5 +80,6 @@ t.test('allocationOverlay', async (t) => {
   t.strictSame(plain.data.subarray(at, at + 3), picture(100, 70).data.subarray(at, at + 3), 'opacity 0 tints borders only')
   const [cheap, costly] = [costColour(0), costColour(1)]
   t.ok(cheap[2] > cheap[0] && costly[0] > costly[2], 'blue to red')
+  t.throws(() => allocationOverlay(picture(100, 70), {} as never), { code: 'WBSR_INVALID_OPTION', message: /for allocation but received/ })
   t.throws(() => allocationOverlay(picture(101, 70), result.allocation), { code: 'WBSR_INVALID_OPTION', message: /100x70/ })
 })

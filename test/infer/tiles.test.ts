@@ -138,6 +138,8 @@ t.test('tiles that do not fit', async (t) => {
     ['length', [{ ...first, data: new Uint8Array(7) }], 'WBSR_INVALID_OPTION', /Expected 1200 values .* for tile\.data but received 7/],
     ['no pixels', [{ ...first, data: 'x' }], 'WBSR_INVALID_OPTION', /for tile\.data but received "x"/],
     ['halo', [{ ...first, halo: { left: -1 } }], 'WBSR_INVALID_OPTION', /tile\.halo\.left/],
+    ['no halo', [{ ...first, halo: null }], 'WBSR_INVALID_OPTION', /for tile\.halo but received null/],
+    ['no picture', [{ ...first, picture: null }], 'WBSR_INVALID_OPTION', /for tile\.picture but received null/],
     ['no tile', [42], 'WBSR_INVALID_OPTION', /Expected an object .* for tile but received 42/],
   ]
   for (const [name, input, code, message] of cases) {
