@@ -39,3 +39,11 @@ for (const [build, env] of [['build', {}], ['build-asan', sanitizers]] as const)
     })
   }
 }
+
+// Other machines: oneDNN and our kernels as they would run without AVX-512, and without AVX2.
+for (const isa of ['AVX2', 'SSE41']) {
+  t.test(`the network check on ${isa}`, async (t) => {
+    const { code, signal, output } = await run(path.join(root, 'build', 'checks', 'network_check'), { DNNL_MAX_CPU_ISA: isa })
+    t.equal(signal ?? code, 0, `exit status\n${output.slice(-4000)}`)
+  })
+}
