@@ -132,7 +132,8 @@ export class PicturePass {
     const { scale } = this.#state.network
     const row = this.#grid.width * scale * scale
     const rowsAtMost = Math.min(this.#grid.height, this.#grid.groupRows * this.#grid.tile + 2 * this.#context.margin)
-    if (this.#sum.length === 0) {
+    const fresh = this.#sum.length === 0
+    if (fresh) {
       this.#sum = new Float32Array(rowsAtMost * row * 3)
       this.#weight = new Float32Array(rowsAtMost * row)
     }
@@ -141,7 +142,7 @@ export class PicturePass {
     const kept = open ? Math.min(this.#bottom, bottom) - top : 0
     for (const [values, unit] of [[this.#sum, row * 3], [this.#weight, row]] as const) {
       if (kept > 0) values.copyWithin(0, (top - this.#top) * unit, (top - this.#top + kept) * unit)
-      values.fill(0, Math.max(kept, 0) * unit, (bottom - top) * unit)
+      if (!fresh) values.fill(0, Math.max(kept, 0) * unit, (bottom - top) * unit)
     }
     this.#top = top
     this.#bottom = bottom

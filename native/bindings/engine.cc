@@ -222,6 +222,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
 
   Napi::Value subnets(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
+    core(env);
+    if (!subnets_.IsEmpty()) return subnets_.Value();  // read in loops, so made once
     Napi::Array out = Napi::Array::New(env);
     for (const SubnetInfo& s : core(env).graph.subnets()) {
       Napi::Object item = Napi::Object::New(env);
@@ -235,6 +237,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
       item.Set("tailFlops", static_cast<double>(s.tailFlops));
       out[static_cast<uint32_t>(s.index)] = item;
     }
+    subnets_ = Napi::Persistent(out.As<Napi::Object>());
     return out;
   }
 
@@ -437,6 +440,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
 
   int threads_ = 1, pending_ = 0;
   int64_t accounted_ = 0;
+  Napi::ObjectReference subnets_;
   std::shared_ptr<Core> core_;
   std::unique_ptr<Worker> worker_;  // after core_: joined first
 };
