@@ -285,9 +285,9 @@ function loadBinary(): Addon {
       [
         `Could not load the wbsr native addon for ${process.platform}-${process.arch}: ${(cause as Error).message}`,
         'Possible solutions:',
-        '- install wbsr again without --omit=optional or --ignore-scripts workarounds that drop its prebuilds/ folder',
-        '- on a platform without a prebuilt binary: npm explore wbsr -- npm run build (needs g++, cmake, ninja and libdnnl-dev)',
-        '- glibc 2.36 or newer is needed (Debian 12, Ubuntu 23.04 or newer)',
+        '- install wbsr again, if its prebuilds/ folder is missing or damaged',
+        '- the prebuilt binary is for Linux on x86-64 with glibc 2.36 or newer (Debian 12, Ubuntu 23.04)',
+        '- elsewhere build from a clone of the repository: npm ci && npm run build (needs g++, cmake, ninja and oneDNN, libdnnl-dev on Debian)',
       ].join('\n'),
       { cause },
     )
