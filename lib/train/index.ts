@@ -45,8 +45,9 @@ export async function trainSupernet(options: TrainOptions): Promise<SupernetMode
     const validation = data.validation === undefined ? null : await interruptible(ValidationSet.open(data.validation, { scale: network.scale, lr: data.validationLr, signal }), plan.signal)
     return await train(plan, dataset, validation)
   } catch (error) {
-    // Whatever ends up here after an abort was caused by it.
-    if (signal?.aborted && (!(error instanceof WbsrError) || error.code !== 'WBSR_IO')) throw aborted('Training', signal)
+    // Whatever ends up here after an abort was caused by it, except for what a user must know of all the same.
+    const own = error instanceof WbsrError && (error.code === 'WBSR_IO' || error.code === 'WBSR_NON_FINITE')
+    if (signal?.aborted && !own) throw aborted('Training', signal)
     throw error
   } finally {
     dataset.close()

@@ -50,14 +50,14 @@ export interface EpochReport {
   epochs: number
   step: number
   steps: number
-  /** Means over the steps of this epoch that this process ran. */
+  /** Means over the steps of this epoch, also where a resumed run did some of them earlier. */
   loss: number
   data: number
   balance: number
   gradientRatio: number
-  /** Steps of this epoch that this process ran (fewer than an epoch has after a resume). */
+  /** Steps that these are means of (the last epoch may have fewer). */
   stepsRun: number
-  /** Wall-clock seconds of those steps. */
+  /** Wall-clock seconds that this process spent on them. */
   seconds: number
 }
 

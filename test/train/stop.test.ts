@@ -4,7 +4,8 @@ import path from 'node:path'
 import t from 'tap'
 import { native } from '../../lib/native.js'
 import { trainSupernet } from '../../lib/index.js'
-import { cuttings, recorder, run } from './helpers/setup.js'
+import { onAverage } from '../../lib/train/validation.js'
+import { cuttings, recorder, run, tiny } from './helpers/setup.js'
 
 t.test('a loss that is not finite stops the run, names the step and keeps the last good checkpoint', async (t) => {
   const train = await cuttings(t.testdir())
@@ -36,13 +37,52 @@ t.test('an abort is heard at any time', async (t) => {
     let fired = 0
     setTimeout(() => { fired = performance.now(); stop.abort(reason) }, milliseconds)
     await t.rejects(running, aborted, `after ${milliseconds} ms`)
-    t.ok(performance.now() - fired < 3000, `within ${performance.now() - fired} ms`)
+    // The run would take minutes; how many seconds a busy machine needs says nothing.
+    t.ok(performance.now() - fired < 20_000, `within ${performance.now() - fired} ms`)
   }
   for (const callback of ['onStart', 'onStep', 'onEpoch', 'onValidation'] as const) {
     const stop = new AbortController()
     const never = () => { stop.abort(reason); return new Promise(() => {}) }
     await t.rejects(trainSupernet(run(train, { data: { train, validation: train }, batchSize: 16, signal: stop.signal, [callback]: never })), aborted, `in ${callback}`)
   }
+})
+
+t.test('an abort does not hide a loss that is not finite, nor save its weights', async (t) => {
+  const train = await cuttings(t.testdir())
+  const directory = path.join(train, 'run')
+  const stop = new AbortController()
+  const { Engine } = native
+  // Fires while the second step runs, too late for the engine to hear of it.
+  native.Engine = class extends Engine {
+    override async train(job: Parameters<InstanceType<typeof Engine>['train']>[0]) {
+      const report = await super.train({ ...job, cancel: undefined })
+      if (!report.finite) stop.abort()
+      return report
+    }
+  } as typeof Engine
+  try {
+    const wild = run(train, { optimizer: { learningRate: 1e30 }, checkpoint: { directory }, signal: stop.signal })
+    await t.rejects(trainSupernet(wild), { code: 'WBSR_NON_FINITE', message: /step 2/ })
+    t.ok(stop.signal.aborted)
+    t.notOk(existsSync(path.join(directory, 'checkpoint.safetensors')))
+  } finally {
+    native.Engine = Engine
+  }
+})
+
+t.test('the weights come back after a validation on their average, also when it fails', async (t) => {
+  const engine = new native.Engine(tiny.graph, { threads: 1 })
+  t.teardown(() => engine.dispose())
+  engine.initialise(1)
+  const weights = engine.getArena('weights')
+  const average = weights.map((v) => v / 2)
+  engine.setArena('ema', average)
+  t.same(await onAverage(engine, true, async () => engine.getArena('weights')), average)
+  t.same(engine.getArena('weights'), weights)
+  await t.rejects(onAverage(engine, true, async () => { throw new Error('mine') }), { message: 'mine' })
+  t.same(engine.getArena('weights'), weights)
+  t.same(engine.getArena('ema'), average)
+  t.same(await onAverage(engine, false, async () => engine.getArena('weights')), weights)
 })
 
 t.test('an aborted run leaves a checkpoint of the last step', async (t) => {
