@@ -47,7 +47,7 @@ export function aborted(what: string, signal: AbortSignal): WbsrError {
 /** Turns an error of the native side (property `code` starts with WBSR_) or of the system into a WbsrError. */
 export function wrapError(error: unknown, fallback: WbsrErrorCode = 'WBSR_INTERNAL', context?: string): WbsrError {
   if (error instanceof WbsrError) return error
-  const { code, message } = error as { code?: unknown; message?: unknown }
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown }
   const text = context ? `${context}: ${String(message ?? error)}` : String(message ?? error)
   if (typeof code === 'string' && code.startsWith('WBSR_')) return new WbsrError(code as WbsrErrorCode, text, { cause: error })
   if (code === 'ENOENT') return new WbsrError('WBSR_NOT_FOUND', text, { cause: error })

@@ -91,6 +91,8 @@ export function checkLoss(options: unknown = 'bd', name = 'loss'): CheckedLoss {
     return { kind }
   }
   const o = given as Record<string, unknown>
+  const fidelity = checkChoice(o.fidelity ?? 'l1', `${name}.fidelity`, ['l1', 'l2'] as const)
+  if (fidelity === 'l2' && o.typicalResidual !== undefined) throw invalidOption(`${name}.typicalResidual`, `no value with fidelity 'l2'`, o.typicalResidual)
   const space = checkChoice(o.space ?? 'channel', `${name}.space`, ['channel', 'rgb'] as const)
   return {
     kind,
@@ -98,7 +100,7 @@ export function checkLoss(options: unknown = 'bd', name = 'loss'): CheckedLoss {
     dimension: space === 'channel' ? 1 : 3,
     components: checkInteger(o.components ?? 8, `${name}.components`, 1, 32),
     sigma: checkSigma(o.sigma ?? 0.02, `${name}.sigma`),
-    fidelity: checkChoice(o.fidelity ?? 'l1', `${name}.fidelity`, ['l1', 'l2'] as const),
+    fidelity,
     typicalResidual: o.typicalResidual === undefined ? null : checkNumber(o.typicalResidual, `${name}.typicalResidual`, 1e-4, 1),
     minStd: checkNumber(o.minStd ?? 4 / 255, `${name}.minStd`, 1 / 255, 0.5),
   }

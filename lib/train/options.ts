@@ -119,6 +119,9 @@ export function checkTrainOptions(value: unknown): TrainPlan {
   if (options['steps'] !== undefined && options['epochs'] !== undefined) throw invalidOption('steps and epochs', 'only one', [options['steps'], options['epochs']])
   const patchSize = given('patchSize', (v, name) => checkInteger(v, name, 8, 4096), 128)
   if (patchSize % network.scale !== 0) throw invalidOption('patchSize', `a multiple of the scale ${network.scale}`, patchSize)
+  if (options['validateEverySteps'] !== undefined && (options['data'] as Partial<DataOptions> | undefined)?.validation === undefined) {
+    throw invalidOption('validateEverySteps', 'no value without data.validation', options['validateEverySteps'])
+  }
   const callback = (key: 'onStart' | 'onStep' | 'onEpoch' | 'onValidation') => given<((report: never) => unknown) | null>(key, checkFunction, null)
   return {
     network,

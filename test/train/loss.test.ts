@@ -60,6 +60,7 @@ t.test('checkLoss names what is wrong', async (t) => {
     [{ kind: 'bd', sigma: { initial: 0.1, learn: true, floor: 0.2 } }, 'Expected a number between 0.001 and 0.1 for loss.sigma.floor but received 0.2'],
     [{ kind: 'bd', sigma: { initial: 0.1, learn: 1 } }, 'Expected a boolean for loss.sigma.learn but received 1'],
     [{ kind: 'bd', fidelity: 'charbonnier' }, "Expected one of 'l1', 'l2' for loss.fidelity but received \"charbonnier\""],
+    [{ kind: 'bd', fidelity: 'l2', typicalResidual: 0.1 }, `Expected no value with fidelity 'l2' for loss.typicalResidual but received 0.1`],
     [{ kind: 'bd', typicalResidual: -1 }, 'Expected a number between 0.0001 and 1 for loss.typicalResidual but received -1'],
     [{ kind: 'bd', minStd: 0 }, `Expected a number between ${1 / 255} and 0.5 for loss.minStd but received 0`],
   ]

@@ -69,7 +69,10 @@ t.test('every bad option is named with what was expected', async (t) => {
     [{ ...base, checkpoint: {} }, 'Expected a non-empty string for checkpoint.directory but received undefined'],
     [{ ...base, checkpoint: { directory: 'a', every: 5 } }, 'for checkpoint but received "every"'],
     [{ ...base, checkpoint: { directory: 'a', resume: 1 } }, `Expected 'auto', a boolean or a file for checkpoint.resume but received 1`],
-    [{ ...base, validateEverySteps: 0 }, 'for validateEverySteps but received 0'],
+    [{ ...base, sampler: null }, 'Expected a value or undefined for sampler but received null'],
+    [{ ...base, optimizer: { learningRate: null } }, 'Expected a value or undefined for optimizer.learningRate but received null'],
+    [{ ...base, validateEverySteps: 5 }, 'Expected no value without data.validation for validateEverySteps but received 5'],
+    [{ network, data: { train: 'a', validation: 'b' }, validateEverySteps: 0 }, 'for validateEverySteps but received 0'],
     [{ ...base, calibration: { tileSize: 8 } }, 'Expected an integer between 16 and 256 for calibration.tileSize but received 8'],
     [{ ...base, onStep: 'log' }, 'Expected a function for onStep but received "log"'],
   ]
