@@ -3,6 +3,9 @@
 #include <memory>
 #include <thread>
 
+#include "bindings/arguments.h"
+#include "bindings/fields.h"
+#include "bindings/graph.h"
 #include "bindings/jobs.h"
 #include "bindings/loss.h"
 #include "bindings/register.h"
@@ -12,28 +15,11 @@
 namespace wbsr::bindings {
 namespace {
 
-[[noreturn]] void invalid(Napi::Env env, const std::string& name, const std::string& expected) {
-  throwError(env, "WBSR_INVALID_OPTION", "Expected " + expected + " for " + name);
-}
-
-double numberOf(const Napi::Object& object, const char* name) {
-  const Napi::Value value = object.Get(name);
-  if (!value.IsNumber()) invalid(object.Env(), name, "a number");
-  return value.As<Napi::Number>().DoubleValue();
-}
-
-int intOf(const Napi::Object& object, const char* name) { return static_cast<int>(numberOf(object, name)); }
-
-Napi::Array arrayOf(const Napi::Object& object, const char* name) {
-  const Napi::Value value = object.Get(name);
-  if (!value.IsArray()) invalid(object.Env(), name, "an array");
-  return value.As<Napi::Array>();
-}
-
-std::vector<int> intsOf(const Napi::Array& array) {
-  std::vector<int> out;
-  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(Napi::Value(array[i]).ToNumber().Int32Value());
-  return out;
+// 3 x batch x height x width, each at least 1.
+int64_t samplesOf(Napi::Env env, const char* name, int batch, int height, int width) {
+  if (batch < 1 || height < 1 || width < 1) invalid(env, name, "a batch, width and height of at least 1");
+  if (3.0 * batch * height * width > 1e12) throwError(env, "WBSR_OUT_OF_MEMORY", "the batch is too large");
+  return int64_t{3} * batch * height * width;
 }
 
 Napi::Float32Array floatsOf(Napi::Env env, const Napi::Value& value, const std::string& name, int64_t length) {
@@ -52,65 +38,6 @@ const volatile int32_t* cancelOf(const Napi::Object& job, KeepAlive& keep) {
     invalid(job.Env(), "cancel", "an Int32Array");
   keep.push_back(value);
   return value.As<Napi::Int32Array>().Data();
-}
-
-Graph readGraph(const Napi::Object& graph) {
-  std::vector<Node> nodes;
-  const Napi::Array list = arrayOf(graph, "nodes");
-  for (uint32_t i = 0; i < list.Length(); ++i) {
-    const Napi::Object item = Napi::Value(list[i]).As<Napi::Object>();
-    Node node;
-    const std::string op = item.Get("op").ToString();
-    node.inputs = intsOf(arrayOf(item, "inputs"));
-    auto channels = [&] {
-      const Napi::Object rule = item.Get("channels").As<Napi::Object>();
-      if (rule.Has("fixed")) {
-        node.channels.fixed = intOf(rule, "fixed");
-      } else {
-        node.channels.scaled = true;
-        node.channels.num = intOf(rule, "num");
-        node.channels.den = std::max(1, intOf(rule, "den"));
-      }
-    };
-    if (op == "input") {
-      node.op = Op::Input;
-      channels();
-    } else if (op == "conv") {
-      node.op = Op::Conv;
-      node.name = item.Get("name").ToString();
-      node.kernel = intOf(item, "kernel");
-      node.bias = item.Get("bias").ToBoolean();
-      node.initGain = static_cast<float>(numberOf(item, "initGain"));
-      channels();
-    } else if (op == "activation") {
-      node.op = Op::Activation;
-      const std::string kind = item.Get("activation").ToString();
-      node.slope = static_cast<float>(numberOf(item, "slope"));
-      if (kind == "relu") node.activation = ActivationKind::Relu;
-      else if (kind == "leakyRelu") node.activation = ActivationKind::LeakyRelu;
-      else if (kind == "sigmoid") node.activation = ActivationKind::Sigmoid;
-      else invalid(graph.Env(), "activation", "relu, leakyRelu or sigmoid");
-    } else if (op == "add") {
-      node.op = Op::Add;
-    } else if (op == "pixelShuffle") {
-      node.op = Op::PixelShuffle;
-      node.factor = intOf(item, "factor");
-    } else if (op == "upsample") {
-      node.op = Op::Upsample;
-      node.factor = intOf(item, "factor");
-      node.cubic = item.Get("cubic").ToBoolean();
-    } else if (op == "stack") {
-      node.op = Op::Stack;
-    } else if (op == "globalPool") {
-      node.op = Op::GlobalPool;
-    } else if (op == "scaleChannels") {
-      node.op = Op::ScaleChannels;
-    } else {
-      throwError(graph.Env(), "WBSR_INVALID_OPTION", "network node " + std::to_string(i) + ": unknown operator " + op);
-    }
-    nodes.push_back(std::move(node));
-  }
-  return Graph(intOf(graph, "scale"), intsOf(arrayOf(graph, "widths")), intsOf(arrayOf(graph, "depths")), std::move(nodes), intOf(graph, "output"));
 }
 
 Arena arenaOf(const Napi::Value& value) {
@@ -152,8 +79,16 @@ class Engine : public Napi::ObjectWrap<Engine> {
       if (threads_ < 1 || threads_ > 1024) invalid(env, "threads", "an integer between 1 and 1024");
       core_ = std::make_shared<Core>(readGraph(info[0].As<Napi::Object>()), threads_, &closing(env));
       worker_ = std::make_unique<Worker>();
+    } catch (const Napi::Error&) {
+      throw;
     } catch (const Error& error) {
       throwError(env, error.code.c_str(), error.what());
+    } catch (const std::bad_alloc&) {
+      throwError(env, "WBSR_OUT_OF_MEMORY", "not enough memory for this network's weights");
+    } catch (const std::length_error&) {
+      throwError(env, "WBSR_OUT_OF_MEMORY", "not enough memory for this network's weights");
+    } catch (const std::exception& error) {
+      throwError(env, "WBSR_INTERNAL", error.what());
     }
     account(env);
   }
@@ -181,7 +116,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
   Napi::Promise run(const Napi::CallbackInfo& info, KeepAlive keep, std::function<void(Device&)> work, std::function<Napi::Value(Napi::Env)> finish) {
     const Napi::Env env = info.Env();
     core(env);
-    keep.push_back(info.This());
+    keep.insert(keep.begin(), info.This());
     ++pending_;
     auto failed = std::make_shared<std::exception_ptr>();
     return runJob(
@@ -312,18 +247,16 @@ class Engine : public Napi::ObjectWrap<Engine> {
     const int scale = core(env).graph.scale();
     int numbers[5];
     for (int i : {0, 2, 3, 4}) {
-      if (!info[i].IsNumber()) invalid(env, "forward", "numbers");
-      numbers[i] = info[i].As<Napi::Number>().Int32Value();
+      numbers[i] = toInt(info[i], "forward");
     }
     const int subnet = subnetOf(env, numbers[0]), batch = numbers[2], height = numbers[3], width = numbers[4];
-    if (batch < 1 || height < 1 || width < 1) invalid(env, "forward", "a batch, height and width of at least 1");
-    const Napi::Float32Array input = floatsOf(env, info[1], "input", int64_t{3} * batch * height * width);
+    const Napi::Float32Array input = floatsOf(env, info[1], "input", samplesOf(env, "forward", batch, height, width));
+    requireMemory(env, static_cast<double>(input.ElementLength()) * scale * scale, sizeof(float));
     const Napi::Float32Array output = Napi::Float32Array::New(env, input.ElementLength() * static_cast<size_t>(scale * scale));
     const float* in = input.Data();
     float* out = const_cast<Napi::Float32Array&>(output).Data();
-    auto keepOutput = std::make_shared<Napi::Reference<Napi::Value>>(Napi::Reference<Napi::Value>::New(output, 1));
     return run(info, {input, output}, [=](Device& device) { device.forward(subnet, in, out, batch, height, width); },
-               [keepOutput](Napi::Env) { return keepOutput->Value(); });
+               [](Napi::Env) { return Napi::Value(); });  // the last one kept: output
   }
 
   Napi::Value infer(const Napi::CallbackInfo& info) {
@@ -341,6 +274,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
       Picture p;
       p.width = intOf(in, "width");
       p.height = intOf(in, "height");
+      if (p.width < 1 || p.height < 1) invalid(env, "inputs", "pictures of at least 1 x 1");
       const int64_t pixels = int64_t{p.width} * p.height;
       Napi::Float32Array data = floatsOf(env, in.Get("data"), "inputs.data", pixels * 3);
       Napi::Float32Array sum = floatsOf(env, out.Get("sum"), "outputs.sum", pixels * area * 3);
@@ -359,15 +293,18 @@ class Engine : public Napi::ObjectWrap<Engine> {
       const std::string name = "regions[" + std::to_string(i) + "]";
       if (r.picture < 0 || r.picture >= static_cast<int>(job->pictures.size())) invalid(env, name + ".picture", "an index into inputs");
       const Picture& p = job->pictures[static_cast<size_t>(r.picture)];
-      if (r.width < 1 || r.height < 1 || r.x < 0 || r.y < 0 || r.x + r.width > p.width || r.y + r.height > p.height)
+      if (r.width < 1 || r.height < 1 || r.x < 0 || r.y < 0 || r.width > p.width - r.x || r.height > p.height - r.y)
         invalid(env, name, "a rectangle inside the picture");
-      if (r.keepWidth < 1 || r.keepHeight < 1 || r.keepX < r.x || r.keepY < r.y || r.keepX + r.keepWidth > r.x + r.width ||
-          r.keepY + r.keepHeight > r.y + r.height)
+      if (r.keepWidth < 1 || r.keepHeight < 1 || r.keepX < r.x || r.keepY < r.y || r.keepWidth > r.x + r.width - r.keepX ||
+          r.keepHeight > r.y + r.height - r.keepY)
         invalid(env, name, "a kept part inside the region");
-      if (std::min({r.rampLeft, r.rampTop, r.rampRight, r.rampBottom}) < 0) invalid(env, name, "ramps of at least 0");
+      if (std::min({r.rampLeft, r.rampTop, r.rampRight, r.rampBottom}) < 0 || std::max({r.rampLeft, r.rampTop, r.rampRight, r.rampBottom}) > 1 << 24)
+        invalid(env, name, "ramps of at least 0");
       job->regions.push_back(r);
     }
-    job->maxBatchPixels = static_cast<int64_t>(numberOf(object, "maxBatchPixels"));
+    const double most = numberOf(object, "maxBatchPixels");
+    if (!(most >= 0)) invalid(env, "maxBatchPixels", "a number of at least 0");
+    job->maxBatchPixels = static_cast<int64_t>(std::min(most, 1e15));
     job->cancel = cancelOf(object, keep);
     auto report = std::make_shared<InferReport>();
     return run(info, keep, [job, report](Device& device) { *report = device.infer(*job); },
@@ -391,14 +328,13 @@ class Engine : public Napi::ObjectWrap<Engine> {
     job->batch = intOf(object, "batch");
     job->width = intOf(object, "width");
     job->height = intOf(object, "height");
-    if (job->batch < 1 || job->width < 1 || job->height < 1) invalid(env, "train()", "a batch, width and height of at least 1");
-    const int64_t pixels = int64_t{3} * job->batch * job->width * job->height;
+    const int64_t pixels = samplesOf(env, "train()", job->batch, job->height, job->width);
     Napi::Float32Array lr = floatsOf(env, object.Get("lr"), "lr", pixels);
     Napi::Float32Array hr = floatsOf(env, object.Get("hr"), "hr", pixels * graph.scale() * graph.scale());
     job->lr = lr.Data();
     job->hr = hr.Data();
     keep.insert(keep.end(), {lr, hr});
-    job->subnets = intsOf(arrayOf(object, "subnets"));
+    job->subnets = intsOf(object, "subnets");
     if (job->subnets.empty()) invalid(env, "subnets", "at least one subnet");
     for (int subnet : job->subnets) subnetOf(env, subnet);
     job->loss = readLoss(env, object.Get("loss"));
@@ -430,7 +366,9 @@ class Engine : public Napi::ObjectWrap<Engine> {
   }
 
   Napi::Value memory(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), core_ ? static_cast<double>(core_->device->memory()) : 0);
+    // While a job runs the device changes under us: what it held before.
+    if (pending_ == 0) account(info.Env());
+    return Napi::Number::New(info.Env(), static_cast<double>(accounted_));
   }
 
   void dispose(const Napi::CallbackInfo& info) {

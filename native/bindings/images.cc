@@ -17,7 +17,6 @@ using image::Sample;
 using image::View;
 
 constexpr int kMaxSide = 1 << 24;
-constexpr double kMaxSamples = 1e10;
 
 struct Pixels {
   View view;
@@ -64,7 +63,7 @@ struct Result {
 
 // A new typed array: kept alive by the job, handed out by its finish.
 Result newArray(Napi::Env env, Sample type, bool clamped, double length) {
-  if (length > kMaxSamples) throwError(env, "WBSR_OUT_OF_MEMORY", "The result would have more than 1e10 samples");
+  requireMemory(env, length, image::sampleBytes(type));
   const size_t n = static_cast<size_t>(length);
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, n * image::sampleBytes(type));
   if (type == Sample::U16) return {Napi::Uint16Array::New(env, n, buffer, 0), buffer.Data()};

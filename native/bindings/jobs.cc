@@ -10,7 +10,38 @@
 
 namespace wbsr::bindings {
 
+namespace {
+
+struct Environment {
+  napi_threadsafe_function settle = nullptr;
+  int pending = 0;  // JavaScript thread only
+  std::atomic<bool> closing{false};
+  std::unique_ptr<Worker> images;
+  std::set<Worker*> workers;  // JavaScript thread only
+};
+
+// Not instance data: node-addon-api's class wrappers may want that slot, and the hook below must run first.
+thread_local Environment* current = nullptr;
+
+struct Job {
+  Napi::Promise::Deferred deferred;
+  std::vector<Napi::Reference<Napi::Value>> keep;
+  std::function<void()> work;
+  std::function<Napi::Value(Napi::Env)> finish;
+  std::string code, message;  // empty code: success
+  bool settling = false;      // on the JavaScript thread of a living environment
+  explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
+  // Anywhere else references must not be touched any more; they go with their environment.
+  ~Job() {
+    if (!settling)
+      for (auto& reference : keep) reference.SuppressDestruct();
+  }
+};
+
+}  // namespace
+
 struct Worker::State {
+  Environment* environment = current;  // where it is registered; the module may be loaded again on this thread
   std::mutex mutex;
   std::condition_variable wake;
   std::deque<std::function<void()>> queue;
@@ -32,39 +63,14 @@ struct Worker::State {
   }
 };
 
-namespace {
-
-struct Job {
-  Napi::Promise::Deferred deferred;
-  std::vector<Napi::Reference<Napi::Value>> keep;
-  std::function<void()> work;
-  std::function<Napi::Value(Napi::Env)> finish;
-  bool resolvesWithLastKept = false;
-  std::string code, message;  // empty code: success
-  explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
-};
-
-struct Environment {
-  napi_threadsafe_function settle = nullptr;
-  int pending = 0;  // JavaScript thread only
-  std::atomic<bool> closing{false};
-  std::unique_ptr<Worker> images;
-  std::set<Worker*> workers;  // JavaScript thread only
-};
-
-// Not instance data: node-addon-api's class wrappers may want that slot, and the hook below must run first.
-thread_local Environment* current = nullptr;
-
-}  // namespace
-
 Worker::Worker() : state_(std::make_unique<State>()) {
   state_->thread = std::thread([state = state_.get()] { state->loop(); });
-  current->workers.insert(this);
+  state_->environment->workers.insert(this);
 }
 
 Worker::~Worker() {
   stop();
-  if (current) current->workers.erase(this);
+  state_->environment->workers.erase(this);
 }
 
 void Worker::stop() {
@@ -93,28 +99,35 @@ Napi::Error makeError(Napi::Env env, const std::string& code, const std::string&
   return error;
 }
 
+void settle(Napi::Env env, Job& job) {
+  try {
+    if (!job.code.empty()) {
+      job.deferred.Reject(makeError(env, job.code, job.message).Value());
+      return;
+    }
+    const Napi::Value value = job.finish(env);
+    job.deferred.Resolve(value.IsEmpty() ? job.keep.back().Value() : value);
+  } catch (const Napi::Error& error) {
+    job.deferred.Reject(error.Value());
+  } catch (const std::bad_alloc&) {
+    job.deferred.Reject(makeError(env, "WBSR_OUT_OF_MEMORY", "Out of memory").Value());
+  } catch (const std::exception& error) {
+    job.deferred.Reject(makeError(env, "WBSR_INTERNAL", error.what()).Value());
+  }
+}
+
 void settleJob(napi_env rawEnv, napi_value, void* context, void* data) {
   std::unique_ptr<Job> job(static_cast<Job*>(data));
   auto* environment = static_cast<Environment*>(context);
-  if (rawEnv == nullptr) {  // torn down: references must not be touched any more
-    for (auto& reference : job->keep) reference.SuppressDestruct();
-    return;
-  }
-  Napi::Env env(rawEnv);
-  Napi::HandleScope scope(env);
+  if (rawEnv == nullptr) return;  // torn down
   if (--environment->pending == 0) napi_unref_threadsafe_function(rawEnv, environment->settle);
+  job->settling = true;
   try {
-    if (!job->code.empty()) {
-      job->deferred.Reject(makeError(env, job->code, job->message).Value());
-    } else if (job->resolvesWithLastKept) {
-      job->deferred.Resolve(job->keep.back().Value());
-    } else {
-      job->deferred.Resolve(job->finish ? job->finish(env) : env.Undefined());
-    }
-  } catch (const Napi::Error& error) {
-    job->deferred.Reject(error.Value());
-  } catch (const std::exception& error) {
-    job->deferred.Reject(makeError(env, "WBSR_INTERNAL", error.what()).Value());
+    Napi::Env env(rawEnv);
+    Napi::HandleScope scope(env);
+    settle(env, *job);
+  } catch (const Napi::Error&) {
+    // A worker thread that is being terminated runs no JavaScript any more: the promise cannot even be rejected.
   }
 }
 
@@ -145,14 +158,18 @@ Worker& imageWorker(Napi::Env) {
 
 namespace {
 
-Napi::Promise start(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work, Job* job) {
+Napi::Promise start(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work, std::unique_ptr<Job> made) {
+  // Shared only because std::function must be copyable: whoever holds the function owns the job.
+  std::shared_ptr<std::unique_ptr<Job>> held = std::make_shared<std::unique_ptr<Job>>(std::move(made));
+  Job* job = held->get();
   for (const Napi::Value& value : keep)
     if (value.IsObject()) job->keep.push_back(Napi::Reference<Napi::Value>::New(value, 1));
   job->work = std::move(work);
   Napi::Promise promise = job->deferred.Promise();
   Environment* environment = current;
   if (environment->pending++ == 0) napi_ref_threadsafe_function(env, environment->settle);
-  worker.post([job, environment] {
+  worker.post([held = std::move(held), environment] {
+    Job* job = held->get();
     try {
       job->work();
     } catch (const Error& error) {
@@ -166,11 +183,9 @@ Napi::Promise start(Napi::Env env, Worker& worker, const KeepAlive& keep, std::f
       job->message = error.what();
     }
     job->work = nullptr;
-    if (environment->closing ||
-        napi_call_threadsafe_function(environment->settle, job, napi_tsfn_nonblocking) != napi_ok) {
-      for (auto& reference : job->keep) reference.SuppressDestruct();
+    held->release();
+    if (environment->closing || napi_call_threadsafe_function(environment->settle, job, napi_tsfn_nonblocking) != napi_ok)
       delete job;  // closing: nobody is left to hear of it
-    }
   });
   return promise;
 }
@@ -179,17 +194,15 @@ Napi::Promise start(Napi::Env env, Worker& worker, const KeepAlive& keep, std::f
 
 Napi::Promise runJob(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work,
                      std::function<Napi::Value(Napi::Env)> finish) {
-  auto* job = new Job(env);
+  auto job = std::make_unique<Job>(env);
   job->finish = std::move(finish);
-  return start(env, worker, keep, std::move(work), job);
+  return start(env, worker, keep, std::move(work), std::move(job));
 }
 
 Napi::Promise runJobInto(Napi::Env env, Worker& worker, KeepAlive keep, const Napi::Object& result,
                          std::function<void()> work) {
-  auto* job = new Job(env);
-  job->resolvesWithLastKept = true;
   keep.push_back(result);
-  return start(env, worker, keep, std::move(work), job);
+  return runJob(env, worker, keep, std::move(work), [](Napi::Env) { return Napi::Value(); });
 }
 
 void throwError(Napi::Env env, const char* code, const std::string& message) { throw makeError(env, code, message); }

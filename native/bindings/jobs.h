@@ -27,8 +27,10 @@ class Worker {
 // JavaScript values that must outlive a job (typed arrays it reads or writes).
 using KeepAlive = std::vector<Napi::Value>;
 
-// Runs `work` on `worker`; then, on the JavaScript thread, resolves with what `finish` makes, or rejects with the
-// wbsr::Error (property `code`) or std::exception thrown by `work`. `work` must not touch JavaScript.
+// Runs `work` on `worker`; then, on the JavaScript thread, resolves with what `finish` makes (an empty value: with the
+// last of `keep`), or rejects with the wbsr::Error (property `code`) or std::exception thrown by `work`. `work` must not
+// touch JavaScript; neither function may own references, since both may be destroyed on the worker or after the
+// environment.
 Napi::Promise runJob(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work,
                      std::function<Napi::Value(Napi::Env)> finish);
 

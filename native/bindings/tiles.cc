@@ -40,9 +40,12 @@ Napi::Value averageTilesOf(const Napi::CallbackInfo& info) {
   const int size = integerArgument(info[3], "size", 1, 4096, env);
   const int step = integerArgument(info[4], "step", 1, size, env);
   const int channels = integerArgument(info[5], "channels", 1, 4, env);
+  const double area = static_cast<double>(size) * size;
+  if (static_cast<double>(columns) * rows * area * channels > 1e15) throwExpected("tiles that fit into memory", "columns", info[1], env);
   const int64_t length = int64_t{columns} * rows * size * size * channels;
   const auto* tiles = arrayArgument<uint8_t>(info[0], "tiles", napi_uint8_array, "Uint8Array", length, env);
   const size_t width = (size_t{1} * columns - 1) * step + size, height = (size_t{1} * rows - 1) * step + size;
+  requireMemory(env, static_cast<double>(width) * static_cast<double>(height) * channels, 1);
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, width * height * channels);
   auto* out = static_cast<uint8_t*>(buffer.Data());
   return runJobInto(env, imageWorker(env), {info[0]}, Napi::Uint8Array::New(env, buffer.ByteLength(), buffer, 0),

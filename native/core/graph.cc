@@ -9,6 +9,7 @@
 namespace wbsr {
 namespace {
 
+constexpr int kMostChannels = 1 << 16, kMostEnlarged = 64;
 constexpr int kUnbounded = 1 << 20;  // receptive field of a network with global pooling
 
 [[noreturn]] void bad(size_t node, const std::string& what) {
@@ -34,6 +35,7 @@ std::vector<int> resolutions(const std::vector<Node>& nodes) {
     if (node.op == Op::PixelShuffle || node.op == Op::Upsample) {
       if (r == 0) bad(i, "a pooled value cannot be enlarged");
       r *= node.factor;
+      if (r > kMostEnlarged) bad(i, "it is more than " + std::to_string(kMostEnlarged) + " times the input's size");
     }
     if (node.op == Op::GlobalPool) {
       if (r == 0) bad(i, "a pooled value cannot be pooled again");
@@ -57,8 +59,9 @@ std::vector<int> Graph::channels(int width) const {
     const Node& node = nodes_[i];
     switch (node.op) {
       case Op::Input: case Op::Conv:
-        channels[i] = node.channels.at(width);
-        if (channels[i] < 1) bad(i, "no channel is left at width " + std::to_string(width));
+        if (node.channels.at(width) < 1) bad(i, "no channel is left at width " + std::to_string(width));
+        if (node.channels.at(width) > kMostChannels) bad(i, "more than " + std::to_string(kMostChannels) + " channels at width " + std::to_string(width));
+        channels[i] = static_cast<int>(node.channels.at(width));
         break;
       case Op::PixelShuffle: {
         const int square = node.factor * node.factor;
@@ -96,6 +99,7 @@ Graph::Graph(int scale, std::vector<int> widths, std::vector<int> depths, std::v
   if (widths_.empty() || depths_.empty()) throw Error("WBSR_INVALID_OPTION", "a network needs at least one width and one depth");
   std::sort(widths_.begin(), widths_.end());
   std::sort(depths_.begin(), depths_.end());
+  if (widths_.front() < 1 || depths_.front() < 0) throw Error("WBSR_INVALID_OPTION", "a network's widths are at least 1, its depths at least 0");
   if (nodes_.empty() || output_ < 0 || output_ >= static_cast<int>(nodes_.size()))
     throw Error("WBSR_INVALID_OPTION", "the network's output is not one of its nodes");
 
@@ -103,6 +107,7 @@ Graph::Graph(int scale, std::vector<int> widths, std::vector<int> depths, std::v
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
     if ((node.op == Op::Input) != (i == 0)) bad(i, "the first node, and no other, is the input");
+    if (node.op == Op::Input && (node.channels.scaled || node.channels.fixed != 3)) bad(i, "the input has 3 channels");
     for (int input : node.inputs)
       if (input < 0 || input >= static_cast<int>(i)) bad(i, "its inputs must come before it");
     if (node.op == Op::Stack) {
@@ -121,13 +126,15 @@ Graph::Graph(int scale, std::vector<int> widths, std::vector<int> depths, std::v
   const std::vector<int> resolution = resolutions(nodes_);
   for (int width : widths_)
     if (channels(width)[output_] != 3) bad(output_, "the output must have 3 channels");
+  std::vector<bool> alive;
+  for (int depth : depths_)
+    if (resolve(depth, alive)[output_] == 0) bad(output_, "the output is the input itself at depth " + std::to_string(depth));
   if (resolution[output_] != scale_) bad(output_, "the output is not " + std::to_string(scale_) + " times the input's size");
 
   // Parameters, in node order, at the largest width.
   const std::vector<int> full = channels(widths_.back());
   weightOf_.assign(nodes_.size(), -1);
   biasOf_.assign(nodes_.size(), -1);
-  std::vector<bool> alive;
   resolve(depths_.back(), alive);
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];

@@ -26,7 +26,7 @@ struct ChannelRule {
   bool scaled = false;
   int fixed = 0;
   int num = 1, den = 1;
-  int at(int width) const { return scaled ? static_cast<int>(static_cast<int64_t>(num) * width / den) : fixed; }
+  int64_t at(int width) const { return scaled ? static_cast<int64_t>(num) * width / den : fixed; }
 };
 
 struct Node {

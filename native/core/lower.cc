@@ -11,12 +11,14 @@ Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int heigh
   std::vector<bool> alive;
   const std::vector<int> resolved = graph.resolve(subnet.depth, alive);
   const std::vector<int> channels = graph.channels(subnet.width);
+  // Thin is what has few channels even at the largest width, so that values that are added agree in it.
+  const std::vector<int> most = graph.channels(graph.widths().back());
   const std::vector<bool> tail = graph.tailNodes();
 
   Program program;
   program.batch = batch;
   program.covered = {0, 0, width, height};
-  if (keep.width > 0) {
+  if (keep.width > 0 && tail[resolved[graph.output()]]) {  // without a tail (scale 1) nothing is cropped
     // The kept part plus what the tail looks at, inside the region.
     const int margin = subnet.tailField;
     const int left = std::max(0, keep.x - margin), top = std::max(0, keep.y - margin);
@@ -27,9 +29,8 @@ Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int heigh
   const bool cropped = !(covered == Keep{0, 0, width, height});
 
   std::vector<int> valueOf(nodes.size(), -1), croppedOf(nodes.size(), -1);
-  std::vector<bool> scaled(nodes.size(), false);
-  auto addValue = [&](int c, int h, int w, bool isScaled, bool pooled) {
-    program.values.push_back({c, h, w, !isScaled && c < 8, pooled});
+  auto addValue = [&](int c, int h, int w, bool thin, bool pooled) {
+    program.values.push_back({c, h, w, thin, pooled});
     return static_cast<int>(program.values.size()) - 1;
   };
 
@@ -37,12 +38,11 @@ Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int heigh
     const Node& node = nodes[i];
     if (!alive[i] || node.op == Op::Stack) continue;
     if (node.op == Op::Input) {
-      program.input = valueOf[i] = addValue(channels[i], height, width, false, false);
+      program.input = valueOf[i] = addValue(channels[i], height, width, true, false);
       continue;
     }
     Step step;
     step.node = static_cast<int>(i);
-    const int first = resolved[node.inputs[0]];
     for (size_t j = 0; j < node.inputs.size(); ++j) {
       const int from = resolved[node.inputs[j]];
       int value = valueOf[from];
@@ -54,8 +54,7 @@ Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int heigh
           crop.cropX = covered.x;
           crop.cropY = covered.y;
           const Value source = program.values[value];
-          crop.out = addValue(source.channels, covered.height, covered.width, !source.thin, false);
-          program.values[crop.out].thin = source.thin;
+          crop.out = addValue(source.channels, covered.height, covered.width, source.thin, false);
           program.steps.push_back(crop);
           croppedOf[from] = crop.out;
         }
@@ -64,7 +63,6 @@ Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int heigh
       step.in[j] = value;
     }
     const Value source = program.values[step.in[0]];
-    scaled[i] = node.op == Op::Conv ? node.channels.scaled : scaled[first];
     int h = source.height, w = source.width;
     bool pooled = source.pooled;
     switch (node.op) {
@@ -96,7 +94,7 @@ Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int heigh
       case Op::ScaleChannels: step.kind = StepKind::ScaleChannels; break;
       default: WBSR_CHECK(false);
     }
-    step.out = valueOf[i] = addValue(channels[i], h, w, scaled[i], pooled);
+    step.out = valueOf[i] = addValue(channels[i], h, w, most[i] < 8, pooled);
     program.steps.push_back(step);
   }
   program.output = valueOf[resolved[graph.output()]];

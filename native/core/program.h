@@ -35,7 +35,7 @@ enum class StepKind {
 // N x channels x height x width; N is the program's batch.
 struct Value {
   int channels = 0, height = 0, width = 0;
-  bool thin = false;    // fixed small channel count (RGB ends): kept planar
+  bool thin = false;    // fewer than 8 channels at every width (RGB ends): kept planar
   bool pooled = false;  // 1 x 1 by global pooling: kept as (N, C)
   int groups = 1;       // sub-pixel planes (r^2) kept apart, so that a shuffle moves whole channel blocks
 };

@@ -65,7 +65,10 @@ int preferredLanes(const dnnl::engine& engine) {
   const auto desc = forwardDesc(engine, dnnl::algorithm::convolution_direct, any, anyWeights(64, 64, 3), {{64}, Type::f32, Tag::any}, any, 3,
                                 scratchpadAttributes());
   const memory::desc chosen = desc.src_desc();
-  return chosen == memory::desc({1, 64, 32, 32}, Type::f32, Tag::nChw16c) && __builtin_cpu_supports("avx512vl") ? 16 : 8;
+#if defined(__x86_64__)
+  if (chosen == memory::desc({1, 64, 32, 32}, Type::f32, Tag::nChw16c) && __builtin_cpu_supports("avx512vl")) return 16;
+#endif
+  return 8;
 }
 
 ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel, int lanes, bool thinInput,
@@ -136,26 +139,26 @@ int sourceRow(int row, int out, int groups, int lanes) {
   return channel * groups + group;
 }
 
-Packed& WeightStore::get(const PackedKey& key, int groups, const memory::desc& desc, dnnl::stream& stream) {
+Packed& WeightStore::get(const PackedKey& key, const memory::desc& desc, dnnl::stream& stream) {
   for (auto& entry : entries_)
     if (entry->key == key && (key.packing != Packing::OneDnn || entry->desc == desc)) {
-      if (entry->version != version_) refresh(*entry, groups, stream);
+      if (entry->version != version_) refresh(*entry, stream);
       return *entry;
     }
   entries_.push_back(std::make_unique<Packed>());
   Packed& entry = *entries_.back();
   entry.key = key;
   entry.desc = desc;
-  refresh(entry, groups, stream);
+  refresh(entry, stream);
   return entry;
 }
 
-void WeightStore::refresh(Packed& packed, int groups, dnnl::stream& stream) {
+void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
   const PackedKey& key = packed.key;
   const Parameter& weight = graph_.parameters()[graph_.weightOf(key.node)];
   const int fullIn = weight.shape[1], k = weight.shape[2], area = k * k;
   const float* master = master_ + weight.offset;
-  const int lanes = lanes_;
+  const int lanes = lanes_, groups = key.groups;
   // The slice as a dense (rows, columns, k, k) array in the order the consumer sees: rows are its outputs.
   const bool flip = key.flipped;
   int rows = flip ? key.in : key.out, columns = flip ? key.out : key.in;

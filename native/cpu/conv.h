@@ -30,6 +30,7 @@ struct PackedKey {
   int node, in, out;
   Packing packing;
   bool flipped;
+  int groups;  // ConvShape::outGroups: depends on what else reads the convolution, so it may differ between depths
   bool operator==(const PackedKey&) const = default;
 };
 
@@ -49,11 +50,11 @@ class WeightStore {
   void setMaster(const float* master) { master_ = master; }
   void changed() { ++version_; }
   // `desc` matters for OneDnn only: (paddedOut, paddedIn, k, k) in any layout.
-  Packed& get(const PackedKey& key, int groups, const dnnl::memory::desc& desc, dnnl::stream& stream);
+  Packed& get(const PackedKey& key, const dnnl::memory::desc& desc, dnnl::stream& stream);
   int64_t bytes() const;
 
  private:
-  void refresh(Packed& packed, int groups, dnnl::stream& stream);
+  void refresh(Packed& packed, dnnl::stream& stream);
   const Graph& graph_;
   int lanes_;
   dnnl::engine engine_;

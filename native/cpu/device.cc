@@ -30,7 +30,10 @@ struct Normal {
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
     return (static_cast<double>((z ^ (z >> 31)) >> 11) + 0.5) / 9007199254740992.0;
   }
-  double next() { return std::sqrt(-2 * std::log(uniform())) * std::cos(2 * 3.14159265358979323846 * uniform()); }
+  double next() {
+    const double radius = std::sqrt(-2 * std::log(uniform()));  // apart: operands have no order of their own
+    return radius * std::cos(2 * 3.14159265358979323846 * uniform());
+  }
 };
 
 // subnet, batch, height, width, kept part, training

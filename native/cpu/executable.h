@@ -6,27 +6,11 @@
 
 #include "core/loss_spec.h"
 #include "core/program.h"
+#include "cpu/buffer.h"
 #include "cpu/conv.h"
 #include "cpu/simd/kernels.h"
 
 namespace wbsr::cpu {
-
-// Memory that grows to what its largest user needs and is never initialised. Huge pages where the system gives them:
-// feature maps are large and walked end to end.
-class Buffer {
- public:
-  Buffer() = default;
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { release(); }
-  float* reserve(int64_t floats);  // what it held is lost when it grows
-  void release();
-  int64_t bytes() const { return floats_ * static_cast<int64_t>(sizeof(float)); }
-
- private:
-  float* data_ = nullptr;
-  int64_t floats_ = 0;
-};
 
 // What all executables of a device share.
 struct Context {

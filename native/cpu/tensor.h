@@ -1,7 +1,7 @@
 // How the CPU device keeps a Value.
 //
 //   pooled  (N, C)
-//   thin    (N, C, H, W)                  fixed small channel counts: the RGB ends
+//   thin    (N, C, H, W)                  fewer than 8 channels: the RGB ends     
 //   blocked (N, groups * blocks, H, W, L) everything else; blocks = ceil(C / groups / L), padded channels zero.
 //           L is what oneDNN chooses here with format_tag::any (16 with AVX-512, else 8).
 #pragma once

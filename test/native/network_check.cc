@@ -104,6 +104,65 @@ Graph everything() {
   return Graph(2, {8, 20}, {1, 2}, b.nodes, out);
 }
 
+// RGB straight from the shuffle of channels that follow the width, which at this only width are as few as a fixed count.
+Graph narrow() {
+  Builder b;
+  const int image = b.input();
+  const int x = b.act(b.conv(image, width(1, 3)), ActivationKind::Relu);
+  const int sum = b.binary(Op::Add, b.conv(x, fixed(4)), b.conv(image, width(1, 3)));
+  return Graph(2, {12}, {1}, b.nodes, b.unary(Op::PixelShuffle, b.conv(sum, width()), 2));
+}
+
+// The same size out as in: no tail that could be cropped.
+Graph sameSize() {
+  Builder b;
+  const int image = b.input();
+  const int x = b.act(b.conv(image, width()), ActivationKind::LeakyRelu, 0.1f);
+  return Graph(1, {8, 16}, {1}, b.nodes, b.binary(Op::Add, b.conv(x, fixed(3)), image));
+}
+
+// A convolution that at depth 1 only the shuffle reads, and at depth 2 another one as well.
+Graph readTwice() {
+  Builder b;
+  const int image = b.input();
+  const int shared = b.conv(b.conv(image, width()), width(4));
+  const int first = b.conv(b.unary(Op::PixelShuffle, shared, 2), width());
+  const int second = b.binary(Op::Add, b.conv(first, width()), b.unary(Op::Upsample, b.conv(shared, width()), 2));
+  return Graph(2, {16}, {1, 2}, b.nodes, b.conv(b.stack({first, first, second}), fixed(3)));
+}
+
+void refused(const std::string& what, int scale, const Builder& b, int output, std::vector<int> depths = {1}) {
+  try {
+    const Graph graph(scale, {16}, depths, b.nodes, output);
+    check(false, what + " is refused");
+  } catch (const Error& error) {
+    check(error.code == "WBSR_INVALID_OPTION", what + " is refused as an option");
+  }
+}
+
+// Graphs that a model file may hold and that no device could run in the memory it is given.
+void nonsenseIsRefused() {
+  Builder identity;
+  identity.input();
+  refused("the input as output", 1, identity, 0);
+  Builder sometimes;
+  const int image = sometimes.input();
+  const int last = sometimes.stack({image, sometimes.conv(image, fixed(3))});
+  refused("the input as output at depth 0", 1, sometimes, last, {0, 1});
+  Builder grey;
+  grey.nodes.resize(1);
+  grey.nodes[0].channels.fixed = 1;
+  refused("a grey input", 1, grey, grey.conv(0, fixed(3)));
+  Builder wide;
+  wide.input();
+  refused("2^34 channels", 1, wide, wide.conv(wide.conv(0, width(1 << 30)), fixed(3)));
+  Builder large;
+  int x = large.conv(large.input(), fixed(3));
+  const int out = x;
+  for (int i = 0; i < 12; ++i) x = large.unary(Op::Upsample, x, 8);
+  refused("an enlargement by 8^12", 1, large, out);
+}
+
 std::vector<double> randomParameters(const Graph& graph, uint64_t seed) {
   Random random{seed};
   std::vector<double> p(static_cast<size_t>(graph.parameterCount()));
@@ -209,8 +268,8 @@ void gradientsAgree(const Graph& graph, const std::string& name, int batch, int 
 }
 
 // A region with a halo of the receptive field gives the pixels of the whole image, crops and blending included.
-void tilesAgree(int scale) {
-  const Graph graph = srresnet(scale, {16, 24}, {1, 2});
+void tilesAgree(const Graph& graph) {
+  const int scale = graph.scale();
   auto device = cpu::makeDevice(graph, 2, nullptr);
   device->setArena(Arena::Weights, toFloat(randomParameters(graph, 9)).data());
   const int w = 45, h = 33;
@@ -310,8 +369,14 @@ int main() {
     gradientsAgree(everything(), "every operator", 2, 6, 5, {0, 3});
     gradientsAgree(srresnet(4, {5, 16}, {1, 2}), "srresnet x4", 1, 5, 4, {0, 1, 3});
     gradientsAgree(srresnet(3, {8, 12}, {1}), "srresnet x3", 2, 4, 3, {1});
-    tilesAgree(2);
-    tilesAgree(4);
+    for (const Graph& graph : {narrow(), sameSize(), readTwice()}) {
+      forwardAgrees(graph, "odd graph", 2, 9, 14);
+      gradientsAgree(graph, "odd graph", 1, 3, 4, {0});
+      tilesAgree(graph);
+    }
+    gradientsAgree(readTwice(), "a convolution read twice", 1, 2, 3, {1});
+    nonsenseIsRefused();
+    for (int scale : {2, 4}) tilesAgree(srresnet(scale, {16, 24}, {1, 2}));
     sharedStepAgrees();
   } catch (const std::exception& error) {
     std::printf("not ok: exception: %s\n", error.what());

@@ -33,7 +33,7 @@ static inline AdamStep makeAdamStep(double learningRate, double beta1, double be
   const double t = static_cast<double>(step);
   s.stepSize = static_cast<float>(learningRate / (1 - __builtin_pow(beta1, t)));
   s.correction2 = static_cast<float>(1 / __builtin_sqrt(1 - __builtin_pow(beta2, t)));
-  s.epsilon = static_cast<float>(epsilon);
+  s.epsilon = static_cast<float>(epsilon < 1.17549435e-38 ? 1.17549435e-38 : epsilon);  // never 0 / 0
   s.keep = static_cast<float>(1 - learningRate * weightDecay);
   s.emaDecay = static_cast<float>(emaDecay);
   return s;
