@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises'
 import t from 'tap'
 import type { StreamOptions } from '../../lib/infer/options.js'
 import { createInferStream } from '../../lib/infer/stream.js'
-import { cutPixels } from '../../lib/infer/tile-rows.js'
+import { cutPixels } from '../../lib/formats/pixels.js'
 import { upscale } from '../../lib/infer/upscale.js'
 import type { RawImage, Tile, UpscaledTile } from '../../lib/types.js'
 import { fakeState, type FakeState } from './helpers/fake-engine.js'
@@ -205,7 +205,9 @@ t.test('the next group is read while the device works', async (t) => {
   const state = fakeState({
     onInfer: async () => {
       if (state.calls.length > 1) return
-      await new Promise((resolve) => setTimeout(resolve, 200))
+      // As long as it takes to read the next group, and a little to see that no more is read.
+      for (let wait = 0; wait < 500 && read < 7; wait++) await new Promise((resolve) => setTimeout(resolve, 10))
+      await new Promise((resolve) => setTimeout(resolve, 50))
       readAtEnd = read
     },
   })
