@@ -33,9 +33,10 @@ export interface MergedTiles {
  */
 export function mergeTiles(subnets: ArrayLike<number>, columns: number, firstRow: number, maxColumns: number, maxRows: number): MergedTiles[] {
   const merged: MergedTiles[] = []
-  let above: MergedTiles[] = []
+  // By first column: pictures can be thousands of tiles wide, and routing tries several maps for each.
+  let above = new Map<number, MergedTiles>()
   for (let row = 0; row * columns < subnets.length; row++) {
-    const current: MergedTiles[] = []
+    const current = new Map<number, MergedTiles>()
     for (let start = 0; start < columns; ) {
       const subnet = subnets[row * columns + start]!
       let end = start + 1
@@ -45,10 +46,10 @@ export function mergeTiles(subnets: ArrayLike<number>, columns: number, firstRow
         for (let i = 0; i < pieces; i++) {
           const column = start + Math.floor(((end - start) * i) / pieces)
           const next = start + Math.floor(((end - start) * (i + 1)) / pieces)
-          const fits = above.find((r) => r.column === column && r.columns === next - column && r.subnet === subnet && r.rows < maxRows)
-          if (fits) fits.rows++
-          else merged.push({ column, row: firstRow + row, columns: next - column, rows: 1, subnet })
-          current.push(fits ?? merged.at(-1)!)
+          let region = above.get(column)
+          if (region && region.columns === next - column && region.subnet === subnet && region.rows < maxRows) region.rows++
+          else merged.push((region = { column, row: firstRow + row, columns: next - column, rows: 1, subnet }))
+          current.set(column, region)
         }
       }
       start = end
