@@ -11,6 +11,18 @@ export interface ClassTable {
   kind: 'interval' | 'quantile'
 }
 
+/** The class 1 .. K of a difficulty: 1 + number of thresholds smaller than it. */
+export function classOf(table: ClassTable, difficulty: number): number {
+  let low = 0
+  let high = table.thresholds.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (table.thresholds[middle]! < difficulty) low = middle + 1
+    else high = middle
+  }
+  return low + 1
+}
+
 /** What the calibrated router knows (method.md section 6), measured on validation tiles. */
 export interface RouterTable {
   /** [class - 1][subnet]: mean squared error per RGB sample in [0, 1]. */

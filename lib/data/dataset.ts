@@ -1,14 +1,15 @@
 // The training data of a run: images -> patch index -> the batch of each step. What step k gets is a function of the files,
 // the options, the seed and k alone.
 import { aborted, invalidOption, WbsrError } from '../errors.js'
+import { classOf } from '../model-state.js'
 import { native, type CropSpec } from '../native.js'
 import { checkInteger } from '../options.js'
 import { cropToScale, ImageCache, readRgb, type RgbImage } from './decode.js'
 import { checkPair, findImages, pairImages } from './files.js'
 import { checkGrid, PatchIndex, type IndexedImage, type SkippedImage } from './index.js'
 import { checkDataOptions, type DataOptions } from './options.js'
-import { randomFor } from './random.js'
-import { classOf, Sampler, streams, type SamplerOptions } from './sampler.js'
+import { permutation, randomFor } from './random.js'
+import { Sampler, streams, type SamplerOptions } from './sampler.js'
 
 export interface DatasetOptions {
   data: DataOptions
@@ -194,12 +195,7 @@ export class Dataset {
    */
   async pixelSample(count: number, seed: number): Promise<Uint8Array> {
     const random = randomFor(seed, streams.pixels)
-    const chosen = [...this.index.images]
-    for (let i = chosen.length - 1; i > 0; i--) {
-      const j = random.integer(i + 1)
-      ;[chosen[i], chosen[j]] = [chosen[j]!, chosen[i]!]
-    }
-    chosen.length = Math.min(chosen.length, 64)
+    const chosen = Array.from(permutation(this.index.images.length, random).subarray(0, 64), (i) => this.index.images[i]!)
     const total = chosen.reduce((sum, image) => sum + image.width * image.height, 0)
     const samples = new Uint8Array(count * 3)
     let pixels = 0

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import sharp from 'sharp'
 import { WbsrError, wrapError } from '../errors.js'
+import { cutPixels } from '../formats/pixels.js'
 
 /** Interleaved (height, width, 3). */
 export interface RgbImage {
@@ -66,9 +67,7 @@ export async function usable<T>(file: string, value: Promise<T>): Promise<T> {
 /** The top left part of an image (no copy of the rows where only rows are cut off). */
 export function cropTopLeft(image: RgbImage, width: number, height: number): RgbImage {
   if (image.width === width) return { data: image.data.subarray(0, width * height * 3), width, height }
-  const data = new Uint8Array(width * height * 3)
-  for (let y = 0; y < height; y++) data.set(image.data.subarray(y * image.width * 3, (y * image.width + width) * 3), y * width * 3)
-  return { data, width, height }
+  return { data: cutPixels(image.data, image.width, 3, 0, 0, width, height), width, height }
 }
 
 /** Cuts an image down (right and bottom) to a multiple of the scale. */

@@ -1,6 +1,6 @@
 // Gradient classes and Hierarchical Equalization Sampling (HES): which patches a training step sees (method.md section 3).
 import { invalidOption } from '../errors.js'
-import type { ClassTable } from '../model-state.js'
+import { classOf, type ClassTable } from '../model-state.js'
 import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
 import { permutation, randomFor } from './random.js'
 
@@ -55,18 +55,6 @@ export function buildClasses(difficulties: ArrayLike<number>, options: { classes
     return sorted[Math.max(0, Math.ceil((k * sorted.length) / count) - 1)]!
   })
   return { count, thresholds, kind }
-}
-
-/** The class 1 .. K of a difficulty: 1 + number of thresholds smaller than it. */
-export function classOf(table: ClassTable, difficulty: number): number {
-  let low = 0
-  let high = table.thresholds.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (table.thresholds[middle]! < difficulty) low = middle + 1
-    else high = middle
-  }
-  return low + 1
 }
 
 // First key of every stream of random numbers in lib/data, so that none is used twice.

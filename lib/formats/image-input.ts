@@ -21,7 +21,7 @@ export interface RowRange {
   rows: number
 }
 
-const PIXEL_ARRAYS = [Uint8Array, Uint8ClampedArray, Uint16Array, Float32Array] as const
+export const PIXEL_ARRAYS = [Uint8Array, Uint8ClampedArray, Uint16Array, Float32Array] as const
 
 /** Checks decoded pixels that a user made. @throws WbsrError WBSR_INVALID_OPTION naming the property */
 export function checkRawImage(value: unknown, name: string): RawImage {

@@ -2,8 +2,8 @@
 // leave from top to bottom. Held are the lines that are not complete and those that wait for one above them.
 import { WbsrError, invalidOption } from '../errors.js'
 import { bitsOf } from '../formats/image-input.js'
-import { checkInteger } from '../options.js'
 import type { PixelArray, Tile } from '../types.js'
+import { checkTile, haloOf } from './check-tile.js'
 
 /** The picture that the tiles make, as the first tile says. */
 export interface BandPicture {
@@ -25,26 +25,15 @@ interface Band {
 }
 
 const ARRAYS = { 8: Uint8Array, 16: Uint16Array, 32: Float32Array } as const
-const NO_HALO = { left: 0, top: 0, right: 0, bottom: 0 }
 
-/** Checks the shape of a tile, whoever made it. @throws WbsrError WBSR_INVALID_OPTION naming the property */
-export function checkTile(value: unknown): Tile {
-  if (typeof value !== 'object' || value === null) throw invalidOption('tile', 'an object { x, y, width, height, data, channels }', value)
-  const { x, y, width, height, data, channels, halo = NO_HALO, picture } = value as Tile
-  for (const [name, number, least] of [['x', x, 0], ['y', y, 0], ['width', width, 1], ['height', height, 1]] as const) checkInteger(number, `tile.${name}`, least)
-  checkInteger(channels, 'tile.channels', 1, 4)
-  if (typeof halo !== 'object' || halo === null) throw invalidOption('tile.halo', '{ left, top, right, bottom }', halo)
-  for (const side of ['left', 'top', 'right', 'bottom'] as const) checkInteger(halo[side], `tile.halo.${side}`, 0)
-  if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray || data instanceof Uint16Array || data instanceof Float32Array)) throw invalidOption('tile.data', 'a Uint8Array, Uint8ClampedArray, Uint16Array or Float32Array', data)
-  const count = (halo.left + width + halo.right) * (halo.top + height + halo.bottom) * channels
-  if (data.length !== count) throw invalidOption('tile.data', `${count} values (${width} x ${height} pixels and halo, ${channels} channels)`, data.length)
-  if (picture !== undefined) {
-    if (typeof picture !== 'object' || picture === null) throw invalidOption('tile.picture', '{ width, height, tileSize }', picture)
-    checkInteger(picture.width, 'tile.picture.width', 1)
-    checkInteger(picture.height, 'tile.picture.height', 1)
-    if (x + width > picture.width || y + height > picture.height) throw invalidOption('tile', `a tile inside its picture of ${picture.width} x ${picture.height}`, `${width} x ${height} at ${x}, ${y}`)
+/** A tile that, if it is part of a picture, lies inside. @throws WbsrError WBSR_INVALID_OPTION naming the property */
+export function checkBandTile(value: unknown): Tile {
+  const tile = checkTile(value)
+  const { x, y, width, height, picture } = tile
+  if (picture && (x + width > picture.width || y + height > picture.height)) {
+    throw invalidOption('tile', `a tile inside its picture of ${picture.width} x ${picture.height}`, `${width} x ${height} at ${x}, ${y}`)
   }
-  return value as Tile
+  return tile
 }
 
 /** Puts the tiles of one picture together. `label` names what is made, for errors. */
@@ -96,7 +85,7 @@ export class BandAssembler {
     band.parts.push([x, x + tile.width])
     band.columns += tile.width
     this.#tiles++
-    const { left, top, right } = tile.halo ?? NO_HALO
+    const { left, top, right } = haloOf(tile)
     const stride = (left + tile.width + right) * channels
     for (let row = 0; row < tile.height; row++) {
       const from = (top + row) * stride + left * channels

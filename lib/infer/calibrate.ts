@@ -1,7 +1,7 @@
 // Measures what the calibrated router needs: the squared error of every subnet in every gradient class, on validation
 // pictures (method.md section 6).
 import { WbsrError, wrapError } from '../errors.js'
-import type { ModelState, RouterTable } from '../model-state.js'
+import { classOf, type ModelState, type RouterTable } from '../model-state.js'
 import { native } from '../native.js'
 import { checkInteger, checkObject, checkSignal } from '../options.js'
 import type { RawImage } from '../types.js'
@@ -10,7 +10,6 @@ import { AUTO_HALO, BLEND } from './merge.js'
 import { Cancellation, checkUsable } from './options.js'
 import { tileDifficulties } from './picture-pass.js'
 import { groupRegions } from './plan.js'
-import { classOf } from './routers.js'
 
 export interface CalibrateOptions {
   /** Edge of a tile in LR pixels, 16..4096. Default 64. */
@@ -76,7 +75,7 @@ async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSiz
     const errorsOf = (prediction: Float32Array) => native.squaredErrors(prediction, target, width * scale, rows * scale, rects)
     cancellation.check()
 
-    const classOfTile = Array.from(difficulties, (s) => classOf(s, classes) - 1)
+    const classOfTile = Array.from(difficulties, (s) => classOf(classes, s) - 1)
     const bicubic = await errorsOf((await native.resizeBicubic(input, width, rows, 3, width * scale, rows * scale, 0)) as Float32Array)
     classOfTile.forEach((k, i) => {
       sums.bicubic[k]! += bicubic[i]!

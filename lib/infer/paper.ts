@@ -1,27 +1,18 @@
 // The tiling of ClassSR, ARM and WBSR (protocol.md, 'paper'): only for comparing with their figures.
 import { WbsrError } from '../errors.js'
-import type { ModelState } from '../model-state.js'
+import { cutPixels } from '../formats/pixels.js'
+import { classOf, type ModelState } from '../model-state.js'
 import { native, type InferRegion } from '../native.js'
 import type { RawImage } from '../types.js'
 import type { Cancellation, UpscaleSettings } from './options.js'
 import { planPaper } from './plan.js'
-import { classOf, difficultyOf } from './routers.js'
+import { difficultyOf } from './routers.js'
 import type { UpscaleResult } from './upscale.js'
 
 const TILE = 32
 const STEP = 28
 /** Tiles per call of the engine: its pictures are separate, since each tile is rounded before it is averaged. */
 const BATCH = 64
-
-function copyTile(source: RawImage, x: number, y: number): Uint8Array {
-  const { data, width, channels } = source
-  const tile = new Uint8Array(TILE * TILE * channels)
-  for (let row = 0; row < TILE; row++) {
-    const start = ((y + row) * width + x) * channels
-    tile.set(data.subarray(start, start + TILE * channels), row * TILE * channels)
-  }
-  return tile
-}
 
 /** 32x32 tiles at step 28, each rounded to 8 bits, overlaps averaged; the remainder is dropped. */
 export async function upscalePaper(state: ModelState, image: RawImage, settings: UpscaleSettings, cancellation: Cancellation, start: number): Promise<UpscaleResult> {
@@ -38,7 +29,7 @@ export async function upscalePaper(state: ModelState, image: RawImage, settings:
   for (let i = 0; i < count; i++) rects.set([position(i).x, position(i).y, TILE, TILE], 4 * i)
   const vectors = await native.gradientVectors(image.data, width, height, channels, rects)
   cancellation.check()
-  const classes = Int32Array.from({ length: count }, (_, i) => classOf(difficultyOf(vectors, i), state.classes))
+  const classes = Int32Array.from({ length: count }, (_, i) => classOf(state.classes, difficultyOf(vectors, i)))
   const map = planPaper(state, settings, classes)
 
   const edge = TILE * network.scale
@@ -49,7 +40,7 @@ export async function upscalePaper(state: ModelState, image: RawImage, settings:
   let networkSeconds = 0
   for (let first = 0; first < count; first += BATCH) {
     const batch = Array.from({ length: Math.min(BATCH, count - first) }, (_, i) => first + i)
-    const inputs = await Promise.all(batch.map(async (i) => ({ data: await native.toRgbFloat(copyTile(image, position(i).x, position(i).y), TILE, TILE, channels), width: TILE, height: TILE })))
+    const inputs = await Promise.all(batch.map(async (i) => ({ data: await native.toRgbFloat(cutPixels(image.data, width, channels, position(i).x, position(i).y, TILE, TILE), TILE, TILE, channels), width: TILE, height: TILE })))
     const outputs = batch.map(() => ({ sum: new Float32Array(edge * edge * 3), weight: new Float32Array(edge * edge) }))
     const regions = batch.map((i, picture): InferRegion => ({
       picture, subnet: map[classes[i]! - 1]!, x: 0, y: 0, width: TILE, height: TILE,

@@ -1,6 +1,5 @@
 // Which subnet a gradient class gets (method.md section 6). Everything here is a pure function of numbers: no pixels,
 // no model, so that every router can be tested by hand.
-import type { ClassTable } from '../model-state.js'
 
 /**
  * - 'projection': m = ceil(k M / K), the paper's map from class to subnet; has no budget.
@@ -12,18 +11,6 @@ export type Router = 'projection' | 'projection-budget' | 'calibrated' | { subne
 
 /** [class - 1]: index into the subnets sorted by cost. */
 export type ClassMap = number[]
-
-/** Class 1 .. K of a difficulty: 1 + the number of thresholds below it. */
-export function classOf(difficulty: number, classes: ClassTable): number {
-  let low = 0
-  let high = classes.thresholds.length
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (classes.thresholds[middle]! < difficulty) low = middle + 1
-    else high = middle
-  }
-  return low + 1
-}
 
 /** Difficulty of a gradient vector: its Euclidean norm. */
 export function difficultyOf(vectors: Float64Array, index: number): number {
@@ -82,7 +69,8 @@ function hullSteps(errors: readonly number[], costs: readonly number[], classInd
  *
  * For every multiplier lambda the best map takes argmin_m error + lambda cost in each class. Falling lambda passes
  * through exactly the steps of the classes' convex hulls, steepest first; the sweep takes them until one does not fit.
- * What is left of the budget is then spent by single changes and by exchanges between two classes, best first. At the
+ * What is left of the budget is then spent by single changes and (but for hundreds of classes) by exchanges between two
+ * classes, best first. At the
  * hull's own points the result is the optimum; between them it is within one step of it.
  *
  * @param squaredError [class - 1][subnet]
@@ -106,6 +94,9 @@ export function calibratedMap(squaredError: readonly (readonly number[])[], cost
   return spendRest(map, squaredError, costs, frequency, limit)
 }
 
+/** Above this many entries (classes x subnets) exchanges cost seconds, and the hull's own points lie close together. */
+const EXCHANGE_ENTRIES = 500
+
 /** Local search: as long as changing one class, or one class up and another down, lowers the error within the limit. */
 function spendRest(map: ClassMap, squaredError: readonly (readonly number[])[], costs: readonly number[], frequency: readonly number[], limit: number): ClassMap {
   const gain = (k: number, m: number) => frequency[k]! * (squaredError[k]![map[k]!]! - squaredError[k]![m]!)
@@ -126,6 +117,7 @@ function spendRest(map: ClassMap, squaredError: readonly (readonly number[])[], 
           offer([[k, m]], up)
           continue
         }
+        if (map.length * costs.length > EXCHANGE_ENTRIES) continue
         for (let other = 0; other < map.length; other++) {
           if (other === k || frequency[other] === 0) continue
           for (let down = 0; down < costs.length; down++) {

@@ -1,12 +1,13 @@
 // Tiles that are pictures of their own: one call of the engine for a batch of them, each with its own halo as context.
-import type { ModelState } from '../model-state.js'
+import { cutPixels } from '../formats/pixels.js'
+import { classOf, type ModelState } from '../model-state.js'
 import { native, type InferRegion, type PixelArray } from '../native.js'
 import type { Tile, UpscaledTile } from '../types.js'
 import type { Cancellation, RoutingSettings } from './options.js'
+import { haloOf } from './check-tile.js'
 import { planDataset } from './plan.js'
-import { classOf, difficultyOf, type ClassMap } from './routers.js'
-import { haloOf } from './tile-picture.js'
-import { cutPixels, upscaledTile, type TileDecision } from './tile-rows.js'
+import { difficultyOf, type ClassMap } from './routers.js'
+import { upscaledTile, type TileDecision } from './tile-rows.js'
 
 /** The whole of what a tile carries. */
 function seenSize(tile: Tile): { width: number; height: number } {
@@ -65,7 +66,7 @@ export class SingleTiles {
     const { width, height } = seenSize(tile)
     const vectors = await native.gradientVectors(tile.data, width, height, tile.channels, Int32Array.of(left, top, tile.width, tile.height))
     const difficulty = difficultyOf(vectors, 0)
-    const k = classOf(difficulty, this.#state.classes)
+    const k = classOf(this.#state.classes, difficulty)
     const edge = Math.max(tile.width, tile.height)
     const map = this.#maps.get(edge) ?? planDataset(this.#state, this.#settings, edge, { halo: this.#halo, blend: 0, margin: this.#halo })
     this.#maps.set(edge, map)

@@ -8,7 +8,7 @@ import { AtomicFile } from '../formats/files.js'
 import { PngEncoder } from '../formats/png.js'
 import { checkSignal } from '../options.js'
 import type { PixelArray } from '../types.js'
-import { BandAssembler, checkTile } from './bands.js'
+import { BandAssembler, checkBandTile } from './bands.js'
 
 export interface StitchOptions extends EncodeOptions {
   signal?: AbortSignal
@@ -65,7 +65,7 @@ export class Stitcher extends Writable {
 
   override _write(value: unknown, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
     this.#run(async () => {
-      const tile = checkTile(value)
+      const tile = checkBandTile(value)
       this.#bands ??= new BandAssembler(tile, this.#file)
       this.#bands.add(tile)
       for (let rows = this.#bands.take(); rows && !this.destroyed; rows = this.#bands.take()) {

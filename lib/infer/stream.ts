@@ -5,15 +5,15 @@
 // has taken what is finished. What comes out depends neither on the order of arrival within the picture nor on batching.
 import { Transform, type TransformCallback } from 'node:stream'
 import { wrapError } from '../errors.js'
-import type { ModelState } from '../model-state.js'
+import { classOf, type ModelState } from '../model-state.js'
 import type { Tile, UpscaledTile } from '../types.js'
 import { groupSpan } from './grid.js'
 import { Cancellation, checkStreamOptions, checkUsable, type RoutingSettings, type StreamOptions } from './options.js'
 import { PicturePass, tileDifficulties } from './picture-pass.js'
 import { MERGED_TILES, contextOf, planDataset, type Context } from './plan.js'
-import { classOf, type ClassMap } from './routers.js'
+import type { ClassMap } from './routers.js'
 import { SingleTiles } from './single-tiles.js'
-import { TilePicture, assembleBand, checkTile, samePicture } from './tile-picture.js'
+import { TilePicture, assembleBand, checkGridTile, samePicture } from './tile-picture.js'
 import { TileRows, type TileDecision } from './tile-rows.js'
 
 /** One picture on its way through the stream. */
@@ -49,7 +49,7 @@ class PictureRun {
     const decisions = tiles.map((tile): TileDecision => {
       const index = (tile.y / grid.tile - firstRow) * grid.columns + tile.x / grid.tile
       const difficulty = difficulties[index]!
-      const k = classOf(difficulty, this.#state.classes)
+      const k = classOf(this.#state.classes, difficulty)
       subnets[index] = this.#map[k - 1]!
       return { tile, difficulty, class: k, subnet: subnets[index]! }
     })
@@ -127,7 +127,7 @@ class InferStream extends Transform {
 
   async #accept(value: unknown): Promise<void> {
     checkUsable(this.#state)
-    const tile = checkTile(value)
+    const tile = checkGridTile(value)
     if (!tile.picture) {
       await this.#closePicture()
       this.#singles.push(tile)

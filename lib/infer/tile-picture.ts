@@ -1,56 +1,30 @@
 // Tiles of a stream back into bands: checks each tile, collects the tiles of a picture by group in whatever order they
 // come, and puts a group's pixels and context together.
 import { invalidOption } from '../errors.js'
-import { checkInteger, checkString } from '../options.js'
+import { checkInteger } from '../options.js'
 import type { PixelArray, Tile } from '../types.js'
+import { checkTile, haloOf, NO_HALO, type Halo } from './check-tile.js'
 import { bandSpan, groupSpan, makeGrid, type Grid } from './grid.js'
 import type { PixelBand } from './picture-pass.js'
 
-export type Halo = NonNullable<Tile['halo']>
-
-const NO_HALO: Halo = { left: 0, top: 0, right: 0, bottom: 0 }
-
-export function haloOf(tile: Tile): Halo {
-  return tile.halo ?? NO_HALO
-}
-
-/** @throws WbsrError WBSR_INVALID_OPTION naming the property */
-export function checkTile(value: unknown): Tile {
-  if (typeof value !== 'object' || value === null || !('data' in value)) throw invalidOption('tile', '{ x, y, width, height, data, channels }', value)
-  const tile = value as Tile
-  const { data, width, height, channels, halo, picture } = tile
-  if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray || data instanceof Uint16Array || data instanceof Float32Array)) {
-    throw invalidOption('tile.data', 'a Uint8Array, Uint8ClampedArray, Uint16Array or Float32Array', data)
-  }
-  checkInteger(tile.x, 'tile.x', 0)
-  checkInteger(tile.y, 'tile.y', 0)
-  checkInteger(width, 'tile.width', 1)
-  checkInteger(height, 'tile.height', 1)
-  checkInteger(channels, 'tile.channels', 1, 4)
-  if (halo !== undefined && (typeof halo !== 'object' || halo === null)) throw invalidOption('tile.halo', '{ left, top, right, bottom }', halo)
-  const { left, top, right, bottom } = haloOf(tile)
-  Object.entries({ left, top, right, bottom }).forEach(([side, n]) => checkInteger(n, `tile.halo.${side}`, 0))
-  const count = (left + width + right) * (top + height + bottom) * channels
-  if (data.length !== count) throw invalidOption('tile.data', `${count} values (${left + width + right} x ${top + height + bottom} pixels with halo, ${channels} channels)`, data.length)
-  if (picture !== undefined) checkPicture(tile)
+/** A tile that has, if it is part of a picture, its place on the picture's grid. @throws WbsrError WBSR_INVALID_OPTION naming the property */
+export function checkGridTile(value: unknown): Tile {
+  const tile = checkTile(value)
+  if (tile.picture !== undefined) checkPlace(tile)
   return tile
 }
 
-function checkPicture({ x, y, width, height, halo, picture }: Tile): void {
-  if (typeof picture !== 'object' || picture === null) throw invalidOption('tile.picture', '{ width, height, tileSize }', picture)
-  checkInteger(picture.width, 'tile.picture.width', 1)
-  checkInteger(picture.height, 'tile.picture.height', 1)
-  checkInteger(picture.tileSize, 'tile.picture.tileSize', 4)
-  if (picture.name !== undefined) checkString(picture.name, 'tile.picture.name')
+function checkPlace({ x, y, width, height, halo, picture }: Tile): void {
+  checkInteger(picture!.tileSize, 'tile.picture.tileSize', 4)
   const place = (position: number, length: number, size: number, names: [string, string]) => {
     if (position >= size || position % picture!.tileSize !== 0) throw invalidOption(`tile.${names[0]}`, `a multiple of the tile size ${picture!.tileSize} below ${size}`, position)
     const expected = Math.min(picture!.tileSize, size - position)
     if (length !== expected) throw invalidOption(`tile.${names[1]}`, `${expected} (tile size ${picture!.tileSize}, clipped at the picture's border)`, length)
   }
-  place(x, width, picture.width, ['x', 'width'])
-  place(y, height, picture.height, ['y', 'height'])
+  place(x, width, picture!.width, ['x', 'width'])
+  place(y, height, picture!.height, ['y', 'height'])
   const { left, top, right, bottom } = halo ?? NO_HALO
-  if (left > x || top > y || x + width + right > picture.width || y + height + bottom > picture.height) {
+  if (left > x || top > y || x + width + right > picture!.width || y + height + bottom > picture!.height) {
     throw invalidOption('tile.halo', 'context inside the picture', halo)
   }
 }

@@ -1,4 +1,5 @@
 // Finished strips of SR rows back into tiles: holds one tile row and cuts it when it is full.
+import { cutPixels } from '../formats/pixels.js'
 import type { PixelArray, Tile, UpscaledTile } from '../types.js'
 import type { Grid } from './grid.js'
 import type { Strip } from './picture-pass.js'
@@ -9,16 +10,6 @@ export interface TileDecision {
   difficulty: number
   class: number
   subnet: number
-}
-
-/** Cuts `width` x `height` pixels at (x, y) out of rows of `rowWidth` pixels. */
-export function cutPixels(source: PixelArray, rowWidth: number, channels: number, x: number, y: number, width: number, height: number): PixelArray {
-  const out = new (source.constructor as new (length: number) => PixelArray)(width * height * channels)
-  for (let row = 0; row < height; row++) {
-    const start = ((y + row) * rowWidth + x) * channels
-    out.set(source.subarray(start, start + width * channels), row * width * channels)
-  }
-  return out
 }
 
 export function upscaledTile({ tile, ...decision }: TileDecision, data: PixelArray, scale: number): UpscaledTile {

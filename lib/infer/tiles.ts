@@ -2,6 +2,7 @@
 // picture, not with its height.
 import { Readable } from 'node:stream'
 import { aborted, wrapError } from '../errors.js'
+import { cutPixels } from '../formats/pixels.js'
 import { RowSource, type ImageHeader } from '../formats/images.js'
 import { checkInteger, checkObject, checkSignal } from '../options.js'
 import type { ImageInput, PixelArray, Tile } from '../types.js'
@@ -100,12 +101,7 @@ export class TileReader extends Readable {
     const left = Math.min(this.#halo, x)
     const right = Math.min(this.#halo, pictureWidth - x - width)
     const rows = band.top + band.height + band.bottom
-    const stride = (left + width + right) * channels
-    const data = new (band.data.constructor as new (length: number) => PixelArray)(rows * stride)
-    for (let row = 0; row < rows; row++) {
-      const from = (row * pictureWidth + x - left) * channels
-      data.set(band.data.subarray(from, from + stride), row * stride)
-    }
+    const data = cutPixels(band.data, pictureWidth, channels, x - left, 0, left + width + right, rows)
     this.#x += width
     if (this.#x === pictureWidth) {
       this.#band = null

@@ -2,14 +2,13 @@
 // budget for exactly this picture, then group after group through the engine.
 import { wrapError } from '../errors.js'
 import { decodeImage } from '../formats/images.js'
-import type { ModelState } from '../model-state.js'
+import { classOf, type ModelState } from '../model-state.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
 import { bandSpan, groupSpan, makeGrid, tileArea, type Grid } from './grid.js'
 import { Cancellation, checkUpscaleOptions, checkUsable, type UpscaleOptions, type UpscaleSettings } from './options.js'
 import { upscalePaper } from './paper.js'
 import { PicturePass, tileDifficulties } from './picture-pass.js'
 import { MERGED_TILES, contextOf, largestFlops, planDataset, planPicture } from './plan.js'
-import { classOf } from './routers.js'
 
 /** What was decided for one tile. Positions and sizes in LR pixels. */
 export interface AllocatedTile {
@@ -69,7 +68,7 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
   const grid = makeGrid(width, height, settings.tile === 'image' ? Math.max(width, height) : settings.tile, settings.groupRows)
   const context = contextOf(settings)
   const difficulties = await allDifficulties(image, grid, cancellation)
-  const classes = Int32Array.from(difficulties, (s) => classOf(s, state.classes))
+  const classes = Int32Array.from(difficulties, (s) => classOf(state.classes, s))
   const map = settings.budgetScope === 'picture' ? planPicture(state, settings, grid, classes, context) : planDataset(state, settings, MERGED_TILES * grid.tile, context)
   const subnets = classes.map((k) => map[k - 1]!)
 

@@ -3,6 +3,7 @@ import { invalidOption, wrapError } from '../errors.js'
 import { native } from '../native.js'
 import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
 import type { ImageInput, RawImage } from '../types.js'
+import { cutPixels } from '../formats/pixels.js'
 import { decodeImage } from '../formats/images.js'
 
 export interface ResizeOptions {
@@ -28,9 +29,7 @@ function cropTo(image: RawImage, width: number, height: number): RawImage {
   if (width === image.width && height === image.height) return image
   const row = image.width * image.channels
   if (width === image.width) return { ...image, height, data: image.data.subarray(0, row * height) }
-  const data = new (image.data.constructor as new (length: number) => RawImage['data'])(width * height * image.channels)
-  for (let y = 0; y < height; y++) data.set(image.data.subarray(y * row, y * row + width * image.channels), y * width * image.channels)
-  return { ...image, width, height, data }
+  return { ...image, width, height, data: cutPixels(image.data, image.width, image.channels, 0, 0, width, height) }
 }
 
 /**

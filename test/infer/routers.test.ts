@@ -1,11 +1,12 @@
 import t from 'tap'
-import { calibratedMap, classOf, difficultyOf, fitBudget, projectionBudgetMap, projectionMap } from '../../lib/infer/routers.js'
+import { classOf } from '../../lib/model-state.js'
+import { calibratedMap, difficultyOf, fitBudget, projectionBudgetMap, projectionMap } from '../../lib/infer/routers.js'
 import { integer, random } from './helpers/random.js'
 
-t.test('classOf counts the thresholds below a difficulty', async (t) => {
+t.test('classOf counts the thresholds below a difficulty, the length of the gradient vector', async (t) => {
   const classes = { count: 4, thresholds: [0.1, 0.2, 0.4], kind: 'interval' as const }
-  t.strictSame([0, 0.1, 0.100001, 0.2, 0.3, 0.4, 0.41, 9].map((s) => classOf(s, classes)), [1, 1, 2, 2, 3, 3, 4, 4])
-  t.equal(classOf(1, { count: 1, thresholds: [], kind: 'quantile' }), 1)
+  t.strictSame([0, 0.1, 0.100001, 0.2, 0.3, 0.4, 0.41, 9].map((s) => classOf(classes, s)), [1, 1, 2, 2, 3, 3, 4, 4])
+  t.equal(classOf({ count: 1, thresholds: [], kind: 'quantile' }, 1), 1)
   t.equal(difficultyOf(new Float64Array([9, 9, 9, 9, 1, 2, 2, 4]), 1), 5)
 })
 
@@ -77,6 +78,26 @@ t.test('calibrated is the optimum at every point of the Lagrangian sweep', async
     const map = calibratedMap(squaredError, costs, frequency, budget)
     const error = (m: number[]) => sum(m, (k, s) => frequency[k]! * squaredError[k]![s]!)
     t.ok(Math.abs(error(map) - error(wanted)) < 1e-9, `lambda ${lambda.toFixed(2)}`)
+  }
+})
+
+t.test('calibrated with hundreds of classes stays within the budget and near the optimum', async (t) => {
+  const { costs, squaredError, frequency } = table(random(4), 100, 9)
+  const cost = (map: number[]) => sum(map, (k, m) => frequency[k]! * costs[m]!)
+  const error = (map: number[]) => sum(map, (k, m) => frequency[k]! * squaredError[k]![m]!)
+  const bestAt = (lambda: number) => squaredError.map((errors) => {
+    const values = errors.map((e, m) => e + lambda * costs[m]!)
+    return values.indexOf(Math.min(...values))
+  })
+  for (const budget of [0.3, 0.5, 0.7]) {
+    const map = calibratedMap(squaredError, costs, frequency, budget)
+    t.ok(cost(map) <= budget + 1e-9)
+    // No map within the budget is better than the Lagrangian bound at any lambda.
+    const bound = Math.max(...Array.from({ length: 640 }, (_, i) => {
+      const lambda = 10 ** (-2 + i / 80)
+      return sum(bestAt(lambda), (k, m) => frequency[k]! * (squaredError[k]![m]! + lambda * costs[m]!)) - lambda * budget
+    }))
+    t.ok(error(map) <= 1.01 * bound && error(map) >= bound - 1e-9, `budget ${budget}: ${error(map)}, bound ${bound}`)
   }
 })
 
