@@ -47,6 +47,26 @@ t.test('tiled is whole when the halo covers the receptive field', async (t) => {
   }
 })
 
+t.test('one pixel, one column, one row: every type and number of channels', async (t) => {
+  const state = realState(3)
+  for (const [width, height] of [[1, 1], [1, 70], [70, 1]] as const) {
+    for (const channels of [1, 2, 3, 4] as const) {
+      const float = await upscale(state, picture(width, height, channels, 'float'), { router: { subnet: 3 } })
+      t.strictSame([float.width, float.height, float.channels, float.data.length], [3 * width, 3 * height, channels, 9 * width * height * channels])
+      t.ok((float.data as Float32Array).every((v) => v >= 0 && v <= 1), `${width}x${height}, ${channels} channels`)
+      for (const [type, max] of [['uint8', 255], ['uint16', 65535]] as const) {
+        const whole = picture(width, height, channels, type)
+        const exact = await upscale(state, { ...whole, data: Float32Array.from(whole.data, (v) => v / max) }, { router: { subnet: 3 } })
+        const rounded = await upscale(state, whole, { router: { subnet: 3 } })
+        t.equal(rounded.data.constructor, whole.data.constructor)
+        const largest = largestDifference(Float64Array.from(rounded.data) as never, Float64Array.from(exact.data, (v) => v * max) as never)
+        t.ok(largest <= 0.5 + 1e-5 * max, `${width}x${height}, ${channels} channels, ${type}: ${largest} of a step`)
+      }
+    }
+  }
+  state.engine.dispose()
+})
+
 t.test('the whole picture through infer is forward()', async (t) => {
   const state = realState(2)
   const [width, height] = [37, 29]
