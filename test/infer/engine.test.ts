@@ -8,9 +8,9 @@ import { upscale } from '../../lib/infer/upscale.js'
 import type { ModelState } from '../../lib/model-state.js'
 import { native, type InferRegion } from '../../lib/native.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
-import type { RawImage, Tile, UpscaledTile } from '../../lib/types.js'
+import type { UpscaledTile } from '../../lib/types.js'
 import { fakeTable } from './helpers/fake-engine.js'
-import { largestDifference, picture } from './helpers/pictures.js'
+import { largestDifference, picture, tilesFrom } from './helpers/pictures.js'
 import { random, shuffle } from './helpers/random.js'
 
 function realState(scale: 2 | 3 | 4 = 2, threads = 2): ModelState {
@@ -102,22 +102,6 @@ t.test('blending ramps sum to one', async (t) => {
   t.ok(weights.every((w) => Math.abs(w - 1) < 1e-6))
   state.engine.dispose()
 })
-
-function tilesFrom(image: RawImage, size: number, halo: number): Tile[] {
-  const { data, width, height, channels } = image
-  const tiles: Tile[] = []
-  for (let y = 0; y < height; y += size) {
-    for (let x = 0; x < width; x += size) {
-      const [w, h] = [Math.min(size, width - x), Math.min(size, height - y)]
-      const sides = { left: Math.min(halo, x), top: Math.min(halo, y), right: Math.min(halo, width - x - w), bottom: Math.min(halo, height - y - h) }
-      tiles.push({
-        x, y, width: w, height: h, channels, halo: sides, picture: { width, height, tileSize: size },
-        data: cutPixels(data, width, channels, x - sides.left, y - sides.top, sides.left + w + sides.right, sides.top + h + sides.bottom),
-      })
-    }
-  }
-  return tiles
-}
 
 t.test('stream, order and thread count change nothing; batches no more than rounding', async (t) => {
   const image = picture(120, 150)

@@ -9,23 +9,8 @@ import { cutPixels } from '../../lib/formats/pixels.js'
 import { upscale } from '../../lib/infer/upscale.js'
 import type { RawImage, Tile, UpscaledTile } from '../../lib/types.js'
 import { fakeState, type FakeState } from './helpers/fake-engine.js'
-import { largestDifference, nearest, picture } from './helpers/pictures.js'
+import { largestDifference, nearest, picture, tilesFrom } from './helpers/pictures.js'
 import { random, shuffle } from './helpers/random.js'
-
-/** A picture's tiles, row by row, with `halo` pixels of context where there are some. */
-function tilesFrom(image: RawImage, size: number, halo = 8, name?: string): Tile[] {
-  const { data, width, height, channels } = image
-  const tiles: Tile[] = []
-  for (let y = 0; y < height; y += size) {
-    for (let x = 0; x < width; x += size) {
-      const [w, h] = [Math.min(size, width - x), Math.min(size, height - y)]
-      const sides = { left: Math.min(halo, x), top: Math.min(halo, y), right: Math.min(halo, width - x - w), bottom: Math.min(halo, height - y - h) }
-      const pixels = cutPixels(data, width, channels, x - sides.left, y - sides.top, sides.left + w + sides.right, sides.top + h + sides.bottom)
-      tiles.push({ x, y, width: w, height: h, data: pixels, channels, halo: sides, picture: { width, height, tileSize: size, ...(name && { name }) } })
-    }
-  }
-  return tiles
-}
 
 async function run(state: FakeState, tiles: Iterable<unknown>, options: StreamOptions = {}): Promise<UpscaledTile[]> {
   const out: UpscaledTile[] = []

@@ -1,6 +1,7 @@
 // Seeded pictures with flat, smooth and noisy areas, so that every class occurs; and plain nearest upscaling of them.
+import { cutPixels } from '../../../lib/formats/pixels.js'
 import type { PixelArray } from '../../../lib/native.js'
-import type { RawImage } from '../../../lib/types.js'
+import type { RawImage, Tile } from '../../../lib/types.js'
 import { random } from './random.js'
 
 export function picture(width: number, height: number, channels: 1 | 2 | 3 | 4 = 3, type: 'uint8' | 'uint16' | 'float' = 'uint8', seed = 1): RawImage {
@@ -42,4 +43,19 @@ export function largestDifference(a: PixelArray, b: PixelArray): number {
     if (!(difference <= largest)) largest = difference
   }
   return largest
+}
+
+/** A picture's tiles, row by row, with `halo` pixels of context where there are some. */
+export function tilesFrom(image: RawImage, size: number, halo = 8, name?: string): Tile[] {
+  const { data, width, height, channels } = image
+  const tiles: Tile[] = []
+  for (let y = 0; y < height; y += size) {
+    for (let x = 0; x < width; x += size) {
+      const [w, h] = [Math.min(size, width - x), Math.min(size, height - y)]
+      const sides = { left: Math.min(halo, x), top: Math.min(halo, y), right: Math.min(halo, width - x - w), bottom: Math.min(halo, height - y - h) }
+      const pixels = cutPixels(data, width, channels, x - sides.left, y - sides.top, sides.left + w + sides.right, sides.top + h + sides.bottom)
+      tiles.push({ x, y, width: w, height: h, data: pixels, channels, halo: sides, picture: { width, height, tileSize: size, ...(name && { name }) } })
+    }
+  }
+  return tiles
 }
