@@ -248,9 +248,10 @@ export interface Addon {
   toAlphaFloat(data: PixelArray, width: number, height: number, channels: number): Promise<Float32Array>
   /**
    * Blended sums -> pixels. Rows [firstRow, firstRow + rows) of sum / weight, unpremultiplied with `alpha` (float, same rows
-   * and width, [0, 1]) when channels is 2 or 4; grey output is the luma of RGB. bytes: 1 uint8, 2 uint16, 4 float32.
+   * and width, [0, 1]) when channels is 2 or 4; grey output is the luma of RGB. bytes: 1 uint8, 2 uint16, 4 float32. The
+   * pixels go to `into` where it is given.
    */
-  finishRows(sum: Float32Array, weight: Float32Array, width: number, firstRow: number, rows: number, channels: number, alpha: Float32Array | null, bytes: 1 | 2 | 4): Promise<PixelArray>
+  finishRows(sum: Float32Array, weight: Float32Array, width: number, firstRow: number, rows: number, channels: number, alpha: Float32Array | null, bytes: 1 | 2 | 4, into?: PixelArray): Promise<PixelArray>
   /** Sums over the samples of each rectangle of (clamp(a, 0, 1) - b)^2; a, b float RGB; rects = x, y, width, height. */
   squaredErrors(a: Float32Array, b: Float32Array, width: number, height: number, rects: Int32Array): Promise<Float64Array>
   /** Tiles (columns * rows, size, size, channels) at multiples of `step` -> the picture, overlaps averaged and rounded half up. */

@@ -4,7 +4,7 @@
 // Groups overlap by a few blended rows. Their weighted sums are carried from one group to the next, so a group
 // finishes its rows but for the last ones, which the next group (or finish()) completes.
 import type { ModelState } from '../model-state.js'
-import { native, type InferReport } from '../native.js'
+import { native, type InferReport, type NativeEngine } from '../native.js'
 import type { PixelArray } from '../types.js'
 import { bandSpan, groupSpan, tileRects, type Grid } from './grid.js'
 import { regionFlops } from './merge.js'
@@ -45,6 +45,13 @@ export async function tileDifficulties(band: Pick<PixelBand, 'data' | 'top' | 'b
   return Float64Array.from({ length: vectors.length / 4 }, (_, i) => difficultyOf(vectors, i))
 }
 
+/**
+ * The sums of the last picture, for the next one of the same engine: writing to fresh pages costs more than blending does.
+ * At most this many floats are kept.
+ */
+const spareSums = new WeakMap<NativeEngine, { sum: Float32Array; weight: Float32Array }>()
+const SPARE_AT_MOST = 1 << 25
+
 export class PicturePass {
   readonly totals: PassTotals = { flops: 0, networkSeconds: 0 }
   /** LR rows of context that a group's band should have above and below. */
@@ -55,9 +62,10 @@ export class PicturePass {
   readonly #context: Context
   readonly #regionPixels: number
   readonly #cancellation: Cancellation
+  readonly #target: PixelArray | null
   /** Sums and weights of the rows from #top on; allocated once. */
-  #sum = new Float32Array(0)
-  #weight = new Float32Array(0)
+  #sum: Float32Array = new Float32Array(0)
+  #weight: Float32Array = new Float32Array(0)
   #top = 0
   #bottom = 0
   /** LR rows before this one are finished. */
@@ -66,13 +74,15 @@ export class PicturePass {
   #end = 0
   #band: PixelBand | null = null
 
-  constructor(state: ModelState, grid: Grid, channels: 1 | 2 | 3 | 4, context: Context, regionPixels: number, cancellation: Cancellation) {
+  /** @param target pixels of the whole SR picture; strips are then views of it, else arrays of their own */
+  constructor(state: ModelState, grid: Grid, channels: 1 | 2 | 3 | 4, context: Context, regionPixels: number, cancellation: Cancellation, target: PixelArray | null = null) {
     this.#state = state
     this.#grid = grid
     this.#channels = channels
     this.#context = context
     this.#regionPixels = regionPixels
     this.#cancellation = cancellation
+    this.#target = target
     const hasAlpha = channels === 2 || channels === 4
     this.margin = Math.max(context.margin, hasAlpha ? context.blend + CUBIC_REACH : 0)
   }
@@ -122,6 +132,12 @@ export class PicturePass {
     return [await this.#take(this.#end)].filter((strip) => strip.rows > 0)
   }
 
+  /** Leaves the sums to the engine's next picture. Only after run() and finish() have settled. */
+  release(): void {
+    if (this.#sum.length > 0 && this.#sum.length + this.#weight.length <= SPARE_AT_MOST) spareSums.set(this.#state.engine, { sum: this.#sum, weight: this.#weight })
+    this.#sum = this.#weight = new Float32Array(0)
+  }
+
   #views(scale: number): { sum: Float32Array; weight: Float32Array } {
     const count = (this.#bottom - this.#top) * scale * this.#grid.width * scale
     return { sum: this.#sum.subarray(0, 3 * count), weight: this.#weight.subarray(0, count) }
@@ -132,10 +148,13 @@ export class PicturePass {
     const { scale } = this.#state.network
     const row = this.#grid.width * scale * scale
     const rowsAtMost = Math.min(this.#grid.height, this.#grid.groupRows * this.#grid.tile + 2 * this.#context.margin)
-    const fresh = this.#sum.length === 0
-    if (fresh) {
-      this.#sum = new Float32Array(rowsAtMost * row * 3)
-      this.#weight = new Float32Array(rowsAtMost * row)
+    let fresh = false
+    if (this.#sum.length === 0) {
+      const spare = spareSums.get(this.#state.engine)
+      spareSums.delete(this.#state.engine)
+      fresh = !spare || spare.weight.length < rowsAtMost * row
+      this.#sum = fresh ? new Float32Array(rowsAtMost * row * 3) : spare!.sum
+      this.#weight = fresh ? new Float32Array(rowsAtMost * row) : spare!.weight
     }
     const open = this.#finished < this.#end
     if (!open) this.#finished = y0
@@ -158,7 +177,9 @@ export class PicturePass {
     const bytes = band.data instanceof Float32Array ? 4 : band.data instanceof Uint16Array ? 2 : 1
     const alpha = this.#channels === 2 || this.#channels === 4 ? await this.#alpha(band, first, end) : null
     const { sum, weight } = this.#views(scale)
-    const data = await native.finishRows(sum, weight, width * scale, (first - this.#top) * scale, (end - first) * scale, this.#channels, alpha, bytes)
+    const stride = width * scale * this.#channels
+    const into = this.#target?.subarray(first * scale * stride, end * scale * stride)
+    const data = await native.finishRows(sum, weight, width * scale, (first - this.#top) * scale, (end - first) * scale, this.#channels, alpha, bytes, into)
     this.#cancellation.check()
     this.#finished = end
     return { data, firstRow: first * scale, rows: (end - first) * scale }

@@ -60,7 +60,9 @@ class PictureRun {
 
   /** What waited for a group that does not come. */
   async finish(): Promise<UpscaledTile[]> {
-    return (await this.#pass.finish()).flatMap((strip) => this.#rows.add(strip))
+    const tiles = (await this.#pass.finish()).flatMap((strip) => this.#rows.add(strip))
+    this.#pass.release()
+    return tiles
   }
 }
 

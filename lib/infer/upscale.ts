@@ -72,18 +72,17 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
   const map = settings.budgetScope === 'picture' ? planPicture(state, settings, grid, classes, context) : planDataset(state, settings, MERGED_TILES * grid.tile, context)
   const subnets = classes.map((k) => map[k - 1]!)
 
-  const pass = new PicturePass(state, grid, channels, context, settings.regionPixels, cancellation)
   const stride = width * channels
   const data = newPixels(image.data, width * scale * height * scale * channels)
+  const pass = new PicturePass(state, grid, channels, context, settings.regionPixels, cancellation, data)
   for (let group = 0; group < grid.groups; group++) {
     const { firstRow, endRow } = groupSpan(grid, group)
     const { top, bottom } = bandSpan(grid, group, pass.margin)
     const band = { data: image.data.subarray(top * stride, bottom * stride), top, bottom }
-    for (const strip of await pass.run(group, band, subnets.subarray(firstRow * grid.columns, endRow * grid.columns))) {
-      data.set(strip.data, strip.firstRow * stride * scale)
-    }
+    await pass.run(group, band, subnets.subarray(firstRow * grid.columns, endRow * grid.columns))
     settings.onProgress?.({ done: endRow * grid.columns, total: grid.rows * grid.columns, seconds: (performance.now() - start) / 1000 })
   }
+  pass.release()
 
   const histogram = new Array<number>(state.engine.subnets.length).fill(0)
   const tiles = Array.from(classes, (k, i) => {

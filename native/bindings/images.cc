@@ -170,9 +170,21 @@ Napi::Value finishRows(const Napi::CallbackInfo& info) {
   const int bytes = integerArgument(info[7], "bytes", 1, 4, env);
   if (bytes == 3) throwExpected("1, 2 or 4", "bytes", info[7], env);
   const Sample type = bytes == 1 ? Sample::U8 : bytes == 2 ? Sample::U16 : Sample::F32;
-  const Result out = newArray(env, type, false, static_cast<double>(rows) * width * channels);
-  void* data = out.data;
-  return runJobInto(env, imageWorker(env), {info[0], info[1], info[6]}, out.array,
+  const double samples = static_cast<double>(rows) * width * channels;
+  Napi::Object result;
+  void* data = nullptr;
+  if (info[8].IsUndefined()) {
+    const Result out = newArray(env, type, false, samples);
+    result = out.array;
+    data = out.data;
+  } else {
+    const Pixels into = pixelArray(info[8], "into", env);
+    if (into.view.type != type || static_cast<double>(into.length) != samples)
+      throwExpected(std::to_string(static_cast<int64_t>(samples)) + " samples of the wanted type", "into", info[8], env);
+    result = info[8].As<Napi::Object>();
+    data = const_cast<void*>(static_cast<const void*>(into.view.data));
+  }
+  return runJobInto(env, imageWorker(env), {info[0], info[1], info[6]}, result,
                      [=] { image::finishRows(sum, weight, width, firstRow, rows, channels, alpha, type, data); });
 }
 
