@@ -307,6 +307,30 @@ void tilesAgree(const Graph& graph) {
   }
 }
 
+// The same image gives the same bits alone and in any batch.
+void batchesAgree() {
+  const Graph graph = srresnet(2, {32, 48, 64}, {1, 2});
+  auto device = cpu::makeDevice(graph, 2, nullptr);
+  device->setArena(Arena::Weights, toFloat(randomParameters(graph, 31)).data());
+  for (int side : {7, 32, 76}) {
+    const size_t plane = static_cast<size_t>(3) * side * side;
+    Random random{17};
+    std::vector<float> one(plane), alone(plane * 4);
+    for (float& v : one) v = static_cast<float>(random.next() * 0.5 + 0.5);
+    for (const SubnetInfo& subnet : graph.subnets()) {
+      device->forward(subnet.index, one.data(), alone.data(), 1, side, side);
+      for (int batch : {2, 5, 16}) {
+        std::vector<float> input, output(alone.size() * static_cast<size_t>(batch));
+        for (int n = 0; n < batch; ++n) input.insert(input.end(), one.begin(), one.end());
+        device->forward(subnet.index, input.data(), output.data(), batch, side, side);
+        bool equal = true;
+        for (int n = 0; n < batch; ++n) equal = equal && std::memcmp(output.data() + static_cast<size_t>(n) * alone.size(), alone.data(), alone.size() * 4) == 0;
+        check(equal, "an image of " + std::to_string(side) + " alone and in a batch of " + std::to_string(batch) + ", width " + std::to_string(subnet.width));
+      }
+    }
+  }
+}
+
 void sharedStepAgrees() {
   const Graph graph = srresnet(2, {8, 16}, {1, 2});
   const std::vector<float> start = toFloat(randomParameters(graph, 21));
@@ -376,6 +400,7 @@ int main() {
     }
     gradientsAgree(readTwice(), "a convolution read twice", 1, 2, 3, {1});
     nonsenseIsRefused();
+    batchesAgree();
     for (int scale : {2, 4}) tilesAgree(srresnet(scale, {16, 24}, {1, 2}));
     sharedStepAgrees();
   } catch (const std::exception& error) {
