@@ -262,7 +262,7 @@ export interface Addon {
 
 function load(): Addon {
   // libgomp reads this once, when it is loaded. Threads that spin while they wait for each other starve the event loop
-  // and every other process when cores are taken: five times slower on a busy two-core machine, no gain on an idle one.
+  // and every other process when cores are taken: two to three times slower on a busy two-core machine, no gain on an idle one.
   const policy = process.env['OMP_WAIT_POLICY']
   if (policy === undefined) process.env['OMP_WAIT_POLICY'] = 'passive'
   try {
