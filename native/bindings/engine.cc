@@ -146,7 +146,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
   }
 
   Napi::Value device(const Napi::CallbackInfo& info) {
-    const cpu::CpuInfo found = cpu::cpuInfo();
+    const cpu::CpuInfo& found = cpu::cpuInfo();
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("kind", "cpu");
     out.Set("name", found.name);
@@ -384,7 +384,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
 };
 
 Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
-  const cpu::CpuInfo found = cpu::cpuInfo();
+  const cpu::CpuInfo& found = cpu::cpuInfo();
   Napi::Object out = Napi::Object::New(info.Env());
   out.Set("name", found.name);
   out.Set("isa", found.isa);

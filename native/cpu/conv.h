@@ -8,7 +8,6 @@
 // by next_impl of forward_inference) ends in a segmentation fault inside dnnl_primitive_create of oneDNN 2.6.3.
 #pragma once
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "core/graph.h"

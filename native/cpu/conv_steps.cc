@@ -48,7 +48,16 @@ void Executable::compile(const Step& step, Compiled& compiled) {
   }
 }
 
-void Executable::conv(const Step& step, Compiled& compiled, const RunArguments&) {
+static void runForward(Context& c, ForwardPrimitive& p, Packed& w, const float* in, float* out) {
+  p.primitive.execute(c.stream, {{DNNL_ARG_SRC, memory(p.source, c.engine, const_cast<float*>(in))},
+                                 {DNNL_ARG_WEIGHTS, w.memory},
+                                 {DNNL_ARG_BIAS, memory(p.bias, c.engine, w.bias.data())},
+                                 {DNNL_ARG_DST, memory(p.destination, c.engine, out)},
+                                 {DNNL_ARG_SCRATCHPAD, c.scratchpad(p.scratchpad)}});
+  c.stream.wait();
+}
+
+void Executable::conv(const Step& step, Compiled& compiled) {
   const ConvShape& s = compiled.shape;
   Context& c = context_;
   const float* in = at(step.in[0]);
@@ -58,12 +67,7 @@ void Executable::conv(const Step& step, Compiled& compiled, const RunArguments&)
   if (compiled.forward) {
     ForwardPrimitive& p = *compiled.forward;
     Packed& w = c.weights->get({step.node, s.in, s.out, Packing::OneDnn, false, s.outGroups}, p.weights, c.stream);
-    p.primitive.execute(c.stream, {{DNNL_ARG_SRC, memory(p.source, c.engine, const_cast<float*>(in))},
-                                   {DNNL_ARG_WEIGHTS, w.memory},
-                                   {DNNL_ARG_BIAS, memory(p.bias, c.engine, w.bias.data())},
-                                   {DNNL_ARG_DST, memory(p.destination, c.engine, out)},
-                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch.reserve(static_cast<int64_t>((p.scratchpad.get_size() + 3) / 4)))}});
-    c.stream.wait();
+    runForward(c, p, w, in, out);
     if (residual && !p.summed) chunked(total, [&](int64_t from, int64_t n) { c.kernels->add(out + from, out + from, residual + from, n); });
     if (!p.activated && !compiled.deferred) activate(*c.kernels, out, step.activation, step.slope, total);
     return;
@@ -96,17 +100,12 @@ void Executable::convBackwardData(const Step& step, Compiled& compiled) {
     p.primitive.execute(c.stream, {{DNNL_ARG_DIFF_DST, memory(p.gradOut, c.engine, const_cast<float*>(gradOut))},
                                    {DNNL_ARG_WEIGHTS, w.memory},
                                    {DNNL_ARG_DIFF_SRC, memory(p.gradIn, c.engine, gradIn)},
-                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch.reserve(static_cast<int64_t>((p.scratchpad.get_size() + 3) / 4)))}});
+                                   {DNNL_ARG_SCRATCHPAD, c.scratchpad(p.scratchpad)}});
     c.stream.wait();
   } else if (compiled.forward) {
     ForwardPrimitive& p = *compiled.forward;
     Packed& w = c.weights->get({step.node, s.in, s.out, Packing::OneDnn, true, 1}, p.weights, c.stream);
-    p.primitive.execute(c.stream, {{DNNL_ARG_SRC, memory(p.source, c.engine, const_cast<float*>(gradOut))},
-                                   {DNNL_ARG_WEIGHTS, w.memory},
-                                   {DNNL_ARG_BIAS, memory(p.bias, c.engine, w.bias.data())},
-                                   {DNNL_ARG_DST, memory(p.destination, c.engine, gradIn)},
-                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch.reserve(static_cast<int64_t>((p.scratchpad.get_size() + 3) / 4)))}});
-    c.stream.wait();
+    runForward(c, p, w, gradOut, gradIn);
   } else if (s.to.kind == Layout::Blocked) {
     Packed& w = c.weights->get({step.node, s.in, s.out, Packing::Thin, true, s.outGroups}, {}, c.stream);
     const int64_t rows = int64_t{s.batch} * s.h;
@@ -160,7 +159,7 @@ void Executable::convBackwardWeights(const Step& step, Compiled& compiled) {
                                    {DNNL_ARG_DIFF_DST, memory(p.gradOut, c.engine, const_cast<float*>(gradOut))},
                                    {DNNL_ARG_DIFF_WEIGHTS, gradWeights},
                                    {DNNL_ARG_DIFF_BIAS, memory(p.gradBias, c.engine, bias.data())},
-                                   {DNNL_ARG_SCRATCHPAD, memory(p.scratchpad, c.engine, c.scratch.reserve(static_cast<int64_t>((p.scratchpad.get_size() + 3) / 4)))}});
+                                   {DNNL_ARG_SCRATCHPAD, c.scratchpad(p.scratchpad)}});
     memory plain(memory::desc({rows, columns, s.kernel, s.kernel}, memory::data_type::f32, memory::format_tag::oihw), c.engine, dense.data());
     dnnl::reorder(gradWeights, plain).execute(c.stream, gradWeights, plain);
     c.stream.wait();

@@ -270,7 +270,7 @@ std::unique_ptr<Device> makeDevice(const Graph& graph, int threads, const std::a
   return std::make_unique<CpuDevice>(graph, threads, closing);
 }
 
-CpuInfo cpuInfo() {
+static CpuInfo readCpuInfo() {
   CpuInfo info;
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);)
@@ -282,6 +282,11 @@ CpuInfo cpuInfo() {
   info.isa = simd::kernels(info.lanes).name;
   const dnnl_version_t* version = dnnl_version();
   info.onednn = std::to_string(version->major) + "." + std::to_string(version->minor) + "." + std::to_string(version->patch);
+  return info;
+}
+
+const CpuInfo& cpuInfo() {
+  static const CpuInfo info = readCpuInfo();  // the machine does not change
   return info;
 }
 

@@ -16,6 +16,6 @@ struct CpuInfo {
   std::string onednn;  // version
   int lanes;
 };
-CpuInfo cpuInfo();
+const CpuInfo& cpuInfo();
 
 }  // namespace wbsr::cpu

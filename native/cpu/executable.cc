@@ -77,7 +77,7 @@ LossSums Executable::run(const RunArguments& arguments) {
     auto layout = [&](int value) { return layoutOf(program_.values[value], c.lanes); };
     auto floats = [&](int value) { return layout(value).image() * batch; };
     switch (step.kind) {
-      case StepKind::Conv: conv(step, *compiled_[i], arguments); break;
+      case StepKind::Conv: conv(step, *compiled_[i]); break;
       case StepKind::Activation: {
         float* out = at(step.out);
         if (!step.inPlace) std::memcpy(out, at(step.in[0]), sizeof(float) * static_cast<size_t>(floats(step.out)));

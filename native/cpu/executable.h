@@ -25,6 +25,9 @@ struct Context {
 
   // Used by one executable at a time.
   Buffer arena, scratch;
+  dnnl::memory scratchpad(const dnnl::memory::desc& desc) {
+    return dnnl::memory(desc, engine, scratch.reserve(static_cast<int64_t>((desc.get_size() + 3) / 4)));
+  }
   int64_t bytes() const { return arena.bytes() + scratch.bytes(); }
   explicit Context(const Graph& g);
 };
@@ -50,7 +53,7 @@ class Executable {
   struct Compiled;
   void compile(const Step& step, Compiled& compiled);
   void deferActivations();
-  void conv(const Step& step, Compiled& compiled, const RunArguments& arguments);
+  void conv(const Step& step, Compiled& compiled);
   void convBackwardData(const Step& step, Compiled& compiled);
   void convBackwardWeights(const Step& step, Compiled& compiled);
   void addWeightGradient(const Step& step, const float* dense, int denseIn, const float* bias);

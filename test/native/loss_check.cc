@@ -17,27 +17,20 @@
 #include "core/math/bdprepare.h"
 #include "core/math/fastmath.h"
 #include "cpu/loss.h"
+#include "check.h"
 
 using namespace wbsr;
 using cpu::LossSpec;
 using cpu::LossSums;
 using cpu::Mixture;
+using test::check;
 
 namespace {
-
-int checks = 0, failures = 0;
-
-void expect(bool ok, const std::string& what) {
-  ++checks;
-  if (ok) return;
-  ++failures;
-  std::printf("failed: %s\n", what.c_str());
-}
 
 void near(double got, double wanted, double tolerance, const std::string& what) {
   char text[200];
   std::snprintf(text, sizeof text, ": got %.9g, wanted %.9g, tolerance %.3g", got, wanted, tolerance);
-  expect(std::fabs(got - wanted) <= tolerance, what + text);
+  check(std::fabs(got - wanted) <= tolerance, what + text);
 }
 
 // A mixture with unequal, for D = 3 correlated components.
@@ -181,10 +174,10 @@ void checkFastmath() {
   }
   near(worstExp, 0, 2e-7, "fastExp relative error");
   near(worstLog, 0, 2e-7, "fastLog relative error");
-  expect(math::fastExp(0.0f) == 1.0f && math::fastLog(1.0f) == 0.0f, "exp(0) = 1, log(1) = 0");
-  expect(math::fastExp(-1e30f) > 0 && math::fastExp(-1e30f) < 1e-37f, "exp of very negative numbers");
-  expect(std::isfinite(math::fastExp(1e30f)), "exp of very large numbers");
-  expect(std::isnan(math::fastExp(std::numeric_limits<float>::quiet_NaN())), "exp(NaN) is NaN");
+  check(math::fastExp(0.0f) == 1.0f && math::fastLog(1.0f) == 0.0f, "exp(0) = 1, log(1) = 0");
+  check(math::fastExp(-1e30f) > 0 && math::fastExp(-1e30f) < 1e-37f, "exp of very negative numbers");
+  check(std::isfinite(math::fastExp(1e30f)), "exp of very large numbers");
+  check(std::isnan(math::fastExp(std::numeric_limits<float>::quiet_NaN())), "exp(NaN) is NaN");
 }
 
 void checkEigen() {
@@ -322,7 +315,7 @@ void checkPaths(const LossSpec& s) {
       worst = std::max(worst, std::fabs(gradient[i] * n / scale - wanted[i]) / largest);
     near(worst, 0, 1e-5, name + " gradient");
     const LossSums without = cpu::evaluateLossWith(path.kernel, s, b.x.data(), b.y.data(), batch, plane, nullptr, scale);
-    expect(without.loss == got.loss, name + " same sums without a gradient");
+    check(without.loss == got.loss, name + " same sums without a gradient");
   }
 }
 
@@ -336,7 +329,7 @@ void checkThreads(const LossSpec& s) {
   for (int threads : {1, 2, 3}) {
     omp_set_num_threads(threads);
     const LossSums other = cpu::evaluateLoss(s, b.x.data(), b.y.data(), batch, plane, second.data(), 1);
-    expect(std::memcmp(&one, &other, sizeof one) == 0 && first == second,
+    check(std::memcmp(&one, &other, sizeof one) == 0 && first == second,
            "same bits with " + std::to_string(threads) + " threads, " + nameOf(s));
   }
   omp_set_num_threads(before);
@@ -359,7 +352,7 @@ void checkInterleaved() {
   bool same = one.loss == two.loss;
   for (int64_t p = 0; p < plane; ++p)
     for (int d = 0; d < 3; ++d) same = same && interleaved[p * 3 + d] == planar[d * plane + p];
-  expect(same, "interleaved equals planar");
+  check(same, "interleaved equals planar");
 }
 
 // One Gaussian: the l2 form has its stationary point at y (s^2 + sigma^2) / s^2 - mu sigma^2 / s^2.
@@ -420,7 +413,7 @@ void checkOverflow() {
           const LossSums sums = cpu::evaluateLossWith(path.kernel, s, x.data(), y.data(), 1, 3, gradient.data(), 1);
           bool finite = std::isfinite(sums.loss) && std::isfinite(sums.sigmaGradient) && std::isfinite(sums.balanceGradient);
           for (float g : gradient) finite = finite && std::isfinite(g);
-          expect(finite, std::string("nothing overflows, ") + path.name + " " + nameOf(s));
+          check(finite, std::string("nothing overflows, ") + path.name + " " + nameOf(s));
         }
       }
     }
@@ -428,7 +421,7 @@ void checkOverflow() {
   // ... but a prediction that is not finite must show.
   const LossSpec s = bdSpec(1, LossSpec::FidelityL1, 0.02f);
   const std::vector<float> x{0.1f, std::numeric_limits<float>::quiet_NaN(), 0.3f}, y(3, 0.5f);
-  expect(!std::isfinite(cpu::evaluateLoss(s, x.data(), y.data(), 1, 1, nullptr, 1).loss), "NaN reaches the loss");
+  check(!std::isfinite(cpu::evaluateLoss(s, x.data(), y.data(), 1, 1, nullptr, 1).loss), "NaN reaches the loss");
 }
 
 // Second derivative of the l2 form along random directions.
@@ -460,7 +453,7 @@ void checkConvexity() {
         }
         smallest = std::min(smallest, (referenceLoss(s, plus, y) - 2 * referenceLoss(s, x, y) + referenceLoss(s, minus, y)) / (h * h));
       }
-      expect(smallest >= bound - 1e-5, "convexity bound, " + nameOf(s) + ": " + std::to_string(smallest) + " >= " + std::to_string(bound));
+      check(smallest >= bound - 1e-5, "convexity bound, " + nameOf(s) + ": " + std::to_string(smallest) + " >= " + std::to_string(bound));
     }
   }
 }
@@ -509,7 +502,7 @@ void checkFidelityScale() {
       }
     }
     const double c = cpu::fidelityScale(s, 1e-6);
-    expect(c >= 1.1 * largest * (1 - 1e-4), "fidelityScale covers every slope found by chance, D=" + std::to_string(dimension));
+    check(c >= 1.1 * largest * (1 - 1e-4), "fidelityScale covers every slope found by chance, D=" + std::to_string(dimension));
     near(c, 1.1 * largest, 0.05 * c, "fidelityScale is not much above the largest slope, D=" + std::to_string(dimension));
     near(cpu::fidelityScale(s, 1000), 1000, 0, "fidelityScale is at least the typical residual");
   }
@@ -526,7 +519,7 @@ void checkInvalid() {
     } catch (const Error& error) {
       thrown = error.code == "WBSR_INVALID_OPTION";
     }
-    expect(thrown, std::string("an error for ") + what);
+    check(thrown, std::string("an error for ") + what);
   };
   fails([](LossSpec& s) { s.sigma = 0; }, "sigma 0");
   fails([](LossSpec& s) { s.fidelityScale = 0; }, "fidelityScale 0");
@@ -559,7 +552,7 @@ void checkAdam() {
   math::adamStep(a, -123.0f, am, av, first);
   math::emaStep(aema, a, first);
   near(a, 1.001, 1e-6, "Adam's first step has the size of the learning rate");
-  expect(aema == a, "without a decay the moving average is the weight");
+  check(aema == a, "without a decay the moving average is the weight");
 }
 
 void speed() {
@@ -614,8 +607,8 @@ int main(int count, char** arguments) {
   checkFidelityScale();
   checkInvalid();
   checkAdam();
-  std::printf("%d checks, %d failed, kernels:", checks, failures);
+  std::printf("%d checks, %d failed, kernels:", test::checks, test::failures);
   for (const cpu::NamedLossKernel& path : cpu::lossKernels()) std::printf(" %s", path.name);
   std::printf("\n");
-  return failures > 0;
+  return test::failures > 0;
 }

@@ -10,25 +10,18 @@
 #include "core/error.h"
 #include "core/math/eigen3.h"
 #include "cpu/mixture.h"
+#include "check.h"
 
 using namespace wbsr;
 using cpu::Mixture;
 using cpu::MixtureFit;
 using cpu::MixtureOptions;
+using test::check;
 
 namespace {
 
-int checks = 0, failures = 0;
-
-void expect(bool ok, const std::string& what) {
-  ++checks;
-  if (ok) return;
-  ++failures;
-  std::printf("failed: %s\n", what.c_str());
-}
-
 void near(double got, double wanted, double tolerance, const std::string& what) {
-  expect(std::fabs(got - wanted) <= tolerance,
+  check(std::fabs(got - wanted) <= tolerance,
          what + ": got " + std::to_string(got) + ", wanted " + std::to_string(wanted));
 }
 
@@ -50,14 +43,14 @@ void expectSound(const Mixture& m, double minStd, const std::string& what) {
   }
   for (double value : m.means) finite = finite && std::isfinite(value);
   for (double value : m.covariances) finite = finite && std::isfinite(value);
-  expect(finite, what + ": all numbers finite");
+  check(finite, what + ": all numbers finite");
   near(sum, 1, 1e-12, what + ": weights sum to 1");
   const int D = m.dimension;
   for (size_t k = 0; k < m.weights.size(); ++k) {
     double values[3], vectors[3][3], one[1][1];
     if (D == 3) math::symmetricEigen<3>(&m.covariances[k * 9], values, vectors);
     else math::symmetricEigen<1>(&m.covariances[k], values, one);
-    for (int d = 0; d < D; ++d) expect(values[d] >= minStd * minStd * (1 - 1e-9), what + ": floor of component " + std::to_string(k));
+    for (int d = 0; d < D; ++d) check(values[d] >= minStd * minStd * (1 - 1e-9), what + ": floor of component " + std::to_string(k));
   }
 }
 
@@ -143,12 +136,12 @@ void checkSeedAndGain() {
       o.iterations = iterations;
       return cpu::fitMixture(samples.data(), nullptr, count, o);
     };
-    expect(same(fit(1, 50), fit(1, 50)), "one seed, one result");
-    expect(!same(fit(1, 50), fit(2, 50)), "another seed, another start");
+    check(same(fit(1, 50), fit(1, 50)), "one seed, one result");
+    check(!same(fit(1, 50), fit(2, 50)), "another seed, another start");
     double last = -1e300;
     for (int iterations : {0, 1, 2, 3, 5, 8, 13, 30, 80}) {
       const MixtureFit now = fit(1, iterations);
-      expect(now.logLikelihood >= last - 1e-9, "EM never loses, floor included");
+      check(now.logLikelihood >= last - 1e-9, "EM never loses, floor included");
       expectSound(now.mixture, 4 / 255.0, "unfinished fit");
       last = now.logLikelihood;
     }
@@ -159,7 +152,7 @@ void checkSeedAndGain() {
         before += m[(k - 1) * dimension + d];
         after += m[k * dimension + d];
       }
-      expect(after >= before, "components are ordered");
+      check(after >= before, "components are ordered");
     }
   }
 }
@@ -184,7 +177,7 @@ void checkFewValues() {
     near(few.mixture.weights[1], 0.25, 1e-6, "three values: second weight" + name);
     near(few.mixture.weights[2], 0.5, 1e-6, "three values: third weight" + name);
     near(few.mixture.means[D], 0.5, 1e-6, "three values: second mean" + name);
-    for (size_t k = 3; k < 8; ++k) expect(few.mixture.weights[k] == 0, "three values: the rest is unused" + name);
+    for (size_t k = 3; k < 8; ++k) check(few.mixture.weights[k] == 0, "three values: the rest is unused" + name);
 
     const MixtureFit lone = cpu::fitMixture(constant.data(), nullptr, 1, optionsOf(dimension, 4));
     expectSound(lone.mixture, 4 / 255.0, "a single sample" + name);
@@ -208,7 +201,7 @@ void checkInvalid() {
     } catch (const Error& error) {
       thrown = error.code == "WBSR_INVALID_OPTION";
     }
-    expect(thrown, std::string("an error for ") + what);
+    check(thrown, std::string("an error for ") + what);
   };
   fails([](auto& o, auto&, auto&) { o.dimension = 2; }, "dimension 2");
   fails([](auto& o, auto&, auto&) { o.components = 0; }, "no components");
@@ -228,6 +221,5 @@ int main() {
   checkSeedAndGain();
   checkFewValues();
   checkInvalid();
-  std::printf("%d checks, %d failed\n", checks, failures);
-  return failures > 0;
+  return test::finish();
 }

@@ -5,33 +5,18 @@
 #include <cstring>
 #include <string>
 
+#include "check.h"
 #include "core/device.h"
 #include "core/error.h"
 #include "cpu/device.h"
 #include "reference.h"
 
 using namespace wbsr;
+using test::check;
 using test::Image;
+using test::Random;
 
 namespace {
-
-int failures = 0, checks = 0;
-
-void check(bool ok, const std::string& what) {
-  ++checks;
-  if (!ok) {
-    ++failures;
-    std::printf("not ok: %s\n", what.c_str());
-  }
-}
-
-struct Random {
-  uint64_t state;
-  double next() {  // [-1, 1)
-    state = state * 6364136223846793005ull + 1442695040888963407ull;
-    return static_cast<double>(state >> 11) / 4503599627370496.0 - 1.0;
-  }
-};
 
 // Writes graphs as lib/networks does.
 struct Builder {
@@ -407,6 +392,5 @@ int main() {
     std::printf("not ok: exception: %s\n", error.what());
     return 1;
   }
-  std::printf("%d checks, %d failed\n", checks, failures);
-  return failures == 0 ? 0 : 1;
+  return test::finish();
 }

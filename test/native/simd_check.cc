@@ -5,33 +5,19 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "cpu/simd/kernels.h"
 
 using namespace wbsr::simd;
+using wbsr::test::check;
+using wbsr::test::Random;
 
 namespace {
-
-int failures = 0, checks = 0;
-void check(bool ok, const std::string& what) {
-  ++checks;
-  if (!ok) {
-    ++failures;
-    std::printf("not ok: %s\n", what.c_str());
-  }
-}
-
-struct Random {
-  uint64_t state = 1;
-  float next() {
-    state = state * 6364136223846793005ull + 1442695040888963407ull;
-    return static_cast<float>(state >> 40) / 8388608.f - 1.f;
-  }
-};
 
 std::vector<float> noise(size_t n, uint64_t seed) {
   Random random{seed};
   std::vector<float> v(n);
-  for (float& x : v) x = random.next();
+  for (float& x : v) x = static_cast<float>(random.next());
   return v;
 }
 
@@ -151,6 +137,5 @@ int main() {
     thin(*k, 2, 11, 5, 3, 1, 1.f);
     for (int r : {1, 2, 3}) shuffle(*k, 3, 5, r, 2);
   }
-  std::printf("%d checks, %d failed\n", checks, failures);
-  return failures == 0 ? 0 : 1;
+  return wbsr::test::finish();
 }
