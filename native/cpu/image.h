@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/pixels.h"
+
 // The same loop compiled for several instruction sets, picked when the library is loaded.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define WBSR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -17,15 +19,9 @@
 
 namespace wbsr::image {
 
-enum class Sample { U8, U16, F32 };  // 0..255, 0..65535, 0..1
-
-inline size_t sampleBytes(Sample type) { return type == Sample::U8 ? 1 : type == Sample::U16 ? 2 : 4; }
-
-struct View {
-  const void* data = nullptr;  // (height, width, channels)
-  Sample type = Sample::U8;
-  int width = 0, height = 0, channels = 0;
-};
+using wbsr::Crop;
+using wbsr::Sample;
+using wbsr::View;
 
 enum class Border { Symmetric = 0, Replicate = 1 };
 
@@ -69,12 +65,6 @@ void finishRows(const float* sum, const float* weight, int width, int firstRow, 
                 const float* alpha, Sample type, void* out);
 
 // --- image_batch.cc ---
-
-struct Crop {
-  int image = 0;
-  int x = 0, y = 0;  // top left in HR pixels
-  bool flipX = false, flipY = false, transpose = false;  // applied in this order
-};
 
 struct BatchSpec {
   std::vector<View> images;    // uint8 RGB

@@ -1,0 +1,71 @@
+// Convolutions by cuDNN's graph API. A ConvPlan is one convolution with its fused end, built once for a shape and run
+// many times; where no engine takes the fusion, the plan runs a plain convolution and our own epilogue kernel, so that
+// callers see no difference. Stride 1, zero padding kernel / 2, channels last (layout.h).
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/graph.h"
+#include "cuda/runtime.h"
+
+namespace wbsr::cuda {
+
+enum class Precision { Bf16, Tf32, Fp32 };
+enum class Type { Float, Bf16 };
+
+struct ConvSpec {
+  enum Mode { Forward, BackwardData, BackwardWeights } mode = Forward;
+  int batch = 0, height = 0, width = 0;
+  int inChannels = 0, outChannels = 0;  // padded, of the forward convolution
+  int kernel = 3;
+  Precision precision = Precision::Bf16;
+  // Operand types. Forward: x, w -> y. BackwardData: y = dy, w -> x = dx. BackwardWeights: x, y = dy -> float dw.
+  // x and w are of the precision's type (dx may be Float); y of Forward may be Float.
+  Type x = Type::Bf16, y = Type::Bf16;
+  // Forward: y = activation(conv + bias) + residual. BackwardData: dx = conv^T(dy) * activation'(gate), gate like dx.
+  bool bias = false, residual = false, gate = false;
+  ActivationKind activation = ActivationKind::None;
+  float slope = 0.f;
+  bool operator==(const ConvSpec&) const = default;
+  std::string text() const;  // for messages: "forward 3x3 64->64 on 16x32x32, bf16, bias, relu"
+};
+
+struct ConvArguments {
+  const void* x = nullptr;     // (N, H, W, inChannels); BackwardData: the output
+  const void* w = nullptr;     // (outChannels, k, k, inChannels) of the precision's type; BackwardWeights: the output, float
+  const void* y = nullptr;     // (N, H, W, outChannels); Forward: the output
+  const float* bias = nullptr; // (outChannels)
+  const void* residual = nullptr;  // like y; never y itself
+  const void* gate = nullptr;      // BackwardData: like x
+};
+
+class ConvPlan {
+ public:
+  virtual ~ConvPlan() = default;
+  virtual size_t workspace() const = 0;  // bytes of device memory that run() needs
+  // Asynchronous; may be captured.
+  virtual void run(const ConvArguments& arguments, void* workspace, cudaStream_t stream) const = 0;
+  virtual std::string describe() const = 0;  // engine, fused or not, notes
+};
+
+// Plans by shape, bounded (least recently used go first). One per device; thread-safe.
+class ConvPlans {
+ public:
+  virtual ~ConvPlans() = default;
+  // Builds what is not there yet. Only engines that give the same bits in every run are taken.
+  // Throws WBSR_DEVICE_FAILED naming the convolution and what cuDNN said.
+  virtual std::shared_ptr<const ConvPlan> get(const ConvSpec& spec) = 0;
+  // The same for several at once, built by several threads: specs -> plans in the cache.
+  virtual void prepare(const std::vector<ConvSpec>& specs) = 0;
+  virtual std::string version() const = 0;  // "cuDNN 9.24.0"
+};
+
+// Opens libcudnn.so.9: WBSR_CUDNN_PATH (a file or a folder), the loader's path, the wheel of a Python installation.
+// Empty when it can be used; else what was tried, for the message of WBSR_NO_DEVICE.
+std::string openCudnn();
+
+// autotune: time up to that many of the heuristics' engines on the device and take the fastest; 0 or 1: take their word.
+std::unique_ptr<ConvPlans> makeConvPlans(int device, int autotune, size_t capacity = 1024);
+
+}  // namespace wbsr::cuda

@@ -1,0 +1,40 @@
+// Fused training loss on the device: L1, L2 and BDLoss for D = 1 and D = 3 (core/math/bdloss.h).
+#pragma once
+#include <cstdint>
+
+#include "core/loss_spec.h"
+#include "core/math/bdloss.h"
+#include "cuda/runtime.h"
+
+namespace wbsr::cuda {
+
+// What the kernel reads from device memory, so that a captured graph sees new values in each step.
+struct LossParameters {
+  int dimension = 1, components = 0;
+  bool balanced = false, l1 = true;
+  float gradientScale = 0;  // of dL/dprediction: gradientScale / pixels of the whole mean
+  float balanceScale = 0;
+  union Components {
+    math::BdComponent<1, float> one[math::maxComponents];
+    math::BdComponent<3, float> three[math::maxComponents];
+  } mixture = {};
+};
+
+// pixels: over which the mean is taken (values for D = 1, L1 and L2; RGB pixels for D = 3). Throws as cpu::evaluateLoss.
+LossParameters makeLossParameters(const LossSpec& spec, int64_t pixels, float gradientScale);
+
+// Sums over values, in the order of LossKernelSums (cpu/simd/loss_kernel.h): data, squared, lse, dataGradient,
+// balanceGradient, variance.
+constexpr int kLossSums = 6;
+
+// Interleaved RGB: prediction, target, gradient have 3 values a pixel at the given strides in floats (3, 4 or 8); with
+// stride 8 the padding of gradient becomes 0. One launch; sums (kLossSums doubles on the device) are overwritten, and
+// are the same bits in every run. count: RGB pixels.
+size_t lossScratch(int64_t count);  // zeroed once before the first use; left zeroed
+void loss(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target, int targetStride, float* gradient,
+          int gradientStride, int64_t count, double* sums, void* scratch, cudaStream_t stream);
+
+// The report of sums over `pixels` (as in makeLossParameters).
+LossSums lossReport(const LossSpec& spec, const double* sums, int64_t pixels);
+
+}  // namespace wbsr::cuda
