@@ -1,6 +1,6 @@
 // Which devices there are and which one a model runs on. Engines are made here and nowhere else.
 import { availableParallelism } from 'node:os'
-import { invalidOption, WbsrError, wrapError } from './errors.js'
+import { invalidOption, WbsrError, wrapError, type WbsrErrorCode } from './errors.js'
 import { native, type NativeEngine } from './native.js'
 import type { Network } from './networks/network.js'
 import { checkInteger } from './options.js'
@@ -15,9 +15,9 @@ export interface DeviceDescription {
   kind: 'cpu' | 'cuda'
   /** As the hardware calls itself. */
   name: string
-  /** Cores (cpu). */
+  /** Cores (cpu; 0 for cuda). */
   threads: number
-  /** Instruction set and library versions. */
+  /** Instruction set or compute capability and memory, library versions. */
   details: string
 }
 
@@ -30,12 +30,15 @@ export interface ModelDevice {
   fallbackReason: string | null
 }
 
-const NO_CUDA = 'this build of wbsr has no CUDA device'
-
 /** The devices that `device` can name on this machine, best first. */
 export function listDevices(): DeviceDescription[] {
   const cpu = native.cpuInfo()
-  return [{ id: 'cpu', kind: 'cpu', name: cpu.name, threads: cpu.cores, details: `${cpu.isa}, oneDNN ${cpu.onednn}` }]
+  return [
+    ...native.cudaInfo().devices.map(({ index, name, details, memory }): DeviceDescription => (
+      { id: `cuda:${index}`, kind: 'cuda', name, threads: 0, details: `${details}, ${(memory / 2 ** 30).toFixed(1)} GiB` }
+    )),
+    { id: 'cpu', kind: 'cpu', name: cpu.name, threads: cpu.cores, details: `${cpu.isa}, oneDNN ${cpu.onednn}` },
+  ]
 }
 
 /** Checks the option `device`. @throws WbsrError WBSR_INVALID_OPTION */
@@ -49,16 +52,43 @@ export function checkThreads(value: unknown): number {
   return value === undefined ? availableParallelism() : checkInteger(value, 'threads', 1, 1024)
 }
 
-/** @throws WbsrError WBSR_NO_DEVICE: the device was asked for by name and cannot run here */
-export function requireDevice(device: DeviceOption): void {
-  if (device.startsWith('cuda')) throw new WbsrError('WBSR_NO_DEVICE', `Device '${device}' cannot be used: ${NO_CUDA}. Devices here: 'cpu'`)
+/** Index of the CUDA device that was asked for by name. @throws WbsrError WBSR_NO_DEVICE saying what was tried and what is there */
+function cudaIndex(device: DeviceOption): number {
+  const { devices, reason } = native.cudaInfo()
+  const wanted = device === 'cuda' ? devices[0] : devices.find(({ index }) => `cuda:${index}` === device)
+  if (wanted) return wanted.index
+  const here = listDevices().map(({ id, name }) => `'${id}' (${name})`).join(', ')
+  const why = devices.length === 0 ? reason : 'there is no usable CUDA device of that number'
+  throw new WbsrError('WBSR_NO_DEVICE', `Device '${device}' cannot be used: ${why}. Devices here: ${here}`)
 }
 
-/** @throws WbsrError WBSR_NO_DEVICE, WBSR_OUT_OF_MEMORY; WBSR_INVALID_OPTION: a graph that makes no sense */
+/** @throws WbsrError WBSR_NO_DEVICE: the device was asked for by name and cannot run here */
+export function requireDevice(device: DeviceOption): void {
+  if (device.startsWith('cuda')) cudaIndex(device)
+}
+
+/** What makes `auto` take the CPU when a GPU that is there cannot take the network. */
+const FALLBACK_CODES: readonly unknown[] = ['WBSR_NO_DEVICE', 'WBSR_DEVICE_FAILED', 'WBSR_OUT_OF_MEMORY'] satisfies WbsrErrorCode[]
+
+/** @throws WbsrError WBSR_NO_DEVICE, WBSR_DEVICE_FAILED, WBSR_OUT_OF_MEMORY; WBSR_INVALID_OPTION: a graph that makes no sense */
 export function createEngine(network: Network, device: DeviceOption, threads: number): { engine: NativeEngine; fallbackReason: string | null } {
-  requireDevice(device)
+  const onCpu = () => new native.Engine(network.graph, { threads })
+  const onCuda = (index: number) => new native.Engine(network.graph, { threads, device: 'cuda', index })
+  const automatic = () => {
+    const { devices, reason } = native.cudaInfo()
+    const [first] = devices
+    if (!first) return { engine: onCpu(), fallbackReason: reason }
+    try {
+      return { engine: onCuda(first.index), fallbackReason: null }
+    } catch (error) {
+      const { code, message } = error as { code?: unknown; message: string }
+      if (!FALLBACK_CODES.includes(code)) throw error
+      return { engine: onCpu(), fallbackReason: `cuda:${first.index} (${first.name}) cannot take the network ${network.name}: ${message}` }
+    }
+  }
   try {
-    return { engine: new native.Engine(network.graph, { threads }), fallbackReason: device === 'auto' ? NO_CUDA : null }
+    if (device === 'auto') return automatic()
+    return { engine: device === 'cpu' ? onCpu() : onCuda(cudaIndex(device)), fallbackReason: null }
   } catch (error) {
     throw wrapError(error, 'WBSR_INTERNAL', `Could not build the network ${network.name}`)
   }

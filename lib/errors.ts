@@ -8,6 +8,7 @@ export type WbsrErrorCode =
   | 'WBSR_NOT_FOUND' // a file or folder that does not exist
   | 'WBSR_NO_DATA' // no usable training image is left
   | 'WBSR_NO_DEVICE' // the wanted device cannot run here
+  | 'WBSR_DEVICE_FAILED' // a GPU call failed; the model is unusable, make a new one
   | 'WBSR_NON_FINITE' // the loss became NaN or infinite
   | 'WBSR_IO' // reading or writing failed (full disk, permissions)
   | 'WBSR_ABORTED' // an AbortSignal fired

@@ -194,9 +194,12 @@ export interface CropSpec {
 }
 
 export interface Addon {
-  Engine: new (graph: NativeGraph, options: { threads: number }) => NativeEngine
+  /** `index`: of cudaInfo's devices, for device 'cuda'. The default device is 'cpu'. */
+  Engine: new (graph: NativeGraph, options: { threads: number; device?: 'cpu' | 'cuda'; index?: number }) => NativeEngine
   /** What the CPU device found: instruction set, threads, oneDNN version. */
   cpuInfo(): { name: string; isa: string; cores: number; onednn: string }
+  /** The CUDA devices that can run wbsr (memory in bytes), or the reason why there are none. Loads the plugin when first called. */
+  cudaInfo(): { devices: { index: number; name: string; details: string; memory: number }[]; reason: string }
 
   /**
    * Antialiased bicubic, a = -0.5 (protocol.md); output has the input's type. border: 0 symmetric, 1 replicate. With 2 or 4

@@ -7,6 +7,7 @@ namespace {
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   wbsr::bindings::initialiseJobs(env);
   wbsr::bindings::registerEngine(env, exports);
+  wbsr::bindings::registerDevices(env, exports);
   wbsr::bindings::registerImages(env, exports);
   wbsr::bindings::registerLoss(env, exports);
   wbsr::bindings::registerTiles(env, exports);

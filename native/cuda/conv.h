@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "core/graph.h"
+#include "cuda/options.h"
 #include "cuda/runtime.h"
 
 namespace wbsr::cuda {
 
-enum class Precision { Bf16, Tf32, Fp32 };
 enum class Type { Float, Bf16 };
 
 struct ConvSpec {
