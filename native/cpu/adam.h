@@ -1,17 +1,13 @@
-// The optimizer over slices of shared weights.
+// The optimizer over slices of shared weights (core/adam_steps.h).
 #pragma once
 #include <cstdint>
 #include <vector>
 
-#include "core/graph.h"
+#include "core/adam_steps.h"
 
 namespace wbsr::cpu {
 
-struct AdamSettings { float learningRate, beta1, beta2, epsilon, weightDecay, emaDecay; };
-
-// Step counts and the update. A weight of shape (O, I, k, k) falls into shells, one per width: shell s holds what width
-// s adds to width s - 1. A step touches the shells up to the largest width that ran; the others keep weight, moments,
-// EMA and count.
+// Step counts and the update.
 class Adam {
  public:
   explicit Adam(const Graph& graph);
@@ -21,7 +17,8 @@ class Adam {
 
  private:
   const Graph& graph_;
-  std::vector<std::vector<int>> out_, in_;  // per parameter: channels at each width (in_ empty for biases)
+  std::vector<ParameterShells> shells_;
+  std::vector<math::AdamStep> steps_;
 };
 
 }  // namespace wbsr::cpu
