@@ -272,14 +272,13 @@ class Engine : public Napi::ObjectWrap<Engine> {
     for (uint32_t i = 0; i < inputs.Length(); ++i) {
       const Napi::Object in = Napi::Value(inputs[i]).As<Napi::Object>(), out = Napi::Value(outputs[i]).As<Napi::Object>();
       Picture p;
-      p.width = intOf(in, "width");
-      p.height = intOf(in, "height");
-      if (p.width < 1 || p.height < 1) invalid(env, "inputs", "pictures of at least 1 x 1");
-      const int64_t pixels = int64_t{p.width} * p.height;
+      p.pixels = {nullptr, Sample::F32, intOf(in, "width"), intOf(in, "height"), 3};
+      if (p.pixels.width < 1 || p.pixels.height < 1) invalid(env, "inputs", "pictures of at least 1 x 1");
+      const int64_t pixels = int64_t{p.pixels.width} * p.pixels.height;
       Napi::Float32Array data = floatsOf(env, in.Get("data"), "inputs.data", pixels * 3);
       Napi::Float32Array sum = floatsOf(env, out.Get("sum"), "outputs.sum", pixels * area * 3);
       Napi::Float32Array weight = floatsOf(env, out.Get("weight"), "outputs.weight", pixels * area);
-      p.data = data.Data();
+      p.pixels.data = data.Data();
       p.sum = sum.Data();
       p.weight = weight.Data();
       keep.insert(keep.end(), {data, sum, weight});
@@ -293,7 +292,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
       const std::string name = "regions[" + std::to_string(i) + "]";
       if (r.picture < 0 || r.picture >= static_cast<int>(job->pictures.size())) invalid(env, name + ".picture", "an index into inputs");
       const Picture& p = job->pictures[static_cast<size_t>(r.picture)];
-      if (r.width < 1 || r.height < 1 || r.x < 0 || r.y < 0 || r.width > p.width - r.x || r.height > p.height - r.y)
+      if (r.width < 1 || r.height < 1 || r.x < 0 || r.y < 0 || r.width > p.pixels.width - r.x || r.height > p.pixels.height - r.y)
         invalid(env, name, "a rectangle inside the picture");
       if (r.keepWidth < 1 || r.keepHeight < 1 || r.keepX < r.x || r.keepY < r.y || r.keepWidth > r.x + r.width - r.keepX ||
           r.keepHeight > r.y + r.height - r.keepY)

@@ -63,9 +63,9 @@ struct Result {
 
 // A new typed array: kept alive by the job, handed out by its finish.
 Result newArray(Napi::Env env, Sample type, bool clamped, double length) {
-  requireMemory(env, length, image::sampleBytes(type));
+  requireMemory(env, length, sampleBytes(type));
   const size_t n = static_cast<size_t>(length);
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, n * image::sampleBytes(type));
+  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, n * sampleBytes(type));
   if (type == Sample::U16) return {Napi::Uint16Array::New(env, n, buffer, 0), buffer.Data()};
   if (type == Sample::F32) return {Napi::Float32Array::New(env, n, buffer, 0), buffer.Data()};
   return {Napi::Uint8Array::New(env, n, buffer, 0, clamped ? napi_uint8_clamped_array : napi_uint8_array),
@@ -200,7 +200,7 @@ Napi::Value pngFilterRows(const Napi::CallbackInfo& info) {
       throwExpected("one row like those of data", "previous", info[4], env);
     previous = row.view.data;
   }
-  const double rowBytes = 1.0 + static_cast<double>(view.width) * view.channels * image::sampleBytes(view.type);
+  const double rowBytes = 1.0 + static_cast<double>(view.width) * view.channels * sampleBytes(view.type);
   const Result out = newArray(env, Sample::U8, false, rowBytes * view.height);
   auto* data = static_cast<uint8_t*>(out.data);
   return runJobInto(env, imageWorker(env), {info[0], info[4]}, out.array, [=] { image::pngFilterRows(view, previous, data); });

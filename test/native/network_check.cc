@@ -268,7 +268,7 @@ void tilesAgree(const Graph& graph) {
     for (int64_t batchPixels : {int64_t{1}, int64_t{100000}}) {
       std::vector<float> sum(whole.size(), 0.f), weight(whole.size() / 3, 0.f);
       InferJob job;
-      job.pictures.push_back({picture.data(), w, h, sum.data(), weight.data()});
+      job.pictures.push_back({View{picture.data(), Sample::F32, w, h, 3}, nullptr, sum.data(), weight.data()});
       job.maxBatchPixels = batchPixels;
       const int tile = 11, halo = subnet.receptiveField, overlap = 2;
       for (int y = 0; y < h; y += tile)

@@ -1,0 +1,66 @@
+// The CPU device's class, for the files that implement it: device.cc (parameters, executables), device_infer.cc,
+// device_train.cc. Everybody else sees device.h.
+#pragma once
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
+#include <vector>
+
+#include "cpu/adam.h"
+#include "cpu/buffer.h"
+#include "cpu/device.h"
+#include "cpu/executable.h"
+
+namespace wbsr::cpu {
+
+inline double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+class CpuDevice : public Device {
+ public:
+  CpuDevice(const Graph& graph, int threads, const std::atomic<bool>* closing);
+
+  DeviceFacts facts() const override;
+  void initialise(uint64_t seed) override;
+  void setArena(Arena which, const float* values) override;
+  void getArena(Arena which, float* values) override;
+  std::vector<int32_t> steps() const override { return adam_.counts; }
+  void setSteps(const std::vector<int32_t>& steps) override;
+  void forward(int subnet, const float* input, float* output, int batch, int height, int width) override;
+  void route(const RouteJob& job) override;
+  std::unique_ptr<Canvas> makeCanvas(int64_t width, int64_t rows) override;
+  InferReport infer(const InferJob& job) override;
+  int64_t submit(const TrainJob& job) override;
+  TrainReport wait(int64_t ticket) override;
+  int64_t memory() const override;
+
+ private:
+  // subnet, batch, height, width, kept part, training
+  using Key = std::tuple<int, int, int, int, int, int, int, int, bool>;
+  struct Cached { std::unique_ptr<Executable> executable; uint64_t used; };
+
+  std::vector<float>& arena(Arena which);
+  Executable& executable(int subnet, int batch, int height, int width, const Keep& keep, bool training);
+  TrainReport step(const TrainJob& job);
+
+  const Graph& graph_;
+  int threads_;
+  Context context_;
+  Adam adam_;
+  std::vector<float> weights_, ema_, m_, v_, gradient_;
+  // After a step that was not finite the weights stay as they are until others are set.
+  bool halted_ = false;
+  // Kept between jobs: fresh pages would cost more than what is done with them.
+  Buffer converted_;            // float RGB of the pictures that are of another type
+  Buffer gathered_, produced_;  // planar input and output of an inference batch
+  Buffer lr_, hr_;              // a batch made from crops
+  std::map<Key, Cached> cache_;
+  uint64_t clock_ = 0;
+  // Of the steps that were run and not yet asked for; wait() may come from another thread.
+  std::mutex reportsLock_;
+  std::map<int64_t, TrainReport> reports_;
+  int64_t tickets_ = 0;
+};
+
+}  // namespace wbsr::cpu
