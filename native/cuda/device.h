@@ -11,6 +11,7 @@ namespace wbsr::cuda {
 CudaState findDevices();
 
 // The graph must outlive the device. Throws WBSR_NO_DEVICE, WBSR_OUT_OF_MEMORY, WBSR_DEVICE_FAILED.
-std::unique_ptr<Device> makeDevice(const Graph& graph, const CudaOptions& options);
+// (wbsr::Graph: this namespace has a Graph of its own, runtime.h.)
+std::unique_ptr<Device> makeDevice(const wbsr::Graph& graph, const CudaOptions& options);
 
 }  // namespace wbsr::cuda

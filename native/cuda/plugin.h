@@ -12,7 +12,7 @@ namespace wbsr::cuda {
 struct Plugin {
   const char* version;  // first for ever: the one field that may be read before it is known to match
   CudaState (*findDevices)();
-  std::unique_ptr<Device> (*makeDevice)(const Graph& graph, const CudaOptions& options);
+  std::unique_ptr<Device> (*makeDevice)(const wbsr::Graph& graph, const CudaOptions& options);
 };
 
 // The library's only symbol.
