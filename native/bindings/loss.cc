@@ -6,6 +6,7 @@
 
 #include "bindings/jobs.h"
 #include "bindings/register.h"
+#include "core/loss_prepare.h"
 
 namespace wbsr::bindings {
 namespace {
@@ -156,7 +157,7 @@ cpu::LossSpec readLoss(Napi::Env env, const Napi::Value& value) {
   spec.mixture.means = readDoubles(env, parts.Get("means"), "loss.mixture.means");
   spec.mixture.covariances = readDoubles(env, parts.Get("covariances"), "loss.mixture.covariances");
   try {
-    cpu::checkMixture(spec.mixture);
+    checkMixture(spec.mixture);
   } catch (const std::exception& error) {
     throwError(env, "WBSR_INVALID_OPTION", error.what());
   }

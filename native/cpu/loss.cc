@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/loss_prepare.h"
 #include "core/math/bdprepare.h"
 
 namespace wbsr::cpu {
@@ -13,39 +14,18 @@ namespace {
 // `slices` runs of `length` pixels; value d of pixel p in slice s is at [(s * dimension + d) * length + p].
 LossSums evaluateSlices(LossKernel kernel, const LossSpec& spec, const float* prediction, const float* target,
                         int64_t slices, int64_t length, float* gradient, float gradientScale) {
-  const bool bd = spec.kind == LossSpec::BD;
-  const int dimension = bd ? spec.dimension : 1;
-  const double variance = static_cast<double>(spec.sigma) * spec.sigma;
-  const double pixels = static_cast<double>(slices) * static_cast<double>(length);
+  const PreparedLoss loss = prepareLoss(spec);
+  const int dimension = loss.dimension;
+  const int64_t pixels = slices * length;
 
   LossKernelArguments shared{};
   shared.dimension = dimension;
-  shared.l1 = bd ? spec.fidelity == LossSpec::FidelityL1 : spec.kind == LossSpec::L1;
-  shared.gradientScale = static_cast<float>(gradientScale / pixels);
-  std::vector<math::BdComponent<1, float>> balance1;
-  std::vector<math::BdComponent<3, float>> balance3;
-  double factor = 0;
-  if (bd) {
-    if (!(spec.sigma > 0) || !std::isfinite(spec.sigma)) throw Error("WBSR_INVALID_OPTION", "Expected a sigma above 0");
-    if (shared.l1 && (!(spec.fidelityScale > 0) || !std::isfinite(spec.fidelityScale)))
-      throw Error("WBSR_INVALID_OPTION", "Expected a fidelityScale above 0");
-    checkMixture(spec.mixture);
-    if (spec.mixture.dimension != dimension)
-      throw Error("WBSR_INVALID_OPTION", "Expected a mixture of the loss's dimension");
-    const Mixture& m = spec.mixture;
-    const int count = static_cast<int>(m.weights.size());
-    if (dimension == 1)
-      balance1 = math::bdComponents<1, float>(
-          math::bdDecompose<1>(m.weights.data(), m.means.data(), m.covariances.data(), count), variance);
-    else
-      balance3 = math::bdComponents<3, float>(
-          math::bdDecompose<3>(m.weights.data(), m.means.data(), m.covariances.data(), count), variance);
-    shared.balance1 = balance1.data();
-    shared.balance3 = balance3.data();
-    shared.components = static_cast<int>(balance1.size() + balance3.size());
-    factor = math::bdBalanceScale<double>(shared.l1, variance, spec.fidelityScale);
-    shared.balanceScale = static_cast<float>(factor);
-  }
+  shared.l1 = loss.l1;
+  shared.gradientScale = static_cast<float>(gradientScale / static_cast<double>(pixels));
+  shared.balance1 = loss.one.data();
+  shared.balance3 = loss.three.data();
+  shared.components = static_cast<int>(loss.one.size() + loss.three.size());
+  shared.balanceScale = static_cast<float>(loss.balanceScale);
 
   const int64_t perSlice = (length + lossChunk - 1) / lossChunk, chunks = slices * perSlice;
   std::vector<LossKernelSums> partial(static_cast<size_t>(chunks));
@@ -63,7 +43,7 @@ LossSums evaluateSlices(LossKernel kernel, const LossSpec& spec, const float* pr
     kernel(a, &partial[static_cast<size_t>(chunk)]);
   }
 
-  LossKernelSums sums{};
+  LossTotals sums;
   for (const LossKernelSums& p : partial) {
     sums.data += p.data;
     sums.squared += p.squared;
@@ -72,17 +52,7 @@ LossSums evaluateSlices(LossKernel kernel, const LossSpec& spec, const float* pr
     sums.balanceGradient += p.balanceGradient;
     sums.variance += p.variance;
   }
-  LossSums out;
-  if (!(pixels > 0)) return out;
-  out.data = sums.data / pixels;
-  out.balance = factor * sums.lse / pixels;
-  out.loss = out.data + out.balance;
-  out.dataGradient = sums.dataGradient / (pixels * dimension);
-  out.balanceGradient = factor * sums.balanceGradient / (pixels * dimension);
-  if (bd)
-    out.sigmaGradient = math::bdSigmaGradient<double>(factor, spec.sigma, dimension, sums.squared / pixels,
-                                                      sums.variance / pixels);
-  return out;
+  return reportLoss(spec, sums, pixels);
 }
 
 // Largest |dLSE/dx_d| over [0, 1]^D: a grid, then from its best points a search with shrinking steps. The grid is finer

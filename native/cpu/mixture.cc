@@ -265,23 +265,4 @@ MixtureFit fitMixture(const float* samples, const float* weights, int64_t count,
   return Fitter<3>{samples, weights, count, options, 0, {}}.run();
 }
 
-void checkMixture(const Mixture& mixture) {
-  const size_t k = mixture.weights.size(), d = static_cast<size_t>(mixture.dimension);
-  if (d != 1 && d != 3) invalid("Expected 1 or 3 for the mixture's dimension");
-  if (k < 1 || k > static_cast<size_t>(math::maxComponents))
-    invalid("Expected 1 to " + std::to_string(math::maxComponents) + " mixture components");
-  if (mixture.means.size() != k * d || mixture.covariances.size() != k * d * d)
-    invalid("Expected (K, D) means and (K, D, D) covariances for K mixture weights");
-  double sum = 0;
-  for (double w : mixture.weights) {
-    if (!(w >= 0) || !std::isfinite(w)) invalid("Expected mixture weights that are finite and at least 0");
-    sum += w;
-  }
-  if (!(sum > 0)) invalid("Expected mixture weights with a positive sum");
-  for (double m : mixture.means)
-    if (!std::isfinite(m)) invalid("Expected finite mixture means");
-  for (double c : mixture.covariances)
-    if (!std::isfinite(c)) invalid("Expected finite mixture covariances");
-}
-
 }  // namespace wbsr::cpu

@@ -28,8 +28,4 @@ struct MixtureOptions {
 // samples than components the components left over have weight 0. Components are ordered by the sum of their mean.
 MixtureFit fitMixture(const float* samples, const float* weights, int64_t count, const MixtureOptions& options);
 
-// Throws wbsr::Error WBSR_INVALID_OPTION unless sizes fit together, weights are at least 0 with a positive sum and all
-// numbers are finite.
-void checkMixture(const Mixture& mixture);
-
 }  // namespace wbsr::cpu
