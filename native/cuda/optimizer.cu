@@ -1,0 +1,235 @@
+// One launch updates every parameter and refreshes every packed copy of it: a thread block takes a chunk (whole rows, or
+// part of a long one) that is contiguous in the arenas, updates it, keeps the new weights in shared memory and writes
+// them from there in the order of the packs. Arenas and packs are both accessed coalesced, weights are read once.
+//
+// The arenas are accessed by 4 bytes, since rows begin anywhere (a row of an RGB convolution has 27 floats); kPerThread
+// elements of five arrays in flight per thread keep the memory busy all the same.
+#include "cuda/optimizer.h"
+
+#include <algorithm>
+
+#include "core/adam_steps.h"
+#include "cuda/layout.h"
+#include "cuda/vectors.h"
+
+namespace wbsr::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kPerThread = 3;
+constexpr int kChunkFloats = 1152;   // two rows of a 64-channel 3 x 3 convolution: 9 elements per thread
+constexpr int kLargestKernel = 15;   // Graph's limit: eight channels are the least that a chunk has of a split row
+constexpr int kStagedFloats = std::max(kChunkFloats, kVector * kLargestKernel * kLargestKernel);
+
+// The first width shell with index < at[shell].
+__device__ int shellOf(const int* at, int index) {
+  int shell = 0;
+  while (index >= at[shell]) ++shell;
+  return shell;
+}
+
+// The row of a pack where filter o of the master lies.
+__device__ int packedRow(const Pack& pack, int o) {
+  if (pack.groups == 1) return o;
+  const int wide = (pack.outChannels / pack.groups + kChannelAlign - 1) / kChannelAlign * kChannelAlign;
+  return o % pack.groups * wide + o / pack.groups;
+}
+
+// staged (rows, columns, area): the chunk's weights -> data (outPadded, area, inPadded), the chunk's part of the slice.
+template <typename T>
+__device__ void packChunk(const Pack& pack, T* data, const OptimizerChunk& chunk, const float* staged, int area) {
+  const int rows = min(chunk.rows, pack.outChannels - chunk.firstRow);
+  const int columns = min(chunk.columns, pack.inChannels - chunk.firstColumn);
+  if (rows <= 0 || columns <= 0) return;
+  if (pack.inPadded == 1) {  // a bias
+    for (int r = static_cast<int>(threadIdx.x); r < rows; r += kThreads) data[packedRow(pack, chunk.firstRow + r)] = fromFloat<T>(staged[r]);
+    return;
+  }
+  const int vectors = (columns + kVector - 1) / kVector, perRow = area * vectors;
+  for (int i = static_cast<int>(threadIdx.x); i < rows * perRow; i += kThreads) {
+    const int r = i / perRow, tap = i % perRow / vectors, first = i % vectors * kVector;
+    const float* from = staged + (r * chunk.columns + first) * area + tap;
+    float v[kVector];
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) v[k] = first + k < columns ? from[k * area] : 0.f;
+    const int64_t row = int64_t{packedRow(pack, chunk.firstRow + r)} * area + tap;
+    store(data + row * pack.inPadded + chunk.firstColumn + first, v);
+  }
+}
+
+template <bool Update>
+__global__ void __launch_bounds__(kThreads) optimizerKernel(OptimizerArguments a) {
+  __shared__ float staged[kStagedFloats];
+  __shared__ math::AdamStep steps[kMaxWidths];
+  __shared__ int outAt[kMaxWidths], inAt[kMaxWidths];
+  const int thread = static_cast<int>(threadIdx.x);
+  const OptimizerChunk chunk = a.chunks[blockIdx.x];
+  const ParameterEntry& parameter = a.parameters[chunk.parameter];
+  const int area = parameter.area, count = chunk.rows * chunk.columns * area;
+  const int64_t base = parameter.offset + (int64_t{chunk.firstRow} * parameter.columns + chunk.firstColumn) * area;
+
+  if constexpr (Update) {
+    const int touched = a.touched[chunk.parameter];
+    if (*a.stop != 0 || touched < 0 || chunk.firstRow >= parameter.outAt[touched]) return;  // the same for all threads
+    if (thread <= touched) {
+      steps[thread] = a.steps[parameter.firstStep + thread];
+      outAt[thread] = parameter.outAt[thread];
+      inAt[thread] = parameter.inAt[thread];
+    }
+    __syncthreads();
+    const int rowsTouched = outAt[touched], columnsTouched = inAt[touched];
+    for (int begin = 0; begin < count; begin += kThreads * kPerThread) {
+      float w[kPerThread], g[kPerThread], m[kPerThread], v[kPerThread], ema[kPerThread];
+      int shell[kPerThread];  // -1: not touched
+#pragma unroll
+      for (int k = 0; k < kPerThread; ++k) {
+        const int i = begin + k * kThreads + thread;
+        shell[k] = -1;
+        if (i >= count) continue;
+        const int row = chunk.firstRow + i / (chunk.columns * area), column = chunk.firstColumn + i / area % chunk.columns;
+        const int64_t at = base + i;
+        w[k] = a.weights[at];
+        if (row >= rowsTouched || column >= columnsTouched) continue;
+        shell[k] = max(shellOf(outAt, row), shellOf(inAt, column));
+        g[k] = a.gradient[at];
+        m[k] = a.m[at];
+        v[k] = a.v[at];
+        ema[k] = a.ema ? a.ema[at] : 0.f;
+      }
+#pragma unroll
+      for (int k = 0; k < kPerThread; ++k) {
+        const int i = begin + k * kThreads + thread;
+        if (i >= count) continue;
+        if (shell[k] >= 0) {
+          const math::AdamStep& step = steps[shell[k]];
+          const int64_t at = base + i;
+          math::adamStep(w[k], g[k], m[k], v[k], step);
+          a.weights[at] = w[k];
+          a.m[at] = m[k];
+          a.v[at] = v[k];
+          if (a.ema) {
+            math::emaStep(ema[k], w[k], step);
+            a.ema[at] = ema[k];
+          }
+        }
+        staged[i] = w[k];
+      }
+    }
+  } else {
+    for (int i = thread; i < count; i += kThreads) staged[i] = a.weights[base + i];
+  }
+  __syncthreads();
+  for (int p = 0; p < parameter.packs; ++p) {
+    const Pack& pack = a.packs[parameter.firstPack + p];
+    if (pack.bf16) packChunk(pack, static_cast<bf16*>(pack.data), chunk, staged, area);
+    else packChunk(pack, static_cast<float*>(pack.data), chunk, staged, area);
+  }
+}
+
+constexpr int kFiniteThreads = 256;
+constexpr int kFinitePerThread = 4;
+
+__device__ bool notFinite(float x) { return (math::floatBits(x) & 0x7f800000) == 0x7f800000; }
+
+// gradient (count), sums (sumCount)
+__global__ void __launch_bounds__(kFiniteThreads) checkFiniteKernel(const float* gradient, int64_t count, const double* sums, int sumCount, int32_t* stop) {
+  bool bad = false;
+  const int64_t first = (int64_t{blockIdx.x} * kFiniteThreads + threadIdx.x) * 4;
+  const int64_t stride = int64_t{gridDim.x} * kFiniteThreads * 4;
+#pragma unroll 4
+  for (int64_t at = first; at < count; at += stride) {
+    if (at + 4 <= count) {
+      const float4 v = *reinterpret_cast<const float4*>(gradient + at);
+      bad |= notFinite(v.x) | notFinite(v.y) | notFinite(v.z) | notFinite(v.w);
+    } else {
+      for (int64_t i = at; i < count; ++i) bad |= notFinite(gradient[i]);
+    }
+  }
+  if (blockIdx.x == 0) {
+    for (int i = static_cast<int>(threadIdx.x); i < sumCount; i += kFiniteThreads) {
+      const double x = sums[i];
+      bad |= !(x - x == 0.0);  // infinity and NaN give NaN
+    }
+  }
+  if (bad) atomicOr(stop, 1);
+}
+
+constexpr int kUnpackFloats = 2304;
+
+// packed (outPadded, area, inPadded) -> gradient (., fullIn, area), added. A block has row blockIdx.x of the slice and
+// `columns` channels of it; through shared memory, so that both sides are coalesced.
+__global__ void __launch_bounds__(kThreads) addWeightGradientKernel(const float* packed, Pack slice, int area, int fullIn, int columns, float* gradient) {
+  __shared__ float staged[kUnpackFloats];
+  const int o = static_cast<int>(blockIdx.x), firstColumn = static_cast<int>(blockIdx.y) * columns;
+  const int n = min(columns, slice.inChannels - firstColumn);
+  const float* from = packed + int64_t{packedRow(slice, o)} * area * slice.inPadded + firstColumn;
+  for (int i = static_cast<int>(threadIdx.x); i < n * area; i += kThreads) {
+    const int tap = i / n, column = i % n;
+    staged[column * area + tap] = from[int64_t{tap} * slice.inPadded + column];
+  }
+  __syncthreads();
+  float* to = gradient + (int64_t{o} * fullIn + firstColumn) * area;
+  for (int i = static_cast<int>(threadIdx.x); i < n * area; i += kThreads) to[i] += staged[i];
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+template <bool Update>
+void run(const OptimizerArguments& arguments, cudaStream_t stream) {
+  launch(optimizerKernel<Update>, dim3(static_cast<unsigned>(arguments.chunkCount)), dim3(kThreads), 0, stream, arguments);
+}
+
+}  // namespace
+
+std::vector<ParameterEntry> parameterEntries(const wbsr::Graph& graph) {
+  const size_t widths = graph.widths().size();
+  if (widths > kMaxWidths)
+    throw Error("WBSR_INVALID_OPTION", "Expected at most " + std::to_string(kMaxWidths) + " widths on a CUDA device but received " + std::to_string(widths));
+  const std::vector<ParameterShells> shells = parameterShells(graph);
+  std::vector<ParameterEntry> entries;
+  for (size_t p = 0; p < shells.size(); ++p) {
+    const Parameter& parameter = graph.parameters()[p];
+    ParameterEntry e{};
+    e.offset = parameter.offset;
+    e.rows = parameter.shape[0];
+    e.columns = parameter.isBias ? 1 : parameter.shape[1];
+    e.area = parameter.isBias ? 1 : parameter.shape[2] * parameter.shape[3];
+    std::copy(shells[p].out.begin(), shells[p].out.end(), e.outAt);
+    std::copy(shells[p].in.begin(), shells[p].in.end(), e.inAt);
+    e.firstStep = static_cast<int>(p * widths);
+    entries.push_back(e);
+  }
+  return entries;
+}
+
+std::vector<OptimizerChunk> optimizerChunks(const std::vector<ParameterEntry>& parameters) {
+  std::vector<OptimizerChunk> chunks;
+  for (size_t p = 0; p < parameters.size(); ++p) {
+    const ParameterEntry& e = parameters[p];
+    const int rows = std::max(1, static_cast<int>(kChunkFloats / (int64_t{e.columns} * e.area)));
+    const bool split = int64_t{e.columns} * e.area > kChunkFloats;
+    const int columns = split ? std::max(kVector, kChunkFloats / e.area / kVector * kVector) : e.columns;
+    for (int row = 0; row < e.rows; row += rows)
+      for (int column = 0; column < e.columns; column += columns)
+        chunks.push_back({static_cast<int>(p), row, std::min(rows, e.rows - row), column, std::min(columns, e.columns - column)});
+  }
+  return chunks;
+}
+
+void adamStepAndPack(const OptimizerArguments& arguments, cudaStream_t stream) { run<true>(arguments, stream); }
+void packWeights(const OptimizerArguments& arguments, cudaStream_t stream) { run<false>(arguments, stream); }
+
+void checkFinite(const float* gradient, int64_t count, const double* sums, int sumCount, int32_t* stop, cudaStream_t stream) {
+  if (count <= 0 && sumCount <= 0) return;
+  const int64_t blocks = std::clamp<int64_t>(divideUp(count, int64_t{kFiniteThreads} * 4 * kFinitePerThread), 1, 2048);
+  launch(checkFiniteKernel, dim3(static_cast<unsigned>(blocks)), dim3(kFiniteThreads), 0, stream, gradient, count, sums, sumCount, stop);
+}
+
+void addWeightGradient(const float* packed, const Pack& slice, int area, int fullIn, float* gradient, cudaStream_t stream) {
+  const int columns = std::min(slice.inChannels, kUnpackFloats / area);
+  if (columns <= 0) return;
+  const dim3 grid(static_cast<unsigned>(slice.outChannels), static_cast<unsigned>(divideUp(slice.inChannels, columns)));
+  launch(addWeightGradientKernel, grid, dim3(kThreads), 0, stream, packed, slice, area, fullIn, columns, gradient);
+}
+
+}  // namespace wbsr::cuda
