@@ -1,0 +1,41 @@
+// What tests steer and ask of the CUDA on the host. Only where WBSR_HOST_CUDA is defined.
+#pragma once
+#include <functional>
+#include <string>
+
+#include "api.h"
+
+namespace wbsr::host_cuda {
+
+// Immediate: queued work runs at once. Deferred: it runs as late as CUDA allows, when something waits for it, and work
+// of different streams, also of those that met in a captured graph, in an order that only waits on events settle: code
+// that forgets one, or that changes a pinned buffer too early, computes something wrong.
+enum class Mode { Immediate, Deferred };
+void setMode(Mode mode);  // runs what is queued first
+Mode mode();
+
+// Work of our own on a stream, as kernels and copies are queued: also captured, deferred, counted as a failure.
+// Returns what a runtime call would.
+cudaError_t enqueue(cudaStream_t stream, std::function<void()> work);
+
+// The call named, counted from now, the `after`th one after the next, fails: "cudaMalloc", "cudaMemcpyAsync", ... or
+// "launch". Errors of a broken context (cudaErrorIllegalAddress and the like) fail every call from then on, as on a device,
+// until restart().
+void failNext(const std::string& call, cudaError_t error, int after = 0);
+
+// What the machine has. error: what cudaGetDeviceCount says when there is none.
+void setDevices(int count, cudaError_t error = cudaErrorNoDevice);
+void setMemoryLimit(size_t bytes);  // of one device's live bytes; 0: as it is at first, 8 GiB
+
+struct Live {
+  size_t bytes = 0, allocations = 0, pinned = 0, streams = 0, events = 0, graphs = 0;
+  bool none() const { return allocations + pinned + streams + events + graphs == 0; }
+  std::string text() const;
+};
+Live live();
+uint64_t launches();  // kernels that ran so far
+
+// A process that begins: no injected failure, no broken context, Immediate, one device, no limit. What lives, lives on.
+void restart();
+
+}  // namespace wbsr::host_cuda

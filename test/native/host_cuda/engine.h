@@ -1,0 +1,74 @@
+// Runs the threads of a kernel launch on the host, one block at a time. Two engines, chosen when compiling: fibers.cc
+// (default: fibers of the calling thread) and threads.cc (under ThreadSanitizer: a real thread each, so that a missing
+// barrier is a data race that it reports). Both stop the process with a message when threads wait for ever: a barrier
+// that not all threads of the block, or a warp collective that not all lanes of the warp reach.
+#pragma once
+#include <cstring>
+#include <functional>
+#include <source_location>
+#include <string>
+
+#include "host_types.h"
+
+namespace wbsr::host_cuda {
+
+struct Launch {
+  const void* kernel;
+  std::function<void()> body;  // what one thread does
+  dim3 grid, block;
+  size_t shared;
+  int threads() const { return static_cast<int>(block.x * block.y * block.z); }
+  uint64_t blocks() const { return uint64_t{grid.x} * grid.y * grid.z; }
+  std::string text() const;  // "kernel name(...) <<<(1, 1, 1), (32, 1, 1), 0>>>", for messages
+};
+
+// Where a thread waits. Two threads that wait at different places for the same barrier are an error.
+struct Site {
+  const char* what;
+  std::source_location where;
+  bool operator==(const Site& other) const {
+    return std::strcmp(what, other.what) == 0 && where.line() == other.where.line() && where.column() == other.where.column();
+  }
+  std::string text() const;
+};
+
+// Runs the launch to its end. One at a time in the process: __shared__ variables are statics.
+void runLaunch(const Launch& launch);
+
+// Prints the message and the running launch, and aborts.
+[[noreturn]] void fail(const std::string& message);
+
+// --- for code inside of a kernel ---
+void* dynamicShared();  // exactly as many bytes as the launch asked for, all 0xff when a block begins; null for none
+void blockBarrier(const Site& site);
+// Gives every lane the values of all lanes; those of lanes that the block has not are all ones. Valid until the
+// collective after the next one.
+const uint64_t* warpExchange(unsigned mask, uint64_t value, const Site& site);
+int laneOf();   // of the calling thread
+int laneCount();  // lanes of its warp that exist
+
+// --- shared by the engines ---
+constexpr int kLanes = 32;
+inline uint3 threadIndex(int thread, const dim3& block) {
+  const unsigned t = static_cast<unsigned>(thread);
+  return {t % block.x, t / block.x % block.y, t / (block.x * block.y)};
+}
+inline uint3 blockIndex(uint64_t b, const dim3& grid) {
+  return {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y), static_cast<unsigned>(b / (uint64_t{grid.x} * grid.y))};
+}
+// Dynamic shared memory of one launch, from the heap so that AddressSanitizer guards its ends.
+class SharedMemory {
+ public:
+  explicit SharedMemory(size_t bytes);
+  ~SharedMemory();
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+  void spoil();  // as the next block finds it
+  void* data() const { return data_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_;
+};
+
+}  // namespace wbsr::host_cuda
