@@ -34,6 +34,7 @@ using bf16 = __nv_bfloat16;
   T* const name = reinterpret_cast<T*>(wbsrShared_)
 #endif
 
+#if defined(WBSR_HOST_CUDA) || defined(__CUDACC__)  // not for sources without kernels, which any C++ compiler takes
 // kernel<<<grid, block, shared, stream>>>(arguments...), checked. An empty grid launches nothing.
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, Arguments&&... arguments) {
@@ -45,6 +46,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
   WBSR_CUDA(cudaGetLastError());
 #endif
 }
+#endif
 
 inline int64_t divideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

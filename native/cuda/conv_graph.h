@@ -1,0 +1,40 @@
+// A convolution and its fused end as an operation graph of cuDNN. Dimensions are in cuDNN's order (N, C, H, W) and
+// (K, C, R, S); channels last is said by strides. What lies between the operations is virtual and float.
+#pragma once
+#include <vector>
+
+#include "cuda/conv.h"
+#include "cuda/cudnn_descriptor.h"
+
+namespace wbsr::cuda {
+
+// How variant packs name the tensors that a graph reads and writes.
+enum ConvTensor : int64_t { kTensorX = 1, kTensorW, kTensorY, kTensorBias, kTensorResidual, kTensorGate };
+
+struct ConvGraph {
+  std::vector<cudnn::Descriptor> parts;  // what the graph refers to
+  cudnn::Descriptor graph;
+  std::vector<int64_t> tensors;  // those that need a pointer
+};
+
+// The convolution's own operands: T or float by the precision.
+Type operandType(Precision precision);
+
+// What the result's type is: y of Forward, dx of BackwardData, dw of BackwardWeights.
+Type resultType(const ConvSpec& spec);
+
+// One way to compute a spec. Not fused: the graph is the convolution alone, kernels of ours do the rest. `written`: the
+// type of what the graph writes; where it is not the result's, the graph writes beside it and a kernel converts.
+struct ConvVariant {
+  bool fused = false;
+  Type written = Type::Float;
+};
+
+// Best first: everything in one graph; a plain convolution; one that writes its operands' type (on sm_80 cuDNN has no
+// bf16 convolution for dw or dx in float).
+std::vector<ConvVariant> variantsOf(const ConvSpec& spec);
+
+// handle: null where the device is only described (conv_engines.h). Throws cudnn::Failure.
+ConvGraph buildConvGraph(const ConvSpec& spec, const ConvVariant& variant, cudnn::Handle handle);
+
+}  // namespace wbsr::cuda

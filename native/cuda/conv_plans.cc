@@ -1,0 +1,254 @@
+// The cache of plans and how they come into it.
+#include <algorithm>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <list>
+#include <thread>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "cuda/conv_plan.h"
+#include "cuda/conv_timing.h"
+
+namespace wbsr::cuda {
+namespace {
+
+constexpr int kMostBuilders = 8;
+constexpr int kPlainTimed = 2;  // of plain convolutions with our kernels behind, beside the fused ones
+
+struct HashSpec {
+  size_t operator()(const ConvSpec& s) const {
+    size_t hash = 0;
+    const auto mix = [&](size_t value) { hash = (hash ^ value) * 0x9E3779B97F4A7C15ull + (hash >> 29); };
+    for (const int value : {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel, static_cast<int>(s.precision),
+                            static_cast<int>(s.x), static_cast<int>(s.y), int{s.bias}, int{s.residual}, int{s.gate}, static_cast<int>(s.activation)})
+      mix(static_cast<size_t>(value));
+    mix(std::hash<float>{}(s.slope));
+    return hash;
+  }
+};
+
+// Specs that compute the same are one plan: what the mode does not use is cleared.
+ConvSpec normalised(ConvSpec spec) {
+  const Type operand = operandType(spec.precision);
+  const bool forward = spec.mode == ConvSpec::Forward, toData = spec.mode == ConvSpec::BackwardData;
+  if (!forward) spec.bias = spec.residual = false;
+  if (!toData) spec.gate = false;
+  if (!forward && !spec.gate) spec.activation = ActivationKind::None;
+  if (spec.gate && spec.activation == ActivationKind::None) spec.gate = false;
+  if (spec.activation == ActivationKind::LeakyRelu && spec.slope == 0.f) spec.activation = ActivationKind::Relu;
+  if (spec.activation != ActivationKind::LeakyRelu) spec.slope = 0.f;
+  if (!toData) spec.x = operand;
+  if (!forward) spec.y = operand;
+  return spec;
+}
+
+void validate(const ConvSpec& spec) {
+  const auto sound = [&] {
+    if (spec.batch < 1 || spec.height < 1 || spec.width < 1 || spec.kernel < 1 || spec.kernel % 2 == 0) return false;
+    if (spec.inChannels < 8 || spec.inChannels % 8 != 0 || spec.outChannels < 8 || spec.outChannels % 8 != 0) return false;
+    return operandType(spec.precision) == Type::Bf16 || resultType(spec) == Type::Float;
+  };
+  if (!sound()) throw Error("WBSR_INTERNAL", "no convolution can be: " + spec.text());
+}
+
+// Makes `device` current and what was current afterwards.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) {
+    WBSR_CUDA(cudaGetDevice(&before_));
+    if (before_ != device) WBSR_CUDA(cudaSetDevice(device));
+    changed_ = before_ != device;
+  }
+  ~OnDevice() {
+    if (changed_) cudaSetDevice(before_);
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
+class Plans : public ConvPlans {
+ public:
+  Plans(int device, int autotune, size_t capacity)
+      : device_(device), autotune_(autotune), capacity_(std::max<size_t>(capacity, 1)), handle_(makeHandle(device)) {}
+
+  ~Plans() override {
+    const OnDevice current(device_);
+    builders_.clear();
+  }
+
+  std::shared_ptr<const ConvPlan> get(const ConvSpec& asked) override {
+    const ConvSpec spec = normalised(asked);
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      if (auto plan = lookUp(spec)) return plan;
+      if (building_.insert(spec).second) break;
+      built_.wait(lock);  // another thread is at it; if it fails, this one tries
+    }
+    lock.unlock();
+    std::shared_ptr<const ConvPlan> plan;
+    std::exception_ptr error;
+    try {
+      validate(spec);
+      plan = build(spec);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    lock.lock();
+    building_.erase(spec);
+    if (plan) insert(spec, plan);
+    lock.unlock();
+    built_.notify_all();
+    if (error) std::rethrow_exception(error);
+    return plan;
+  }
+
+  void prepare(const std::vector<ConvSpec>& specs) override {
+    std::vector<ConvSpec> missing;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const ConvSpec& asked : specs) {
+        const ConvSpec spec = normalised(asked);
+        if (!plans_.count(spec) && std::find(missing.begin(), missing.end(), spec) == missing.end()) missing.push_back(spec);
+      }
+    }
+    std::mutex turn;
+    size_t next = 0;
+    std::exception_ptr error;
+    const auto work = [&] {
+      for (;;) {
+        size_t mine;
+        {
+          const std::lock_guard lock(turn);
+          if (error || next >= missing.size()) return;
+          mine = next++;
+        }
+        try {
+          get(missing[mine]);
+        } catch (...) {
+          const std::lock_guard lock(turn);
+          if (!error) error = std::current_exception();
+        }
+      }
+    };
+    const size_t threads = std::min<size_t>({missing.size(), kMostBuilders, std::max(1u, std::thread::hardware_concurrency())});
+    std::vector<std::thread> others;
+    for (size_t i = 1; i < threads; ++i) others.emplace_back(work);
+    work();
+    for (std::thread& other : others) other.join();
+    if (error) std::rethrow_exception(error);
+  }
+
+  std::string version() const override { return cudnn::version(); }
+
+ private:
+  using Entry = std::pair<ConvSpec, std::shared_ptr<const ConvPlan>>;
+
+  static std::shared_ptr<const ConvHandle> makeHandle(int device) {
+    const OnDevice current(device);
+    return {new ConvHandle(device), [device](const ConvHandle* handle) {
+              int before = device;  // no exception may leave here
+              cudaGetDevice(&before);
+              cudaSetDevice(device);
+              delete handle;
+              cudaSetDevice(before);
+            }};
+  }
+
+  std::shared_ptr<const ConvPlan> lookUp(const ConvSpec& spec) {
+    const auto found = plans_.find(spec);
+    if (found == plans_.end()) return nullptr;
+    used_.splice(used_.begin(), used_, found->second);
+    return found->second->second;
+  }
+
+  void insert(const ConvSpec& spec, std::shared_ptr<const ConvPlan> plan) {
+    used_.emplace_front(spec, std::move(plan));
+    plans_[spec] = used_.begin();
+    while (used_.size() > capacity_) {
+      plans_.erase(used_.back().first);
+      used_.pop_back();
+    }
+  }
+
+  // A handle to build with, for one thread at a time.
+  std::shared_ptr<const ConvHandle> takeBuilder() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!builders_.empty()) {
+        auto handle = std::move(builders_.back());
+        builders_.pop_back();
+        return handle;
+      }
+    }
+    return makeHandle(device_);
+  }
+
+  std::unique_ptr<ConvPlan> build(const ConvSpec& spec) {
+    const OnDevice current(device_);
+    const auto builder = takeBuilder();
+    std::unique_ptr<ConvPlan> plan;
+    std::exception_ptr error;
+    try {
+      plan = buildWith(spec, builder);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      builders_.push_back(builder);
+    }
+    if (error) std::rethrow_exception(error);
+    return plan;
+  }
+
+  std::unique_ptr<ConvPlan> buildWith(const ConvSpec& spec, const std::shared_ptr<const ConvHandle>& builder) {
+    std::vector<std::unique_ptr<ConvPlan>> found;
+    cudnn::Failure failure{cudnn::CUDNN_STATUS_NOT_SUPPORTED, "its heuristics name no engine"};
+    const bool timed = autotune_ > 1;
+    for (const ConvVariant& variant : variantsOf(spec)) {
+      // Without timing the first that works is taken. Otherwise a plain convolution may still beat a fused one, but one
+      // that needs a conversion no other.
+      if (!found.empty() && (!timed || variant.written != resultType(spec))) break;
+      try {
+        const ConvGraph graph = buildConvGraph(spec, variant, builder->raw());
+        const int wanted = !timed ? 1 : found.empty() ? autotune_ : kPlainTimed;
+        EngineSearch search = findEngines(graph, spec.precision, {builder->raw(), nullptr}, wanted);
+        if (search.plans.empty() && search.failure.status != cudnn::CUDNN_STATUS_SUCCESS) failure = search.failure;
+        for (EnginePlan& engine : search.plans) found.push_back(makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder));
+      } catch (const cudnn::Failure& refused) {
+        failure = refused;
+      }
+    }
+    if (found.empty()) throwCudnnError(cudnn::version() + " has no engine for " + spec.text() + " on CUDA device " + std::to_string(device_), failure);
+    if (found.size() == 1) return std::move(found.front());
+    const std::lock_guard lock(timing_);  // one at a time has the device to itself
+    return std::move(found[fastestPlan(spec, found)]);
+  }
+
+  const int device_, autotune_;
+  const size_t capacity_;
+  const std::shared_ptr<const ConvHandle> handle_;
+  std::mutex mutex_, timing_;
+  std::condition_variable built_;
+  std::list<Entry> used_;  // the last used first
+  std::unordered_map<ConvSpec, std::list<Entry>::iterator, HashSpec> plans_;
+  std::unordered_set<ConvSpec, HashSpec> building_;
+  std::vector<std::shared_ptr<const ConvHandle>> builders_;
+};
+
+}  // namespace
+
+std::string openCudnn() { return cudnn::open(); }
+
+std::unique_ptr<ConvPlans> makeConvPlans(int device, int autotune, size_t capacity) {
+  if (const std::string tried = openCudnn(); !tried.empty()) throw Error("WBSR_NO_DEVICE", "cuDNN cannot be used: " + tried);
+  return std::make_unique<Plans>(device, autotune, capacity);
+}
+
+}  // namespace wbsr::cuda
