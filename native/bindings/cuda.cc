@@ -1,10 +1,12 @@
 #include "bindings/cuda.h"
 
 #include <dlfcn.h>
+#include <elf.h>
 
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "core/error.h"
@@ -26,12 +28,22 @@ std::filesystem::path ownFolder() {
   return std::filesystem::absolute(info.dli_fname).parent_path();
 }
 
+// False for a library that was cut off, which would kill the process: dlopen() maps pages that the file does not have.
+// What ends a library is its table of sections. Other files are left to dlopen(), which has words for them.
+bool whole(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  Elf64_Ehdr head;
+  if (!in.read(reinterpret_cast<char*>(&head), sizeof head) || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0) return true;
+  return head.e_shoff + uint64_t{head.e_shnum} * head.e_shentsize <= std::filesystem::file_size(file);
+}
+
 // Throws WBSR_NO_DEVICE with the reason. The library is never closed again: threads of CUDA live in it.
 const cuda::Plugin* openPlugin() {
   const std::string file = ownFolder() / "libwbsr_cuda.so";
   const auto refuse = [](const std::string& reason) { throw Error("WBSR_NO_DEVICE", reason); };
   if (!std::filesystem::exists(file))
     refuse("this build of wbsr has no CUDA plugin (" + file + " does not exist; it is built where nvcc is found)");
+  if (!whole(file)) refuse("the CUDA plugin " + file + " is damaged: install or build wbsr again");
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     const char* why = dlerror();
