@@ -1,5 +1,4 @@
 // What kernels call: barriers, warp collectives, atomics, conversions and arithmetic that CUDA C++ has built in.
-// Not modelled: shuffles order memory accesses here (barriers do on a device, shuffles do not).
 #pragma once
 #include <math.h>
 
@@ -12,7 +11,7 @@
 
 // --- barriers and fences ---
 inline void __syncthreads(HOST_CUDA_HERE) { wbsr::host_cuda::blockBarrier({"__syncthreads", where}); }
-inline void __syncwarp(unsigned mask = 0xffffffffu, HOST_CUDA_HERE) { wbsr::host_cuda::warpExchange(mask, 0, {"__syncwarp", where}); }
+inline void __syncwarp(unsigned mask = 0xffffffffu, HOST_CUDA_HERE) { wbsr::host_cuda::warpBarrier(mask, {"__syncwarp", where}); }
 // A read-modify-write, since ThreadSanitizer does not know fences.
 namespace wbsr::host_cuda { inline int fenceWord = 0; }
 inline void __threadfence() { __atomic_fetch_add(&wbsr::host_cuda::fenceWord, 1, __ATOMIC_ACQ_REL); }

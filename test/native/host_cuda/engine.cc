@@ -1,4 +1,4 @@
-// What both engines share: messages, the name of a kernel, dynamic shared memory.
+// Beside the engine (fibers.cc): messages, the name of a kernel, dynamic shared memory.
 #include "engine.h"
 
 #include <cxxabi.h>

@@ -1,7 +1,5 @@
-// Runs the threads of a kernel launch on the host, one block at a time. Two engines, chosen when compiling: fibers.cc
-// (default: fibers of the calling thread) and threads.cc (under ThreadSanitizer: a real thread each, so that a missing
-// barrier is a data race that it reports). Both stop the process with a message when threads wait for ever: a barrier
-// that not all threads of the block, or a warp collective that not all lanes of the warp reach.
+// Runs the threads of a kernel launch on the host, one block at a time (fibers.cc). The process ends with a message when
+// threads wait for ever: at a barrier that not all threads of the block reach, or a warp collective that not all lanes do.
 #pragma once
 #include <cstring>
 #include <functional>
@@ -41,13 +39,13 @@ void runLaunch(const Launch& launch);
 // --- for code inside of a kernel ---
 void* dynamicShared();  // exactly as many bytes as the launch asked for, all 0xff when a block begins; null for none
 void blockBarrier(const Site& site);
-// Gives every lane the values of all lanes; those of lanes that the block has not are all ones. Valid until the
-// collective after the next one.
+void warpBarrier(unsigned mask, const Site& site);
+// Gives every lane the values of all lanes, and orders no other memory, as on a device; those of lanes that the block has not are all ones. Valid until the
+// next but one collective.
 const uint64_t* warpExchange(unsigned mask, uint64_t value, const Site& site);
 int laneOf();   // of the calling thread
 int laneCount();  // lanes of its warp that exist
 
-// --- shared by the engines ---
 constexpr int kLanes = 32;
 inline uint3 threadIndex(int thread, const dim3& block) {
   const unsigned t = static_cast<unsigned>(thread);

@@ -1,6 +1,9 @@
-// The engine for everything but ThreadSanitizer: the threads of a block are fibers of the calling thread that switch
-// only where they wait. A kernel that never waits runs all its threads on one fiber without a switch.
-#ifndef __SANITIZE_THREAD__
+// The engine: the threads of a block are fibers of the calling thread that switch only where they wait. A kernel that
+// never waits runs all its threads on one fiber without a switch.
+//
+// Under ThreadSanitizer (HOST_CUDA_TSAN; this file itself is compiled without it) every thread has a fiber and a stack of
+// its own and is told to ThreadSanitizer as a thread. Switching orders nothing; barriers do, and the end of a block comes
+// before the next block. So a missing __syncthreads or __syncwarp is a data race that it reports, in every run.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,6 +18,9 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
 #endif
+#ifdef HOST_CUDA_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
 #ifndef __x86_64__
 #include <ucontext.h>
 #endif
@@ -23,11 +29,28 @@ namespace wbsr::host_cuda {
 
 namespace {
 
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__)
 constexpr size_t kStack = 512 << 10;
 #else
 constexpr size_t kStack = 128 << 10;
 #endif
+#ifdef HOST_CUDA_TSAN
+constexpr bool kFiberPerThread = true;
+#else
+constexpr bool kFiberPerThread = false;
+#endif
+
+// What ThreadSanitizer has to know of order between threads.
+void orderAfter([[maybe_unused]] char& point) {
+#ifdef HOST_CUDA_TSAN
+  __tsan_acquire(&point);
+#endif
+}
+void orderBefore([[maybe_unused]] char& point) {
+#ifdef HOST_CUDA_TSAN
+  __tsan_release(&point);
+#endif
+}
 
 #ifdef __x86_64__
 // Saves what a call must keep on the stack, changes stacks, takes it up there.
@@ -68,6 +91,7 @@ struct Fiber {
   size_t size = 0;
   void* fakeStack = nullptr;
   void* memory = nullptr;
+  void* tsan = nullptr;  // what ThreadSanitizer calls it
   int thread = -1;
   uint3 index = {};
   Site waits = {};
@@ -75,11 +99,13 @@ struct Fiber {
 
 struct Barrier {
   std::vector<Fiber*> waiting;
+  // Two and two alternate: a thread that is a barrier ahead must not be ordered before one that is behind.
+  int phase = 0;
+  char order[2];
 };
 
 struct Warp {
   Barrier barrier;
-  int phase = 0;
   uint64_t values[2][kLanes];
 };
 
@@ -88,6 +114,7 @@ struct Engine {
   SharedMemory* shared = nullptr;
   int threads = 0, next = 0, finished = 0;
   uint64_t block = 0, blocks = 0;
+  char blockEnds[2];
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Fiber*> idle;
   std::deque<Fiber*> ready;
@@ -96,12 +123,25 @@ struct Engine {
   Fiber main;
   Fiber* current = nullptr;
   Fiber* previous = nullptr;
+  Fiber* entering = nullptr;
 
   ~Engine() {
     for (auto& fiber : fibers) munmap(fiber->memory, kStack);
   }
 };
 Engine* engine = nullptr;  // of the launch that runs
+
+// Whose code runs, for ThreadSanitizer: what the engine does itself is the launching thread's.
+void asThread() {
+#ifdef HOST_CUDA_TSAN
+  __tsan_switch_to_fiber(engine->current->tsan, __tsan_switch_to_fiber_no_sync);
+#endif
+}
+void asEngine() {
+#ifdef HOST_CUDA_TSAN
+  __tsan_switch_to_fiber(engine->main.tsan, __tsan_switch_to_fiber_no_sync);
+#endif
+}
 
 void enter(Fiber& fiber) {
 #ifdef __SANITIZE_ADDRESS__
@@ -118,6 +158,7 @@ void enter(Fiber& fiber) {
 void switchTo(Fiber& to) {
   Fiber& from = *engine->current;
   engine->previous = &from;
+  engine->entering = &to;
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_start_switch_fiber(&from.fakeStack, to.bottom, to.size);
 #endif
@@ -153,46 +194,70 @@ void beginBlock() {
   Engine& e = *engine;
   e.next = e.finished = 0;
   blockIdx = blockIndex(e.block, e.launch->grid);
+  char& before = e.blockEnds[(e.block + 1) & 1];
+  orderAfter(before);
   e.shared->spoil();
+  orderBefore(before);
   for (Warp& warp : e.warps) {
-    warp.phase = 0;
+    warp.barrier.phase = 0;
     std::fill_n(&warp.values[0][0], 2 * kLanes, ~uint64_t{0});
   }
 }
 
-// What every fiber does: threads that have not begun yet, then threads that can go on, then the next block.
+void runThread() {
+  Engine& e = *engine;
+  Fiber& self = *e.current;
+  self.thread = e.next++;
+  self.index = threadIdx = threadIndex(self.thread, e.launch->block);
+  asThread();
+  orderAfter(e.blockEnds[(e.block + 1) & 1]);  // of the block before
+  e.launch->body();
+  orderBefore(e.blockEnds[e.block & 1]);
+  asEngine();
+  ++e.finished;
+}
+
+Fiber& makeFiber();
+
+// A fiber that can run: one that has begun, so that a warp ends before the next begins and few stacks are in use; else
+// one for the next thread; null where all others wait.
+Fiber* nextFiber() {
+  Engine& e = *engine;
+  if (!e.ready.empty()) {
+    Fiber* const fiber = e.ready.front();
+    e.ready.pop_front();
+    return fiber;
+  }
+  if (e.next == e.threads) return nullptr;
+  if (kFiberPerThread) return e.next < static_cast<int>(e.fibers.size()) ? e.fibers[static_cast<size_t>(e.next)].get() : &makeFiber();
+  if (e.idle.empty()) return &makeFiber();
+  Fiber* const fiber = e.idle.back();
+  e.idle.pop_back();
+  return fiber;
+}
+
+// What every fiber does, from launch to launch.
 void runThreads() {
   Engine& e = *engine;
   for (;;) {
-    while (e.ready.empty() && e.next < e.threads) {
-      Fiber& self = *e.current;
-      self.thread = e.next++;
-      self.index = threadIdx = threadIndex(self.thread, e.launch->block);
-      e.launch->body();
-      ++e.finished;
-    }
-    Fiber& self = *e.current;
-    if (!e.ready.empty()) {
-      e.idle.push_back(&self);
-      Fiber& to = *e.ready.front();
-      e.ready.pop_front();
-      switchTo(to);
-    } else if (e.finished < e.threads) {
-      failStuck();
-    } else if (++e.block < e.blocks) {
-      beginBlock();
+    runThread();
+    Fiber* to = nullptr;
+    if (e.finished == e.threads && ++e.block == e.blocks) {
+      to = &e.main;
     } else {
-      e.idle.push_back(&self);
-      switchTo(e.main);
+      if (e.finished == e.threads) beginBlock();
+      if (!kFiberPerThread && e.ready.empty() && e.next < e.threads) continue;  // on this stack
+      to = nextFiber();
+      if (!to) failStuck();
     }
+    if (to == e.current) continue;
+    if (!kFiberPerThread) e.idle.push_back(e.current);
+    switchTo(*to);
   }
 }
 
 void fiberMain() {
-  // Whoever enters a new fiber leaves it on top of the idle ones: a stack that begins takes no arguments.
-  Fiber& self = *engine->idle.back();
-  engine->idle.pop_back();
-  enter(self);
+  enter(*engine->entering);
   runThreads();
 }
 
@@ -218,45 +283,34 @@ Fiber& makeFiber() {
   fiber->at.uc_link = nullptr;
   makecontext(&fiber->at, fiberMain, 0);
 #endif
+#ifdef HOST_CUDA_TSAN
+  fiber->tsan = __tsan_create_fiber(0);
+  __tsan_set_fiber_name(fiber->tsan, ("threadIdx " + std::to_string(engine->fibers.size())).c_str());
+#endif
   engine->fibers.push_back(std::move(fiber));
   return *engine->fibers.back();
 }
 
-// Gives way to a thread that can run. Begun ones come first, so that a warp ends before the next begins and few stacks
-// are in use.
-void suspend(const Site& site) {
+// Waits until `count` threads have come. `ordered`: what they did before comes before what they do after.
+void arrive(Barrier& barrier, int count, bool ordered, const Site& site) {
   Engine& e = *engine;
-  e.current->waits = site;
-  if (!e.ready.empty()) {
-    Fiber& to = *e.ready.front();
-    e.ready.pop_front();
-    switchTo(to);
-  } else if (e.next < e.threads) {
-    if (e.idle.empty()) {
-      e.idle.push_back(&makeFiber());
-      switchTo(*e.idle.back());  // fiberMain takes it off
-    } else {
-      Fiber& to = *e.idle.back();
-      e.idle.pop_back();
-      switchTo(to);
-    }
-  } else {
-    failStuck();
-  }
-}
-
-// True for the thread that came last.
-bool arrive(Barrier& barrier, int count, const Site& site) {
-  Engine& e = *engine;
+  char& order = barrier.order[barrier.phase];
+  if (ordered) orderBefore(order);
+  asEngine();
   if (!barrier.waiting.empty() && !(barrier.waiting[0]->waits == site)) failDifferent(*barrier.waiting[0], site);
   if (static_cast<int>(barrier.waiting.size()) + 1 == count) {
     e.ready.insert(e.ready.end(), barrier.waiting.begin(), barrier.waiting.end());
     barrier.waiting.clear();
-    return true;
+    barrier.phase ^= 1;
+  } else {
+    e.current->waits = site;
+    barrier.waiting.push_back(e.current);
+    Fiber* const to = nextFiber();
+    if (!to) failStuck();
+    switchTo(*to);
   }
-  barrier.waiting.push_back(e.current);
-  suspend(site);
-  return false;
+  asThread();
+  if (ordered) orderAfter(order);
 }
 
 void needLaunch(const char* what) {
@@ -283,14 +337,11 @@ void runLaunch(const Launch& launch) {
   gridDim = launch.grid;
   beginBlock();
   e.current = &e.main;
-  if (e.idle.empty()) {
-    e.idle.push_back(&makeFiber());
-    switchTo(*e.idle.back());
-  } else {
-    Fiber& to = *e.idle.back();
-    e.idle.pop_back();
-    switchTo(to);
-  }
+#ifdef HOST_CUDA_TSAN
+  e.main.tsan = __tsan_get_current_fiber();
+#endif
+  switchTo(*nextFiber());
+  orderAfter(e.blockEnds[(e.blocks + 1) & 1]);
   e.launch = nullptr;
 }
 
@@ -301,25 +352,32 @@ void* dynamicShared() {
 
 void blockBarrier(const Site& site) {
   needLaunch(site.what);
-  arrive(engine->barrier, engine->threads, site);
+  arrive(engine->barrier, engine->threads, true, site);
 }
 
 int laneOf() { return engine->current->thread % kLanes; }
 int laneCount() { return std::min(kLanes, engine->threads - engine->current->thread / kLanes * kLanes); }
 
-const uint64_t* warpExchange(unsigned mask, uint64_t value, const Site& site) {
+namespace {
+
+Warp& warpOf(unsigned mask, const Site& site) {
   needLaunch(site.what);
-  Engine& e = *engine;
-  const int lanes = laneCount();
-  const unsigned existing = 0xffffffffu >> (kLanes - lanes);
-  if ((mask & existing) != existing) fail(site.text() + " in " + e.launch->text() + ": only masks of the whole warp are modelled");
-  Warp& warp = e.warps[static_cast<size_t>(e.current->thread / kLanes)];
-  uint64_t* values = warp.values[warp.phase];
+  const unsigned existing = 0xffffffffu >> (kLanes - laneCount());
+  if ((mask & existing) != existing) fail(site.text() + " in " + engine->launch->text() + ": only masks of the whole warp are modelled");
+  return engine->warps[static_cast<size_t>(engine->current->thread / kLanes)];
+}
+
+}  // namespace
+
+void warpBarrier(unsigned mask, const Site& site) { arrive(warpOf(mask, site).barrier, laneCount(), true, site); }
+
+const uint64_t* warpExchange(unsigned mask, uint64_t value, const Site& site) {
+  Warp& warp = warpOf(mask, site);
+  uint64_t* values = warp.values[warp.barrier.phase];
   values[laneOf()] = value;
   // The values of the other phase are written again only when every lane has come here: whoever reads these is done.
-  if (lanes == 1 || arrive(warp.barrier, lanes, site)) warp.phase ^= 1;
+  arrive(warp.barrier, laneCount(), false, site);
   return values;
 }
 
 }  // namespace wbsr::host_cuda
-#endif

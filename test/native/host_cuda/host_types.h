@@ -42,12 +42,7 @@ struct dim3 {
   constexpr operator uint3() const { return {x, y, z}; }
 };
 
-// Threads of a block are fibers of one thread, or real threads under ThreadSanitizer.
-#ifdef __SANITIZE_THREAD__
-#define HOST_CUDA_PER_THREAD thread_local
-#else
-#define HOST_CUDA_PER_THREAD
-#endif
-inline constinit HOST_CUDA_PER_THREAD uint3 threadIdx = {0, 0, 0}, blockIdx = {0, 0, 0};
-inline constinit HOST_CUDA_PER_THREAD dim3 blockDim, gridDim;
+// Threads of a block are fibers of one thread, and one launch runs at a time.
+inline constinit uint3 threadIdx = {0, 0, 0}, blockIdx = {0, 0, 0};
+inline constinit dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
