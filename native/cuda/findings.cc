@@ -56,7 +56,9 @@ CudaState conclude(const Findings& f) {
   if (state.devices.empty()) {
     state.reason = whyNoCards(f);
   } else if (!f.cudnn.empty()) {
-    state.reason = nameOf(state.devices[0].index, state.devices[0].name) + " is there, but " + f.cudnn;
+    state.reason = nameOf(state.devices[0].index, state.devices[0].name) + " is there, but cuDNN 9 cannot be used (" + f.cudnn +
+                   "): install it with pip install nvidia-cudnn-cu" + std::to_string(f.runtime / 1000) +
+                   ", or name its file or folder in WBSR_CUDNN_PATH";
     state.devices.clear();
   }
   return state;

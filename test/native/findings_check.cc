@@ -79,8 +79,10 @@ void checkCards() {
 
 void checkCudnn() {
   Findings f = healthy();
-  f.cudnn = "cuDNN 9 was not found";
-  expectReason(f, "cuda:0 (NVIDIA H200) is there, but cuDNN 9 was not found");
+  f.cudnn = "no libcudnn.so.9 in WBSR_CUDNN_PATH=/nowhere";
+  expectReason(f,
+               "cuda:0 (NVIDIA H200) is there, but cuDNN 9 cannot be used (no libcudnn.so.9 in WBSR_CUDNN_PATH=/nowhere): install it with "
+               "pip install nvidia-cudnn-cu13, or name its file or folder in WBSR_CUDNN_PATH");
 }
 
 }  // namespace

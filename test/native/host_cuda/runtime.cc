@@ -266,6 +266,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int d) 
     case cudaDevAttrMaxSharedMemoryPerBlock: *value = kMaxShared; break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = kMaxSharedOptin; break;
     case cudaDevAttrMultiProcessorCount: *value = 4; break;
+    case cudaDevAttrComputeMode: *value = cudaComputeModeDefault; break;
     case cudaDevAttrL2CacheSize: *value = 1 << 20; break;
     case cudaDevAttrMaxThreadsPerMultiProcessor: *value = 2048; break;
     case cudaDevAttrComputeCapabilityMajor: *value = 9; break;
