@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kThreads = 512;
 constexpr int kInFlight = 4;       // vectors that a thread has asked for at once
-constexpr int kRun = 8;            // rounds of kInFlight that are summed on their own
+constexpr int kRun = 4;            // rounds of kInFlight that are summed on their own
 constexpr int kMaxBlocks = 256;    // two per SM of an H200: all run at once, and few partial sums are left
 
 // dy (pixels, vectors x 8) -> partial (blocks, vectors x 8). blockIdx.x: a range of perBlock pixels; blockIdx.y: a range of

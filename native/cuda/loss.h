@@ -27,10 +27,10 @@ LossParameters makeLossParameters(const LossSpec& spec, int64_t pixels, float gr
 // balanceGradient, variance.
 constexpr int kLossSums = 6;
 
-// Interleaved RGB: prediction, target, gradient have 3 values a pixel at the given strides in floats (3, 4 or 8); with
-// stride 8 the padding of gradient becomes 0. One launch; sums (kLossSums doubles on the device) are overwritten, and
+// Interleaved RGB: prediction, target, gradient have 3 values a pixel at the given strides in floats (3, 4 or 8); padding
+// of gradient becomes 0. gradient may be null. One launch; sums (kLossSums doubles on the device) are overwritten, and
 // are the same bits in every run. count: RGB pixels.
-size_t lossScratch(int64_t count);  // zeroed once before the first use; left zeroed
+size_t lossScratch(int64_t count);  // its first 16 bytes are zeroed once before the first use, and left zeroed
 void loss(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target, int targetStride, float* gradient,
           int gradientStride, int64_t count, double* sums, void* scratch, cudaStream_t stream);
 
