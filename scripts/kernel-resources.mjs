@@ -1,0 +1,117 @@
+// What each CUDA kernel takes on an H200 (sm_90), as ptxas tells it: registers, static shared memory, stack, spills.
+//
+//   npm run kernel-resources [-- file.cu ...]   all of native/cuda/*.cu by default
+//
+// Exit status 1 when a kernel spills registers to memory or a file does not compile, 2 when there is no nvcc. Answers are
+// kept under build/kernel-resources/ by the content of the file, of what it includes, and of the compiler's version.
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { root, run, SetupError, which } from './run.mjs'
+
+const flags = ['-std=c++20', '-O3', '-arch=sm_90', '-cubin', '-Werror', 'all-warnings', '--expt-relaxed-constexpr', '-Xptxas', '-v', '-I', path.join(root, 'native')]
+const cache = path.join(root, 'build', 'kernel-resources')
+
+/** The nvcc that the native build would take (native/cuda/plugin.cmake), or null. */
+function findNvcc() {
+  if (process.env.CUDACXX) return process.env.CUDACXX
+  const local = '/usr/local'
+  const toolkits = existsSync(local) ? readdirSync(local).filter((name) => /^cuda(-|$)/.test(name)) : []
+  toolkits.sort((a, b) => (a === 'cuda' ? -1 : b === 'cuda' ? 1 : b.localeCompare(a, 'en', { numeric: true })))
+  return which('nvcc') ?? toolkits.map((name) => path.join(local, name, 'bin', 'nvcc')).find((file) => existsSync(file)) ?? null
+}
+
+/** The file and, once each, our headers that it includes, directly or not. */
+function sources(file, seen = new Set()) {
+  if (seen.has(file)) return seen
+  seen.add(file)
+  for (const [, name] of readFileSync(file, 'utf8').matchAll(/^\s*#\s*include\s+"([^"]+)"/gm)) {
+    const header = [path.dirname(file), path.join(root, 'native')].map((folder) => path.join(folder, name)).find((candidate) => existsSync(candidate))
+    if (header) sources(header, seen)
+  }
+  return seen
+}
+
+/** Kernels in what ptxas -v printed; names as ptxas has them. */
+function parse(text) {
+  const kernels = []
+  for (const part of text.split(/Compiling entry function '/).slice(1)) {
+    const number = (pattern) => Number(pattern.exec(part)?.[1] ?? 0)
+    const registers = number(/Used (\d+) registers/)
+    const frame = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(part)
+    if (registers === 0 || !frame) throw new SetupError(`ptxas printed something else than expected:\n${part}`)
+    const [stack, stores, loads] = frame.slice(1).map(Number)
+    kernels.push({ name: part.slice(0, part.indexOf("'")), registers, shared: number(/(\d+) bytes smem/), stores, loads, stack })
+  }
+  return kernels
+}
+
+/** Readable names: without our namespaces, return type and parameters. */
+async function demangle(kernels) {
+  if (!which('c++filt') || kernels.length === 0) return
+  const names = (await run('c++filt', kernels.map(({ name }) => name))).trimEnd().split('\n')
+  kernels.forEach((kernel, i) => {
+    const text = names[i].replaceAll('wbsr::', '').replaceAll('cuda::', '').replaceAll('math::', '').replaceAll('(anonymous namespace)::', '').replaceAll('__nv_bfloat16', 'bf16')
+    // The parameters start at the last bracket that is opened outside of template arguments.
+    let depth = 0
+    let end = text.length
+    for (let at = 0; at < text.length; at++) {
+      if (text[at] === '<') depth++
+      else if (text[at] === '>') depth--
+      else if (text[at] === '(' && depth === 0) { end = at; break }
+    }
+    kernel.name = text.slice(0, end).replace(/^void /, '')
+  })
+}
+
+async function compile(nvcc, version, file) {
+  const digest = createHash('sha256').update([version, ...flags].join('\0'))
+  for (const source of sources(file)) digest.update('\0').update(readFileSync(source))
+  const key = digest.digest('hex')
+  const stored = path.join(cache, `${path.basename(file)}.json`)
+  if (existsSync(stored)) {
+    const { key: was, kernels } = JSON.parse(readFileSync(stored, 'utf8'))
+    if (was === key) return kernels
+  }
+  const kernels = parse(await run(nvcc, [...flags, file, '-o', '/dev/null'], { what: path.relative(root, file), lines: 60 }))
+  await demangle(kernels)
+  mkdirSync(cache, { recursive: true })
+  writeFileSync(stored, JSON.stringify({ key, kernels }))
+  return kernels
+}
+
+function table(rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => String(row[column]).length)))
+  return rows.map((row) => row.map((cell, i) => (i === 0 ? String(cell).padEnd(widths[i]) : String(cell).padStart(widths[i]))).join('  ')).join('\n')
+}
+
+const nvcc = findNvcc()
+if (!nvcc) {
+  console.error('kernel-resources: no nvcc in CUDACXX, on PATH or in /usr/local/cuda*/bin')
+  process.exit(2)
+}
+try {
+  const version = await run(nvcc, ['--version'])
+  const folder = path.join(root, 'native', 'cuda')
+  const given = process.argv.slice(2).map((file) => path.resolve(file))
+  const files = given.length > 0 ? given : readdirSync(folder).filter((name) => name.endsWith('.cu')).sort().map((name) => path.join(folder, name))
+  const results = new Array(files.length)
+  const queue = files.map((_, i) => i)
+  const work = async () => {
+    for (let i = queue.shift(); i !== undefined; i = queue.shift()) results[i] = await compile(nvcc, version, files[i])
+  }
+  await Promise.all(Array.from({ length: os.availableParallelism() }, work))
+  const all = results.flatMap((kernels, i) => kernels.map((kernel) => ({ ...kernel, file: path.basename(files[i]) })))
+  console.log(table([
+    ['kernel', 'file', 'registers', 'shared', 'spill stores/loads', 'stack'],
+    ...all.map((k) => [k.name, k.file, k.registers, k.shared, `${k.stores}/${k.loads}`, k.stack]),
+  ]))
+  const spilling = all.filter((k) => k.stores + k.loads > 0)
+  console.log(`${all.length} kernels in ${files.length} files for sm_90, ${spilling.length} with spills; bytes, shared memory without the dynamic part`)
+  if (spilling.length > 0) process.exitCode = 1
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error
+  console.error(`kernel-resources: ${error.message}`)
+  process.exitCode = 1
+}
