@@ -6,7 +6,23 @@
 
 namespace wbsr {
 
+Keep coveredBy(const Graph& graph, const SubnetInfo& subnet, int height, int width, const Keep& keep) {
+  std::vector<bool> alive;
+  const int last = graph.resolve(subnet.depth, alive)[graph.output()];
+  // Without a tail (scale 1) nothing is cropped.
+  if (keep.width <= 0 || !graph.tailNodes()[last]) return {0, 0, width, height};
+  // The kept part plus what the tail looks at, inside the region.
+  const int margin = subnet.tailField;
+  const int left = std::max(0, keep.x - margin), top = std::max(0, keep.y - margin);
+  const int right = std::min(width, keep.x + keep.width + margin), bottom = std::min(height, keep.y + keep.height + margin);
+  return {left, top, right - left, bottom - top};
+}
+
 Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width, const Keep& keep) {
+  return lowerCovered(graph, subnet, batch, height, width, coveredBy(graph, subnet, height, width, keep));
+}
+
+Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width, const Keep& covered) {
   const auto& nodes = graph.nodes();
   std::vector<bool> alive;
   const std::vector<int> resolved = graph.resolve(subnet.depth, alive);
@@ -17,15 +33,7 @@ Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int heigh
 
   Program program;
   program.batch = batch;
-  program.covered = {0, 0, width, height};
-  if (keep.width > 0 && tail[resolved[graph.output()]]) {  // without a tail (scale 1) nothing is cropped
-    // The kept part plus what the tail looks at, inside the region.
-    const int margin = subnet.tailField;
-    const int left = std::max(0, keep.x - margin), top = std::max(0, keep.y - margin);
-    const int right = std::min(width, keep.x + keep.width + margin), bottom = std::min(height, keep.y + keep.height + margin);
-    program.covered = {left, top, right - left, bottom - top};
-  }
-  const Keep& covered = program.covered;
+  program.covered = covered;
   const bool cropped = !(covered == Keep{0, 0, width, height});
 
   std::vector<int> valueOf(nodes.size(), -1), croppedOf(nodes.size(), -1);

@@ -5,7 +5,7 @@
 
 namespace wbsr {
 
-void plan(Program& program, const std::function<int64_t(const Value&)>& floats) {
+void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace) {
   auto& steps = program.steps;
   const size_t count = program.values.size();
   constexpr int kNever = -1;
@@ -25,7 +25,7 @@ void plan(Program& program, const std::function<int64_t(const Value&)>& floats) 
   for (int i = 0; i < end; ++i) {
     Step& step = steps[i];
     int source = -1;
-    if (step.kind == StepKind::Conv && step.residual >= 0) source = step.residual;
+    if (residualInPlace && step.kind == StepKind::Conv && step.residual >= 0) source = step.residual;
     if (step.kind == StepKind::Activation || step.kind == StepKind::ActivationBackward || step.kind == StepKind::Add ||
         step.kind == StepKind::ScaleChannels || step.kind == StepKind::ScaleChannelsBackwardInput)
       source = step.in[0];

@@ -17,7 +17,7 @@ enum class StepKind {
   Activation,     // out = activation(in0)
   Add,            // out = in0 + in1
   PixelShuffle,   // out = activation(shuffle(in0))
-  Upsample,       // out = resize(in0)
+  Upsample,       // out = resize(in0) (+ in1)
   GlobalPool,     // out = mean over pixels of in0
   ScaleChannels,  // out = in0 * in1
   Crop,           // out = in0[cropY : , cropX : ]
@@ -77,9 +77,14 @@ struct Program {
 };
 
 Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width, const Keep& keep);
+// The same where it is known what the tail runs on (coveredBy()).
+Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width, const Keep& covered);
 void fuse(Program& program);
 void differentiate(Program& program);
-// `floats` tells how much memory a value takes on the device. Input and output stay external.
-void plan(Program& program, const std::function<int64_t(const Value&)>& floats);
+// `floats` tells how much memory a value takes on the device. Input and output stay external. residualInPlace: whether
+// a convolution may write over its residual.
+void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace = true);
+// What of a height x width input the tail runs on when `keep` of its output is wanted.
+Keep coveredBy(const Graph& graph, const SubnetInfo& subnet, int height, int width, const Keep& keep);
 
 }  // namespace wbsr

@@ -14,6 +14,12 @@ void throwCudaError(cudaError_t status, const char* call, const char* file, int 
   throw Error(status == cudaErrorMemoryAllocation ? "WBSR_OUT_OF_MEMORY" : "WBSR_DEVICE_FAILED", what);
 }
 
+void copyNow(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (bytes == 0) return;
+  WBSR_CUDA(cudaMemcpyAsync(to, from, bytes, kind, stream));
+  WBSR_CUDA(cudaStreamSynchronize(stream));
+}
+
 bool DeviceBuffer::reserve(size_t bytes) {
   if (bytes <= bytes_) return false;
   release();

@@ -48,6 +48,10 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
 }
 #endif
 
+// Copies between host and device and waits for it: what follows on other streams sees the result, and the host's memory
+// may be reused. (A plain cudaMemcpy from pageable memory may return before the device has it all.)
+void copyNow(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+
 inline int64_t divideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Grows, never shrinks, loses its contents when it grows. Device memory of the current device.

@@ -1,0 +1,69 @@
+#include "cuda/canvas.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "cuda/tiles.h"
+
+namespace wbsr::cuda {
+namespace {
+
+// Rows [from, from + kept) to the front; the two may overlap, so in pieces that do not.
+void moveUp(int32_t* data, int64_t unit, int64_t from, int64_t kept, cudaStream_t stream) {
+  for (int64_t at = 0; at < kept && from > 0; at += from) {
+    const int64_t rows = std::min(from, kept - at);
+    WBSR_CUDA(cudaMemcpyAsync(data + at * unit, data + (from + at) * unit, sizeof(int32_t) * static_cast<size_t>(rows * unit), cudaMemcpyDeviceToDevice, stream));
+  }
+}
+
+void clear(int32_t* data, int64_t unit, int64_t first, int64_t end, cudaStream_t stream) {
+  if (end > first) WBSR_CUDA(cudaMemsetAsync(data + first * unit, 0, sizeof(int32_t) * static_cast<size_t>((end - first) * unit), stream));
+}
+
+}  // namespace
+
+CudaCanvas::CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& transfer, std::function<void(const std::function<void()>&)> guard,
+                       std::shared_ptr<void> owner)
+    : width_(width), rows_(rows), stream_(stream), transfer_(transfer), guard_(std::move(guard)), owner_(std::move(owner)) {
+  sums_.reserve(sizeof(int32_t) * static_cast<size_t>(std::max<int64_t>(1, width * rows * 3)));
+  weights_.reserve(sizeof(int32_t) * static_cast<size_t>(std::max<int64_t>(1, width * rows)));
+  clear(sums(), width * 3, 0, rows, stream);
+  clear(weights(), width, 0, rows, stream);
+}
+
+CudaCanvas::~CudaCanvas() {
+  try {
+    guard_([this] {
+      cudaStreamSynchronize(stream_);
+      for (DeviceBuffer* buffer : {&sums_, &weights_, &pixels_, &alpha_}) buffer->release();
+    });
+  } catch (...) {  // a failed device: nothing is left to free
+  }
+}
+
+void CudaCanvas::move(int64_t from, int64_t kept, int64_t rows) {
+  WBSR_CHECK(from >= 0 && kept >= 0 && from + kept <= rows_ && kept <= rows && rows <= rows_);
+  guard_([&] {
+    moveUp(sums(), width_ * 3, from, kept, stream_);
+    moveUp(weights(), width_, from, kept, stream_);
+    clear(sums(), width_ * 3, kept, rows, stream_);
+    clear(weights(), width_, kept, rows, stream_);
+  });
+}
+
+void CudaCanvas::finish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type, void* out) {
+  WBSR_CHECK(first >= 0 && rows >= 0 && first + rows <= rows_);
+  guard_([&] {
+    const int64_t count = rows * width_;
+    const size_t bytes = sampleBytes(type) * static_cast<size_t>(channels) * static_cast<size_t>(count);
+    pixels_.reserve(bytes);
+    if (alpha) {
+      alpha_.reserve(sizeof(float) * static_cast<size_t>(count));
+      transfer_.upload(alpha_.as(), alpha, sizeof(float) * static_cast<size_t>(count), stream_);
+    }
+    finishRows(sums() + first * width_ * 3, weights() + first * width_, alpha ? alpha_.as<float>() : nullptr, count, channels, type, pixels_.as(), stream_);
+    transfer_.download(out, pixels_.as(), bytes, stream_);
+  });
+}
+
+}  // namespace wbsr::cuda

@@ -1,0 +1,30 @@
+#include "cuda/context.h"
+
+namespace wbsr::cuda {
+
+Context::Context(const wbsr::Graph& g, const CudaOptions& o)
+    : graph(g), options(o), half(o.precision == Precision::Bf16), plans(makeConvPlans(o.device, o.autotune)), weights(std::make_unique<Weights>(g, o.precision, stream)) {
+  lossParameters.reserve(sizeof(LossParameters));
+  lossSums.reserve(kLossSums * sizeof(double));
+}
+
+void Context::reserve(DeviceBuffer& buffer, size_t bytes) {
+  if (bytes <= buffer.bytes()) return;
+  stream.synchronise();  // work in flight may still use the old memory
+  ++generation;
+  buffer.reserve(bytes);
+}
+
+int64_t Context::bytes() const {
+  size_t sum = 0;
+  for (const DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &lossScratch, &lossParameters, &lossSums, &cropOffsets}) sum += b->bytes();
+  return static_cast<int64_t>(sum) + weights->bytes();
+}
+
+void Context::trim() {
+  stream.synchronise();
+  ++generation;
+  for (DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &cropOffsets}) b->release();
+}
+
+}  // namespace wbsr::cuda

@@ -1,0 +1,46 @@
+// What all executables of a CUDA device share: stream, cuDNN plans, weights, and the memory that one pass at a time uses.
+#pragma once
+#include <memory>
+
+#include "cuda/conv.h"
+#include "cuda/device.h"
+#include "cuda/loss.h"
+#include "cuda/weights.h"
+
+namespace wbsr::cuda {
+
+struct Context {
+  Context(const wbsr::Graph& graph, const CudaOptions& options);
+
+  const wbsr::Graph& graph;
+  const CudaOptions options;
+  const bool half;  // wide values are bf16, else float
+  Stream stream;    // everything of the network runs here
+  std::unique_ptr<ConvPlans> plans;
+  std::unique_ptr<Weights> weights;
+
+  // Memory with one user at a time. `generation` changes when any of it moves: graphs captured before are stale.
+  DeviceBuffer arena;      // values of the running program
+  DeviceBuffer input;      // its input: thin, then the copy in T
+  DeviceBuffer output;     // its output: thin, then the copy in T
+  DeviceBuffer target;     // training: like the output, (N, H, W, 8) float
+  DeviceBuffer workspace;  // cuDNN's
+  DeviceBuffer scratch;    // reductions, packed weight gradients
+  DeviceBuffer lossScratch, lossParameters, lossSums;
+  DeviceBuffer cropOffsets;  // (N) int2
+  uint64_t generation = 0;
+  void reserve(DeviceBuffer& buffer, size_t bytes);
+
+  int64_t bytes() const;
+  // Frees what can be had again, after an allocation failed.
+  void trim();
+};
+
+// Calls work(T{}) with the type of wide values.
+template <typename F>
+void withType(bool half, F&& work) {
+  if (half) work(bf16{});
+  else work(float{});
+}
+
+}  // namespace wbsr::cuda

@@ -1,0 +1,181 @@
+// The convolution steps of an Executable: cuDNN where channels are many, our own kernels for thin and pooled values.
+#include <algorithm>
+
+#include "core/error.h"
+#include "cuda/executable.h"
+#include "cuda/operators.h"
+
+namespace wbsr::cuda {
+namespace {
+
+SmallConv smallShape(const Step& step, const Layout& in, const Layout& out, int batch, int fullIn) {
+  SmallConv c{};
+  c.batch = batch;
+  c.height = in.kind == Layout::Pooled ? 1 : in.height;
+  c.width = in.kind == Layout::Pooled ? 1 : in.width;
+  c.inChannels = step.inChannels;
+  c.outChannels = step.outChannels;
+  c.inStride = in.paddedChannels;
+  c.outStride = out.paddedChannels;
+  c.kernel = step.kernel;
+  c.fullIn = fullIn;
+  c.activation = step.activation;
+  c.slope = step.slope;
+  return c;
+}
+
+}  // namespace
+
+// Between values that are both not wide.
+bool Executable::small(const Step& step) const {
+  int in = step.in[0], out = step.out;
+  if (step.kind == StepKind::ConvBackwardWeights) out = step.in[1];
+  return layout(in).kind != Layout::Wide && layout(out).kind != Layout::Wide;
+}
+
+void Executable::conv(const Step& step, std::vector<bool>& copied) {
+  Context& c = context_;
+  const wbsr::Graph& graph = c.graph;
+  const Layout in = layout(step.in[0]), out = layout(step.out);
+  const int weight = graph.weightOf(step.node), bias = graph.biasOf(step.node);
+  if (small(step)) {
+    const Parameter& w = graph.parameters()[weight];
+    const SmallConv shape = smallShape(step, in, out, program_.batch, w.shape[1]);
+    const int64_t biasOffset = bias >= 0 ? graph.parameters()[bias].offset : -1;
+    operations_.push_back([=, this, weightOffset = w.offset] {
+      const float* master = context_.weights->weights();
+      smallConv(shape, at<float>(step.in[0]), master + weightOffset, biasOffset >= 0 ? master + biasOffset : nullptr,
+                step.residual >= 0 ? at<float>(step.residual) : nullptr, at<float>(step.out), context_.stream);
+    });
+    return;
+  }
+  ConvSpec spec;
+  spec.mode = ConvSpec::Forward;
+  spec.batch = program_.batch;
+  spec.height = in.height;
+  spec.width = in.width;
+  spec.inChannels = in.paddedChannels;
+  spec.outChannels = out.paddedChannels;
+  spec.kernel = step.kernel;
+  spec.precision = c.options.precision;
+  spec.x = c.half ? Type::Bf16 : Type::Float;
+  spec.y = isHalf(step.out) ? Type::Bf16 : Type::Float;
+  spec.bias = bias >= 0;
+  spec.residual = step.residual >= 0;
+  spec.activation = step.activation;
+  spec.slope = step.slope;
+  const auto plan = c.plans->get(spec);
+  needWorkspace(plan->workspace());
+  const int groups = step.shuffled ? step.factor * step.factor : 1;
+  const void* packed = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups).data;
+  const float* packedBias = c.weights->biasPack(step.node, step.outChannels, groups);
+  const auto x = operand(step.in[0], copied);
+  operations_.push_back([=, this] {
+    ConvArguments arguments;
+    arguments.x = x();
+    arguments.w = packed;
+    arguments.y = at(step.out);
+    arguments.bias = packedBias;
+    arguments.residual = step.residual >= 0 ? at(step.residual) : nullptr;
+    plan->run(arguments, context_.workspace.as(), context_.stream);
+  });
+}
+
+// in[0] = dOut, out = dIn; in[1] = the gate where an activation's gradient was fused.
+void Executable::convBackwardData(const Step& step, std::vector<bool>& copied) {
+  Context& c = context_;
+  const Layout dOut = layout(step.in[0]), dIn = layout(step.out);
+  if (small(step)) {
+    const Parameter& w = c.graph.parameters()[c.graph.weightOf(step.node)];
+    SmallConv shape = smallShape(step, dIn, dOut, program_.batch, w.shape[1]);
+    WBSR_CHECK(step.activation == ActivationKind::None);
+    operations_.push_back([=, this, weightOffset = w.offset] {
+      smallConvBackwardData(shape, at<float>(step.in[0]), context_.weights->weights() + weightOffset, at<float>(step.out), context_.stream);
+    });
+    return;
+  }
+  ConvSpec spec;
+  spec.mode = ConvSpec::BackwardData;
+  spec.batch = program_.batch;
+  spec.height = dIn.height;
+  spec.width = dIn.width;
+  spec.inChannels = dIn.paddedChannels;
+  spec.outChannels = dOut.paddedChannels;
+  spec.kernel = step.kernel;
+  spec.precision = c.options.precision;
+  spec.x = isHalf(step.out) ? Type::Bf16 : Type::Float;
+  spec.y = c.half ? Type::Bf16 : Type::Float;
+  spec.gate = step.activation != ActivationKind::None;
+  spec.activation = step.activation;
+  spec.slope = step.slope;
+  const auto plan = c.plans->get(spec);
+  needWorkspace(plan->workspace());
+  const int groups = step.shuffled ? step.factor * step.factor : 1;
+  const void* packed = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups).data;
+  const auto y = operand(step.in[0], copied);
+  operations_.push_back([=, this] {
+    ConvArguments arguments;
+    arguments.x = at(step.out);
+    arguments.w = packed;
+    arguments.y = y();
+    arguments.gate = step.in[1] >= 0 ? at(step.in[1]) : nullptr;
+    plan->run(arguments, context_.workspace.as(), context_.stream);
+  });
+}
+
+// in[0] = the forward input, in[1] = dOut; into the gradient arena.
+void Executable::convBackwardWeights(const Step& step, std::vector<bool>& copied) {
+  Context& c = context_;
+  const wbsr::Graph& graph = c.graph;
+  const Layout in = layout(step.in[0]), dOut = layout(step.in[1]);
+  const Parameter& w = graph.parameters()[graph.weightOf(step.node)];
+  const int bias = graph.biasOf(step.node);
+  const int64_t biasOffset = bias >= 0 ? graph.parameters()[bias].offset : -1;
+  if (small(step)) {
+    const SmallConv shape = smallShape(step, in, dOut, program_.batch, w.shape[1]);
+    needScratch(smallConvScratch(shape));
+    operations_.push_back([=, this, weightOffset = w.offset] {
+      float* gradient = context_.weights->gradient();
+      smallConvBackwardWeights(shape, at<float>(step.in[0]), at<float>(step.in[1]), gradient + weightOffset, biasOffset >= 0 ? gradient + biasOffset : nullptr,
+                               context_.scratch.as(), context_.stream);
+    });
+    return;
+  }
+  ConvSpec spec;
+  spec.mode = ConvSpec::BackwardWeights;
+  spec.batch = program_.batch;
+  spec.height = in.height;
+  spec.width = in.width;
+  spec.inChannels = in.paddedChannels;
+  spec.outChannels = dOut.paddedChannels;
+  spec.kernel = step.kernel;
+  spec.precision = c.options.precision;
+  spec.x = spec.y = c.half ? Type::Bf16 : Type::Float;
+  const auto plan = c.plans->get(spec);
+  needWorkspace(plan->workspace());
+  const int groups = step.shuffled ? step.factor * step.factor : 1;
+  const Pack slice = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups);
+  const int area = step.kernel * step.kernel;
+  needScratch(sizeof(float) * static_cast<size_t>(slice.outPadded) * area * slice.inPadded);
+  const auto x = operand(step.in[0], copied), y = operand(step.in[1], copied);
+  operations_.push_back([=, this, weightOffset = w.offset, fullIn = w.shape[1]] {
+    ConvArguments arguments;
+    arguments.x = x();
+    arguments.w = context_.scratch.as();
+    arguments.y = y();
+    plan->run(arguments, context_.workspace.as(), context_.stream);
+    addWeightGradient(context_.scratch.as<float>(), slice, area, fullIn, context_.weights->gradient() + weightOffset, context_.stream);
+  });
+  if (biasOffset < 0) return;
+  const int64_t pixels = dOut.pixels() * program_.batch;
+  needScratch(biasGradientScratch(pixels, dOut.paddedChannels));
+  operations_.push_back([=, this, value = step.in[1]] {
+    withType(isHalf(value), [&](auto type) {
+      using T = decltype(type);
+      biasGradient(at<T>(value), context_.weights->gradient() + biasOffset, pixels, dOut.paddedChannels, step.outChannels, groups, context_.scratch.as(),
+                   context_.stream);
+    });
+  });
+}
+
+}  // namespace wbsr::cuda

@@ -1,0 +1,81 @@
+// The Device that the bindings see: thin, over State (inference) and Training.
+#include "cuda/device.h"
+
+#include "core/error.h"
+#include "cuda/state.h"
+#include "cuda/training.h"
+
+namespace wbsr::cuda {
+namespace {
+
+const char* nameOf(Precision precision) { return precision == Precision::Bf16 ? "bf16" : precision == Precision::Tf32 ? "tf32" : "fp32"; }
+
+class CudaDevice : public Device {
+ public:
+  CudaDevice(const wbsr::Graph& graph, const CudaOptions& options) : graph_(graph), state_(std::make_shared<State>(graph, options)) {
+    state_->guard([&] { training_ = std::make_unique<Training>(*state_); });
+    const CudaState found = findDevices();
+    const CudaFacts& facts = found.devices.at(static_cast<size_t>(options.device));
+    facts_ = {"cuda", facts.name, facts.details + ", " + state_->context->plans->version(), nameOf(options.precision), true, true};
+  }
+
+  ~CudaDevice() override {
+    // Canvases may keep the state; training goes now.
+    cudaSetDevice(state_->options.device);
+    training_.reset();
+  }
+
+  DeviceFacts facts() const override { return facts_; }
+
+  void initialise(uint64_t seed) override {
+    std::vector<float> values(static_cast<size_t>(graph_.parameterCount()));
+    initialWeights(graph_, seed, values.data());
+    state_->guard([&] {
+      state_->context->weights->initialise(values.data());
+      training_->reset();
+    });
+    training_->setCounts(std::vector<int32_t>(graph_.parameters().size() * graph_.widths().size(), 0));
+  }
+
+  void setArena(Arena which, const float* values) override {
+    state_->guard([&] {
+      state_->context->weights->set(which, values);
+      if (which == Arena::Weights) training_->reset();
+    });
+  }
+
+  void getArena(Arena which, float* values) override {
+    state_->guard([&] { state_->context->weights->get(which, values); });
+  }
+
+  std::vector<int32_t> steps() const override { return training_->counts(); }
+  void setSteps(const std::vector<int32_t>& steps) override { training_->setCounts(steps); }
+
+  void forward(int subnet, const float* input, float* output, int batch, int height, int width) override {
+    state_->forward(subnet, input, output, batch, height, width);
+  }
+  void route(const RouteJob& job) override { state_->route(job); }
+  std::unique_ptr<Canvas> makeCanvas(int64_t width, int64_t rows) override { return state_->makeCanvas(width, rows); }
+  InferReport infer(const InferJob& job) override { return state_->infer(job); }
+  int64_t submit(const TrainJob& job) override { return training_->submit(job); }
+  TrainReport wait(int64_t ticket) override { return training_->wait(ticket); }
+  int64_t memory() const override { return state_->bytes() + training_->bytes(); }
+
+ private:
+  const wbsr::Graph& graph_;
+  std::shared_ptr<State> state_;
+  std::unique_ptr<Training> training_;
+  DeviceFacts facts_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> makeDevice(const wbsr::Graph& graph, const CudaOptions& options) {
+  const CudaState found = findDevices();
+  if (found.devices.empty()) throw Error("WBSR_NO_DEVICE", found.reason);
+  if (options.device < 0 || static_cast<size_t>(options.device) >= found.devices.size())
+    throw Error("WBSR_NO_DEVICE", "There is no CUDA device " + std::to_string(options.device) + "; there are " + std::to_string(found.devices.size()));
+  return std::make_unique<CudaDevice>(graph, options);
+}
+
+}  // namespace wbsr::cuda

@@ -1,0 +1,209 @@
+// Inference over regions: pictures up, tiles of one subnet and shape gathered, run and blended in batches.
+#include <algorithm>
+#include <chrono>
+
+#include "core/error.h"
+#include "cuda/state.h"
+#include "cuda/tiles.h"
+
+namespace wbsr::cuda {
+
+// Regions of one subnet and size. What the tail covers is the most that any of them needs, so that all have one shape.
+struct State::Group {
+  int subnet, height, width;
+  int coveredHeight = 0, coveredWidth = 0;
+  std::vector<const Region*> regions;  // by picture
+  size_t firstTile = 0;                // of regions[0] in the job's tiles and crop offsets
+  int maxWidth = 0, maxHeight = 0;     // of the kept parts, SR pixels
+};
+
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+Keep keptPart(const Region& r) { return {r.keepX - r.x, r.keepY - r.y, r.keepWidth, r.keepHeight}; }
+
+// Powers of two, so that few batch sizes are compiled; the rest of a group goes in smaller ones.
+int batchSize(int64_t wanted) {
+  int size = 1;
+  while (int64_t{size} * 2 <= wanted) size *= 2;
+  return size;
+}
+
+}  // namespace
+
+// Everything of the job in one allocation; offsets: where each picture begins.
+void State::uploadPictures(const InferJob& job, std::vector<size_t>& offsets) {
+  size_t total = 0;
+  std::vector<size_t> sizes;
+  for (const Picture& p : job.pictures) {
+    const View& v = p.pixels;
+    sizes.push_back(sampleBytes(v.type) * static_cast<size_t>(v.channels) * static_cast<size_t>(v.width) * static_cast<size_t>(v.height));
+    offsets.push_back(total);
+    total += (sizes.back() + 255) / 256 * 256;
+  }
+  pictures_.reserve(total + 256);
+  for (size_t i = 0; i < sizes.size(); ++i) transfer.upload(pictures_.as<uint8_t>() + offsets[i], job.pictures[i].pixels.data, sizes[i], context->stream);
+}
+
+void State::runBatch(const InferJob& job, const Group& group, size_t first, int batch, const std::vector<size_t>& offsets, InferReport& report,
+                     const std::vector<CudaCanvas*>& canvases) {
+  const int scale = graph.scale();
+  const cudaStream_t stream = context->stream;
+  const SubnetInfo& info = graph.subnets()[static_cast<size_t>(group.subnet)];
+  Executable& program = executable(group.subnet, batch, group.height, group.width, group.coveredHeight, group.coveredWidth, false);
+  program.reserve();
+
+  const TileJob* tiles = tiles_.as<TileJob>() + group.firstTile + first;
+  // To where the captured graph reads them.
+  WBSR_CUDA(cudaMemcpyAsync(context->cropOffsets.as(), crops_.as<int2>() + group.firstTile + first, sizeof(int2) * static_cast<size_t>(batch), cudaMemcpyDeviceToDevice, stream));
+  const int64_t inPixels = int64_t{group.height} * group.width;
+  const int64_t outPixels = int64_t{group.coveredHeight} * group.coveredWidth * scale * scale;
+  // Regions of one picture stand together: a launch for each run of them.
+  const auto eachPicture = [&](auto&& work) {
+    for (int n = 0; n < batch;) {
+      const int picture = group.regions[first + static_cast<size_t>(n)]->picture;
+      int end = n + 1;
+      while (end < batch && group.regions[first + static_cast<size_t>(end)]->picture == picture) ++end;
+      work(picture, n, end - n);
+      n = end;
+    }
+  };
+  eachPicture([&](int picture, int n, int count) {
+    const View& v = job.pictures[static_cast<size_t>(picture)].pixels;
+    const DevicePicture source{pictures_.as<uint8_t>() + offsets[static_cast<size_t>(picture)], v.type, v.width, v.height, v.channels};
+    withType(context->half, [&](auto type) {
+      using T = decltype(type);
+      T* copy = static_cast<T*>(program.inputCopy());
+      gatherTiles(source, tiles + n, count, group.height, group.width, program.inputThin() + n * inPixels * 8,
+                  copy ? copy + n * inPixels * 8 : nullptr, stream);
+    });
+  });
+  program.run();
+  eachPicture([&](int picture, int n, int count) {
+    CudaCanvas& canvas = *canvases[static_cast<size_t>(picture)];
+    blendTiles(program.outputThin() + n * outPixels * 8, group.coveredHeight * scale, group.coveredWidth * scale, tiles + n, count, group.maxWidth, group.maxHeight,
+               canvas.sums(), canvas.weights(), static_cast<int>(canvas.width()), stream);
+  });
+  ++report.batches;
+  report.flops += batch *
+                  (static_cast<double>(info.flops - info.tailFlops) * static_cast<double>(inPixels) +
+                   static_cast<double>(info.tailFlops) * group.coveredWidth * group.coveredHeight) /
+                  1024.0;
+}
+
+// Where every region's input comes from and its output goes to: all of the job at once, so that no batch waits for it.
+void State::uploadTiles(std::vector<Group*> groups) {
+  const int scale = graph.scale();
+  std::vector<TileJob> tiles;
+  std::vector<int2> crops;
+  for (Group* group : groups) {
+    const SubnetInfo& info = graph.subnets()[static_cast<size_t>(group->subnet)];
+    group->firstTile = tiles.size();
+    for (const Region* region : group->regions) {
+      const Region& r = *region;
+      const Keep covered = coveredBy(graph, info, r.height, r.width, keptPart(r));
+      const int left = std::min(covered.x, r.width - group->coveredWidth), top = std::min(covered.y, r.height - group->coveredHeight);
+      crops.push_back(make_int2(left, top));
+      tiles.push_back({r.x, r.y, (r.keepX - r.x - left) * scale, (r.keepY - r.y - top) * scale, r.keepWidth * scale, r.keepHeight * scale, r.keepX * scale,
+                       r.keepY * scale, r.rampLeft * scale, r.rampTop * scale, r.rampRight * scale, r.rampBottom * scale});
+      group->maxWidth = std::max(group->maxWidth, tiles.back().width);
+      group->maxHeight = std::max(group->maxHeight, tiles.back().height);
+    }
+  }
+  tiles_.reserve(sizeof(TileJob) * tiles.size());
+  crops_.reserve(sizeof(int2) * crops.size());
+  transfer.upload(tiles_.as(), tiles.data(), sizeof(TileJob) * tiles.size(), context->stream);
+  transfer.upload(crops_.as(), crops.data(), sizeof(int2) * crops.size(), context->stream);
+}
+
+InferReport State::infer(const InferJob& job) {
+  InferReport report;
+  guard([&] {
+    const double start = now();
+    const int scale = graph.scale();
+    const int64_t area = int64_t{scale} * scale;
+    std::map<std::tuple<int, int, int>, Group> groups;
+    for (const Region& r : job.regions) {
+      Group& group = groups.try_emplace({r.subnet, r.height, r.width}, Group{r.subnet, r.height, r.width, 0, 0, {}, 0, 0, 0}).first->second;
+      const Keep covered = coveredBy(graph, graph.subnets()[static_cast<size_t>(r.subnet)], r.height, r.width, keptPart(r));
+      group.coveredHeight = std::max(group.coveredHeight, covered.height);
+      group.coveredWidth = std::max(group.coveredWidth, covered.width);
+      group.regions.push_back(&r);
+    }
+
+    std::vector<Group*> ordered;
+    for (auto& [key, group] : groups) {
+      std::stable_sort(group.regions.begin(), group.regions.end(), [](const Region* a, const Region* b) { return a->picture < b->picture; });
+      ordered.push_back(&group);
+    }
+    uploadTiles(ordered);
+    std::vector<size_t> offsets;
+    uploadPictures(job, offsets);
+    std::vector<std::unique_ptr<Canvas>> own;
+    std::vector<CudaCanvas*> canvases;
+    for (const Picture& p : job.pictures) {
+      Canvas* canvas = p.canvas;
+      if (!canvas) {
+        own.push_back(makeCanvas(int64_t{p.pixels.width} * scale, int64_t{p.pixels.height} * scale));
+        canvas = own.back().get();
+      }
+      CudaCanvas* ours = dynamic_cast<CudaCanvas*>(canvas);
+      if (!ours || ours->owner() != this || ours->width() != int64_t{p.pixels.width} * scale || ours->rows() < int64_t{p.pixels.height} * scale)
+        throw Error("WBSR_INVALID_OPTION", "Expected a canvas of this model, as wide as the picture and at least as high, for canvas");
+      canvases.push_back(ours);
+    }
+    context->stream.synchronise();
+
+    const double before = now();
+    try {
+      for (const Group* which : ordered) {
+        const Group& group = *which;
+        int64_t most = std::max<int64_t>(1, job.maxBatchPixels / (int64_t{group.height} * group.width));
+        for (size_t first = 0; first < group.regions.size();) {
+          if (cancelled(job.cancel)) throw Error("WBSR_ABORTED", "the job was cancelled");
+          const int batch = batchSize(std::min<int64_t>(most, static_cast<int64_t>(group.regions.size() - first)));
+          try {
+            runBatch(job, group, first, batch, offsets, report, canvases);
+            first += static_cast<size_t>(batch);
+          } catch (const Error& error) {
+            // Nothing of this batch has reached a canvas yet: memory is taken before the first launch.
+            if (error.code != "WBSR_OUT_OF_MEMORY") throw;
+            trim();
+            if (batch == 1)
+              throw Error("WBSR_OUT_OF_MEMORY", "Not even one region of " + std::to_string(group.width) + "x" + std::to_string(group.height) +
+                                                    " LR pixels fits into the memory of the CUDA device: " + error.what());
+            most = batch / 2;
+            ++report.halvings;
+          }
+        }
+      }
+      context->stream.synchronise();
+    } catch (const Error& error) {
+      // Work in flight reads memory that is given back below.
+      cudaStreamSynchronize(context->stream);
+      throw;
+    }
+    report.networkSeconds = now() - before;
+
+    // Host arrays get what was added to them.
+    size_t next = 0;
+    for (const Picture& p : job.pictures) {
+      if (p.canvas) continue;
+      const CudaCanvas& canvas = static_cast<const CudaCanvas&>(*own[next++]);
+      const int64_t count = int64_t{p.pixels.width} * p.pixels.height * area;
+      planar_.reserve(sizeof(float) * static_cast<size_t>(count) * 4);
+      float* sums = planar_.as<float>();
+      float* weights = sums + count * 3;
+      sumsToFloat(canvas.sums(), canvas.weights(), sums, weights, count, context->stream);
+      std::vector<float> values(static_cast<size_t>(count) * 4);
+      transfer.download(values.data(), sums, sizeof(float) * values.size(), context->stream);
+      for (int64_t i = 0; i < count * 3; ++i) p.sum[i] += values[static_cast<size_t>(i)];
+      for (int64_t i = 0; i < count; ++i) p.weight[i] += values[static_cast<size_t>(count * 3 + i)];
+    }
+    report.otherSeconds = now() - start - report.networkSeconds;
+  });
+  return report;
+}
+
+}  // namespace wbsr::cuda

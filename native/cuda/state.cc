@@ -1,0 +1,163 @@
+// Compiled programs, failures, routing and plain forward passes. Inference over regions: inference.cc.
+#include "cuda/state.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "cuda/operators.h"
+#include "cuda/router.h"
+
+namespace wbsr::cuda {
+
+State::State(const wbsr::Graph& g, const CudaOptions& o) : graph(g), options(o) {
+  WBSR_CUDA(cudaSetDevice(options.device));
+  context = std::make_unique<Context>(graph, options);
+}
+
+State::~State() {
+  cudaSetDevice(options.device);
+  cudaDeviceSynchronize();  // whatever still runs uses this memory
+}
+
+void State::guard(const std::function<void()>& work) {
+  {
+    std::lock_guard<std::mutex> lock(failureMutex_);
+    if (!failure_.empty()) throw Error("WBSR_DEVICE_FAILED", "The CUDA device failed before and this model cannot be used any more: " + failure_);
+  }
+  try {
+    WBSR_CUDA(cudaSetDevice(options.device));
+    work();
+  } catch (const Error& error) {
+    if (error.code == "WBSR_DEVICE_FAILED") {
+      std::lock_guard<std::mutex> lock(failureMutex_);
+      failure_ = error.what();
+    }
+    throw;
+  }
+}
+
+Executable& State::executable(int subnet, int batch, int height, int width, int coveredHeight, int coveredWidth, bool training) {
+  constexpr size_t kMost = 256;  // lists of launches and their graphs; cuDNN's plans have a cache of their own
+  const Key key{subnet, batch, height, width, coveredHeight, coveredWidth, training};
+  auto found = cache_.find(key);
+  if (found == cache_.end()) {
+    if (cache_.size() >= kMost) {
+      context->stream.synchronise();
+      cache_.erase(std::min_element(cache_.begin(), cache_.end(), [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+    }
+    const SubnetInfo& info = graph.subnets()[static_cast<size_t>(subnet)];
+    // Which part of the input the tail covers is told per image when the program runs; here only its size counts.
+    Program program = lowerCovered(graph, info, batch, height, width, {0, 0, coveredWidth, coveredHeight});
+    fuse(program);
+    if (training) differentiate(program);
+    found = cache_.emplace(key, Cached{std::make_unique<Executable>(*context, std::move(program)), 0}).first;
+  }
+  found->second.used = ++clock_;
+  return *found->second.executable;
+}
+
+void State::trim() {
+  context->stream.synchronise();
+  cache_.clear();
+  context->trim();
+  for (DeviceBuffer* buffer : {&planar_, &routing_}) buffer->release();
+}
+
+std::unique_ptr<Canvas> State::makeCanvas(int64_t width, int64_t rows) {
+  std::unique_ptr<Canvas> canvas;
+  const std::shared_ptr<State> self = shared_from_this();
+  guard([&] {
+    const auto make = [&] {
+      canvas = std::make_unique<CudaCanvas>(width, rows, context->stream, transfer, [this](const std::function<void()>& work) { guard(work); }, self);
+    };
+    try {
+      make();
+    } catch (const Error& error) {
+      if (error.code != "WBSR_OUT_OF_MEMORY") throw;
+      trim();
+      make();
+    }
+  });
+  return canvas;
+}
+
+void State::route(const RouteJob& job) {
+  guard([&] {
+    const cudaStream_t stream = context->stream;
+    const View& pixels = job.pixels;
+    const int columns = (pixels.width + job.tile - 1) / job.tile, rows = (pixels.height + job.tile - 1) / job.tile;
+    const int64_t tiles = int64_t{columns} * rows;
+    const int classes = static_cast<int>(job.thresholds.size()) + 1;
+    const int subnets = job.map.empty() ? classes : static_cast<int>(graph.subnets().size());
+    const size_t bytes = sampleBytes(pixels.type) * static_cast<size_t>(pixels.channels) * static_cast<size_t>(pixels.width) * static_cast<size_t>(pixels.height);
+    pictures_.reserve(bytes + 256);
+    transfer.upload(pictures_.as(), pixels.data, bytes, stream);
+
+    // thresholds, difficulties (8 bytes each), then the 4-byte ones
+    const size_t doubles = job.thresholds.size() + static_cast<size_t>(tiles), ints = job.map.size() + 3 * static_cast<size_t>(tiles) + static_cast<size_t>(subnets);
+    routing_.reserve(doubles * sizeof(double) + ints * sizeof(int32_t));
+    double* thresholds = routing_.as<double>();
+    double* difficulties = thresholds + job.thresholds.size();
+    int32_t* map = reinterpret_cast<int32_t*>(difficulties + tiles);
+    int32_t* classOf = map + job.map.size();
+    int32_t* subnetOf = classOf + tiles;
+    int32_t* counts = subnetOf + tiles;
+    int32_t* lists = counts + subnets;
+    transfer.upload(thresholds, job.thresholds.data(), job.thresholds.size() * sizeof(double), stream);
+    transfer.upload(map, job.map.data(), job.map.size() * sizeof(int32_t), stream);
+    const size_t scratch = routerScratch(tiles);
+    if (scratch > routerScratch_.bytes()) {
+      context->stream.synchronise();
+      routerScratch_.reserve(scratch);
+      WBSR_CUDA(cudaMemsetAsync(routerScratch_.as(), 0, routerScratch_.bytes(), stream));
+    }
+    const RouterArguments arguments{{pictures_.as(), pixels.type, pixels.width, pixels.height, pixels.channels}, job.tile, columns, rows, thresholds, classes,
+                                    job.map.empty() ? nullptr : map, subnets, difficulties, classOf, subnetOf, counts, lists};
+    cuda::route(arguments, routerScratch_.as(), stream);
+    if (job.difficulties) transfer.download(job.difficulties, difficulties, static_cast<size_t>(tiles) * sizeof(double), stream);
+    if (job.classes) transfer.download(job.classes, classOf, static_cast<size_t>(tiles) * sizeof(int32_t), stream);
+    if (job.subnets && !job.map.empty()) transfer.download(job.subnets, subnetOf, static_cast<size_t>(tiles) * sizeof(int32_t), stream);
+    context->stream.synchronise();
+  });
+}
+
+void State::forward(int subnet, const float* input, float* output, int batch, int height, int width) {
+  guard([&] {
+    const cudaStream_t stream = context->stream;
+    const int64_t pixels = int64_t{height} * width, area = int64_t{graph.scale()} * graph.scale();
+    const auto run = [&](int first, int count) {
+      Executable& program = executable(subnet, count, height, width, height, width, false);
+      program.reserve();
+      const size_t in = sizeof(float) * static_cast<size_t>(count * 3 * pixels), out = in * static_cast<size_t>(area);
+      planar_.reserve(out);
+      transfer.upload(planar_.as(), input + first * 3 * pixels, in, stream);
+      withType(context->half, [&](auto type) {
+        using T = decltype(type);
+        planarToThin(planar_.as<float>(), program.inputThin(), static_cast<T*>(program.inputCopy()), count, pixels, stream);
+      });
+      program.run();
+      thinToPlanar(program.outputThin(), planar_.as<float>(), count, pixels * area, stream);
+      transfer.download(output + first * 3 * pixels * area, planar_.as(), out, stream);
+    };
+    for (int first = 0, most = batch; first < batch;) {
+      const int count = std::min(most, batch - first);
+      try {
+        run(first, count);
+        first += count;
+      } catch (const Error& error) {
+        if (error.code != "WBSR_OUT_OF_MEMORY") throw;
+        trim();
+        if (count == 1) throw;
+        most = count / 2;
+      }
+    }
+  });
+}
+
+int64_t State::bytes() const {
+  size_t sum = transfer.bytes();
+  for (const DeviceBuffer* buffer : {&pictures_, &tiles_, &crops_, &planar_, &routing_, &routerScratch_}) sum += buffer->bytes();
+  return static_cast<int64_t>(sum) + context->bytes();
+}
+
+}  // namespace wbsr::cuda

@@ -1,0 +1,65 @@
+// The CUDA device's own state, shared by what it hands out (canvases, jobs): the context, compiled programs, and what
+// happened when the device failed.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <tuple>
+
+#include "core/device.h"
+#include "cuda/canvas.h"
+#include "cuda/executable.h"
+#include "cuda/transfer.h"
+
+namespace wbsr::cuda {
+
+class State : public std::enable_shared_from_this<State> {
+ public:
+  State(const wbsr::Graph& graph, const CudaOptions& options);
+  ~State();
+
+  // Runs `work` with the device current on this thread. A CUDA or cuDNN failure makes the device unusable: this call
+  // and all later ones throw WBSR_DEVICE_FAILED. Full memory and cancellation do not.
+  void guard(const std::function<void()>& work);
+
+  // subnet on `batch` inputs of height x width, of which the tail sees coveredHeight x coveredWidth. Compiled programs
+  // are kept, the least recently used go first.
+  Executable& executable(int subnet, int batch, int height, int width, int coveredHeight, int coveredWidth, bool training);
+  // Forgets compiled programs and frees their memory: called when an allocation has failed.
+  void trim();
+
+  std::unique_ptr<Canvas> makeCanvas(int64_t width, int64_t rows);
+  InferReport infer(const InferJob& job);
+  void route(const RouteJob& job);
+  void forward(int subnet, const float* input, float* output, int batch, int height, int width);
+  bool cancelled(const volatile int32_t* cancel) const { return (cancel && *cancel != 0) || (options.closing && *options.closing); }
+  int64_t bytes() const;
+
+  const wbsr::Graph& graph;
+  const CudaOptions options;
+  std::unique_ptr<Context> context;
+  Transfer transfer;
+
+ private:
+  struct Group;
+  void uploadTiles(std::vector<Group*> groups);
+  void uploadPictures(const InferJob& job, std::vector<size_t>& offsets);
+  void runBatch(const InferJob& job, const Group& group, size_t first, int batch, const std::vector<size_t>& offsets, InferReport& report,
+                const std::vector<CudaCanvas*>& canvases);
+
+  // subnet, batch, height, width, covered height, covered width, training
+  using Key = std::tuple<int, int, int, int, int, int, bool>;
+  struct Cached {
+    std::unique_ptr<Executable> executable;
+    uint64_t used;
+  };
+  std::map<Key, Cached> cache_;
+  uint64_t clock_ = 0;
+  DeviceBuffer pictures_, tiles_, crops_, planar_, routing_, routerScratch_;
+  std::mutex failureMutex_;
+  std::string failure_;
+};
+
+}  // namespace wbsr::cuda

@@ -1,0 +1,280 @@
+#include "cuda/training.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+#include "cuda/operators.h"
+
+namespace wbsr::cuda {
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+}  // namespace
+
+Training::Training(State& state) : state_(state), context_(*state.context) {
+  counts_.assign(state.graph.parameters().size() * state.graph.widths().size(), 0);
+  stop_.reserve(sizeof(int32_t));
+  WBSR_CUDA(cudaMemsetAsync(stop_.as(), 0, sizeof(int32_t), context_.stream));
+}
+
+Training::~Training() {
+  cudaStreamSynchronize(uploads_);
+  cudaStreamSynchronize(context_.stream);
+}
+
+// From the job's arrays to lr and hr on the device, on the stream of uploads. The arrays may change when it returns.
+void Training::uploadBatch(Slot& slot, const TrainJob& job) {
+  const int scale = state_.graph.scale();
+  const int64_t lrPixels = int64_t{job.height} * job.width, hrPixels = lrPixels * scale * scale;
+  const size_t lrValues = static_cast<size_t>(job.batch * lrPixels), hrValues = static_cast<size_t>(job.batch * hrPixels);
+  slot.ready.synchronise();  // the pinned memory's last upload: two steps ago
+  slot.consumed.makeWait(uploads_);
+  slot.lr.reserve(lrValues * 8 * (sizeof(float) + (context_.half ? sizeof(bf16) : 0)));
+  slot.hr.reserve(hrValues * 8 * sizeof(float));
+  float* lr = slot.lr.as<float>();
+  float* hr = slot.hr.as<float>();
+  const auto convert = [&](auto&& work) {
+    withType(context_.half, [&](auto type) {
+      using T = decltype(type);
+      work(context_.half ? reinterpret_cast<T*>(lr + lrValues * 8) : static_cast<T*>(nullptr));
+    });
+  };
+  if (job.source) {
+    const int patch = job.width * scale;
+    const WindowPlan windows = planWindows(*job.source, patch, scale);
+    const size_t head = aligned(windows.crops.size() * sizeof(CropWindow)), bytes = head + windows.bytes;
+    slot.pixels.reserve(bytes);
+    slot.uploaded.reserve(bytes);
+    std::memcpy(slot.pixels.as(), windows.crops.data(), windows.crops.size() * sizeof(CropWindow));
+    copyWindows(windows, *job.source, slot.pixels.as<uint8_t>() + head);
+    WBSR_CUDA(cudaMemcpyAsync(slot.uploaded.as(), slot.pixels.as(), bytes, cudaMemcpyHostToDevice, uploads_));
+    convert([&](auto* copy) {
+      assembleCrops(slot.uploaded.as<uint8_t>() + head, slot.uploaded.as<CropWindow>(), job.batch, patch, scale, hr, lr, copy, uploads_);
+    });
+  } else {
+    const size_t lrBytes = lrValues * 3 * sizeof(float), hrBytes = hrValues * 3 * sizeof(float);
+    slot.pixels.reserve(aligned(lrBytes) + hrBytes);
+    slot.uploaded.reserve(aligned(lrBytes) + hrBytes);
+    std::memcpy(slot.pixels.as(), job.lr, lrBytes);
+    std::memcpy(slot.pixels.as<char>() + aligned(lrBytes), job.hr, hrBytes);
+    WBSR_CUDA(cudaMemcpyAsync(slot.uploaded.as(), slot.pixels.as(), aligned(lrBytes) + hrBytes, cudaMemcpyHostToDevice, uploads_));
+    convert([&](auto* copy) {
+      using T = std::remove_pointer_t<decltype(copy)>;
+      planarToThin<T>(slot.uploaded.as<float>(), lr, copy, job.batch, lrPixels, uploads_);
+      planarToThin<T>(reinterpret_cast<const float*>(slot.uploaded.as<char>() + aligned(lrBytes)), hr, nullptr, job.batch, hrPixels, uploads_);
+    });
+  }
+  slot.ready.record(uploads_);
+}
+
+// Gradients and losses of all subnets, in `parts` parts of the batch; the means are those of the whole batch.
+void Training::runPasses(Slot& slot, const TrainJob& job, int parts) {
+  const cudaStream_t stream = context_.stream;
+  const int scale = state_.graph.scale();
+  const int64_t lrPixels = int64_t{job.height} * job.width, hrPixels = lrPixels * scale * scale;
+  const size_t copyAt = static_cast<size_t>(job.batch * lrPixels) * 8;
+  WBSR_CUDA(cudaMemsetAsync(context_.weights->gradient(), 0, sizeof(float) * static_cast<size_t>(context_.weights->count()), stream));
+  slot.sums.reserve(static_cast<size_t>(parts) * job.subnets.size() * kLossSums * sizeof(double));
+  double* sums = slot.sums.as<double>();
+  for (int part = 0; part < parts; ++part) {
+    const int first = static_cast<int>(int64_t{job.batch} * part / parts), count = static_cast<int>(int64_t{job.batch} * (part + 1) / parts) - first;
+    for (int subnet : job.subnets) {
+      if (state_.cancelled(job.cancel)) throw Error("WBSR_ABORTED", "the job was cancelled");
+      Executable& program = state_.executable(subnet, count, job.height, job.width, job.height, job.width, true);
+      program.reserve();
+      // To where the captured graphs read them.
+      const size_t lrBytes = static_cast<size_t>(count * lrPixels) * 8 * sizeof(float), hrBytes = static_cast<size_t>(count * hrPixels) * 8 * sizeof(float);
+      WBSR_CUDA(cudaMemcpyAsync(program.inputThin(), slot.lr.as<float>() + first * lrPixels * 8, lrBytes, cudaMemcpyDeviceToDevice, stream));
+      if (context_.half) {
+        const bf16* copy = reinterpret_cast<const bf16*>(slot.lr.as<float>() + copyAt) + first * lrPixels * 8;
+        WBSR_CUDA(cudaMemcpyAsync(program.inputCopy(), copy, lrBytes / 2, cudaMemcpyDeviceToDevice, stream));
+      }
+      WBSR_CUDA(cudaMemcpyAsync(context_.target.as(), slot.hr.as<float>() + first * hrPixels * 8, hrBytes, cudaMemcpyDeviceToDevice, stream));
+      program.run();
+      WBSR_CUDA(cudaMemcpyAsync(sums, context_.lossSums.as(), kLossSums * sizeof(double), cudaMemcpyDeviceToDevice, stream));
+      sums += kLossSums;
+    }
+  }
+  slot.consumed.record(stream);
+}
+
+std::vector<int> Training::touchedWidths(const TrainJob& job) const {
+  const wbsr::Graph& graph = state_.graph;
+  std::vector<int> touched(graph.parameters().size(), -1);
+  for (int subnet : job.subnets) {
+    const SubnetInfo& info = graph.subnets()[static_cast<size_t>(subnet)];
+    const int width = static_cast<int>(std::find(graph.widths().begin(), graph.widths().end(), info.width) - graph.widths().begin());
+    std::vector<bool> alive;
+    graph.resolve(info.depth, alive);
+    for (size_t p = 0; p < touched.size(); ++p)
+      if (alive[static_cast<size_t>(graph.parameters()[p].node)]) touched[p] = std::max(touched[p], width);
+  }
+  return touched;
+}
+
+// One optimizer step, unless the device finds that something is not finite.
+void Training::update(Slot& slot, const TrainJob& job) {
+  const cudaStream_t stream = context_.stream;
+  const std::vector<int> touched = touchedWidths(job);
+  std::vector<math::AdamStep> steps;
+  adamSteps(state_.graph, touched, {job.learningRate, job.beta1, job.beta2, job.epsilon, job.weightDecay, job.emaDecay}, counts_, steps);
+  const size_t at = aligned(sizeof(LossParameters)), stepBytes = aligned(steps.size() * sizeof(math::AdamStep)), touchedBytes = touched.size() * sizeof(int32_t);
+  std::memcpy(slot.settings.as<char>() + at, steps.data(), steps.size() * sizeof(math::AdamStep));
+  std::memcpy(slot.settings.as<char>() + at + stepBytes, touched.data(), touchedBytes);
+  char* device = slot.settingsOnDevice.as<char>();
+  WBSR_CUDA(cudaMemcpyAsync(device + at, slot.settings.as<char>() + at, stepBytes + touchedBytes, cudaMemcpyHostToDevice, stream));
+  context_.weights->update(reinterpret_cast<const math::AdamStep*>(device + at), reinterpret_cast<const int32_t*>(device + at + stepBytes), job.emaDecay > 0,
+                           stop_.as<int32_t>());
+}
+
+int64_t Training::submit(const TrainJob& job) {
+  const int64_t ticket = next_;
+  Slot& slot = slots_[ticket % 2];
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    freed_.wait(lock, [&] { return slot.ticket < 0; });  // the step before the last one has been reported
+  }
+  const auto submitted = [&] {
+    const cudaStream_t stream = context_.stream;
+    slot.started = now();
+    slot.loss = job.loss;
+    slot.subnets = static_cast<int>(job.subnets.size());
+    slot.countsBefore = counts_;
+    const int64_t pixels = int64_t{job.batch} * job.height * job.width * state_.graph.scale() * state_.graph.scale();
+    slot.pixelsOfMean = job.loss.kind == LossSpec::BD && job.loss.dimension == 3 ? pixels : pixels * 3;
+    const LossParameters parameters = makeLossParameters(job.loss, slot.pixelsOfMean, 1.f);
+
+    const auto& graph = state_.graph;
+    const size_t settings = aligned(sizeof(LossParameters)) + aligned(counts_.size() * sizeof(math::AdamStep)) + aligned(graph.parameters().size() * sizeof(int32_t));
+    slot.settings.reserve(settings);
+    for (bool again = false;; again = true) {
+      try {
+        context_.weights->prepareTraining();
+        slot.settingsOnDevice.reserve(settings);
+        uploadBatch(slot, job);
+        break;
+      } catch (const Error& error) {
+        if (error.code != "WBSR_OUT_OF_MEMORY" || again) throw;
+        state_.trim();
+      }
+    }
+    std::memcpy(slot.settings.as(), &parameters, sizeof parameters);
+    WBSR_CUDA(cudaMemcpyAsync(context_.lossParameters.as(), slot.settings.as(), sizeof parameters, cudaMemcpyHostToDevice, stream));
+    slot.ready.makeWait(stream);
+
+    for (;;) {
+      parts_ = std::min(parts_, job.batch);
+      try {
+        runPasses(slot, job, parts_);
+        break;
+      } catch (const Error& error) {
+        // The step begins anew: only gradients were written, and they are cleared first.
+        if (error.code != "WBSR_OUT_OF_MEMORY") throw;
+        state_.trim();
+        if (parts_ >= job.batch)
+          throw Error("WBSR_OUT_OF_MEMORY", "Not even one crop of " + std::to_string(job.width) + "x" + std::to_string(job.height) +
+                                                " LR pixels fits into the memory of the CUDA device for training: " + error.what());
+        parts_ *= 2;
+      }
+    }
+    slot.parts = parts_;
+    const size_t sumBytes = static_cast<size_t>(slot.parts * slot.subnets) * kLossSums * sizeof(double);
+    slot.results.reserve(sumBytes + sizeof(int32_t));
+    checkFinite(context_.weights->gradient(), context_.weights->count(), slot.sums.as<double>(), slot.parts * slot.subnets * kLossSums, stop_.as<int32_t>(), stream);
+    if (!job.gradientsOnly) update(slot, job);
+    WBSR_CUDA(cudaMemcpyAsync(slot.results.as(), slot.sums.as(), sumBytes, cudaMemcpyDeviceToHost, stream));
+    WBSR_CUDA(cudaMemcpyAsync(slot.results.as<char>() + sumBytes, stop_.as(), sizeof(int32_t), cudaMemcpyDeviceToHost, stream));
+    slot.done.record(stream);
+    std::lock_guard<std::mutex> lock(mutex_);
+    slot.ticket = ticket;
+    ++next_;
+  };
+  state_.guard([&] {
+    try {
+      submitted();
+    } catch (...) {
+      // The slot is taken again by the next step: nothing may be on its way from or to it.
+      cudaStreamSynchronize(uploads_);
+      cudaStreamSynchronize(context_.stream);
+      throw;
+    }
+  });
+  return ticket;
+}
+
+TrainReport Training::wait(int64_t ticket) {
+  TrainReport report;
+  Slot& slot = slots_[ticket % 2];
+  const auto release = [&] {
+    std::lock_guard<std::mutex> lock(mutex_);
+    slot.ticket = -1;
+    freed_.notify_all();
+  };
+  try {
+    state_.guard([&] {
+      WBSR_CHECK(slot.ticket == ticket);
+      slot.done.synchronise();
+      const double* sums = slot.results.as<double>();
+      const double share = 1.0 / slot.subnets;
+      for (int i = 0; i < slot.subnets; ++i) {
+        double total[kLossSums] = {};
+        for (int part = 0; part < slot.parts; ++part)
+          for (int k = 0; k < kLossSums; ++k) total[k] += sums[(part * slot.subnets + i) * kLossSums + k];
+        const LossSums loss = lossReport(slot.loss, total, slot.pixelsOfMean);
+        report.losses.push_back(loss.loss);
+        report.mean.loss += loss.loss * share;
+        report.mean.data += loss.data * share;
+        report.mean.balance += loss.balance * share;
+        report.mean.dataGradient += loss.dataGradient * share;
+        report.mean.balanceGradient += loss.balanceGradient * share;
+        report.mean.sigmaGradient += loss.sigmaGradient * share;
+      }
+      int32_t stopped = 0;
+      std::memcpy(&stopped, slot.results.as<char>() + static_cast<size_t>(slot.parts * slot.subnets) * kLossSums * sizeof(double), sizeof stopped);
+      report.finite = stopped == 0;
+      report.parts = slot.parts;
+      const double ended = now();
+      std::lock_guard<std::mutex> lock(mutex_);
+      report.seconds = ended - std::max(slot.started, lastDone_);
+      lastDone_ = ended;
+      if (!report.finite) {
+        // The device has updated nothing since: neither may the counts.
+        if (countsAtFailure_.empty()) countsAtFailure_ = slot.countsBefore;
+      }
+    });
+  } catch (...) {
+    release();
+    throw;
+  }
+  release();
+  return report;
+}
+
+std::vector<int32_t> Training::counts() { return countsAtFailure_.empty() ? counts_ : countsAtFailure_; }
+
+void Training::setCounts(const std::vector<int32_t>& counts) {
+  WBSR_CHECK(counts.size() == counts_.size());
+  counts_ = counts;
+  countsAtFailure_.clear();
+}
+
+void Training::reset() {
+  if (!countsAtFailure_.empty()) counts_ = std::move(countsAtFailure_);
+  countsAtFailure_.clear();
+  WBSR_CUDA(cudaMemsetAsync(stop_.as(), 0, sizeof(int32_t), context_.stream));
+}
+
+int64_t Training::bytes() const {
+  size_t sum = stop_.bytes();
+  for (const Slot& s : slots_)
+    sum += s.pixels.bytes() + s.settings.bytes() + s.results.bytes() + s.uploaded.bytes() + s.sums.bytes() + s.settingsOnDevice.bytes() + s.hr.bytes() + s.lr.bytes();
+  return static_cast<int64_t>(sum);
+}
+
+}  // namespace wbsr::cuda
