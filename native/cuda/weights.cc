@@ -53,17 +53,20 @@ const float* Weights::biasPack(int node, int outChannels, int groups) {
 void Weights::uploadTables() {
   std::vector<ParameterEntry> entries = parameterEntries(graph_);
   std::vector<Pack> packs;
-  totalRows_ = 0;
   for (size_t p = 0; p < entries.size(); ++p) {
     entries[p].firstPack = static_cast<int>(packs.size());
     entries[p].packs = static_cast<int>(byParameter_[p].size());
     for (const Slice* s : byParameter_[p]) packs.push_back(s->pack);
-    totalRows_ = std::max(totalRows_, entries[p].firstRow + entries[p].rows);
   }
+  const std::vector<OptimizerChunk> chunks = optimizerChunks(entries);
+  chunkCount_ = static_cast<int>(chunks.size());
+  const size_t chunkBytes = chunks.size() * sizeof(OptimizerChunk);
   const size_t entryBytes = entries.size() * sizeof(ParameterEntry), packBytes = packs.size() * sizeof(Pack);
   entries_.reserve(std::max<size_t>(entryBytes, 1));
+  chunks_.reserve(std::max<size_t>(chunkBytes, 1));
   packs_.reserve(std::max<size_t>(packBytes, 1));
   copyNow(entries_.as(), entries.data(), entryBytes, cudaMemcpyHostToDevice, stream_);
+  copyNow(chunks_.as(), chunks.data(), chunkBytes, cudaMemcpyHostToDevice, stream_);
   copyNow(packs_.as(), packs.data(), packBytes, cudaMemcpyHostToDevice, stream_);
   tablesStale_ = false;
 }
@@ -71,8 +74,8 @@ void Weights::uploadTables() {
 OptimizerArguments Weights::arguments() const {
   OptimizerArguments a{};
   a.parameters = entries_.as<ParameterEntry>();
-  a.parameterCount = static_cast<int>(graph_.parameters().size());
-  a.totalRows = totalRows_;
+  a.chunks = chunks_.as<OptimizerChunk>();
+  a.chunkCount = chunkCount_;
   a.packs = packs_.as<Pack>();
   a.widths = static_cast<int>(graph_.widths().size());
   a.weights = weights_.as<float>();
@@ -141,7 +144,7 @@ void Weights::prepareTraining() {
 }
 
 int64_t Weights::bytes() const {
-  size_t sum = weights_.bytes() + ema_.bytes() + m_.bytes() + v_.bytes() + gradient_.bytes() + entries_.bytes() + packs_.bytes();
+  size_t sum = weights_.bytes() + ema_.bytes() + m_.bytes() + v_.bytes() + gradient_.bytes() + entries_.bytes() + chunks_.bytes() + packs_.bytes();
   for (const auto& [key, s] : slices_) sum += s->memory.bytes();
   return static_cast<int64_t>(sum);
 }

@@ -56,8 +56,8 @@ class Weights {
   DeviceBuffer weights_, ema_, m_, v_, gradient_;
   std::map<Key, std::unique_ptr<Slice>> slices_;
   std::vector<std::vector<const Slice*>> byParameter_;
-  DeviceBuffer entries_, packs_;
-  int totalRows_ = 0;
+  DeviceBuffer entries_, chunks_, packs_;
+  int chunkCount_ = 0;
   bool tablesStale_ = true, packsStale_ = true;
 };
 
