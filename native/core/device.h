@@ -23,6 +23,13 @@ class Canvas {
   // Rows [first, first + rows) as pixels: out (rows, width, channels) of `type`. alpha (rows, width) in [0, 1] with 2
   // or 4 channels, else null. The arithmetic is that of image::finishRows.
   virtual void finish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type, void* out) = 0;
+  // finish() in two parts, so that the next band can run while pixels travel: rows may change again after
+  // submitFinish(), out is complete after waitFinish(), which may be called on another thread. Each ticket once, in order.
+  virtual int64_t submitFinish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type, void* out) {
+    finish(first, rows, channels, alpha, type, out);
+    return 0;
+  }
+  virtual void waitFinish(int64_t) {}
   virtual int64_t bytes() const = 0;
 };
 

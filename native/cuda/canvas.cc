@@ -22,9 +22,8 @@ void clear(int32_t* data, int64_t unit, int64_t first, int64_t end, cudaStream_t
 
 }  // namespace
 
-CudaCanvas::CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& transfer, std::function<void(const std::function<void()>&)> guard,
-                       std::shared_ptr<void> owner)
-    : width_(width), rows_(rows), stream_(stream), transfer_(transfer), guard_(std::move(guard)), owner_(std::move(owner)) {
+CudaCanvas::CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& uploads, Downloads& downloads, Guard guard, std::shared_ptr<void> owner)
+    : width_(width), rows_(rows), stream_(stream), uploads_(uploads), downloads_(downloads), guard_(std::move(guard)), owner_(std::move(owner)) {
   sums_.reserve(sizeof(int32_t) * static_cast<size_t>(std::max<int64_t>(1, width * rows * 3)));
   weights_.reserve(sizeof(int32_t) * static_cast<size_t>(std::max<int64_t>(1, width * rows)));
   clear(sums(), width * 3, 0, rows, stream);
@@ -35,10 +34,16 @@ CudaCanvas::~CudaCanvas() {
   try {
     guard_([this] {
       cudaStreamSynchronize(stream_);
-      for (DeviceBuffer* buffer : {&sums_, &weights_, &pixels_, &alpha_}) buffer->release();
+      cudaStreamSynchronize(downloads_.stream);
     });
-  } catch (...) {  // a failed device: nothing is left to free
+  } catch (...) {  // a failed device: there is nothing to wait for
   }
+}
+
+int64_t CudaCanvas::bytes() const {
+  size_t sum = sums_.bytes() + weights_.bytes();
+  for (const Slot& slot : slots_) sum += slot.pixels.bytes() + slot.alpha.bytes();
+  return static_cast<int64_t>(sum);
 }
 
 void CudaCanvas::move(int64_t from, int64_t kept, int64_t rows) {
@@ -52,18 +57,53 @@ void CudaCanvas::move(int64_t from, int64_t kept, int64_t rows) {
 }
 
 void CudaCanvas::finish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type, void* out) {
+  waitFinish(submitFinish(first, rows, channels, alpha, type, out));
+}
+
+int64_t CudaCanvas::submitFinish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type, void* out) {
   WBSR_CHECK(first >= 0 && rows >= 0 && first + rows <= rows_);
+  const int64_t ticket = next_;
+  Slot& slot = slots_[ticket % 2];
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    freed_.wait(lock, [&] { return slot.ticket < 0; });
+  }
   guard_([&] {
     const int64_t count = rows * width_;
-    const size_t bytes = sampleBytes(type) * static_cast<size_t>(channels) * static_cast<size_t>(count);
-    pixels_.reserve(bytes);
+    slot.bytes = sampleBytes(type) * static_cast<size_t>(channels) * static_cast<size_t>(count);
+    slot.out = out;
+    slot.pixels.reserve(slot.bytes);
     if (alpha) {
-      alpha_.reserve(sizeof(float) * static_cast<size_t>(count));
-      transfer_.upload(alpha_.as(), alpha, sizeof(float) * static_cast<size_t>(count), stream_);
+      slot.alpha.reserve(sizeof(float) * static_cast<size_t>(count));
+      uploads_.upload(slot.alpha.as(), alpha, sizeof(float) * static_cast<size_t>(count), stream_);
     }
-    finishRows(sums() + first * width_ * 3, weights() + first * width_, alpha ? alpha_.as<float>() : nullptr, count, channels, type, pixels_.as(), stream_);
-    transfer_.download(out, pixels_.as(), bytes, stream_);
+    finishRows(sums() + first * width_ * 3, weights() + first * width_, alpha ? slot.alpha.as<float>() : nullptr, count, channels, type, slot.pixels.as(), stream_);
+    slot.ready.record(stream_);
+    std::lock_guard<std::mutex> lock(mutex_);
+    slot.ticket = ticket;
+    ++next_;
   });
+  return ticket;
+}
+
+void CudaCanvas::waitFinish(int64_t ticket) {
+  Slot& slot = slots_[ticket % 2];
+  const auto release = [&] {
+    std::lock_guard<std::mutex> lock(mutex_);
+    slot.ticket = -1;
+    freed_.notify_all();
+  };
+  try {
+    guard_([&] {
+      std::lock_guard<std::mutex> lock(downloads_.mutex);
+      slot.ready.makeWait(downloads_.stream);
+      downloads_.transfer.download(slot.out, slot.pixels.as(), slot.bytes, downloads_.stream);
+    });
+  } catch (...) {
+    release();
+    throw;
+  }
+  release();
 }
 
 }  // namespace wbsr::cuda

@@ -1,7 +1,9 @@
 // Weighted sums of a band of SR rows in device memory.
 #pragma once
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 
 #include "core/device.h"
 #include "cuda/runtime.h"
@@ -9,16 +11,27 @@
 
 namespace wbsr::cuda {
 
+// What canvases of a device share for their way to the host: a stream of its own, so that pixels travel while the next
+// band runs.
+struct Downloads {
+  Stream stream;
+  Transfer transfer;
+  std::mutex mutex;  // one download at a time
+};
+
 class CudaCanvas : public Canvas {
  public:
+  using Guard = std::function<void(const std::function<void()>&)>;
   // width, rows: in SR pixels. guard(work) runs work with the device current and turns its failures into the device's.
-  CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& transfer, std::function<void(const std::function<void()>&)> guard,
-             std::shared_ptr<void> owner);
+  // owner: whose stream and transfers are used; it lives as long as its canvases.
+  CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& uploads, Downloads& downloads, Guard guard, std::shared_ptr<void> owner);
   ~CudaCanvas() override;
 
   void move(int64_t from, int64_t kept, int64_t rows) override;
   void finish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type, void* out) override;
-  int64_t bytes() const override { return static_cast<int64_t>(sums_.bytes() + weights_.bytes() + pixels_.bytes() + alpha_.bytes()); }
+  int64_t submitFinish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type, void* out) override;
+  void waitFinish(int64_t ticket) override;
+  int64_t bytes() const override;
 
   int32_t* sums() const { return sums_.as<int32_t>(); }
   int32_t* weights() const { return weights_.as<int32_t>(); }
@@ -27,12 +40,26 @@ class CudaCanvas : public Canvas {
   const void* owner() const { return owner_.get(); }
 
  private:
+  // Finished rows on their way: made by the device's stream, fetched by the downloads' one.
+  struct Slot {
+    DeviceBuffer pixels, alpha;
+    Event ready;
+    int64_t ticket = -1;  // -1: free
+    size_t bytes = 0;
+    void* out = nullptr;
+  };
+
   const int64_t width_, rows_;
   const cudaStream_t stream_;
-  Transfer& transfer_;
-  const std::function<void(const std::function<void()>&)> guard_;
-  const std::shared_ptr<void> owner_;  // whose stream and transfer are used: must not go first
-  DeviceBuffer sums_, weights_, pixels_, alpha_;
+  Transfer& uploads_;
+  Downloads& downloads_;
+  const Guard guard_;
+  const std::shared_ptr<void> owner_;
+  DeviceBuffer sums_, weights_;
+  Slot slots_[2];
+  int64_t next_ = 0;
+  std::mutex mutex_;
+  std::condition_variable freed_;
 };
 
 }  // namespace wbsr::cuda

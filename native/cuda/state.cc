@@ -9,9 +9,11 @@
 
 namespace wbsr::cuda {
 
-State::State(const wbsr::Graph& g, const CudaOptions& o) : graph(g), options(o) {
+State::State(const wbsr::Graph& g, const CudaOptions& o) : graph(g), options(o), context(std::make_unique<Context>(graph, options)) {}
+
+bool State::makeCurrent() const {
   WBSR_CUDA(cudaSetDevice(options.device));
-  context = std::make_unique<Context>(graph, options);
+  return true;
 }
 
 State::~State() {
@@ -68,7 +70,7 @@ std::unique_ptr<Canvas> State::makeCanvas(int64_t width, int64_t rows) {
   const std::shared_ptr<State> self = shared_from_this();
   guard([&] {
     const auto make = [&] {
-      canvas = std::make_unique<CudaCanvas>(width, rows, context->stream, transfer, [this](const std::function<void()>& work) { guard(work); }, self);
+      canvas = std::make_unique<CudaCanvas>(width, rows, context->stream, transfer, downloads, [this](const std::function<void()>& work) { guard(work); }, self);
     };
     try {
       make();
@@ -155,7 +157,7 @@ void State::forward(int subnet, const float* input, float* output, int batch, in
 }
 
 int64_t State::bytes() const {
-  size_t sum = transfer.bytes();
+  size_t sum = transfer.bytes() + downloads.transfer.bytes();
   for (const DeviceBuffer* buffer : {&pictures_, &tiles_, &crops_, &planar_, &routing_, &routerScratch_}) sum += buffer->bytes();
   return static_cast<int64_t>(sum) + context->bytes();
 }

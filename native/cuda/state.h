@@ -39,8 +39,16 @@ class State : public std::enable_shared_from_this<State> {
 
   const wbsr::Graph& graph;
   const CudaOptions options;
+
+ private:
+  // Before the members below, which make streams and events on the current device.
+  const bool current_ = makeCurrent();
+  bool makeCurrent() const;
+
+ public:
   std::unique_ptr<Context> context;
   Transfer transfer;
+  Downloads downloads;
 
  private:
   struct Group;
