@@ -33,6 +33,61 @@ bool Executable::small(const Step& step) const {
   return layout(in).kind != Layout::Wide && layout(out).kind != Layout::Wide;
 }
 
+ConvSpec Executable::specOf(const Step& step) const {
+  const Context& c = context_;
+  ConvSpec spec;
+  spec.batch = program_.batch;
+  spec.kernel = step.kernel;
+  spec.precision = c.options.precision;
+  const Type wide = c.half ? Type::Bf16 : Type::Float;
+  int in = step.in[0], out = step.out;
+  if (step.kind == StepKind::Conv) {
+    spec.mode = ConvSpec::Forward;
+    spec.x = wide;
+    spec.y = isHalf(out) ? Type::Bf16 : Type::Float;
+    spec.bias = c.graph.biasOf(step.node) >= 0;
+    spec.residual = step.residual >= 0;
+    spec.activation = step.activation;
+    spec.slope = step.slope;
+  } else if (step.kind == StepKind::ConvBackwardData) {
+    std::swap(in, out);  // of the forward convolution
+    spec.mode = ConvSpec::BackwardData;
+    spec.x = isHalf(in) ? Type::Bf16 : Type::Float;
+    spec.y = wide;
+    spec.gate = step.activation != ActivationKind::None;
+    spec.activation = step.activation;
+    spec.slope = step.slope;
+  } else {
+    out = step.in[1];
+    spec.mode = ConvSpec::BackwardWeights;
+    spec.x = spec.y = wide;
+  }
+  const Layout from = layout(in), to = layout(out);
+  spec.height = from.height;
+  spec.width = from.width;
+  spec.inChannels = from.paddedChannels;
+  spec.outChannels = to.paddedChannels;
+  return spec;
+}
+
+// Builds what the cache of plans does not have, several at a time.
+void Executable::preparePlans() {
+  std::vector<ConvSpec> specs;
+  for (const Step& step : program_.steps) {
+    const bool convolution = step.kind == StepKind::Conv || step.kind == StepKind::ConvBackwardData || step.kind == StepKind::ConvBackwardWeights;
+    if (!convolution || small(step)) continue;
+    const ConvSpec spec = specOf(step);
+    if (std::find(specs.begin(), specs.end(), spec) == specs.end()) specs.push_back(spec);
+  }
+  context_.plans->prepare(specs);
+}
+
+std::shared_ptr<const ConvPlan> Executable::planOf(const Step& step) {
+  auto plan = context_.plans->get(specOf(step));
+  needWorkspace(plan->workspace());
+  return plan;
+}
+
 void Executable::conv(const Step& step, std::vector<bool>& copied) {
   Context& c = context_;
   const wbsr::Graph& graph = c.graph;
@@ -49,23 +104,7 @@ void Executable::conv(const Step& step, std::vector<bool>& copied) {
     });
     return;
   }
-  ConvSpec spec;
-  spec.mode = ConvSpec::Forward;
-  spec.batch = program_.batch;
-  spec.height = in.height;
-  spec.width = in.width;
-  spec.inChannels = in.paddedChannels;
-  spec.outChannels = out.paddedChannels;
-  spec.kernel = step.kernel;
-  spec.precision = c.options.precision;
-  spec.x = c.half ? Type::Bf16 : Type::Float;
-  spec.y = isHalf(step.out) ? Type::Bf16 : Type::Float;
-  spec.bias = bias >= 0;
-  spec.residual = step.residual >= 0;
-  spec.activation = step.activation;
-  spec.slope = step.slope;
-  const auto plan = c.plans->get(spec);
-  needWorkspace(plan->workspace());
+  const auto plan = planOf(step);
   const int groups = step.shuffled ? step.factor * step.factor : 1;
   const void* packed = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups).data;
   const float* packedBias = c.weights->biasPack(step.node, step.outChannels, groups);
@@ -94,22 +133,7 @@ void Executable::convBackwardData(const Step& step, std::vector<bool>& copied) {
     });
     return;
   }
-  ConvSpec spec;
-  spec.mode = ConvSpec::BackwardData;
-  spec.batch = program_.batch;
-  spec.height = dIn.height;
-  spec.width = dIn.width;
-  spec.inChannels = dIn.paddedChannels;
-  spec.outChannels = dOut.paddedChannels;
-  spec.kernel = step.kernel;
-  spec.precision = c.options.precision;
-  spec.x = isHalf(step.out) ? Type::Bf16 : Type::Float;
-  spec.y = c.half ? Type::Bf16 : Type::Float;
-  spec.gate = step.activation != ActivationKind::None;
-  spec.activation = step.activation;
-  spec.slope = step.slope;
-  const auto plan = c.plans->get(spec);
-  needWorkspace(plan->workspace());
+  const auto plan = planOf(step);
   const int groups = step.shuffled ? step.factor * step.factor : 1;
   const void* packed = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups).data;
   const auto y = operand(step.in[0], copied);
@@ -141,18 +165,7 @@ void Executable::convBackwardWeights(const Step& step, std::vector<bool>& copied
     });
     return;
   }
-  ConvSpec spec;
-  spec.mode = ConvSpec::BackwardWeights;
-  spec.batch = program_.batch;
-  spec.height = in.height;
-  spec.width = in.width;
-  spec.inChannels = in.paddedChannels;
-  spec.outChannels = dOut.paddedChannels;
-  spec.kernel = step.kernel;
-  spec.precision = c.options.precision;
-  spec.x = spec.y = c.half ? Type::Bf16 : Type::Float;
-  const auto plan = c.plans->get(spec);
-  needWorkspace(plan->workspace());
+  const auto plan = planOf(step);
   const int groups = step.shuffled ? step.factor * step.factor : 1;
   const Pack slice = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups);
   const int area = step.kernel * step.kernel;

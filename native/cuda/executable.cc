@@ -72,6 +72,7 @@ void Executable::needScratch(size_t bytes) { scratch_ = std::max(scratch_, bytes
 void Executable::needWorkspace(size_t bytes) { workspace_ = std::max(workspace_, bytes); }
 
 void Executable::compile() {
+  preparePlans();
   std::vector<bool> copied(program_.values.size(), false);
   copied[static_cast<size_t>(program_.input)] = true;  // comes with the input
   operations_.reserve(program_.steps.size() + 8);

@@ -49,6 +49,9 @@ class Executable {
   // What a convolution reads: the value itself, or its copy in T, made here for the first reader.
   std::function<const void*()> operand(int value, std::vector<bool>& copied);
   bool small(const Step& step) const;
+  ConvSpec specOf(const Step& step) const;
+  std::shared_ptr<const ConvPlan> planOf(const Step& step);
+  void preparePlans();
   void needScratch(size_t bytes);
   void needWorkspace(size_t bytes);
   size_t externalBytes(int value) const;
