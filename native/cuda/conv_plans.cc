@@ -77,11 +77,6 @@ class Plans : public ConvPlans {
   Plans(int device, int autotune, size_t capacity)
       : device_(device), autotune_(autotune), capacity_(std::max<size_t>(capacity, 1)), handle_(makeHandle(device)) {}
 
-  ~Plans() override {
-    const OnDevice current(device_);
-    builders_.clear();
-  }
-
   std::shared_ptr<const ConvPlan> get(const ConvSpec& asked) override {
     const ConvSpec spec = normalised(asked);
     std::unique_lock lock(mutex_);

@@ -1,0 +1,325 @@
+// The function table of the fake cuDNN.
+#include "fake_cudnn.h"
+
+#include <atomic>
+#include <mutex>
+
+#include "control.h"
+#include "fake_cudnn_node.h"
+
+namespace wbsr::host_cuda {
+namespace fake {
+namespace {
+
+struct FakeHandle {
+  int device = 0;
+  cudaStream_t stream = nullptr;  // not guarded: a handle is one thread's at a time
+};
+
+struct Holder {
+  std::shared_ptr<Node> node;
+};
+
+std::atomic<int> handles{0}, descriptors{0}, plans{0}, executions{0}, lastEngine{0};
+std::mutex failing;
+std::string failingFunction;
+Status failingStatus = CUDNN_STATUS_SUCCESS;
+int failingAfter = -1;
+thread_local std::string lastError;
+
+Status refuse(Status status, const std::string& message) {
+  lastError = message;
+  return status;
+}
+Status refuse(const Refusal& refusal) { return refusal.status == CUDNN_STATUS_SUCCESS ? refusal.status : refuse(refusal.status, refusal.message); }
+
+// What failNextCudnn() asked of this function, else success.
+Status injected(const std::string& function) {
+  const std::lock_guard lock(failing);
+  if (failingAfter < 0 || failingFunction != function) return CUDNN_STATUS_SUCCESS;
+  return failingAfter-- > 0 ? CUDNN_STATUS_SUCCESS : refuse(failingStatus, "this failure was asked for");
+}
+
+size_t elementBytes(int type) {
+  switch (type) {
+    case CUDNN_TYPE_BOOLEAN: return sizeof(bool);
+    case CUDNN_TYPE_INT64:
+    case CUDNN_TYPE_DOUBLE:
+    case CUDNN_TYPE_HANDLE:
+    case CUDNN_TYPE_VOID_PTR: return 8;
+  }
+  return 4;
+}
+
+size_t getVersion() { return 92400; }
+
+const char* getErrorString(Status status) {
+  switch (status) {
+#define NAME(name) \
+  case name: return #name
+    NAME(CUDNN_STATUS_SUCCESS);
+    NAME(CUDNN_STATUS_BAD_PARAM);
+    NAME(CUDNN_STATUS_BAD_PARAM_NULL_POINTER);
+    NAME(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED);
+    NAME(CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH);
+    NAME(CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE);
+    NAME(CUDNN_STATUS_NOT_SUPPORTED);
+    NAME(CUDNN_STATUS_INTERNAL_ERROR);
+    NAME(CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED);
+    NAME(CUDNN_STATUS_EXECUTION_FAILED);
+#undef NAME
+  }
+  return "CUDNN_UNKNOWN_STATUS";
+}
+
+void getLastErrorString(char* text, size_t capacity) {
+  if (capacity == 0) return;
+  std::strncpy(text, lastError.c_str(), capacity - 1);
+  text[capacity - 1] = 0;
+}
+
+Status create(Handle* handle) {
+  if (const Status status = injected("cudnnCreate"); status != CUDNN_STATUS_SUCCESS) return status;
+  auto made = std::make_unique<FakeHandle>();
+  if (cudaGetDevice(&made->device) != cudaSuccess) return refuse(CUDNN_STATUS_INTERNAL_ERROR, "no device");
+  ++handles;
+  *handle = made.release();
+  return CUDNN_STATUS_SUCCESS;
+}
+
+Status destroy(Handle handle) {
+  cudaDeviceSynchronize();
+  --handles;
+  delete static_cast<FakeHandle*>(handle);
+  return CUDNN_STATUS_SUCCESS;
+}
+
+Status setStream(Handle handle, cudaStream_t stream) {
+  if (!handle) return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "handle");
+  static_cast<FakeHandle*>(handle)->stream = stream;
+  return CUDNN_STATUS_SUCCESS;
+}
+
+Status createDescriptor(int type, RawDescriptor* descriptor) {
+  if (type < 0 || type > CUDNN_BACKEND_TENSOR_DESCRIPTOR) return refuse(CUDNN_STATUS_NOT_SUPPORTED, "descriptor type");
+  auto* holder = new Holder{std::make_shared<Node>()};
+  holder->node->type = type;
+  ++descriptors;
+  *descriptor = holder;
+  return CUDNN_STATUS_SUCCESS;
+}
+
+Status destroyDescriptor(RawDescriptor descriptor) {
+  --descriptors;
+  delete static_cast<Holder*>(descriptor);
+  return CUDNN_STATUS_SUCCESS;
+}
+
+Status setAttribute(RawDescriptor descriptor, int name, int type, int64_t count, const void* values) {
+  if (!descriptor || !values) return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "attribute");
+  Node& node = *static_cast<Holder*>(descriptor)->node;
+  if (node.finalized) return refuse(CUDNN_STATUS_BAD_PARAM, "the descriptor is finalized");
+  if (const Refusal refusal = checkAttribute(node.type, name, type, count); refusal.status != CUDNN_STATUS_SUCCESS) return refuse(refusal);
+  Value value{type, count, {}, {}};
+  if (type == CUDNN_TYPE_BACKEND_DESCRIPTOR) {
+    for (int64_t i = 0; i < count; ++i) {
+      const auto* holder = static_cast<const Holder*>(static_cast<RawDescriptor const*>(values)[i]);
+      if (!holder) return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "descriptor in an attribute");
+      if (!holder->node->finalized) return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "attribute " + std::to_string(name));
+      value.nodes.push_back(holder->node);
+    }
+  } else {
+    const auto* bytes = static_cast<const unsigned char*>(values);
+    value.bytes.assign(bytes, bytes + static_cast<size_t>(count) * elementBytes(type));
+  }
+  node.values[name] = std::move(value);
+  return CUDNN_STATUS_SUCCESS;
+}
+
+Status give(const std::vector<int>& notes, int64_t capacity, int64_t* count, void* values) {
+  *count = std::min<int64_t>(capacity, static_cast<int64_t>(notes.size()));
+  std::memcpy(values, notes.data(), static_cast<size_t>(*count) * sizeof(int));
+  return CUDNN_STATUS_SUCCESS;
+}
+
+Status getAttribute(RawDescriptor descriptor, int name, int type, int64_t capacity, int64_t* count, void* values) {
+  const Node& node = *static_cast<Holder*>(descriptor)->node;
+  if (!node.finalized) return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "attributes are read of finalized descriptors");
+  const auto is = [&](int owner, int attribute, int kind) { return node.type == owner && name == attribute && type == kind; };
+  if (is(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR)) {
+    *count = std::min<int64_t>(capacity, static_cast<int64_t>(node.offered.size()));
+    for (int64_t i = 0; i < *count; ++i) {
+      Node& into = *static_cast<Holder*>(static_cast<RawDescriptor*>(values)[i])->node;
+      if (into.type != CUDNN_BACKEND_ENGINECFG_DESCRIPTOR) return refuse(CUDNN_STATUS_BAD_PARAM, "results are engine configurations");
+      into.engine = node.offered[static_cast<size_t>(i)];
+      into.graph = node.values.at(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH).nodes[0];
+      into.finalized = true;
+    }
+    return CUDNN_STATUS_SUCCESS;
+  }
+  if (is(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR) && capacity >= 1) {
+    Node& into = *static_cast<Holder*>(*static_cast<RawDescriptor*>(values))->node;
+    if (into.type != CUDNN_BACKEND_ENGINE_DESCRIPTOR) return refuse(CUDNN_STATUS_BAD_PARAM, "not an engine descriptor");
+    into.engine = node.engine;
+    into.graph = node.graph;
+    into.finalized = true;
+    *count = 1;
+    return CUDNN_STATUS_SUCCESS;
+  }
+  if (is(CUDNN_BACKEND_ENGINE_DESCRIPTOR, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE))
+    return give(numericalNotes(node.engine), capacity, count, values);
+  if (is(CUDNN_BACKEND_ENGINE_DESCRIPTOR, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE))
+    return give(behaviourNotes(node.engine), capacity, count, values);
+  const bool index = is(CUDNN_BACKEND_ENGINE_DESCRIPTOR, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64);
+  const bool workspace = is(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64);
+  if ((!index && !workspace) || capacity < 1) return refuse(CUDNN_STATUS_NOT_SUPPORTED, "attribute " + std::to_string(name) + " cannot be read");
+  *static_cast<int64_t*>(values) = index ? node.engine : node.workspace;
+  *count = 1;
+  return CUDNN_STATUS_SUCCESS;
+}
+
+Status finalize(RawDescriptor descriptor) {
+  if (const Status status = injected("cudnnBackendFinalize"); status != CUDNN_STATUS_SUCCESS) return status;
+  Node& node = *static_cast<Holder*>(descriptor)->node;
+  if (node.finalized) return refuse(CUDNN_STATUS_BAD_PARAM, "the descriptor is finalized already");
+  if (const Refusal refusal = checkFinal(node); refusal.status != CUDNN_STATUS_SUCCESS) return refuse(refusal);
+  if (node.type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)
+    node.offered = enginesFor(*node.node(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH), node.one<int>(CUDNN_ATTR_ENGINEHEUR_MODE));
+  if (node.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
+    const Node& configuration = *node.node(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+    if (const Refusal refusal = finalizeEngine(configuration.engine, node.workspace); refusal.status != CUDNN_STATUS_SUCCESS) return refuse(refusal);
+    node.engine = configuration.engine;
+    node.graph = configuration.graph;
+    ++plans;
+  }
+  node.finalized = true;
+  return CUDNN_STATUS_SUCCESS;
+}
+
+Status execute(Handle raw, RawDescriptor planDescriptor, RawDescriptor packDescriptor) {
+  if (const Status status = injected("cudnnBackendExecute"); status != CUDNN_STATUS_SUCCESS) return status;
+  const NodePointer plan = static_cast<Holder*>(planDescriptor)->node;
+  const Node& pack = *static_cast<Holder*>(packDescriptor)->node;
+  if (plan->type != CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR || pack.type != CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)
+    return refuse(CUDNN_STATUS_BAD_PARAM, "a plan and a variant pack are needed");
+  if (!plan->finalized || !pack.finalized) return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "plan or variant pack");
+  const auto& handle = *static_cast<FakeHandle*>(raw);
+  int device = -1;
+  if (cudaGetDevice(&device) != cudaSuccess || device != handle.device) return refuse(CUDNN_STATUS_BAD_PARAM, "another device is current than the handle's");
+  ++plan->turn;
+  const auto ids = pack.all<int64_t>(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
+  const auto bound = pack.all<void*>(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
+  std::map<int64_t, void*> pointers;
+  for (size_t i = 0; i < ids.size(); ++i) pointers[ids[i]] = bound[i];
+  std::vector<Operation> operations = readGraph(*plan->graph);
+  for (const Operation& op : operations) {
+    std::vector<Tensor> all = op.inputs;
+    all.push_back(op.output);
+    for (const Tensor& t : all) {
+      if (t.isVirtual) continue;
+      if (!pointers.count(t.id) || !pointers[t.id]) return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "tensor " + std::to_string(t.id) + " has no pointer");
+      if (reinterpret_cast<uintptr_t>(pointers[t.id]) % static_cast<uintptr_t>(t.alignment) != 0)
+        return refuse(CUDNN_STATUS_BAD_PARAM, "tensor " + std::to_string(t.id) + " is not aligned");
+    }
+  }
+  void* workspace = pack.one<void*>(CUDNN_ATTR_VARIANT_PACK_WORKSPACE);
+  if (plan->workspace > 0 && !workspace) return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "no workspace");
+  lastEngine = plan->engine;
+  ++executions;
+  const cudaError_t queued = enqueue(handle.stream, [operations = std::move(operations), pointers, workspace, plan] {
+    if (plan->workspace > 0) std::memset(workspace, 0xA5, static_cast<size_t>(plan->workspace));  // it is the engine's to spoil
+    runGraph(operations, pointers, plan->engine);
+  });
+  return queued == cudaSuccess ? CUDNN_STATUS_SUCCESS : refuse(CUDNN_STATUS_EXECUTION_FAILED, cudaGetErrorString(queued));
+}
+
+const Api table = {getVersion,       getErrorString,    getLastErrorString, create,       destroy,  setStream,
+                   createDescriptor, destroyDescriptor, setAttribute,       getAttribute, finalize, execute};
+
+FakeCudnn switches;
+
+}  // namespace
+
+int64_t Tensor::elements() const {
+  int64_t count = 1;
+  for (const int64_t d : dimensions) count *= d;
+  return count;
+}
+
+Tensor readTensor(const Node& node) {
+  Tensor t;
+  t.id = node.one<int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID);
+  t.alignment = node.one<int64_t>(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT);
+  t.type = node.one<int>(CUDNN_ATTR_TENSOR_DATA_TYPE);
+  t.isVirtual = node.one<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL, false);
+  t.dimensions = node.all<int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS);
+  t.strides = node.all<int64_t>(CUDNN_ATTR_TENSOR_STRIDES);
+  return t;
+}
+
+Operation readOperation(const Node& node) {
+  Operation op;
+  const auto tensor = [&](int name) { return readTensor(*node.node(name)); };
+  const Node* convolution = nullptr;
+  if (node.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR) {
+    op.kind = Operation::Forward;
+    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X), tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W)};
+    op.output = tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y);
+    convolution = node.node(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
+  } else if (node.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR) {
+    op.kind = Operation::BackwardData;
+    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY), tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W)};
+    op.output = tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX);
+    convolution = node.node(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC);
+  } else if (node.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR) {
+    op.kind = Operation::BackwardWeights;
+    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X), tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY)};
+    op.output = tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW);
+    convolution = node.node(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC);
+  } else {
+    const Node& mode = *node.node(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
+    const int kind = mode.one<int>(CUDNN_ATTR_POINTWISE_MODE);
+    op.slope = mode.one<float>(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, 0.f);
+    op.kind = kind == CUDNN_POINTWISE_ADD           ? Operation::Add
+              : kind == CUDNN_POINTWISE_RELU_FWD    ? Operation::Relu
+              : kind == CUDNN_POINTWISE_SIGMOID_FWD ? Operation::Sigmoid
+                                                    : Operation::ReluBackward;
+    if (op.kind == Operation::ReluBackward) op.inputs = {tensor(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC)};
+    op.inputs.push_back(tensor(CUDNN_ATTR_OPERATION_POINTWISE_XDESC));
+    if (op.kind == Operation::Add) op.inputs.push_back(tensor(CUDNN_ATTR_OPERATION_POINTWISE_BDESC));
+    op.output = tensor(op.kind == Operation::ReluBackward ? CUDNN_ATTR_OPERATION_POINTWISE_DXDESC : CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
+  }
+  if (convolution)
+    for (size_t i = 0; i < 2; ++i) {
+      op.padding[i] = convolution->all<int64_t>(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS).at(i);
+      op.stride[i] = convolution->all<int64_t>(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES).at(i);
+      op.dilation[i] = convolution->all<int64_t>(CUDNN_ATTR_CONVOLUTION_DILATIONS).at(i);
+    }
+  return op;
+}
+
+std::vector<Operation> readGraph(const Node& graph) {
+  std::vector<Operation> operations;
+  for (const NodePointer& node : graph.values.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).nodes) operations.push_back(readOperation(*node));
+  return operations;
+}
+
+}  // namespace fake
+
+FakeCudnn& fakeCudnn() { return fake::switches; }
+
+void installFakeCudnn() {
+  fake::switches = {};
+  cuda::cudnn::install(&fake::table);
+}
+
+void failNextCudnn(const std::string& function, int status, int after) {
+  const std::lock_guard lock(fake::failing);
+  fake::failingFunction = function;
+  fake::failingStatus = status;
+  fake::failingAfter = after;
+}
+
+FakeCudnnCounts fakeCudnnCounts() { return {fake::handles, fake::descriptors, fake::plans, fake::executions, fake::lastEngine}; }
+
+}  // namespace wbsr::host_cuda
