@@ -11,6 +11,12 @@ export interface ClassTable {
   kind: 'interval' | 'quantile'
 }
 
+/** Difficulty of a gradient vector: its Euclidean norm, to the bit as native/core/math/route.h has it. */
+export function difficultyOf(vectors: ArrayLike<number>, index: number): number {
+  const [a, b, c, d] = [vectors[4 * index]!, vectors[4 * index + 1]!, vectors[4 * index + 2]!, vectors[4 * index + 3]!]
+  return Math.sqrt(a * a + b * b + c * c + d * d)
+}
+
 /** The class 1 .. K of a difficulty: 1 + number of thresholds smaller than it. */
 export function classOf(table: ClassTable, difficulty: number): number {
   let low = 0

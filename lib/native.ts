@@ -80,11 +80,37 @@ export interface InferRegion {
   rampBottom: number
 }
 
+/** Pixels of any type; `channels` 3 where it is left out. */
+export interface NativePixels {
+  data: PixelArray
+  width: number
+  height: number
+  channels?: 1 | 2 | 3 | 4
+}
+
+/**
+ * Weighted sums of a band of SR rows in the device's memory. Empty only where move() cleared it. Jobs run in the order of
+ * the calls, with those of the engine.
+ */
+export interface NativeCanvas {
+  /** SR pixels. */
+  readonly width: number
+  readonly rows: number
+  /** Rows [from, from + kept) become rows [0, kept); rows [kept, rows) are cleared. */
+  move(from: number, kept: number, rows: number): Promise<void>
+  /** As Addon.finishRows. alpha: (rows, width), with 2 or 4 channels. */
+  finish(first: number, rows: number, channels: number, alpha: Float32Array | null, bytes: 1 | 2 | 4, into?: PixelArray): Promise<PixelArray>
+  /** Its memory is freed with the last job that uses it. */
+  dispose(): void
+}
+
 export interface InferJob {
-  /** Float RGB (height, width, 3). */
-  inputs: { data: Float32Array; width: number; height: number }[]
-  /** weighted sums (height * scale, width * scale, 3) and weights (height * scale, width * scale) of the same pictures */
-  outputs: { sum: Float32Array; weight: Float32Array }[]
+  inputs: NativePixels[]
+  /**
+   * Of the same pictures: weighted sums (height * scale, width * scale, 3) and weights (height * scale, width * scale), or a
+   * canvas as wide and at least as high, whose row 0 is the picture's.
+   */
+  outputs: ({ sum: Float32Array; weight: Float32Array } | { canvas: NativeCanvas })[]
   regions: InferRegion[]
   /** Upper bound of LR pixels per batch. */
   maxBatchPixels: number
@@ -100,6 +126,26 @@ export interface InferReport {
   batches: number
   /** 2 x MAC over all regions, halo included (the tail runs on the kept part). */
   flops: number
+  /** How often a batch was halved because the device's memory was full. */
+  halvings: number
+}
+
+/** Tiles of tile x tile pixels from the top left on, the last of each row and column clipped. */
+export interface RouteJob extends NativePixels {
+  tile: number
+  /** K - 1, ascending. */
+  thresholds: readonly number[]
+  /** (K): class - 1 -> subnet. */
+  map?: readonly number[]
+}
+
+/** Row by row. */
+export interface RouteResult {
+  difficulties: Float64Array
+  /** 1 .. K. */
+  classes: Int32Array
+  /** Where the job has a map. */
+  subnets?: Int32Array
 }
 
 export interface NativeLoss {
@@ -114,9 +160,25 @@ export interface NativeLoss {
   mixture?: { weights: Float64Array; means: Float64Array; covariances: Float64Array }
 }
 
-export interface TrainJob {
-  lr: Float32Array
-  hr: Float32Array
+export interface CropSpec {
+  /** Index into images. */
+  image: number
+  /** Top left in HR pixels. */
+  x: number
+  y: number
+  flipX: boolean
+  flipY: boolean
+  transpose: boolean
+}
+
+/** Crops of uint8 RGB images, of which a batch is made (see Addon.assembleBatch). */
+export interface BatchSource {
+  images: { data: Uint8Array; width: number; height: number }[]
+  lrImages?: { data: Uint8Array; width: number; height: number }[]
+  crops: CropSpec[]
+}
+
+export interface TrainSettings {
   batch: number
   /** LR size. */
   width: number
@@ -136,8 +198,14 @@ export interface TrainJob {
   cancel?: Int32Array
 }
 
+/** Of float planes (N, 3, height, width) and their HR, or of `batch` crops (width = height), which the device cuts. */
+export type TrainJob = TrainSettings & ({ lr: Float32Array; hr: Float32Array } | { source: BatchSource })
+
 export interface TrainReport {
-  /** False: the loss or a gradient was not finite and nothing was updated. */
+  /**
+   * False: the loss or a gradient, of this step or of one before it, was not finite. Then nothing is updated, nor by any step
+   * after it, until weights are set or made anew.
+   */
   finite: boolean
   /** Means over pixels and subnets. */
   loss: number
@@ -151,10 +219,40 @@ export interface TrainReport {
   /** Loss of each subnet of the step, in the order of `subnets`. */
   losses: Float64Array
   seconds: number
+  /** In how many parts the batch was run because the device's memory was full. */
+  parts: number
+}
+
+export interface NativeDevice {
+  kind: 'cpu' | 'cuda'
+  name: string
+  /** 0 for cuda. */
+  threads: number
+  details: string
+  precision: Precision
+  /** Prefers regions of few different shapes. */
+  regular: boolean
+  /** train() of the next step may be called before this one's promise settles. */
+  pipelined: boolean
+}
+
+/** What convolutions calculate with. Weights and sums are always float32. */
+export type Precision = 'bf16' | 'tf32' | 'fp32'
+
+export interface EngineOptions {
+  threads: number
+  /** Default 'cpu'. */
+  device?: 'cpu' | 'cuda'
+  /** Of cudaInfo's devices, for 'cuda'. */
+  index?: number
+  /** For 'cuda'. Default 'bf16'. */
+  precision?: Precision
+  /** For 'cuda': how many of cuDNN's engines are timed for each convolution; 0 (default): the choice of its heuristics. */
+  autotune?: number
 }
 
 export interface NativeEngine {
-  readonly device: { kind: 'cpu' | 'cuda'; name: string; threads: number; details: string }
+  readonly device: NativeDevice
   readonly subnets: NativeSubnet[]
   readonly parameters: NativeParameter[]
   readonly parameterCount: number
@@ -168,10 +266,15 @@ export interface NativeEngine {
   setSteps(steps: Int32Array): void
   /** Any NCHW batch through one subnet. */
   forward(subnet: number, input: Float32Array, batch: number, height: number, width: number): Promise<Float32Array>
+  /** Difficulty, class and subnet of every tile. */
+  route(job: RouteJob): Promise<RouteResult>
+  createCanvas(width: number, rows: number): Promise<NativeCanvas>
   infer(job: InferJob): Promise<InferReport>
+  /** Steps run and their promises settle in the order of the calls. */
   train(job: TrainJob): Promise<TrainReport>
-  /** Bytes held natively. */
+  /** Bytes held natively, canvases included. */
   memory(): number
+  /** Also disposes all canvases. */
   dispose(): void
 }
 
@@ -182,20 +285,9 @@ export interface Rect {
   height: number
 }
 
-export interface CropSpec {
-  /** Index into images. */
-  image: number
-  /** Top left in HR pixels. */
-  x: number
-  y: number
-  flipX: boolean
-  flipY: boolean
-  transpose: boolean
-}
-
 export interface Addon {
-  /** `index`: of cudaInfo's devices, for device 'cuda'. The default device is 'cpu'. */
-  Engine: new (graph: NativeGraph, options: { threads: number; device?: 'cpu' | 'cuda'; index?: number }) => NativeEngine
+  /** @throws an Error with code WBSR_NO_DEVICE, WBSR_DEVICE_FAILED, WBSR_OUT_OF_MEMORY, WBSR_INVALID_OPTION */
+  Engine: new (graph: NativeGraph, options: EngineOptions) => NativeEngine
   /** What the CPU device found: instruction set, threads, oneDNN version. */
   cpuInfo(): { name: string; isa: string; cores: number; onednn: string }
   /** The CUDA devices that can run wbsr (memory in bytes), or the reason why there are none. Loads the plugin when first called. */
@@ -219,13 +311,7 @@ export interface Addon {
    * files are, LR; the kernel sees the picture around the crop, so that LR is a crop of the picture's LR file. Flips come
    * before the transpose. With `lrImages` LR is cropped instead, and x and y must be multiples of scale.
    */
-  assembleBatch(spec: {
-    images: { data: Uint8Array; width: number; height: number }[]
-    lrImages?: { data: Uint8Array; width: number; height: number }[]
-    crops: CropSpec[]
-    patchSize: number
-    scale: number
-  }): Promise<{ lr: Float32Array; hr: Float32Array }>
+  assembleBatch(spec: BatchSource & { patchSize: number; scale: number }): Promise<{ lr: Float32Array; hr: Float32Array }>
   /** EM fit of a Gaussian mixture. samples (N, D) in [0, 1]; weights optional (histogram counts). */
   fitMixture(samples: Float32Array, weights: Float32Array | null, dimension: number, components: number, iterations: number, minStd: number, seed: number): Promise<{
     weights: Float64Array

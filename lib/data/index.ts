@@ -5,13 +5,14 @@ import { availableParallelism, homedir } from 'node:os'
 import path from 'node:path'
 import { aborted, invalidOption, WbsrError, wrapError } from '../errors.js'
 import { writeFileAtomic } from '../formats/files.js'
+import { difficultyOf } from '../model-state.js'
 import { native } from '../native.js'
 import { checkInteger } from '../options.js'
 import { cropToScale, decodeRgb, readBytes, Unusable, usable } from './decode.js'
 import { checkPair, type ImagePair } from './files.js'
 
 /** Goes into the cache key: raise it whenever the same pixels would get other difficulties or positions. */
-const definitionVersion = 1
+const definitionVersion = 2
 
 export interface SkippedImage {
   file: string
@@ -212,7 +213,7 @@ async function measurePixels(pair: ImagePair, bytes: Buffer, lrBytes: Buffer | n
   if (rects.length > 0) {
     lr ??= (await native.resizeBicubic(hr.data, hr.width, hr.height, 3, width, height, 0)) as Uint8Array
     const vectors = await native.gradientVectors(lr, width, height, 3, Int32Array.from(rects))
-    for (let i = 0; i < difficulties.length; i++) difficulties[i] = Math.hypot(...vectors.subarray(4 * i, 4 * i + 4))
+    for (let i = 0; i < difficulties.length; i++) difficulties[i] = difficultyOf(vectors, i)
   }
   return { width: hr.width, height: hr.height, difficulties }
 }

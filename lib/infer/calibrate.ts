@@ -1,14 +1,14 @@
 // Measures what the calibrated router needs: the squared error of every subnet in every gradient class, on validation
 // pictures (method.md section 6).
 import { WbsrError, wrapError } from '../errors.js'
-import { classOf, type ModelState, type RouterTable } from '../model-state.js'
+import type { ModelState, RouterTable } from '../model-state.js'
 import { native } from '../native.js'
 import { checkInteger, checkObject, checkSignal } from '../options.js'
 import type { RawImage } from '../types.js'
 import { bandSpan, groupSpan, makeGrid, tileRects } from './grid.js'
 import { AUTO_HALO, BLEND } from './merge.js'
 import { Cancellation, checkUsable } from './options.js'
-import { tileDifficulties } from './picture-pass.js'
+import { routeGroup } from './picture-pass.js'
 import { groupRegions } from './plan.js'
 
 export interface CalibrateOptions {
@@ -54,7 +54,7 @@ export function fillUnseen(values: readonly (number | null)[]): number[] {
 }
 
 async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSize: number, maxTiles: number, sums: Sums, cancellation: Cancellation): Promise<void> {
-  const { engine, network, classes } = state
+  const { engine, network } = state
   const { scale } = network
   const { width, height } = lr
   if (hr.width !== width * scale || hr.height !== height * scale) {
@@ -67,7 +67,7 @@ async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSiz
     const { top, bottom } = bandSpan(grid, group, context.margin)
     const rows = bottom - top
     const band = { data: lr.data.subarray(top * width * lr.channels, bottom * width * lr.channels), top, bottom }
-    const difficulties = await tileDifficulties(band, lr.channels, grid, firstRow, endRow)
+    const { classes } = await routeGroup(state, band, lr.channels, grid, group)
     const input = await native.toRgbFloat(band.data, width, rows, lr.channels)
     const stride = width * scale * hr.channels
     const target = await native.toRgbFloat(hr.data.subarray(top * scale * stride, bottom * scale * stride), width * scale, rows * scale, hr.channels)
@@ -75,14 +75,14 @@ async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSiz
     const errorsOf = (prediction: Float32Array) => native.squaredErrors(prediction, target, width * scale, rows * scale, rects)
     cancellation.check()
 
-    const classOfTile = Array.from(difficulties, (s) => classOf(classes, s) - 1)
+    const classOfTile = Array.from(classes, (k) => k - 1)
     const bicubic = await errorsOf((await native.resizeBicubic(input, width, rows, 3, width * scale, rows * scale, 0)) as Float32Array)
     classOfTile.forEach((k, i) => {
       sums.bicubic[k]! += bicubic[i]!
       sums.samples[k]! += 3 * rects[4 * i + 2]! * rects[4 * i + 3]!
     })
     for (const { index } of engine.subnets) {
-      const subnets = new Int32Array(difficulties.length).fill(index)
+      const subnets = new Int32Array(classes.length).fill(index)
       const regions = groupRegions(state, grid, group, { top, bottom }, subnets, context, REGION_PIXELS)
       // Nothing overlaps, so the weighted sum is the prediction.
       const sum = new Float32Array(width * scale * rows * scale * 3)
@@ -92,7 +92,7 @@ async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSiz
       const errors = await errorsOf(sum)
       classOfTile.forEach((k, i) => (sums.error[k]![index]! += errors[i]!))
     }
-    sums.tiles += difficulties.length
+    sums.tiles += classes.length
   }
 }
 

@@ -1,12 +1,11 @@
 // The tiling of ClassSR, ARM and WBSR (protocol.md, 'paper'): only for comparing with their figures.
 import { WbsrError } from '../errors.js'
 import { cutPixels } from '../formats/pixels.js'
-import { classOf, type ModelState } from '../model-state.js'
+import { classOf, difficultyOf, type ModelState } from '../model-state.js'
 import { native, type InferRegion } from '../native.js'
 import type { RawImage } from '../types.js'
 import type { Cancellation, UpscaleSettings } from './options.js'
 import { planPaper } from './plan.js'
-import { difficultyOf } from './routers.js'
 import type { UpscaleResult } from './upscale.js'
 
 const TILE = 32
@@ -40,7 +39,7 @@ export async function upscalePaper(state: ModelState, image: RawImage, settings:
   let networkSeconds = 0
   for (let first = 0; first < count; first += BATCH) {
     const batch = Array.from({ length: Math.min(BATCH, count - first) }, (_, i) => first + i)
-    const inputs = await Promise.all(batch.map(async (i) => ({ data: await native.toRgbFloat(cutPixels(image.data, width, channels, position(i).x, position(i).y, TILE, TILE), TILE, TILE, channels), width: TILE, height: TILE })))
+    const inputs = batch.map((i) => ({ data: cutPixels(image.data, width, channels, position(i).x, position(i).y, TILE, TILE), width: TILE, height: TILE, channels }))
     const outputs = batch.map(() => ({ sum: new Float32Array(edge * edge * 3), weight: new Float32Array(edge * edge) }))
     const regions = batch.map((i, picture): InferRegion => ({
       picture, subnet: map[classes[i]! - 1]!, x: 0, y: 0, width: TILE, height: TILE,

@@ -12,11 +12,6 @@ export type Router = 'projection' | 'projection-budget' | 'calibrated' | { subne
 /** [class - 1]: index into the subnets sorted by cost. */
 export type ClassMap = number[]
 
-/** Difficulty of a gradient vector: its Euclidean norm. */
-export function difficultyOf(vectors: Float64Array, index: number): number {
-  return Math.hypot(vectors[4 * index]!, vectors[4 * index + 1]!, vectors[4 * index + 2]!, vectors[4 * index + 3]!)
-}
-
 /** Gradient projection, equation of the paper: m = ceil(k M / K). */
 export function projectionMap(classes: number, subnets: number): ClassMap {
   return Array.from({ length: classes }, (_, i) => Math.ceil(((i + 1) * subnets) / classes) - 1)

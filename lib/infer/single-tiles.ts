@@ -1,12 +1,12 @@
 // Tiles that are pictures of their own: one call of the engine for a batch of them, each with its own halo as context.
 import { cutPixels } from '../formats/pixels.js'
-import { classOf, type ModelState } from '../model-state.js'
+import { classOf, difficultyOf, type ModelState } from '../model-state.js'
 import { native, type InferRegion, type PixelArray } from '../native.js'
 import type { Tile, UpscaledTile } from '../types.js'
 import type { Cancellation, RoutingSettings } from './options.js'
 import { haloOf } from './check-tile.js'
 import { planDataset } from './plan.js'
-import { difficultyOf, type ClassMap } from './routers.js'
+import type { ClassMap } from './routers.js'
 import { upscaledTile, type TileDecision } from './tile-rows.js'
 
 /** The whole of what a tile carries. */
@@ -50,10 +50,7 @@ export class SingleTiles {
     const { engine, network } = this.#state
     const { scale } = network
     const decisions = await Promise.all(tiles.map((tile) => this.#decide(tile)))
-    const inputs = await Promise.all(tiles.map(async (tile) => {
-      const { width, height } = seenSize(tile)
-      return { data: await native.toRgbFloat(tile.data, width, height, tile.channels), width, height }
-    }))
+    const inputs = tiles.map((tile) => ({ data: tile.data, channels: tile.channels, ...seenSize(tile) }))
     const outputs = inputs.map(({ width, height }) => ({ sum: new Float32Array(width * height * scale * scale * 3), weight: new Float32Array(width * height * scale * scale) }))
     const regions = decisions.map(({ tile, subnet }, picture) => this.#region(tile, subnet, picture))
     await engine.infer({ inputs, outputs, regions, maxBatchPixels: 2 * this.#settings.regionPixels, cancel: this.#cancellation.flag })

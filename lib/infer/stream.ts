@@ -5,11 +5,11 @@
 // has taken what is finished. What comes out depends neither on the order of arrival within the picture nor on batching.
 import { Transform, type TransformCallback } from 'node:stream'
 import { wrapError } from '../errors.js'
-import { classOf, type ModelState } from '../model-state.js'
+import type { ModelState } from '../model-state.js'
 import type { Tile, UpscaledTile } from '../types.js'
 import { groupSpan } from './grid.js'
 import { Cancellation, checkStreamOptions, checkUsable, type RoutingSettings, type StreamOptions } from './options.js'
-import { PicturePass, tileDifficulties } from './picture-pass.js'
+import { PicturePass, routeGroup } from './picture-pass.js'
 import { MERGED_TILES, contextOf, planDataset, type Context } from './plan.js'
 import type { ClassMap } from './routers.js'
 import { SingleTiles } from './single-tiles.js'
@@ -43,15 +43,14 @@ class PictureRun {
     this.next = group + 1
     const tiles = this.tiles.take(group)
     const band = assembleBand(grid, group, this.#pass.margin, tiles)
-    const { firstRow, endRow } = groupSpan(grid, group)
-    const difficulties = await tileDifficulties(band, tiles[0]!.channels, grid, firstRow, endRow)
+    const { firstRow } = groupSpan(grid, group)
+    const { difficulties, classes } = await routeGroup(this.#state, band, tiles[0]!.channels, grid, group)
     const subnets = new Int32Array(difficulties.length).fill(-1)
     const decisions = tiles.map((tile): TileDecision => {
       const index = (tile.y / grid.tile - firstRow) * grid.columns + tile.x / grid.tile
-      const difficulty = difficulties[index]!
-      const k = classOf(this.#state.classes, difficulty)
+      const k = classes[index]!
       subnets[index] = this.#map[k - 1]!
-      return { tile, difficulty, class: k, subnet: subnets[index]! }
+      return { tile, difficulty: difficulties[index]!, class: k, subnet: subnets[index]! }
     })
     this.#rows.expect(decisions)
     for (const strip of await this.#pass.run(group, band, subnets)) out.push(...this.#rows.add(strip))

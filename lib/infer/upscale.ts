@@ -2,12 +2,13 @@
 // budget for exactly this picture, then group after group through the engine.
 import { wrapError } from '../errors.js'
 import { decodeImage } from '../formats/images.js'
-import { classOf, type ModelState } from '../model-state.js'
+import type { ModelState } from '../model-state.js'
+import type { RouteResult } from '../native.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
 import { bandSpan, groupSpan, makeGrid, tileArea, type Grid } from './grid.js'
 import { Cancellation, checkUpscaleOptions, checkUsable, type UpscaleOptions, type UpscaleSettings } from './options.js'
 import { upscalePaper } from './paper.js'
-import { PicturePass, tileDifficulties } from './picture-pass.js'
+import { PicturePass, routeGroup } from './picture-pass.js'
 import { MERGED_TILES, contextOf, largestFlops, planDataset, planPicture } from './plan.js'
 
 /** What was decided for one tile. Positions and sizes in LR pixels. */
@@ -49,17 +50,35 @@ function newPixels(like: PixelArray, length: number): PixelArray {
   return like instanceof Uint16Array ? new Uint16Array(length) : new Uint8Array(length)
 }
 
-/** Difficulties of all tiles of a picture, group by group so that an abort is heard. */
-async function allDifficulties(image: RawImage, grid: Grid, cancellation: Cancellation): Promise<Float64Array> {
-  const difficulties = new Float64Array(grid.columns * grid.rows)
-  for (let group = 0; group < grid.groups; group++) {
-    const { firstRow, endRow, y0, y1 } = groupSpan(grid, group)
-    const stride = image.width * image.channels
-    const band = { data: image.data.subarray(y0 * stride, y1 * stride), top: y0, bottom: y1 }
-    difficulties.set(await tileDifficulties(band, image.channels, grid, firstRow, endRow), firstRow * grid.columns)
+/** Jobs that are given to the engine before the first of them is done, so that it never waits for us. */
+const AHEAD = 2
+
+/** Difficulties and classes of all tiles of a picture, group by group so that an abort is heard. */
+async function routePicture(state: ModelState, image: RawImage, grid: Grid, cancellation: Cancellation): Promise<RouteResult> {
+  const result: RouteResult = { difficulties: new Float64Array(grid.columns * grid.rows), classes: new Int32Array(grid.columns * grid.rows) }
+  await ahead(grid.groups, AHEAD, async (group) => {
+    const { difficulties, classes } = await routeGroup(state, { data: image.data, top: 0 }, image.channels, grid, group)
     cancellation.check()
+    const first = groupSpan(grid, group).firstRow * grid.columns
+    result.difficulties.set(difficulties, first)
+    result.classes.set(classes, first)
+  })
+  return result
+}
+
+/** Calls start(0) .. start(count - 1) in order, at most `most` of them not settled. Rejects with the first failure. */
+async function ahead(count: number, most: number, start: (index: number) => Promise<void>): Promise<void> {
+  const running: Promise<void>[] = []
+  try {
+    for (let index = 0; index < count; index++) {
+      if (running.length >= most) await running.shift()
+      running.push(start(index))
+    }
+  } finally {
+    // All settle before one's failure is told: nothing is written any more once the caller knows.
+    const failed = (await Promise.allSettled(running)).find((result) => result.status === 'rejected')
+    if (failed) throw failed.reason
   }
-  return difficulties
 }
 
 async function upscaleFull(state: ModelState, image: RawImage, settings: UpscaleSettings, cancellation: Cancellation, start: number): Promise<UpscaleResult> {
@@ -67,21 +86,22 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
   const { scale } = state.network
   const grid = makeGrid(width, height, settings.tile === 'image' ? Math.max(width, height) : settings.tile, settings.groupRows)
   const context = contextOf(settings)
-  const difficulties = await allDifficulties(image, grid, cancellation)
-  const classes = Int32Array.from(difficulties, (s) => classOf(state.classes, s))
+  const { difficulties, classes } = await routePicture(state, image, grid, cancellation)
   const map = settings.budgetScope === 'picture' ? planPicture(state, settings, grid, classes, context) : planDataset(state, settings, MERGED_TILES * grid.tile, context)
   const subnets = classes.map((k) => map[k - 1]!)
 
   const stride = width * channels
   const data = newPixels(image.data, width * scale * height * scale * channels)
   const pass = new PicturePass(state, grid, channels, context, settings.regionPixels, cancellation, data)
-  for (let group = 0; group < grid.groups; group++) {
+  const runGroup = async (group: number) => {
     const { firstRow, endRow } = groupSpan(grid, group)
     const { top, bottom } = bandSpan(grid, group, pass.margin)
     const band = { data: image.data.subarray(top * stride, bottom * stride), top, bottom }
     await pass.run(group, band, subnets.subarray(firstRow * grid.columns, endRow * grid.columns))
     settings.onProgress?.({ done: endRow * grid.columns, total: grid.rows * grid.columns, seconds: (performance.now() - start) / 1000 })
   }
+  await runGroup(0)
+  await ahead(grid.groups - 1, pass.overlaps ? AHEAD : 1, (index) => runGroup(index + 1))
   pass.release()
 
   const histogram = new Array<number>(state.engine.subnets.length).fill(0)

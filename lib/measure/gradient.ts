@@ -1,5 +1,6 @@
 // The measure by which sampler and router tell easy from hard.
 import { wrapError } from '../errors.js'
+import { difficultyOf } from '../model-state.js'
 import { native } from '../native.js'
 import type { ImageInput } from '../types.js'
 import { decodeImage } from '../formats/images.js'
@@ -22,7 +23,7 @@ export async function gradientVector(image: ImageInput): Promise<GradientVector>
   const { data, width, height, channels } = await decodeImage(image, 'image')
   try {
     const vector = [...(await native.gradientVectors(data, width, height, channels, Int32Array.of(0, 0, width, height)))]
-    return { vector: vector as GradientVector['vector'], difficulty: Math.hypot(...vector) }
+    return { vector: vector as GradientVector['vector'], difficulty: difficultyOf(vector, 0) }
   } catch (error) {
     throw wrapError(error)
   }

@@ -5,72 +5,15 @@
 #include <utility>
 
 #include "bindings/arguments.h"
+#include "bindings/batch.h"
 #include "bindings/jobs.h"
+#include "bindings/pixels.h"
 #include "bindings/register.h"
 #include "cpu/image.h"
 
 namespace wbsr::bindings {
 
 namespace {
-
-using image::Sample;
-using image::View;
-
-constexpr int kMaxSide = 1 << 24;
-
-struct Pixels {
-  View view;
-  bool clamped = false;  // Uint8ClampedArray
-  size_t length = 0;
-};
-
-// A pixel array; its length is checked by whoever knows the size.
-Pixels pixelArray(const Napi::Value& value, const std::string& name, Napi::Env env) {
-  Pixels pixels;
-  if (!value.IsTypedArray()) throwExpected("a Uint8Array, Uint16Array or Float32Array", name, value, env);
-  Napi::TypedArray array = value.As<Napi::TypedArray>();
-  switch (array.TypedArrayType()) {
-    case napi_uint8_clamped_array: pixels.clamped = true; [[fallthrough]];
-    case napi_uint8_array: pixels.view.type = Sample::U8; break;
-    case napi_uint16_array: pixels.view.type = Sample::U16; break;
-    case napi_float32_array: pixels.view.type = Sample::F32; break;
-    default: throwExpected("a Uint8Array, Uint16Array or Float32Array", name, value, env);
-  }
-  pixels.view.data = elementsOf(array);
-  pixels.length = array.ElementLength();
-  return pixels;
-}
-
-// data, width, height, channels from argument `at` on. The array must hold exactly that.
-Pixels imageArgument(const Napi::CallbackInfo& info, size_t at, const char* name = "data") {
-  Napi::Env env = info.Env();
-  Pixels pixels = pixelArray(info[at], name, env);
-  View& view = pixels.view;
-  view.width = integerArgument(info[at + 1], "width", 1, kMaxSide, env);
-  view.height = integerArgument(info[at + 2], "height", 1, kMaxSide, env);
-  view.channels = integerArgument(info[at + 3], "channels", 1, 4, env);
-  const double samples = static_cast<double>(view.width) * view.height * view.channels;
-  if (static_cast<double>(pixels.length) != samples)
-    throwExpected(std::to_string(static_cast<int64_t>(samples)) + " samples (width x height x channels)", name,
-                  info[at], env);
-  return pixels;
-}
-
-struct Result {
-  Napi::TypedArray array;
-  void* data;
-};
-
-// A new typed array: kept alive by the job, handed out by its finish.
-Result newArray(Napi::Env env, Sample type, bool clamped, double length) {
-  requireMemory(env, length, sampleBytes(type));
-  const size_t n = static_cast<size_t>(length);
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, n * sampleBytes(type));
-  if (type == Sample::U16) return {Napi::Uint16Array::New(env, n, buffer, 0), buffer.Data()};
-  if (type == Sample::F32) return {Napi::Float32Array::New(env, n, buffer, 0), buffer.Data()};
-  return {Napi::Uint8Array::New(env, n, buffer, 0, clamped ? napi_uint8_clamped_array : napi_uint8_array),
-          buffer.Data()};
-}
 
 image::Border borderArgument(const Napi::Value& value, Napi::Env env) {
   return static_cast<image::Border>(integerArgument(value, "border", 0, 1, env));
@@ -164,27 +107,11 @@ Napi::Value finishRows(const Napi::CallbackInfo& info) {
   const int firstRow = integerArgument(info[3], "firstRow", 0, height - 1, env);
   const int rows = integerArgument(info[4], "rows", 1, height - firstRow, env);
   const int channels = integerArgument(info[5], "channels", 1, 4, env);
-  const bool hasAlpha = channels % 2 == 0;
-  if (!hasAlpha && !info[6].IsNull()) throwExpected("null (no alpha channel)", "alpha", info[6], env);
-  const float* alpha = hasAlpha ? floatsArgument(info[6], "alpha", static_cast<int64_t>(rows) * width, env) : nullptr;
-  const int bytes = integerArgument(info[7], "bytes", 1, 4, env);
-  if (bytes == 3) throwExpected("1, 2 or 4", "bytes", info[7], env);
-  const Sample type = bytes == 1 ? Sample::U8 : bytes == 2 ? Sample::U16 : Sample::F32;
-  const double samples = static_cast<double>(rows) * width * channels;
-  Napi::Object result;
-  void* data = nullptr;
-  if (info[8].IsUndefined()) {
-    const Result out = newArray(env, type, false, samples);
-    result = out.array;
-    data = out.data;
-  } else {
-    const Pixels into = pixelArray(info[8], "into", env);
-    if (into.view.type != type || static_cast<double>(into.length) != samples)
-      throwExpected(std::to_string(static_cast<int64_t>(samples)) + " samples of the wanted type", "into", info[8], env);
-    result = info[8].As<Napi::Object>();
-    data = const_cast<void*>(static_cast<const void*>(into.view.data));
-  }
-  return runJobInto(env, imageWorker(env), {info[0], info[1], info[6]}, result,
+  const float* alpha = alphaArgument(info[6], channels, static_cast<int64_t>(rows) * width, env);
+  const Sample type = sampleArgument(info[7], env);
+  const Result out = resultArgument(info[8], type, static_cast<double>(rows) * width * channels, env);
+  void* data = out.data;
+  return runJobInto(env, imageWorker(env), {info[0], info[1], info[6]}, out.array,
                      [=] { image::finishRows(sum, weight, width, firstRow, rows, channels, alpha, type, data); });
 }
 
@@ -206,81 +133,24 @@ Napi::Value pngFilterRows(const Napi::CallbackInfo& info) {
   return runJobInto(env, imageWorker(env), {info[0], info[4]}, out.array, [=] { image::pngFilterRows(view, previous, data); });
 }
 
-// An array of { data, width, height }, uint8 RGB.
-std::vector<View> pictures(const Napi::Value& value, const char* name, KeepAlive& keep, Napi::Env env) {
-  if (!value.IsArray() || value.As<Napi::Array>().Length() == 0) throwExpected("a non-empty array", name, value, env);
-  Napi::Array array = value.As<Napi::Array>();
-  std::vector<View> views;
-  for (uint32_t i = 0; i < array.Length(); ++i) {
-    const std::string item = std::string(name) + "[" + std::to_string(i) + "]";
-    Napi::Value entry = array[i];
-    if (!entry.IsObject()) throwExpected("{ data, width, height }", item, entry, env);
-    Napi::Object object = entry.As<Napi::Object>();
-    Napi::Value data = object.Get("data");
-    Pixels pixels = pixelArray(data, item + ".data", env);
-    View& view = pixels.view;
-    view.width = integerArgument(object.Get("width"), item + ".width", 1, kMaxSide, env);
-    view.height = integerArgument(object.Get("height"), item + ".height", 1, kMaxSide, env);
-    view.channels = 3;
-    const size_t samples = static_cast<size_t>(view.width) * view.height * 3;
-    if (view.type != Sample::U8 || pixels.length != samples)
-      throwExpected(std::to_string(samples) + " 8-bit samples (width x height x 3)", item + ".data", data, env);
-    views.push_back(view);
-    keep.push_back(data);
-  }
-  return views;
-}
-
 Napi::Value assembleBatch(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   if (!info[0].IsObject()) throwExpected("an object", "spec", info[0], env);
   Napi::Object object = info[0].As<Napi::Object>();
-  auto spec = std::make_shared<image::BatchSpec>();
   KeepAlive keep;
-  spec->scale = integerArgument(object.Get("scale"), "scale", 1, 16, env);
-  spec->patch = integerArgument(object.Get("patchSize"), "patchSize", 1, 8192, env);
-  if (spec->patch % spec->scale != 0) throwExpected("a multiple of scale", "patchSize", object.Get("patchSize"), env);
-  spec->images = pictures(object.Get("images"), "images", keep, env);
-  const Napi::Value lrImages = object.Get("lrImages");
-  if (!lrImages.IsUndefined()) {
-    spec->lrImages = pictures(lrImages, "lrImages", keep, env);
-    if (spec->lrImages.size() != spec->images.size()) throwExpected("one picture per image", "lrImages", lrImages, env);
-  }
-  const Napi::Value crops = object.Get("crops");
-  if (!crops.IsArray() || crops.As<Napi::Array>().Length() == 0) throwExpected("a non-empty array", "crops", crops, env);
-  Napi::Array list = crops.As<Napi::Array>();
-  for (uint32_t i = 0; i < list.Length(); ++i) {
-    const std::string name = "crops[" + std::to_string(i) + "]";
-    Napi::Value entry = list[i];
-    if (!entry.IsObject()) throwExpected("an object", name, entry, env);
-    Napi::Object item = entry.As<Napi::Object>();
-    image::Crop crop;
-    crop.image = integerArgument(item.Get("image"), name + ".image", 0, static_cast<int>(spec->images.size()) - 1, env);
-    const View& view = spec->images[crop.image];
-    if (view.width < spec->patch || view.height < spec->patch)
-      throwExpected("an image of at least patchSize", name + ".image", item.Get("image"), env);
-    crop.x = integerArgument(item.Get("x"), name + ".x", 0, view.width - spec->patch, env);
-    crop.y = integerArgument(item.Get("y"), name + ".y", 0, view.height - spec->patch, env);
-    crop.flipX = booleanArgument(item.Get("flipX"), name + ".flipX", env);
-    crop.flipY = booleanArgument(item.Get("flipY"), name + ".flipY", env);
-    crop.transpose = booleanArgument(item.Get("transpose"), name + ".transpose", env);
-    if (!spec->lrImages.empty()) {
-      const View& lr = spec->lrImages[crop.image];
-      if (crop.x % spec->scale != 0) throwExpected("a multiple of scale (with lrImages)", name + ".x", item.Get("x"), env);
-      if (crop.y % spec->scale != 0) throwExpected("a multiple of scale (with lrImages)", name + ".y", item.Get("y"), env);
-      if (crop.x + spec->patch > lr.width * spec->scale || crop.y + spec->patch > lr.height * spec->scale)
-        throwExpected("a crop inside the LR image", name, entry, env);
-    }
-    spec->crops.push_back(crop);
-  }
-  const double hrArea = static_cast<double>(spec->patch) * spec->patch * 3 * static_cast<double>(spec->crops.size());
+  const int scale = integerArgument(object.Get("scale"), "scale", 1, 16, env);
+  const int patch = integerArgument(object.Get("patchSize"), "patchSize", 1, 8192, env);
+  if (patch % scale != 0) throwExpected("a multiple of scale", "patchSize", object.Get("patchSize"), env);
+  const std::shared_ptr<const BatchSource> source = readBatchSource(object, patch, scale, keep);
+  const double hrArea = static_cast<double>(patch) * patch * 3 * static_cast<double>(source->crops.size());
   const Result hr = newArray(env, Sample::F32, false, hrArea);
-  const Result lr = newArray(env, Sample::F32, false, hrArea / spec->scale / spec->scale);
+  const Result lr = newArray(env, Sample::F32, false, hrArea / scale / scale);
   Napi::Object result = Napi::Object::New(env);
   result.Set("lr", lr.array);
   result.Set("hr", hr.array);
   auto *lrData = static_cast<float*>(lr.data), *hrData = static_cast<float*>(hr.data);
-  return runJobInto(env, imageWorker(env), keep, result, [=] { image::assembleBatch(*spec, lrData, hrData); });
+  return runJobInto(env, imageWorker(env), keep, result,
+                    [=] { image::assembleBatch({source->images, source->lrImages, source->crops, patch, scale}, lrData, hrData); });
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ thread_local Environment* current = nullptr;
 struct Job {
   Napi::Promise::Deferred deferred;
   std::vector<Napi::Reference<Napi::Value>> keep;
-  std::function<void()> work;
+  std::function<void()> work, wait;
   std::function<Napi::Value(Napi::Env)> finish;
   std::string code, message;  // empty code: success
   bool settling = false;      // on the JavaScript thread of a living environment
@@ -158,34 +158,46 @@ Worker& imageWorker(Napi::Env) {
 
 namespace {
 
-Napi::Promise start(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work, std::unique_ptr<Job> made) {
-  // Shared only because std::function must be copyable: whoever holds the function owns the job.
-  std::shared_ptr<std::unique_ptr<Job>> held = std::make_shared<std::unique_ptr<Job>>(std::move(made));
-  Job* job = held->get();
+// Shared only because std::function must be copyable: whoever holds the function owns the job.
+using HeldJob = std::shared_ptr<std::unique_ptr<Job>>;
+
+void perform(Job& job, std::function<void()>& part) {
+  try {
+    part();
+  } catch (const Error& error) {
+    job.code = error.code;
+    job.message = error.what();
+  } catch (const std::bad_alloc&) {
+    job.code = "WBSR_OUT_OF_MEMORY";
+    job.message = "Out of memory";
+  } catch (const std::exception& error) {
+    job.code = "WBSR_INTERNAL";
+    job.message = error.what();
+  }
+}
+
+void deliver(const HeldJob& held, Environment* environment) {
+  Job* job = held->release();
+  job->work = job->wait = nullptr;
+  if (environment->closing || napi_call_threadsafe_function(environment->settle, job, napi_tsfn_nonblocking) != napi_ok)
+    delete job;  // closing: nobody is left to hear of it
+}
+
+// second: null when the job has one part only.
+Napi::Promise start(Napi::Env env, Worker& first, Worker* second, const KeepAlive& keep, std::unique_ptr<Job> job) {
   for (const Napi::Value& value : keep)
     if (value.IsObject()) job->keep.push_back(Napi::Reference<Napi::Value>::New(value, 1));
-  job->work = std::move(work);
   Napi::Promise promise = job->deferred.Promise();
   Environment* environment = current;
   if (environment->pending++ == 0) napi_ref_threadsafe_function(env, environment->settle);
-  worker.post([held = std::move(held), environment] {
-    Job* job = held->get();
-    try {
-      job->work();
-    } catch (const Error& error) {
-      job->code = error.code;
-      job->message = error.what();
-    } catch (const std::bad_alloc&) {
-      job->code = "WBSR_OUT_OF_MEMORY";
-      job->message = "Out of memory";
-    } catch (const std::exception& error) {
-      job->code = "WBSR_INTERNAL";
-      job->message = error.what();
-    }
-    job->work = nullptr;
-    held->release();
-    if (environment->closing || napi_call_threadsafe_function(environment->settle, job, napi_tsfn_nonblocking) != napi_ok)
-      delete job;  // closing: nobody is left to hear of it
+  first.post([held = std::make_shared<std::unique_ptr<Job>>(std::move(job)), second, environment] {
+    perform(**held, (*held)->work);
+    if (!second) return deliver(held, environment);
+    // Failed ones too: promises settle in the order of the calls.
+    second->post([held, environment] {
+      if ((*held)->code.empty()) perform(**held, (*held)->wait);
+      deliver(held, environment);
+    });
   });
   return promise;
 }
@@ -195,8 +207,18 @@ Napi::Promise start(Napi::Env env, Worker& worker, const KeepAlive& keep, std::f
 Napi::Promise runJob(Napi::Env env, Worker& worker, const KeepAlive& keep, std::function<void()> work,
                      std::function<Napi::Value(Napi::Env)> finish) {
   auto job = std::make_unique<Job>(env);
+  job->work = std::move(work);
   job->finish = std::move(finish);
-  return start(env, worker, keep, std::move(work), std::move(job));
+  return start(env, worker, nullptr, keep, std::move(job));
+}
+
+Napi::Promise runJobInTwo(Napi::Env env, Worker& first, Worker& second, const KeepAlive& keep, std::function<void()> work,
+                          std::function<void()> wait, std::function<Napi::Value(Napi::Env)> finish) {
+  auto job = std::make_unique<Job>(env);
+  job->work = std::move(work);
+  job->wait = std::move(wait);
+  job->finish = std::move(finish);
+  return start(env, first, &second, keep, std::move(job));
 }
 
 Napi::Promise runJobInto(Napi::Env env, Worker& worker, KeepAlive keep, const Napi::Object& result,

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { classOf } from '../../lib/model-state.js'
-import { calibratedMap, difficultyOf, fitBudget, projectionBudgetMap, projectionMap } from '../../lib/infer/routers.js'
+import { classOf, difficultyOf } from '../../lib/model-state.js'
+import { calibratedMap, fitBudget, projectionBudgetMap, projectionMap } from '../../lib/infer/routers.js'
 import { integer, random } from './helpers/random.js'
 
 t.test('classOf counts the thresholds below a difficulty, the length of the gradient vector', async (t) => {

@@ -1,0 +1,75 @@
+// class Engine of lib/native.ts: a graph, its parameters and a device. engine.cc: making one, parameters, forward;
+// engine_infer.cc: routing, canvases, inference; engine_train.cc: training steps.
+#pragma once
+#include <napi.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bindings/canvas.h"
+#include "bindings/engine_core.h"
+#include "bindings/jobs.h"
+
+namespace wbsr::bindings {
+
+// A Float32Array of exactly `length` numbers.
+Napi::Float32Array floatsOf(Napi::Env env, const Napi::Value& value, const std::string& name, int64_t length);
+// 3 x batch x height x width, each at least 1.
+int64_t samplesOf(Napi::Env env, const char* name, int batch, int height, int width);
+// job.cancel, kept alive; null where there is none.
+const volatile int32_t* cancelOf(const Napi::Object& job, KeepAlive& keep);
+
+class Engine : public Napi::ObjectWrap<Engine> {
+ public:
+  static void define(Napi::Env env, Napi::Object exports);
+  explicit Engine(const Napi::CallbackInfo& info);
+  void Finalize(Napi::Env env) override;
+
+  using Part = std::function<void(Device&)>;
+  using Finish = std::function<Napi::Value(Napi::Env)>;
+  // Runs work(device) on the engine's thread, one job at a time in the order of calls. With `wait`, that part follows on a
+  // second thread while the first goes on with its next job. `self` is kept alive besides `keep`.
+  Napi::Promise run(const Napi::Object& self, KeepAlive keep, Part work, Finish finish, Part wait = nullptr);
+  // Frees canvases that nobody uses any more, where no job runs; else the next job does.
+  void freeDiscarded();
+
+ private:
+  EngineCore& core(Napi::Env env) const;
+  // work(device) at once: a running job must not see its parameters change.
+  void whileIdle(Napi::Env env, const Part& work);
+  void account(Napi::Env env);
+  int subnetOf(Napi::Env env, int subnet) const;
+  std::vector<Picture> readPictures(const Napi::Object& job, KeepAlive& keep, std::vector<std::shared_ptr<HeldCanvas>>& canvases) const;
+  std::vector<Region> readRegions(const Napi::Object& job, const std::vector<Picture>& pictures) const;
+
+  Napi::Value device(const Napi::CallbackInfo& info);
+  Napi::Value subnets(const Napi::CallbackInfo& info);
+  Napi::Value parameters(const Napi::CallbackInfo& info);
+  Napi::Value parameterCount(const Napi::CallbackInfo& info);
+  void initialise(const Napi::CallbackInfo& info);
+  void setArena(const Napi::CallbackInfo& info);
+  Napi::Value getArena(const Napi::CallbackInfo& info);
+  Napi::Value getSteps(const Napi::CallbackInfo& info);
+  void setSteps(const Napi::CallbackInfo& info);
+  Napi::Value forward(const Napi::CallbackInfo& info);
+  Napi::Value route(const Napi::CallbackInfo& info);
+  Napi::Value createCanvas(const Napi::CallbackInfo& info);
+  Napi::Value infer(const Napi::CallbackInfo& info);
+  Napi::Value train(const Napi::CallbackInfo& info);
+  Napi::Value memory(const Napi::CallbackInfo& info);
+  void dispose(const Napi::CallbackInfo& info);
+
+  DeviceFacts facts_;  // asked once: the device may be busy
+  int threads_ = 1, pending_ = 0;
+  int64_t accounted_ = 0;
+  Napi::ObjectReference subnets_;
+  std::shared_ptr<Canvases> canvases_ = std::make_shared<Canvases>();
+  std::shared_ptr<EngineCore> core_;
+  // After core_: joined first. The second is made with the first job of two parts; the first one posts to it.
+  std::unique_ptr<Worker> waiter_;
+  std::unique_ptr<Worker> worker_;
+};
+
+}  // namespace wbsr::bindings
