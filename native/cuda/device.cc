@@ -12,11 +12,9 @@ const char* nameOf(Precision precision) { return precision == Precision::Bf16 ? 
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(const wbsr::Graph& graph, const CudaOptions& options) : graph_(graph), state_(std::make_shared<State>(graph, options)) {
+  CudaDevice(const wbsr::Graph& graph, const CudaOptions& options, const CudaFacts& facts) : graph_(graph), state_(std::make_shared<State>(graph, options)) {
     state_->guard([&] { training_ = std::make_unique<Training>(*state_); });
-    const CudaState found = findDevices();
-    const CudaFacts& facts = found.devices.at(static_cast<size_t>(options.device));
-    facts_ = {"cuda", facts.name, facts.details + ", " + state_->context->plans->version(), nameOf(options.precision), true, true};
+    facts_ = {"cuda", facts.name, facts.details, nameOf(options.precision), true, true};
   }
 
   ~CudaDevice() override {
@@ -73,9 +71,9 @@ class CudaDevice : public Device {
 std::unique_ptr<Device> makeDevice(const wbsr::Graph& graph, const CudaOptions& options) {
   const CudaState found = findDevices();
   if (found.devices.empty()) throw Error("WBSR_NO_DEVICE", found.reason);
-  if (options.device < 0 || static_cast<size_t>(options.device) >= found.devices.size())
-    throw Error("WBSR_NO_DEVICE", "There is no CUDA device " + std::to_string(options.device) + "; there are " + std::to_string(found.devices.size()));
-  return std::make_unique<CudaDevice>(graph, options);
+  for (const CudaFacts& facts : found.devices)
+    if (facts.index == options.device) return std::make_unique<CudaDevice>(graph, options, facts);
+  throw Error("WBSR_NO_DEVICE", "There is no usable CUDA device " + std::to_string(options.device) + "; there are " + std::to_string(found.devices.size()));
 }
 
 }  // namespace wbsr::cuda
