@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/math/ramp.h"
 #include "core/math/route.h"
 #include "cpu/cpu_device.h"
 #include "cpu/image.h"
@@ -56,11 +57,10 @@ struct Source {
   float *sum, *weight;
 };
 
-// Weight of every output column (or row) of a kept part: a linear rise over `before` pixels and a fall over `after`.
+// Weight of every output column (or row) of a kept part.
 std::vector<float> ramp(int size, int before, int after) {
-  std::vector<float> weight(static_cast<size_t>(size), 1.f);
-  for (int i = 0; i < before && i < size; ++i) weight[i] *= (static_cast<float>(i) + 0.5f) / static_cast<float>(before);
-  for (int i = 0; i < after && i < size; ++i) weight[size - 1 - i] *= (static_cast<float>(i) + 0.5f) / static_cast<float>(after);
+  std::vector<float> weight(static_cast<size_t>(size));
+  for (int i = 0; i < size; ++i) weight[static_cast<size_t>(i)] = math::rampWeight(i, size, before, after);
   return weight;
 }
 

@@ -11,7 +11,7 @@ struct RouterArguments {
   const double* thresholds;     // (classes - 1) on the device, ascending
   int classes;
   const int32_t* map;           // (classes) -> subnet on the device, or null: subnet = class - 1
-  int subnets;                  // how many counts there are
+  int subnets;                  // how many counts there are; tiles of other subnets are in no list
   // Out, on the device; tiles row by row.
   double* difficulties;         // (tiles)
   int32_t* classOf;             // (tiles), 1 .. classes

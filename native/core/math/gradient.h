@@ -7,12 +7,16 @@
 
 namespace wbsr::math {
 
+// One Sobel filter across three differences of neighbours, times 8: what walks over a picture computes each difference once.
+WBSR_HD inline float sobelSum(float first, float middle, float last) { return first + 2.f * middle + last; }
+constexpr float kSobelUnit = 0.125f;  // a power of 2: scaling sums of gradients instead of each is exact
+
 // Sobel / 8 at the middle of three luma rows (above, here, below); l, c, r: left, centre, right columns.
 WBSR_HD inline float sobelX(float al, float ar, float hl, float hr, float bl, float br) {
-  return ((ar - al) + 2.f * (hr - hl) + (br - bl)) * 0.125f;
+  return sobelSum(ar - al, hr - hl, br - bl) * kSobelUnit;
 }
 WBSR_HD inline float sobelY(float al, float ac, float ar, float bl, float bc, float br) {
-  return ((bl - al) + 2.f * (bc - ac) + (br - ar)) * 0.125f;
+  return sobelSum(bl - al, bc - ac, br - ar) * kSobelUnit;
 }
 
 // Sums over the pixels of a patch. double: the variance is a difference of large sums.
