@@ -6,7 +6,7 @@
 namespace wbsr::cuda {
 
 struct RouterArguments {
-  DevicePicture picture;
+  DevicePicture picture;        // 8-bit RGB: up to 15 bytes behind it are read too, whatever they hold
   int tile, columns, rows;      // tiles; the last of each row and column is clipped
   const double* thresholds;     // (classes - 1) on the device, ascending
   int classes;
