@@ -1,0 +1,169 @@
+// Which device a model gets, and in what words it is told why: with the plugin this machine has, with none, with damaged
+// ones, and with one that needs no GPU (test/native/fake_cuda). Each case is a process of its own, since a process looks
+// for CUDA once; it loads a copy of dist/ beside a copy of the addon and the plugin in question.
+import t, { type Test } from 'tap'
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { listDevices } from '../lib/index.js'
+import { native } from '../lib/native.js'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+const release = path.join(root, 'build', 'Release')
+const fakeFile = path.join(root, 'build', 'checks', 'libwbsr_cuda.so')
+const missing = [path.join(root, 'dist', 'index.js'), path.join(release, 'wbsr.node'), fakeFile].filter((file) => !existsSync(file))
+const skip = missing.length > 0 ? `${missing.join(', ')}: not built (node scripts/setup.mjs --test)` : false
+
+/** Makes a package whose plugin is `plugin`; the returned function runs a module in it and parses what it prints. */
+function packageWith(t: Test, plugin: Buffer | string | null) {
+  const folder = t.testdir()
+  const built = path.join(folder, 'build', 'Release')
+  mkdirSync(built, { recursive: true })
+  cpSync(path.join(root, 'dist'), path.join(folder, 'dist'), { recursive: true })
+  cpSync(path.join(release, 'wbsr.node'), path.join(built, 'wbsr.node'))
+  symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'))
+  writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }')
+  if (plugin !== null) writeFileSync(path.join(built, 'libwbsr_cuda.so'), plugin)
+  const prelude = `
+    import { listDevices, srresnet, WbsrError } from './dist/index.js'
+    import { createEngine, requireDevice } from './dist/devices.js'
+    import { native } from './dist/native.js'
+    const network = srresnet({ scale: 2, widths: [8], depths: [1] })
+    const attempt = (device) => {
+      try {
+        const { engine, fallbackReason } = createEngine(network, device, 1)
+        return { kind: engine.device.kind, name: engine.device.name, fallbackReason }
+      } catch (error) {
+        return { wbsr: error instanceof WbsrError, code: error.code, message: error.message }
+      }
+    }
+    const print = (value) => console.log(JSON.stringify(value))
+  `
+  return (source: string, env: NodeJS.ProcessEnv = {}) => {
+    writeFileSync(path.join(folder, 'case.mjs'), prelude + source)
+    const { NODE_OPTIONS: _options, WBSR_FAKE_CUDA: _fake, ...clean } = process.env
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['case.mjs'], { cwd: folder, env: { ...clean, ...env }, encoding: 'utf8', timeout: 120_000 })
+    t.equal(status, 0, stderr)
+    return JSON.parse(stdout)
+  }
+}
+
+/** The plugin's bytes with one text replaced by another of its length. */
+function patched(file: string, from: RegExp, to: (found: string) => string): Buffer {
+  const text = readFileSync(file).toString('latin1')
+  const changed = text.replace(from, to)
+  if (changed === text || changed.length !== text.length) throw new Error(`${String(from)} was not replaced`)
+  return Buffer.from(changed, 'latin1')
+}
+
+const everything = `print({ info: native.cudaInfo(), list: listDevices().map(({ id }) => id), auto: attempt('auto'), cpu: attempt('cpu'), cuda: attempt('cuda'), third: attempt('cuda:3') })`
+
+/** Without a usable card: `auto` runs on the CPU and says why, `cuda` refuses and says why. */
+function checkWithout(t: Test, answer: any, reason: RegExp) {
+  t.same(answer.info.devices, [])
+  t.match(answer.info.reason, reason)
+  t.same(answer.list, ['cpu'])
+  t.match(answer.auto, { kind: 'cpu', fallbackReason: answer.info.reason })
+  t.match(answer.cpu, { kind: 'cpu', fallbackReason: null })
+  for (const [device, found] of [['cuda', answer.cuda], ['cuda:3', answer.third]]) {
+    t.match(found, { wbsr: true, code: 'WBSR_NO_DEVICE' })
+    t.ok(found.message.startsWith(`Device '${device}' cannot be used: ${answer.info.reason}. Devices here: 'cpu' (`), found.message)
+  }
+}
+
+t.test('this build on this machine', { skip }, async (t) => {
+  const file = path.join(release, 'libwbsr_cuda.so')
+  const plugin = existsSync(file) ? readFileSync(file) : null
+  const run = packageWith(t, plugin)
+  const here = native.cudaInfo()
+  const there = run('print(native.cudaInfo())')
+  t.same(there.devices, here.devices)
+  t.equal(there.reason.replace(/\(\S+\/build\//, '(build/'), here.reason.replace(/\(\S+\/build\//, '(build/'))
+  t.same(run('print(listDevices())'), listDevices())
+  // No card to be seen, on any machine.
+  const hidden = { CUDA_VISIBLE_DEVICES: '' }
+  checkWithout(t, run(everything, hidden), plugin ? /no NVIDIA driver was found .*install NVIDIA driver \d+|driver .* shows no GPU, CUDA_VISIBLE_DEVICES=''/ : /this build of wbsr has no CUDA plugin/)
+  const nowhere = run('print(native.cudaInfo())', { WBSR_CUDNN_PATH: '/nowhere' })
+  t.same(nowhere.devices, [], 'neither with a cuDNN that is not there')
+  t.match(nowhere.reason, here.devices.length > 0 ? /cuDNN.*\/nowhere/s : there.reason)
+})
+
+t.test('no plugin', { skip }, async (t) => {
+  checkWithout(t, packageWith(t, null)(everything), /^this build of wbsr has no CUDA plugin \(\S+\/build\/Release\/libwbsr_cuda\.so does not exist/)
+})
+
+t.test('a plugin that is no library', { skip }, async (t) => {
+  checkWithout(t, packageWith(t, 'not a library\n'.repeat(1000))(everything), /^the CUDA plugin cannot be opened \(.*libwbsr_cuda\.so: invalid ELF header\)/)
+})
+
+t.test('a plugin that was cut off', { skip }, async (t) => {
+  const whole = readFileSync(fakeFile)
+  for (const [length, reason] of [
+    [30, /^the CUDA plugin cannot be opened \(.*libwbsr_cuda\.so: file too short\)/],
+    [2000, /^the CUDA plugin \S+libwbsr_cuda\.so is damaged: install or build wbsr again/],
+    [whole.length - 1, /^the CUDA plugin \S+libwbsr_cuda\.so is damaged/],
+  ] as const) {
+    await t.test(`${length} bytes`, async (t) => checkWithout(t, packageWith(t, whole.subarray(0, length))(everything), reason))
+  }
+})
+
+t.test('a library of somebody else', { skip }, async (t) => {
+  const run = packageWith(t, patched(fakeFile, /\0wbsrCudaPlugin\0/, () => '\0wbsrCudaPlugim\0'))
+  checkWithout(t, run(everything), /^the CUDA plugin \S+libwbsr_cuda\.so has no function wbsrCudaPlugin/)
+})
+
+t.test('a plugin of another build', { skip }, async (t) => {
+  const run = packageWith(t, patched(fakeFile, /wbsr \d+\.\d+\.\d+[^\0 ]* [0-9a-f]{16}\0/, (found) => `${found.slice(0, -17)}0123456789abcdef\0`))
+  checkWithout(t, run(everything), /^the CUDA plugin \S+libwbsr_cuda\.so is of another build \(wbsr \S+ 0123456789abcdef\) than the addon \(wbsr \S+ [0-9a-f]{16}\)/)
+})
+
+t.test('a plugin that finds nothing', { skip }, async (t) => {
+  const run = packageWith(t, readFileSync(fakeFile))
+  checkWithout(t, run(everything, { WBSR_FAKE_CUDA: 'none' }), /^the fake found no card$/)
+  checkWithout(t, run(everything, { WBSR_FAKE_CUDA: 'find:WBSR_DEVICE_FAILED' }), /^the fake card fell off the bus$/)
+  checkWithout(t, run(everything, { WBSR_FAKE_CUDA: 'find:memory' }), /^std::bad_alloc$/)
+})
+
+t.test('two cards', { skip }, async (t) => {
+  const run = packageWith(t, readFileSync(fakeFile))
+  const found = run(everything)
+  t.same(found.list, ['cuda:0', 'cuda:2', 'cpu'])
+  t.match(found.auto, { kind: 'cuda', name: 'Fake A', fallbackReason: null })
+  t.match(found.cuda, { kind: 'cuda', name: 'Fake A', fallbackReason: null })
+  t.match(found.cpu, { kind: 'cpu', fallbackReason: null })
+  t.match(found.third, { wbsr: true, code: 'WBSR_NO_DEVICE' })
+  t.match(found.third.message, /^Device 'cuda:3' cannot be used: there is no usable CUDA device of that number\. Devices here: 'cuda:0' \(Fake A\), 'cuda:2' \(Fake B\), 'cpu' \(/)
+  t.match(run(`print([attempt('cuda:2'), attempt('cuda:1')])`), [{ kind: 'cuda', name: 'Fake B' }, { code: 'WBSR_NO_DEVICE' }])
+  t.match(run('print(listDevices()[1])'), { id: 'cuda:2', kind: 'cuda', name: 'Fake B', threads: 0, details: 'asked 1 times, 16.0 GiB' })
+})
+
+t.test('a card that fails when the model is made', { skip }, async (t) => {
+  const run = packageWith(t, readFileSync(fakeFile))
+  const both = `print([attempt('auto'), attempt('cuda')])`
+  for (const code of ['WBSR_NO_DEVICE', 'WBSR_DEVICE_FAILED', 'WBSR_OUT_OF_MEMORY']) {
+    const [auto, cuda] = run(both, { WBSR_FAKE_CUDA: `make:${code}` })
+    t.match(auto, { kind: 'cpu', fallbackReason: /^cuda:0 \(Fake A\) cannot take the network \S+: the fake card fell off the bus$/ })
+    t.match(cuda, { wbsr: true, code, message: /the fake card fell off the bus/ })
+  }
+  const [auto, cuda] = run(both, { WBSR_FAKE_CUDA: 'make:WBSR_INTERNAL' })
+  t.match([auto.code, cuda.code], ['WBSR_INTERNAL', 'WBSR_INTERNAL'], 'a mistake of ours is not hidden')
+})
+
+t.test('worker threads that ask at once', { skip }, async (t) => {
+  const run = packageWith(t, readFileSync(fakeFile))
+  const answers = run(`
+    import { isMainThread, parentPort, Worker } from 'node:worker_threads'
+    if (isMainThread) {
+      const workers = Array.from({ length: 4 }, () => new Worker(new URL(import.meta.url)))
+      print(await Promise.all(workers.map((worker) => new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject)))))
+    } else {
+      parentPort.postMessage({ info: native.cudaInfo(), made: attempt('cuda:2') })
+    }
+  `)
+  t.equal(answers.length, 4)
+  for (const { info, made } of answers) {
+    t.same(info.devices.map((device: { details: string }) => device.details), ['asked 1 times', 'asked 1 times'], 'one process looks once')
+    t.match(made, { kind: 'cuda', name: 'Fake B' })
+  }
+})
