@@ -11,8 +11,19 @@
 #include "cpu/device.h"
 #include "cuda/device.h"
 #include "graphs.h"
+#ifdef WBSR_HOST_CUDA
+#include "control.h"
+#include "fake_cudnn.h"
+#endif
 
 namespace wbsr::test {
+
+// On the host cuDNN is the fake one.
+inline void prepareDevice() {
+#ifdef WBSR_HOST_CUDA
+  host_cuda::installFakeCudnn();
+#endif
+}
 
 struct Pair {
   std::unique_ptr<Device> cpu, cuda;

@@ -4,9 +4,6 @@
 #include <thread>
 
 #include "cuda_device.h"
-#ifdef WBSR_HOST_CUDA
-#include "control.h"
-#endif
 
 using namespace wbsr;
 using namespace wbsr::test;
@@ -337,6 +334,7 @@ void deferredWorkAgrees() {
 
 int main() {
   try {
+    prepareDevice();
     inferenceAgrees();
     hostSumsAgree();
     canvasMoves();

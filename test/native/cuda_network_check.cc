@@ -60,6 +60,23 @@ void gradientsAgree(const Graph& graph, const std::string& name, Precision preci
   }
 }
 
+// Captured graphs hold addresses: when a larger program makes memory move, or full memory has freed it, they are captured anew.
+void graphsFollowMemory() {
+  const Graph graph = srresnet(2, {8, 16}, {1, 2});
+  const Pair pair = makePair(graph, Precision::Bf16, 7);
+  const std::vector<float> small = noise(3 * 5 * 5, 1), large = noise(4 * 3 * 19 * 23, 2), hr = noise(4 * 3 * 38 * 46, 3);
+  std::vector<float> first(small.size() * 4), again(first.size()), other(large.size() * 4);
+  for (int run = 0; run < 3; ++run) pair.cuda->forward(0, small.data(), first.data(), 1, 5, 5);
+  pair.cuda->forward(3, large.data(), other.data(), 4, 19, 23);
+  for (int run = 0; run < 2; ++run) {
+    pair.cuda->forward(0, small.data(), again.data(), 1, 5, 5);
+    check(sameBits(again, first), "a captured pass after a larger one");
+  }
+  pair.cuda->train(stepJob(large, hr, 4, 19, 23, {3}));  // weights change in their places
+  pair.cuda->forward(0, small.data(), again.data(), 1, 5, 5);
+  check(!sameBits(again, first), "a captured pass sees the new weights");
+}
+
 // Ten sandwich steps: losses as on the CPU; the same bits in a second run, with two steps in flight.
 void trainingAgrees(Precision precision) {
   const Graph graph = srresnet(2, {8, 12}, {1, 2});
@@ -151,6 +168,7 @@ void nonFiniteStops() {
 
 int main() {
   try {
+    prepareDevice();
     LossSpec squared;
     squared.kind = LossSpec::L2;
     for (Precision precision : {Precision::Fp32, Precision::Tf32, Precision::Bf16}) {
@@ -162,6 +180,7 @@ int main() {
       gradientsAgree(everything(), "every operator", precision, 2, 5, 4, squared);
       for (const Graph& graph : {narrow(), sameSize(), readTwice()}) gradientsAgree(graph, "odd graph", precision, 1, 3, 4, squared);
     }
+    graphsFollowMemory();
     trainingAgrees(Precision::Fp32);
     trainingAgrees(Precision::Bf16);
     cropsAgree();
