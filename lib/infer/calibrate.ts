@@ -5,11 +5,11 @@ import type { ModelState, RouterTable } from '../model-state.js'
 import { native } from '../native.js'
 import { checkInteger, checkObject, checkSignal } from '../options.js'
 import type { RawImage } from '../types.js'
-import { bandSpan, groupSpan, makeGrid, tileRects } from './grid.js'
+import { groupSpan, makeGrid, tileRects } from './grid.js'
 import { AUTO_HALO, BLEND } from './merge.js'
-import { Cancellation, checkUsable } from './options.js'
+import { Cancellation, checkUsable, defaultRegionPixels } from './options.js'
 import { routeGroup } from './picture-pass.js'
-import { groupRegions } from './plan.js'
+import { groupBand, groupRegions } from './plan.js'
 
 export interface CalibrateOptions {
   /** Edge of a tile in LR pixels, 16..4096. Default 64. */
@@ -21,7 +21,6 @@ export interface CalibrateOptions {
 
 /** What upscaling gives a tile to see beyond its edge. */
 const HALO = AUTO_HALO + BLEND
-const REGION_PIXELS = 32768
 
 /** Sums over the tiles of each class. */
 class Sums {
@@ -56,6 +55,7 @@ export function fillUnseen(values: readonly (number | null)[]): number[] {
 async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSize: number, maxTiles: number, sums: Sums, cancellation: Cancellation): Promise<void> {
   const { engine, network } = state
   const { scale } = network
+  const regionPixels = defaultRegionPixels(state)
   const { width, height } = lr
   if (hr.width !== width * scale || hr.height !== height * scale) {
     throw new WbsrError('WBSR_INVALID_IMAGE', `Expected a HR image of ${width * scale}x${height * scale} pixels for a LR image of ${width}x${height} but it has ${hr.width}x${hr.height}`)
@@ -64,7 +64,7 @@ async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSiz
   const context = { halo: HALO, blend: 0, margin: HALO }
   for (let group = 0; group < grid.groups && sums.tiles < maxTiles; group++) {
     const { firstRow, endRow } = groupSpan(grid, group)
-    const { top, bottom } = bandSpan(grid, group, context.margin)
+    const { top, bottom } = groupBand(state, grid, group, context.margin)
     const rows = bottom - top
     const band = { data: lr.data.subarray(top * width * lr.channels, bottom * width * lr.channels), top, bottom }
     const { classes } = await routeGroup(state, band, lr.channels, grid, group)
@@ -83,11 +83,11 @@ async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSiz
     })
     for (const { index } of engine.subnets) {
       const subnets = new Int32Array(classes.length).fill(index)
-      const regions = groupRegions(state, grid, group, { top, bottom }, subnets, context, REGION_PIXELS)
+      const regions = groupRegions(state, grid, group, { top, bottom }, subnets, context, regionPixels)
       // Nothing overlaps, so the weighted sum is the prediction.
       const sum = new Float32Array(width * scale * rows * scale * 3)
       const weight = new Float32Array(width * scale * rows * scale)
-      await engine.infer({ inputs: [{ data: input, width, height: rows }], outputs: [{ sum, weight }], regions, maxBatchPixels: 2 * REGION_PIXELS, cancel: cancellation.flag })
+      await engine.infer({ inputs: [{ data: input, width, height: rows }], outputs: [{ sum, weight }], regions, maxBatchPixels: 2 * regionPixels, cancel: cancellation.flag })
       cancellation.check()
       const errors = await errorsOf(sum)
       classOfTile.forEach((k, i) => (sums.error[k]![index]! += errors[i]!))

@@ -49,6 +49,13 @@ export function bandSpan(grid: Grid, group: number, margin: number): { top: numb
   return { top: Math.max(0, y0 - margin), bottom: Math.min(grid.height, y1 + margin) }
 }
 
+/** The same for devices that prefer few shapes: as many rows for each group, those at the picture's borders too. */
+export function evenBandSpan(grid: Grid, group: number, margin: number): { top: number; bottom: number } {
+  const rows = Math.min(grid.height, grid.groupRows * grid.tile + 2 * margin)
+  const top = Math.max(0, Math.min(groupSpan(grid, group).y0 - margin, grid.height - rows))
+  return { top, bottom: top + rows }
+}
+
 /** All tiles of tile rows [firstRow, endRow), row by row, as x, y, width, height with y counted from `originY`. */
 export function tileRects(grid: Grid, firstRow: number, endRow: number, originY: number): Int32Array {
   const rects = new Int32Array((endRow - firstRow) * grid.columns * 4)

@@ -1,7 +1,7 @@
 // Same-subnet neighbours become one region before they run, so that halo is not computed twice (method.md section 6).
 // Pure and deterministic: numbers in, rectangles out.
 import type { InferRegion, NativeSubnet } from '../native.js'
-import { tileArea, type Grid } from './grid.js'
+import { tileArea, type Area, type Grid } from './grid.js'
 
 /** LR pixels by which a region's kept part reaches over its edge, where it is blended with its neighbour's. */
 export const BLEND = 2
@@ -76,7 +76,7 @@ export interface Band {
 }
 
 /** How far a region may see to each side of its core. */
-function reach(core: { x: number; y: number; width: number; height: number }, wanted: number, grid: Grid, band: Band): [number, number, number, number] {
+export function reach(core: Area, wanted: number, grid: Grid, band: Band): [number, number, number, number] {
   const right = core.x + core.width
   const below = core.y + core.height
   const limits: [number, number, number, number] = [
@@ -114,26 +114,27 @@ function reach(core: { x: number; y: number; width: number; height: number }, wa
  */
 export function regionOf(merged: MergedTiles, grid: Grid, band: Band, subnet: NativeSubnet, halo: number, blend: number): InferRegion {
   const core = tileArea(grid, merged.column, merged.row, merged.columns, merged.rows)
-  const [left, top, right, bottom] = reach(core, blend + Math.min(halo, subnet.receptiveField), grid, band)
-  const [keepLeft, keepTop, keepRight, keepBottom] = [left, top, right, bottom].map((n) => Math.min(blend, n)) as [number, number, number, number]
-  const keepWidth = core.width + keepLeft + keepRight
-  const keepHeight = core.height + keepTop + keepBottom
+  const around = reach(core, blend + Math.min(halo, subnet.receptiveField), grid, band)
+  const [left, top, right, bottom] = around
+  const seen = { x: core.x - left, y: core.y - band.top - top, width: core.width + left + right, height: core.height + top + bottom }
+  return { picture: 0, subnet: merged.subnet, ...seen, ...keptOf(core, around, band, blend) }
+}
+
+/** What of a region is kept, and its ramps. `around`: how far it sees left, up, right and down. */
+export function keptOf(core: Area, around: readonly [number, number, number, number], band: Band, blend: number): Omit<InferRegion, 'picture' | 'subnet' | keyof Area> {
+  const [left, top, right, bottom] = around.map((n) => Math.min(blend, n)) as [number, number, number, number]
+  const keepWidth = core.width + left + right
+  const keepHeight = core.height + top + bottom
   return {
-    picture: 0,
-    subnet: merged.subnet,
-    x: core.x - left,
-    y: core.y - band.top - top,
-    width: core.width + left + right,
-    height: core.height + top + bottom,
-    keepX: core.x - keepLeft,
-    keepY: core.y - band.top - keepTop,
+    keepX: core.x - left,
+    keepY: core.y - band.top - top,
     keepWidth,
     keepHeight,
     // The neighbour reaches as far over the same edge, so the two ramps lie on each other and sum to one.
-    rampLeft: Math.min(2 * keepLeft, keepWidth),
-    rampTop: Math.min(2 * keepTop, keepHeight),
-    rampRight: Math.min(2 * keepRight, keepWidth),
-    rampBottom: Math.min(2 * keepBottom, keepHeight),
+    rampLeft: Math.min(2 * left, keepWidth),
+    rampTop: Math.min(2 * top, keepHeight),
+    rampRight: Math.min(2 * right, keepWidth),
+    rampBottom: Math.min(2 * bottom, keepHeight),
   }
 }
 

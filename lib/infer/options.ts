@@ -21,7 +21,7 @@ export interface RoutingOptions {
    * With at least the receptive field and one subnet the result is that of the whole picture. Default 'auto': 4.
    */
   halo?: 'auto' | number
-  /** Upper bound of LR pixels that same-subnet tiles are merged to; memory follows it. Default 32768. */
+  /** Upper bound of LR pixels that same-subnet tiles are merged to; memory follows it. Default 32768, on CUDA 262144. */
   regionPixels?: number
   /** Tile rows that are in memory together; by default as many as make about 256 LR pixels. */
   groupRows?: number
@@ -97,8 +97,13 @@ function checkRouter(value: unknown, state: ModelState): Router {
   return checkChoice(value, 'router', ROUTERS)
 }
 
+/** A GPU needs much work at once, and halo costs it as much as anything else. */
+export function defaultRegionPixels(state: ModelState): number {
+  return state.engine.device.regular ? 1 << 18 : 1 << 15
+}
+
 function checkRouting(options: Record<string, unknown>, state: ModelState): RoutingSettings {
-  const { budget = 0.6, alpha = 1, halo = 'auto', regionPixels = 32768, groupRows, signal } = options
+  const { budget = 0.6, alpha = 1, halo = 'auto', regionPixels = defaultRegionPixels(state), groupRows, signal } = options
   if (typeof halo !== 'number' && halo !== 'auto') throw invalidOption('halo', "'auto' or an integer of at least 0", halo)
   if (typeof budget !== 'number' || !(budget > 0 && budget <= 1)) throw invalidOption('budget', 'a number above 0 and at most 1', budget)
   if (typeof alpha !== 'number' || !(alpha > 0 && alpha < Infinity)) throw invalidOption('alpha', 'a number above 0', alpha)

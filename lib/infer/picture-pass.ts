@@ -6,10 +6,10 @@
 import type { ModelState } from '../model-state.js'
 import { native, type NativeCanvas, type NativeEngine, type RouteResult } from '../native.js'
 import type { PixelArray } from '../types.js'
-import { bandSpan, groupSpan, type Grid } from './grid.js'
+import { groupSpan, type Grid } from './grid.js'
 import { regionFlops } from './merge.js'
 import type { Cancellation } from './options.js'
-import { groupRegions, type Context } from './plan.js'
+import { groupBand, groupRegions, type Context } from './plan.js'
 
 /** Rows of context that cubic interpolation needs. */
 const CUBIC_REACH = 3
@@ -58,8 +58,8 @@ const SPARE_AT_MOST = 1 << 23
 
 export class PicturePass {
   readonly totals: PassTotals = { flops: 0, networkSeconds: 0 }
-  /** LR rows of context that a group's band should have above and below. */
-  readonly margin: number
+  /** LR rows of context that what is finished of a group needs above and below. */
+  readonly #margin: number
   readonly #state: ModelState
   readonly #grid: Grid
   readonly #channels: 1 | 2 | 3 | 4
@@ -88,7 +88,12 @@ export class PicturePass {
     this.#cancellation = cancellation
     this.#target = target
     this.#hasAlpha = channels === 2 || channels === 4
-    this.margin = Math.max(context.margin, this.#hasAlpha ? context.blend + CUBIC_REACH : 0)
+    this.#margin = Math.max(context.margin, this.#hasAlpha ? context.blend + CUBIC_REACH : 0)
+  }
+
+  /** LR rows that a group's band should hold. */
+  bandOf(group: number): { top: number; bottom: number } {
+    return groupBand(this.#state, this.#grid, group, this.#margin)
   }
 
   /** Whether run() may be called before the last one settled, except for the first: the device then never waits for us. */
@@ -106,7 +111,7 @@ export class PicturePass {
     const { engine } = this.#state
     const { width, height } = this.#grid
     const { y0, y1 } = groupSpan(this.#grid, group)
-    const span = bandSpan(this.#grid, group, this.#context.margin)
+    const span = groupBand(this.#state, this.#grid, group, this.#context.margin)
     const top = Math.max(span.top, band.top)
     const bottom = Math.min(span.bottom, band.bottom)
     if (this.#finished < this.#end && this.#end !== y0) throw new Error('finish() comes before a group that does not follow the last')

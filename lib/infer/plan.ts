@@ -1,9 +1,10 @@
 // From difficulties and a budget to the class -> subnet map of one picture or of a stream (method.md section 6).
 import type { ModelState } from '../model-state.js'
 import type { InferRegion } from '../native.js'
-import { bandSpan, groupSpan, tileArea, type Grid } from './grid.js'
+import { bandSpan, evenBandSpan, groupSpan, tileArea, type Grid } from './grid.js'
 import { AUTO_HALO, BLEND, mergeTiles, regionFlops, regionLimits, regionOf, type Band } from './merge.js'
 import type { RoutingSettings } from './options.js'
+import { regularRegions } from './regular.js'
 import { calibratedMap, fitBudget, projectionBudgetMap, projectionMap, type ClassMap } from './routers.js'
 
 /** Tiles of a picture are on average merged to about two by two. */
@@ -22,11 +23,19 @@ export function contextOf(settings: Pick<RoutingSettings, 'halo'>): Context {
   return { halo, blend, margin: halo + blend }
 }
 
+/** LR rows that a group's band should hold on this engine. */
+export function groupBand(state: ModelState, grid: Grid, group: number, margin: number): { top: number; bottom: number } {
+  return (state.engine.device.regular ? evenBandSpan : bandSpan)(grid, group, margin)
+}
+
 /** Regions of one group. subnets: of the group's tiles, row by row, -1 where a tile is missing. */
 export function groupRegions(state: ModelState, grid: Grid, group: number, band: Band, subnets: ArrayLike<number>, context: Context, regionPixels: number): InferRegion[] {
+  const { device, subnets: byIndex } = state.engine
+  // Around missing pixels every region is another anyway.
+  if (device.regular && !band.mask) return regularRegions(grid, group, band, subnets, byIndex, { ...context, regionPixels })
   const { maxColumns, maxRows } = regionLimits(grid, regionPixels)
   return mergeTiles(subnets, grid.columns, groupSpan(grid, group).firstRow, maxColumns, maxRows).map((merged) =>
-    regionOf(merged, grid, band, state.engine.subnets[merged.subnet]!, context.halo, context.blend))
+    regionOf(merged, grid, band, byIndex[merged.subnet]!, context.halo, context.blend))
 }
 
 /** What the largest subnet costs on the whole picture: 2 x MAC. */
@@ -41,7 +50,7 @@ function shareOfPicture(state: ModelState, grid: Grid, classes: ArrayLike<number
     const { firstRow, endRow } = groupSpan(grid, group)
     const subnets = new Int32Array((endRow - firstRow) * grid.columns)
     for (let i = 0; i < subnets.length; i++) subnets[i] = map[classes[firstRow * grid.columns + i]! - 1]!
-    for (const region of groupRegions(state, grid, group, bandSpan(grid, group, context.margin), subnets, context, regionPixels)) {
+    for (const region of groupRegions(state, grid, group, groupBand(state, grid, group, context.margin), subnets, context, regionPixels)) {
       flops += regionFlops(region, state.engine.subnets[region.subnet]!)
     }
   }

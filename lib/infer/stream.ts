@@ -42,7 +42,7 @@ class PictureRun {
     if (group > this.next) out.push(...(await this.finish()))
     this.next = group + 1
     const tiles = this.tiles.take(group)
-    const band = assembleBand(grid, group, this.#pass.margin, tiles)
+    const band = assembleBand(grid, group, this.#pass.bandOf(group), tiles)
     const { firstRow } = groupSpan(grid, group)
     const { difficulties, classes } = await routeGroup(this.#state, band, tiles[0]!.channels, grid, group)
     const subnets = new Int32Array(difficulties.length).fill(-1)

@@ -4,7 +4,7 @@ import { invalidOption } from '../errors.js'
 import { checkInteger } from '../options.js'
 import type { PixelArray, Tile } from '../types.js'
 import { checkTile, haloOf, NO_HALO, type Halo } from './check-tile.js'
-import { bandSpan, groupSpan, makeGrid, type Grid } from './grid.js'
+import { groupSpan, makeGrid, type Grid } from './grid.js'
 import type { PixelBand } from './picture-pass.js'
 
 /** A tile that has, if it is part of a picture, its place on the picture's grid. @throws WbsrError WBSR_INVALID_OPTION naming the property */
@@ -93,9 +93,8 @@ function emptyLike(data: PixelArray, length: number): PixelArray {
   return new (data.constructor as new (length: number) => PixelArray)(length)
 }
 
-/** A group's band from its tiles: halos first, then the tiles themselves over them. */
-export function assembleBand(grid: Grid, group: number, margin: number, tiles: readonly Tile[]): PixelBand {
-  const { top, bottom } = bandSpan(grid, group, margin)
+/** LR rows [top, bottom) around a group from its tiles: halos first, then the tiles themselves over them. */
+export function assembleBand(grid: Grid, group: number, { top, bottom }: { top: number; bottom: number }, tiles: readonly Tile[]): PixelBand {
   const { data: like, channels } = tiles[0]!
   const data = emptyLike(like, grid.width * (bottom - top) * channels)
   const mask = new Uint8Array(grid.width * (bottom - top))

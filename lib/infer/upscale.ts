@@ -5,7 +5,7 @@ import { decodeImage } from '../formats/images.js'
 import type { ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
-import { bandSpan, groupSpan, makeGrid, tileArea, type Grid } from './grid.js'
+import { groupSpan, makeGrid, tileArea, type Grid } from './grid.js'
 import { Cancellation, checkUpscaleOptions, checkUsable, type UpscaleOptions, type UpscaleSettings } from './options.js'
 import { upscalePaper } from './paper.js'
 import { PicturePass, routeGroup } from './picture-pass.js'
@@ -95,7 +95,7 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
   const pass = new PicturePass(state, grid, channels, context, settings.regionPixels, cancellation, data)
   const runGroup = async (group: number) => {
     const { firstRow, endRow } = groupSpan(grid, group)
-    const { top, bottom } = bandSpan(grid, group, pass.margin)
+    const { top, bottom } = pass.bandOf(group)
     const band = { data: image.data.subarray(top * stride, bottom * stride), top, bottom }
     await pass.run(group, band, subnets.subarray(firstRow * grid.columns, endRow * grid.columns))
     settings.onProgress?.({ done: endRow * grid.columns, total: grid.rows * grid.columns, seconds: (performance.now() - start) / 1000 })
