@@ -10,9 +10,9 @@ namespace wbsr::cuda {
 template <int kThreads>
 __device__ inline void sumLanes(float (&sum)[kVector], float* shared, int lanes, int step) {
   const int t = static_cast<int>(threadIdx.x), lane = t / step;
+  __syncthreads();  // what the caller had there has been read
   for (int live = lanes; live > 1;) {
-    const int half = (live + 1) / 2;
-    __syncthreads();  // what was there has been read
+    const int half = (live + 1) / 2;  // what a step writes lies below what the steps before read
     if (lane >= half && lane < live)
 #pragma unroll
       for (int k = 0; k < kVector; ++k) shared[k * kThreads + t] = sum[k];
