@@ -160,7 +160,16 @@ std::string checkSpec(ConvPlans& plans, const ConvSpec& s) {
   return how;
 }
 
-const std::vector<Shape> kShapes = {{1, 1, 1, 8, 8, 3}, {1, 1, 1, 40, 64, 1}, {2, 5, 7, 40, 56, 3}, {3, 13, 1, 64, 8, 3}, {1, 11, 17, 8, 64, 5}, {2, 7, 3, 64, 256, 1}};
+const std::vector<Shape> kShapes = {
+    {1, 1, 1, 8, 8, 3},
+    {1, 2, 3, 40, 16, 1},
+#ifndef __SANITIZE_THREAD__  // where a kernel's threads are real ones
+    {2, 5, 7, 40, 56, 3},
+    {3, 13, 1, 64, 8, 3},
+    {1, 11, 17, 8, 64, 5},
+    {2, 7, 3, 64, 256, 1},
+#endif
+};
 
 // All directions and ends for a shape. f(spec)
 template <typename F> void eachSpec(const Shape& shape, Precision precision, F&& f) {
@@ -208,7 +217,7 @@ void checkResults() {
 
 void checkAutotune() {
   const auto plans = makeConvPlans(0, 4);
-  for (const size_t i : {2, 3}) eachSpec(kShapes[i], Precision::Bf16, [&](const ConvSpec& s) { checkSpec(*plans, s); });
+  eachSpec({2, 5, 3, 24, 16, 3}, Precision::Bf16, [&](const ConvSpec& s) { checkSpec(*plans, s); });
 }
 
 void checkCache() {
@@ -299,7 +308,7 @@ void checkFallback() {
       const bool floats = s.mode == ConvSpec::BackwardWeights || (s.mode == ConvSpec::BackwardData && s.x == Type::Float);
       check(has(how, "not fused") == (end && s.mode != ConvSpec::BackwardWeights) && has(how, "converted") == floats, s.text() + " is done as " + how);
     });
-  eachSpec(kShapes[2], Precision::Fp32, [&](const ConvSpec& s) { checkSpec(*plans, s); });
+  eachSpec(kShapes[1], Precision::Fp32, [&](const ConvSpec& s) { checkSpec(*plans, s); });
 }
 
 void checkFaults() {

@@ -138,7 +138,7 @@ Status setAttribute(RawDescriptor descriptor, int name, int type, int64_t count,
 
 Status give(const std::vector<int>& notes, int64_t capacity, int64_t* count, void* values) {
   *count = std::min<int64_t>(capacity, static_cast<int64_t>(notes.size()));
-  std::memcpy(values, notes.data(), static_cast<size_t>(*count) * sizeof(int));
+  if (*count > 0) std::memcpy(values, notes.data(), static_cast<size_t>(*count) * sizeof(int));
   return CUDNN_STATUS_SUCCESS;
 }
 
