@@ -203,12 +203,6 @@ void addBackwardWeights(Builder& b, const ConvSpec& spec, const ConvVariant& var
 
 }  // namespace
 
-Type operandType(Precision precision) { return precision == Precision::Bf16 ? Type::Bf16 : Type::Float; }
-
-Type resultType(const ConvSpec& spec) {
-  return spec.mode == ConvSpec::Forward ? spec.y : spec.mode == ConvSpec::BackwardData ? spec.x : Type::Float;
-}
-
 std::vector<ConvVariant> variantsOf(const ConvSpec& spec) {
   const Type operand = operandType(spec.precision), result = resultType(spec);
   std::vector<ConvVariant> variants;

@@ -3,7 +3,7 @@
 #pragma once
 #include <vector>
 
-#include "cuda/conv.h"
+#include "cuda/conv_spec.h"
 #include "cuda/cudnn_descriptor.h"
 
 namespace wbsr::cuda {
@@ -16,12 +16,6 @@ struct ConvGraph {
   cudnn::Descriptor graph;
   std::vector<int64_t> tensors;  // those that need a pointer
 };
-
-// The convolution's own operands: T or float by the precision.
-Type operandType(Precision precision);
-
-// What the result's type is: y of Forward, dx of BackwardData, dw of BackwardWeights.
-Type resultType(const ConvSpec& spec);
 
 // One way to compute a spec. Not fused: the graph is the convolution alone, kernels of ours do the rest. `written`: the
 // type of what the graph writes; where it is not the result's, the graph writes beside it and a kernel converts.

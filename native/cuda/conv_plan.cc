@@ -148,20 +148,4 @@ std::unique_ptr<ConvPlan> makeConvPlan(const ConvSpec& spec, const ConvVariant& 
   return std::make_unique<Plan>(spec, variant, graph, std::move(engine), std::move(handle), std::move(builder));
 }
 
-std::string ConvSpec::text() const {
-  const char* modes[] = {"forward", "backward data of", "backward weights of"};
-  const char* precisions[] = {"bf16", "tf32", "fp32"};
-  std::string text = std::string(modes[mode]) + " " + std::to_string(kernel) + "x" + std::to_string(kernel) + " " + std::to_string(inChannels) + "->" +
-                     std::to_string(outChannels) + " on " + std::to_string(batch) + "x" + std::to_string(height) + "x" + std::to_string(width) + ", " +
-                     precisions[static_cast<int>(precision)];
-  if (precision == Precision::Bf16 && mode != BackwardWeights && resultType(*this) == Type::Float) text += " to float";
-  if (bias) text += ", bias";
-  if (activation == ActivationKind::Relu) text += ", relu";
-  if (activation == ActivationKind::LeakyRelu) text += ", leaky relu " + std::to_string(slope);
-  if (activation == ActivationKind::Sigmoid) text += ", sigmoid";
-  if (gate) text += " gate";
-  if (residual) text += ", residual";
-  return text;
-}
-
 }  // namespace wbsr::cuda

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
-#include <functional>
 #include <list>
 #include <thread>
 #include <unordered_map>
@@ -16,42 +15,6 @@ namespace {
 
 constexpr int kMostBuilders = 8;
 constexpr int kPlainTimed = 2;  // of plain convolutions with our kernels behind, beside the fused ones
-
-struct HashSpec {
-  size_t operator()(const ConvSpec& s) const {
-    size_t hash = 0;
-    const auto mix = [&](size_t value) { hash = (hash ^ value) * 0x9E3779B97F4A7C15ull + (hash >> 29); };
-    for (const int value : {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel, static_cast<int>(s.precision),
-                            static_cast<int>(s.x), static_cast<int>(s.y), int{s.bias}, int{s.residual}, int{s.gate}, static_cast<int>(s.activation)})
-      mix(static_cast<size_t>(value));
-    mix(std::hash<float>{}(s.slope));
-    return hash;
-  }
-};
-
-// Specs that compute the same are one plan: what the mode does not use is cleared.
-ConvSpec normalised(ConvSpec spec) {
-  const Type operand = operandType(spec.precision);
-  const bool forward = spec.mode == ConvSpec::Forward, toData = spec.mode == ConvSpec::BackwardData;
-  if (!forward) spec.bias = spec.residual = false;
-  if (!toData) spec.gate = false;
-  if (!forward && !spec.gate) spec.activation = ActivationKind::None;
-  if (spec.gate && spec.activation == ActivationKind::None) spec.gate = false;
-  if (spec.activation == ActivationKind::LeakyRelu && spec.slope == 0.f) spec.activation = ActivationKind::Relu;
-  if (spec.activation != ActivationKind::LeakyRelu) spec.slope = 0.f;
-  if (!toData) spec.x = operand;
-  if (!forward) spec.y = operand;
-  return spec;
-}
-
-void validate(const ConvSpec& spec) {
-  const auto sound = [&] {
-    if (spec.batch < 1 || spec.height < 1 || spec.width < 1 || spec.kernel < 1 || spec.kernel % 2 == 0) return false;
-    if (spec.inChannels < 8 || spec.inChannels % 8 != 0 || spec.outChannels < 8 || spec.outChannels % 8 != 0) return false;
-    return operandType(spec.precision) == Type::Bf16 || resultType(spec) == Type::Float;
-  };
-  if (!sound()) throw Error("WBSR_INTERNAL", "no convolution can be: " + spec.text());
-}
 
 // Makes `device` current and what was current afterwards.
 class OnDevice {
@@ -232,8 +195,8 @@ class Plans : public ConvPlans {
   std::mutex mutex_, timing_;
   std::condition_variable built_;
   std::list<Entry> used_;  // the last used first
-  std::unordered_map<ConvSpec, std::list<Entry>::iterator, HashSpec> plans_;
-  std::unordered_set<ConvSpec, HashSpec> building_;
+  std::unordered_map<ConvSpec, std::list<Entry>::iterator, HashConvSpec> plans_;
+  std::unordered_set<ConvSpec, HashConvSpec> building_;
   std::vector<std::shared_ptr<const ConvHandle>> builders_;
 };
 
