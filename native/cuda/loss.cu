@@ -131,11 +131,10 @@ __device__ double warpSum(double value) {
   return value;
 }
 
-// Sums of all threads, in every thread of the first warp.
+// Sums of all threads, in every thread. Between two uses there is a barrier.
 __device__ void blockSum(double (&sums)[kLossSums]) {
   __shared__ double warps[kLossSums][kThreads / 32];
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  __syncthreads();  // an earlier use is over
 #pragma unroll
   for (int s = 0; s < kLossSums; ++s) {
     const double value = warpSum(sums[s]);
