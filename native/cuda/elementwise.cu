@@ -203,13 +203,14 @@ void cast(const From* from, To* to, int64_t count, cudaStream_t stream) {
 }
 
 template <typename Conv, typename Out>
-void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out* out, int64_t pixels, int channels, ActivationKind kind, float slope,
-                  cudaStream_t stream) {
+void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out* out, int64_t pixels, int channels, ActivationKind kind,
+                  float slope, cudaStream_t stream) {
   const int vectors = channels / kVector;
   const int64_t count = pixels * vectors;
   const dim3 grid(static_cast<unsigned>(divideUp(count, kPerBlock)));
   if (kind == ActivationKind::Sigmoid)
-    return launch(convEpilogueKernel<Conv, Out, Sigmoid>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out, count, vectors, Sigmoid{});
+    return launch(convEpilogueKernel<Conv, Out, Sigmoid>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out, count, vectors,
+        Sigmoid{});
   launch(convEpilogueKernel<Conv, Out, Activate>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out, count, vectors,
          Activate{slopeOf(kind, slope)});
 }

@@ -76,7 +76,8 @@ __device__ void storePixels(float* to, int stride, int pixels, const float (&v)[
 // The balancing term of kBatch x 3 values (D = 1: each on its own; D = 3: kBatch RGB triples), of which the first `valid`
 // values count: adds to gradient and totals.
 template <int D>
-__device__ void balance(const Component<D>* components, int count, bool l1, float scale, const float* x, int valid, float* gradient, Totals& totals) {
+__device__ void balance(const Component<D>* components, int count, bool l1, float scale, const float* x, int valid, float* gradient,
+    Totals& totals) {
   constexpr int kValues = kBatch * 3, kPoints = kValues / D;
   float at[kValues], slope[kValues], largest[kPoints], sum[kPoints], variance[kPoints];
 #pragma unroll
@@ -158,8 +159,8 @@ __device__ void stageComponents(const math::BdComponent<D, float>* from, int cou
 // prediction, target, gradient (count, 3) at their strides; gradient may be null. sums (kLossSums). partial (blocks).
 // finished: 0, and 0 again when the launch is over.
 __global__ void __launch_bounds__(kThreads)
-    lossKernel(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target, int targetStride, float* gradient,
-               int gradientStride, int64_t count, double* sums, Partial* partial, unsigned* finished) {
+    lossKernel(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target, int targetStride,
+               float* gradient, int gradientStride, int64_t count, double* sums, Partial* partial, unsigned* finished) {
   __shared__ Component<1> one[math::maxComponents];
   __shared__ Component<3> three[math::maxComponents];
   __shared__ bool last;
@@ -238,11 +239,11 @@ constexpr size_t kCounterBytes = 16;
 
 size_t lossScratch(int64_t count) { return kCounterBytes + static_cast<size_t>(blocksFor(count)) * sizeof(Partial); }
 
-void loss(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target, int targetStride, float* gradient,
-          int gradientStride, int64_t count, double* sums, void* scratch, cudaStream_t stream) {
+void loss(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target, int targetStride,
+          float* gradient, int gradientStride, int64_t count, double* sums, void* scratch, cudaStream_t stream) {
   unsigned char* const bytes = static_cast<unsigned char*>(scratch);
-  launch(lossKernel, dim3(static_cast<unsigned>(blocksFor(count))), dim3(kThreads), 0, stream, parameters, prediction, predictionStride, target, targetStride,
-         gradient, gradientStride, count, sums, reinterpret_cast<Partial*>(bytes + kCounterBytes), reinterpret_cast<unsigned*>(bytes));
+  launch(lossKernel, dim3(static_cast<unsigned>(blocksFor(count))), dim3(kThreads), 0, stream, parameters, prediction, predictionStride,
+         target, targetStride, gradient, gradientStride, count, sums, reinterpret_cast<Partial*>(bytes + kCounterBytes), reinterpret_cast<unsigned*>(bytes));
 }
 
 }  // namespace wbsr::cuda

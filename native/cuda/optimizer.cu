@@ -42,7 +42,8 @@ __device__ void packChunk(const Pack& pack, T* data, const OptimizerChunk& chunk
   const int columns = min(chunk.columns, pack.inChannels - chunk.firstColumn);
   if (rows <= 0 || columns <= 0) return;
   if (pack.inPadded == 1) {  // a bias
-    for (int r = static_cast<int>(threadIdx.x); r < rows; r += kThreads) data[packedRow(pack, chunk.firstRow + r)] = fromFloat<T>(staged[r]);
+    for (int r = static_cast<int>(threadIdx.x); r < rows; r += kThreads)
+      data[packedRow(pack, chunk.firstRow + r)] = fromFloat<T>(staged[r]);
     return;
   }
   const int vectors = (columns + kVector - 1) / kVector, perRow = area * vectors;
@@ -132,7 +133,8 @@ constexpr int kFinitePerThread = 4;
 __device__ bool notFinite(float x) { return (math::floatBits(x) & 0x7f800000) == 0x7f800000; }
 
 // gradient (count), sums (sumCount)
-__global__ void __launch_bounds__(kFiniteThreads) checkFiniteKernel(const float* gradient, int64_t count, const double* sums, int sumCount, int32_t* stop) {
+__global__ void __launch_bounds__(kFiniteThreads) checkFiniteKernel(const float* gradient, int64_t count, const double* sums,
+    int sumCount, int32_t* stop) {
   bool bad = false;
   const int64_t first = (int64_t{blockIdx.x} * kFiniteThreads + threadIdx.x) * 4;
   const int64_t stride = int64_t{gridDim.x} * kFiniteThreads * 4;
@@ -158,7 +160,8 @@ constexpr int kUnpackFloats = 2304;
 
 // packed (outPadded, area, inPadded) -> gradient (., fullIn, area), added. A block has row blockIdx.x of the slice and
 // `columns` channels of it; through shared memory, so that both sides are coalesced.
-__global__ void __launch_bounds__(kThreads) addWeightGradientKernel(const float* packed, Pack slice, int area, int fullIn, int columns, float* gradient) {
+__global__ void __launch_bounds__(kThreads) addWeightGradientKernel(const float* packed, Pack slice, int area, int fullIn, int columns,
+    float* gradient) {
   __shared__ float staged[kUnpackFloats];
   const int o = static_cast<int>(blockIdx.x), firstColumn = static_cast<int>(blockIdx.y) * columns;
   const int n = min(columns, slice.inChannels - firstColumn);
@@ -184,7 +187,8 @@ void run(const OptimizerArguments& arguments, cudaStream_t stream) {
 std::vector<ParameterEntry> parameterEntries(const wbsr::Graph& graph) {
   const size_t widths = graph.widths().size();
   if (widths > kMaxWidths)
-    throw Error("WBSR_INVALID_OPTION", "Expected at most " + std::to_string(kMaxWidths) + " widths on a CUDA device but received " + std::to_string(widths));
+    throw Error("WBSR_INVALID_OPTION", "Expected at most " + std::to_string(kMaxWidths) + " widths on a CUDA device but received " +
+        std::to_string(widths));
   const std::vector<ParameterShells> shells = parameterShells(graph);
   std::vector<ParameterEntry> entries;
   for (size_t p = 0; p < shells.size(); ++p) {

@@ -50,7 +50,8 @@ void activations(cudaStream_t stream) {
   const float slope = 0.1f;
   for (int64_t count : kCounts) {
     for (ActivationKind kind : kKinds) {
-      const std::string what = std::string(nameOf<T>()) + " kind " + std::to_string(static_cast<int>(kind)) + " count " + std::to_string(count);
+      const std::string what = std::string(nameOf<T>()) + " kind " + std::to_string(static_cast<int>(kind)) + " count " +
+          std::to_string(count);
       const std::vector<T> x = noise<T>(count, 1), dy = noise<T>(count, 2);
       std::vector<double> y, dx;
       for (int64_t i = 0; i < count; ++i) {
@@ -130,15 +131,18 @@ void epilogues(cudaStream_t stream) {
         DeviceArray<Conv> in(conv);
         DeviceArray<float> b(bias);
         DeviceArray<Out> r(residual), out(count);
-        const std::string what = std::string("convEpilogue ") + nameOf<Conv>() + " to " + nameOf<Out>() + " " + std::to_string(pixels) + "x" +
+        const std::string what = std::string("convEpilogue ") + nameOf<Conv>() + " to " + nameOf<Out>() + " " + std::to_string(pixels) +
+            "x" +
                                  std::to_string(channels) + " variant " + std::to_string(variant);
-        convEpilogue(in.data(), withBias ? b.data() : nullptr, withResidual ? r.data() : nullptr, out.data(), pixels, channels, kind, slope, stream);
+        convEpilogue(in.data(), withBias ? b.data() : nullptr, withResidual ? r.data() : nullptr, out.data(), pixels, channels, kind,
+            slope, stream);
         closeTo(values(out), expected, 1e-6, roundingOf<Out>(), what);
         if (withResidual) {
           convEpilogue(in.data(), withBias ? b.data() : nullptr, r.data(), r.data(), pixels, channels, kind, slope, stream);
           closeTo(values(r), expected, 1e-6, roundingOf<Out>(), what + ", out is residual");
         } else if constexpr (std::is_same_v<Conv, Out>) {
-          convEpilogue(in.data(), withBias ? b.data() : nullptr, static_cast<const Out*>(nullptr), in.data(), pixels, channels, kind, slope, stream);
+          convEpilogue(in.data(), withBias ? b.data() : nullptr, static_cast<const Out*>(nullptr), in.data(), pixels, channels, kind,
+              slope, stream);
           closeTo(values(in), expected, 1e-6, roundingOf<Out>(), what + ", out is conv");
         }
       }

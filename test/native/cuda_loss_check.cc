@@ -64,7 +64,8 @@ std::vector<Named> specs() {
   for (int dimension : {1, 3})
     for (auto fidelity : {LossSpec::FidelityL1, LossSpec::FidelityL2})
       for (int components : {1, 8, 32})
-        out.push_back({"BD D=" + std::to_string(dimension) + (fidelity == LossSpec::FidelityL1 ? " l1 " : " l2 ") + std::to_string(components) + " components",
+        out.push_back({"BD D=" + std::to_string(dimension) + (fidelity == LossSpec::FidelityL1 ? " l1 " : " l2 ") +
+            std::to_string(components) + " components",
                        bd(dimension, fidelity, components)});
   return out;
 }
@@ -103,17 +104,20 @@ struct Result {
   std::vector<double> sums;
   std::vector<float> gradient;
 };
-Result run(const LossSpec& spec, const Batch& batch, int64_t count, int predictionStride, int targetStride, int gradientStride, cudaStream_t stream) {
+Result run(const LossSpec& spec, const Batch& batch, int64_t count, int predictionStride, int targetStride, int gradientStride,
+    cudaStream_t stream) {
   const float gradientScale = 1.5f;
   DeviceArray<LossParameters> parameters(std::vector<LossParameters>(1, makeLossParameters(spec, lossPixels(spec, count), gradientScale)));
-  DeviceArray<float> prediction(interleave(batch.prediction, count, predictionStride)), target(interleave(batch.target, count, targetStride));
+  DeviceArray<float> prediction(interleave(batch.prediction, count, predictionStride));
+  DeviceArray<float> target(interleave(batch.target, count, targetStride));
   DeviceArray<float> gradient(static_cast<size_t>(count * gradientStride));
   DeviceArray<double> sums(kLossSums), again(kLossSums);
   DeviceArray<unsigned char> scratch(lossScratch(count));
   CUDA_OK(cudaMemset(scratch.data(), 0, 16));
   float* const to = gradientStride > 0 ? gradient.data() : nullptr;
-  loss(parameters.data(), prediction.data(), predictionStride, target.data(), targetStride, to, gradientStride, count, sums.data(), scratch.data(), stream);
-  loss(parameters.data(), prediction.data(), predictionStride, target.data(), targetStride, to, gradientStride, count, again.data(), scratch.data(), stream);
+  for (double* into : {sums.data(), again.data()})
+    loss(parameters.data(), prediction.data(), predictionStride, target.data(), targetStride, to, gradientStride, count, into, scratch.data(),
+         stream);
   const std::vector<double> first = sums.download(), second = again.download();
   bool same = true;
   for (int i = 0; i < kLossSums; ++i) same = same && (first[i] == second[i] || (std::isnan(first[i]) && std::isnan(second[i])));
@@ -145,14 +149,16 @@ void compareWithCpu(const Named& n, int64_t count, int predictionStride, int tar
 
 // A value that is not finite makes a loss that is not: that is how a run notices.
 void notFinite(const Named& n, cudaStream_t stream) {
-  const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+      -std::numeric_limits<float>::infinity()};
   for (float value : bad)
     for (bool inTarget : {false, true}) {
       Batch batch = someBatch(5);
       (inTarget ? batch.target : batch.prediction)[7] = value;
       const Result got = run(n.spec, batch, 5, 8, 3, 8, stream);
       const LossSums report = lossReport(n.spec, got.sums.data(), lossPixels(n.spec, 5));
-      check(!std::isfinite(report.loss), n.name + (inTarget ? ": target " : ": prediction ") + std::to_string(value) + " gives a loss that is not finite");
+      check(!std::isfinite(report.loss), n.name + (inTarget ? ": target " : ": prediction ") + std::to_string(value) +
+          " gives a loss that is not finite");
       check(!std::isfinite(got.sums[0]), n.name + ": and such a sum");
     }
 }

@@ -38,8 +38,8 @@ wbsr::Graph someGraph() {
   shuffle.factor = 2;
   shuffle.inputs = {4};
   return wbsr::Graph(2, {8, 13, 36}, {1},
-                     {input, conv("shift", 0, rgb, 1), conv("head", 1, width, 3), conv("wide", 2, width, 9, false), conv("up", 3, four, 3), shuffle,
-                      conv("small", 5, width, 1), conv("last", 6, rgb, 3)},
+                     {input, conv("shift", 0, rgb, 1), conv("head", 1, width, 3), conv("wide", 2, width, 9, false),
+                      conv("up", 3, four, 3), shuffle, conv("small", 5, width, 1), conv("last", 6, rgb, 3)},
                      7);
 }
 
@@ -86,7 +86,8 @@ float elementOf(const std::vector<unsigned char>& memory, const PackSet::Info& i
 }
 
 // Every element of every pack: the master's, rounded if bf16, and 0 in the padding.
-void checkPacks(const PackSet& set, const std::vector<unsigned char>& memory, const std::vector<ParameterEntry>& entries, const std::vector<float>& weights,
+void checkPacks(const PackSet& set, const std::vector<unsigned char>& memory, const std::vector<ParameterEntry>& entries,
+    const std::vector<float>& weights,
                 const std::string& what) {
   for (const PackSet::Info& info : set.infos) {
     const ParameterEntry& e = entries[info.parameter];
@@ -101,7 +102,8 @@ void checkPacks(const PackSet& set, const std::vector<unsigned char>& memory, co
         }
     }
     for (size_t i = 0; i < expected.size(); ++i) got.push_back(elementOf(memory, info, i));
-    sameBits(got, expected, what + ", pack of parameter " + std::to_string(info.parameter) + " " + std::to_string(p.outChannels) + "x" + std::to_string(p.inChannels));
+    sameBits(got, expected, what + ", pack of parameter " + std::to_string(info.parameter) + " " + std::to_string(p.outChannels) + "x" +
+        std::to_string(p.inChannels));
   }
 }
 
@@ -116,8 +118,8 @@ struct Arrays {
   DeviceArray<Pack> packs;
 
   Arrays(std::vector<ParameterEntry> e, PackSet s)
-      : entries(std::move(e)), chunks(optimizerChunks(entries)), set(std::move(s)), packMemory(set.bytes), parameters(entries.size()), chunkArray(chunks),
-        packs(set.infos.size()) {
+      : entries(std::move(e)), chunks(optimizerChunks(entries)), set(std::move(s)), packMemory(set.bytes), parameters(entries.size()),
+        chunkArray(chunks), packs(set.infos.size()) {
     packMemory.zero();
     std::vector<Pack> list;
     for (size_t i = 0; i < set.infos.size(); ++i) {
@@ -152,7 +154,8 @@ void checkChunks(const std::vector<ParameterEntry>& entries) {
       for (int r = 0; r < c.rows; ++r)
         for (int i = 0; i < c.columns; ++i) ++covered[static_cast<size_t>(c.firstRow + r) * e.columns + c.firstColumn + i];
     }
-    check(std::all_of(covered.begin(), covered.end(), [](int n) { return n == 1; }), "chunks cover parameter " + std::to_string(p) + " once");
+    check(std::all_of(covered.begin(), covered.end(), [](int n) { return n == 1; }), "chunks cover parameter " + std::to_string(p) +
+        " once");
   }
 }
 
@@ -278,15 +281,18 @@ void weightGradient(const Unpack& u, cudaStream_t stream) {
     for (int i = 0; i < u.in; ++i)
       for (int t = 0; t < u.area; ++t) {
         const int row = u.groups == 1 ? o : o % u.groups * padded(u.out / u.groups) + o / u.groups;
-        expected[(static_cast<size_t>(o) * u.fullIn + i) * u.area + t] += packed[(static_cast<size_t>(row) * u.area + t) * slice.inPadded + i];
+        const size_t master = (static_cast<size_t>(o) * u.fullIn + i) * u.area + t;
+        expected[master] += packed[(static_cast<size_t>(row) * u.area + t) * slice.inPadded + i];
       }
   DeviceArray<float> from(packed), gradient(before);
   addWeightGradient(from.data(), slice, u.area, u.fullIn, gradient.data(), stream);
-  sameBits(gradient.download(), expected, "addWeightGradient " + std::to_string(u.out) + "x" + std::to_string(u.in) + "x" + std::to_string(u.area));
+  sameBits(gradient.download(), expected, "addWeightGradient " + std::to_string(u.out) + "x" + std::to_string(u.in) + "x" +
+      std::to_string(u.area));
 }
 
 void finiteness(cudaStream_t stream) {
-  const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+      -std::numeric_limits<float>::infinity()};
   const auto stopOf = [&](const std::vector<float>& gradient, const std::vector<double>& sums, int32_t before) {
     DeviceArray<float> on(gradient);
     DeviceArray<double> sumsOn(sums);
@@ -326,7 +332,8 @@ int main() {
   manyRows(65544, 3, 1, 4, stream);
   manyRows(3, 1021, 3 * 3, 1, stream);
   manyRows(2, 19, 15 * 15, 1, stream);
-  const Unpack shapes[] = {{1, 1, 1, 1, 1, 1}, {36, 13, 64, 36, 9, 1}, {144, 36, 256, 64, 9, 4}, {5, 3, 5, 3, 25, 1}, {2, 40, 3, 41, 225, 1}, {2, 700, 2, 700, 9, 1}};
+  const Unpack shapes[] = {{1, 1, 1, 1, 1, 1}, {36, 13, 64, 36, 9, 1}, {144, 36, 256, 64, 9, 4}, {5, 3, 5, 3, 25, 1},
+                           {2, 40, 3, 41, 225, 1}, {2, 700, 2, 700, 9, 1}};
   for (const Unpack& u : shapes) weightGradient(u, stream);
 #ifndef __SANITIZE_THREAD__  // a thread for each of them would take minutes
   weightGradient({70000, 2, 70000, 2, 1, 4}, stream);
