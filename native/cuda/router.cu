@@ -3,15 +3,14 @@
 // last three luma rows in registers, gets the columns beside its own by shuffles, and has the next rows' loads in
 // flight meanwhile (2 rows x 12 bytes x 1024 threads: 24 KB a multiprocessor).
 //
-// Sums are of floats over 16 rows x 4 columns, then of doubles in a fixed order. 8-bit RGB luma is kept as a whole number
+// Sums are of floats over at most 16 rows x 4 columns, then of doubles in a fixed order. 8-bit RGB luma is kept as a whole number
 // (math::kLuma8*), so its gradients are exact.
 #include <algorithm>
 
-#include "core/math/colour.h"
-#include "core/math/fastmath.h"
 #include "core/math/gradient.h"
 #include "core/math/route.h"
 #include "cuda/router.h"
+#include "cuda/router_runs.h"
 #include "cuda/samples.h"
 
 namespace wbsr::cuda {
@@ -21,8 +20,9 @@ constexpr unsigned kAll = 0xffffffffu;
 constexpr int kBlockBits = 8;
 constexpr int kBlock = 1 << kBlockBits;  // threads of a block; they share one large tile or several small ones
 constexpr int kWarps = kBlock / 32;
-constexpr int kRun = 4;            // neighbouring pixels of a thread
-constexpr int kStrip = 16;         // most rows that a thread walks down in one go
+constexpr int kLeastThreads = 4;   // of a tile: one for each of the sums
+constexpr int kStrip = 32;         // most rows that a thread walks down in one go
+constexpr int kFloatRows = 16;     // rows after which its sums go from float to double
 constexpr int kUnrolled = 2;       // rows of a step: as many as are kept from before, so that none is moved
 constexpr int kListed = 16;        // subnets that makeLists() sorts out at a time
 
@@ -37,122 +37,15 @@ struct Split {
   int visits;      // rows that a thread reads per strip, rounded up to a multiple of kUnrolled
 };
 
-// --- reading: a run of kRun pixels y rows below a place, first as stored (Raw), later as luma ---
-
-__device__ inline uint32_t shiftRight(uint32_t low, uint32_t high, uint32_t bits) {
-#ifdef __CUDA_ARCH__
-  return __funnelshift_r(low, high, bits);
-#else
-  return static_cast<uint32_t>((uint64_t{high} << 32 | low) >> (bits & 31));
-#endif
-}
-
-// sum + the lower (upper) two bytes of a word times the two 16-bit halves of `factors`.
-__device__ inline uint32_t dotLow(uint32_t factors, uint32_t word, uint32_t sum) {
-#ifdef __CUDA_ARCH__
-  return __dp2a_lo(factors, word, sum);
-#else
-  return sum + (factors & 0xffff) * (word & 255) + (factors >> 16) * (word >> 8 & 255);
-#endif
-}
-__device__ inline uint32_t dotHigh(uint32_t factors, uint32_t word, uint32_t sum) {
-#ifdef __CUDA_ARCH__
-  return __dp2a_hi(factors, word, sum);
-#else
-  return dotLow(factors, word >> 16, sum);
-#endif
-}
-
-// Luma of the four 8-bit RGB pixels in three words, times kLuma8.
-__device__ inline void lumaOfBytes(const uint32_t* w, float* out) {
-  constexpr auto red = static_cast<uint32_t>(math::kLuma8Red), green = static_cast<uint32_t>(math::kLuma8Green),
-                 blue = static_cast<uint32_t>(math::kLuma8Blue);
-  constexpr uint32_t start = 0x4B000000u;  // the bits of 2^23; those of 2^23 + n are start + n
-  const uint32_t bits[4] = {dotHigh(blue, w[0], dotLow(green << 16 | red, w[0], start)), dotLow(blue << 16 | green, w[1], dotHigh(red << 16, w[0], start)),
-                            dotLow(blue, w[2], dotHigh(green << 16 | red, w[1], start)), dotHigh(blue << 16 | green, w[2], dotLow(red << 16, w[2], start))};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) out[i] = math::bitsFloat(static_cast<int>(bits[i])) - 8388608.f;
-}
-
-// 8-bit RGB: runs are 12 bytes, and one word more is read where they do not begin at multiples of 4. What is read beside
-// the run is not used; it may lie up to 15 bytes behind the picture. kRagged: the last pixel of short runs is repeated.
-template <bool kAligned, bool kRagged_>
-struct ByteRuns {
-  static constexpr int kAhead = kRagged_ ? 1 : 2;  // rows whose loads are in flight
-  static constexpr bool kRagged = kRagged_;
-  static constexpr int kWords = kAligned ? 3 : 4;
-  struct Raw {
-    uint32_t words[kWords];
-  };
-  const uint8_t* at;  // the run at y = 0
-  int pitch;          // bytes
-  int pixels;
-
-  __device__ ByteRuns(const DevicePicture& picture, int x, int y, int pixels_)
-      : at(static_cast<const uint8_t*>(picture.data) + (static_cast<int64_t>(y) * picture.width + x) * 3), pitch(picture.width * 3), pixels(pixels_) {}
-  __device__ uint32_t misaligned(int y) const { return (static_cast<uint32_t>(reinterpret_cast<uintptr_t>(at)) + static_cast<uint32_t>(y * pitch)) & 3; }
-  __device__ void load(int y, Raw& raw) const {
-    const uint8_t* from = at + y * pitch;
-    if constexpr (!kAligned) from -= misaligned(y);
-    const uint32_t* words = reinterpret_cast<const uint32_t*>(from);
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) raw.words[i] = __ldg(words + i);
-  }
-  __device__ void luma(int y, const Raw& raw, float* out) const {
-    uint32_t words[3];
-#pragma unroll
-    for (int i = 0; i < 3; ++i) {
-      if constexpr (kAligned) words[i] = raw.words[i];
-      else words[i] = shiftRight(raw.words[i], raw.words[i + 1], misaligned(y) * 8);
-    }
-    lumaOfBytes(words, out);
-#pragma unroll
-    for (int i = 1; i < kRun; ++i)
-      if (kRagged && i >= pixels) out[i] = out[i - 1];
-  }
-};
-
-// Every other picture.
-template <typename T, int C>
-struct PixelRuns {
-  static constexpr int kAhead = 1;
-  static constexpr bool kRagged = true;
-  struct Raw {
-    float luma[kRun];  // converted at once: three bytes apart would take a register each
-  };
-  const Pixel<T, C>* at;
-  int width, last;
-
-  __device__ PixelRuns(const DevicePicture& picture, int x, int y, int pixels)
-      : at(static_cast<const Pixel<T, C>*>(picture.data) + static_cast<int64_t>(y) * picture.width + x), width(picture.width), last(pixels - 1) {}
-  __device__ void load(int y, Raw& raw) const {
-    const Pixel<T, C>* row = at + y * width;
-#pragma unroll
-    for (int i = 0; i < kRun; ++i) raw.luma[i] = lumaOf(row[min(i, last)]);
-  }
-  __device__ static float lumaOf(const Pixel<T, C>& p) {
-    const Rgb c = rgbOf(p);
-    return C < 3 ? c.r : math::luma(c.r, c.g, c.b);  // grey is its own luma
-  }
-  __device__ void luma(int /*y*/, const Raw& raw, float* out) const {
-#pragma unroll
-    for (int i = 0; i < kRun; ++i) out[i] = raw.luma[i];
-  }
-};
-
-// What one unit of the readers' luma is worth.
-template <typename T, int C>
-constexpr double kLumaUnit = sizeof(T) == 1 && C == 3 ? 1.0 / math::kLuma8 : 1.0;
-
 // --- summing ---
 
 struct Rect {
   int x, y, width, height;
 };
 
-// What each thread has summed so far; in shared memory, since registers are short.
+// |gx|, gx^2, |gy|, gy^2: what each thread has summed so far; in shared memory, since registers are short.
 struct ThreadSums {
-  double x[kBlock], xx[kBlock], y[kBlock], yy[kBlock];
+  double of[4][kBlock + 1];  // one more: the four lie in different banks
 };
 
 // Adds the gradients of this thread's share of a tile. All threads of a warp must come here: columns are exchanged.
@@ -183,6 +76,11 @@ __device__ void addGradients(const DevicePicture& picture, const Rect& tile, con
     // difference of the latter.
     float aboveDx[kRun] = {}, hereDx[kRun] = {}, aboveSum[kRun] = {}, hereSum[kRun] = {};
     float sx = 0, sxx = 0, sy = 0, syy = 0;
+    const auto flush = [&] {
+      const int t = threadIdx.x;
+      sums.of[0][t] += sx, sums.of[1][t] += sxx, sums.of[2][t] += sy, sums.of[3][t] += syy;
+      sx = sxx = sy = syy = 0;
+    };
     for (int visit = 0; visit < split.visits; visit += kUnrolled) {
 #pragma unroll
       for (int k = 0; k < kUnrolled; ++k) {
@@ -217,47 +115,61 @@ __device__ void addGradients(const DevicePicture& picture, const Rect& tile, con
           aboveSum[i] = hereSum[i], hereSum[i] = sum[i];
         }
       }
+      if (visit % kFloatRows == 0) flush();  // the rows down to visit - 1 are summed
     }
-    const int t = threadIdx.x;
-    sums.x[t] += sx, sums.xx[t] += sxx, sums.y[t] += sy, sums.yy[t] += syy;
+    flush();
   }
 }
 
-// Sums over the threads of each tile, in a fixed order; in the tile's first thread only.
-__device__ math::GradientSums sumOverThreads(int threadBits, ThreadSums& own) {
-  const int t = threadIdx.x;
-  math::GradientSums sums{own.x[t], own.xx[t], own.y[t], own.yy[t]};
-  for (int o = min(1 << threadBits, 32) / 2; o > 0; o /= 2) {
-    sums.x += __shfl_xor_sync(kAll, sums.x, o);
-    sums.xx += __shfl_xor_sync(kAll, sums.xx, o);
-    sums.y += __shfl_xor_sync(kAll, sums.y, o);
-    sums.yy += __shfl_xor_sync(kAll, sums.yy, o);
-  }
-  if (threadBits <= 5) return sums;
-  if (t % 32 == 0) own.x[t] = sums.x, own.xx[t] = sums.xx, own.y[t] = sums.y, own.yy[t] = sums.yy;
-  __syncthreads();
-  if ((t & ((1 << threadBits) - 1)) == 0)
-    for (int w = 32; w < 1 << threadBits; w += 32) sums.x += own.x[t + w], sums.xx += own.xx[t + w], sums.y += own.y[t + w], sums.yy += own.yy[t + w];
-  return sums;
+// Segments: the threads of a tile, or warps where a tile has several of them.
+struct SegmentSums {
+  double of[kBlock / kLeastThreads][4];
+};
+
+// Sums over the threads of each segment, in a fixed order: one of every four threads sums one of the four.
+__device__ void sumOverThreads(int threadBits, const ThreadSums& own, SegmentSums& segments) {
+  const int t = threadIdx.x, which = t % 4, threads = min(1 << threadBits, 32);
+  __syncwarp();
+  const double* four = own.of[which] + (t - which);
+  double sum = (four[0] + four[1]) + (four[2] + four[3]);
+  for (int o = 4; o < threads; o *= 2) sum += __shfl_xor_sync(kAll, sum, o);
+  if (t % threads < 4) segments.of[t / threads][which] = sum;
+}
+
+// Of a tile: the sums of its segments.
+__device__ math::GradientSums sumOverSegments(int threadBits, int tile, const SegmentSums& segments) {
+  const int count = max(1 << threadBits, 32) / 32;
+  double sum[4] = {};
+  for (int s = tile * count; s < (tile + 1) * count; ++s)
+    for (int i = 0; i < 4; ++i) sum[i] += segments.of[s][i];
+  return {sum[0], sum[1], sum[2], sum[3]};
 }
 
 // --- lists: by the last block that finishes, when all subnets are known ---
 
-// f(tile, subnet) for this thread's tiles, in order; every thread has as many. Read as 16 bytes where they are whole, and
-// past the first-level cache, which does not see what other multiprocessors wrote.
+// The subnets of tiles [tile, tile + 4), -1 beyond the last one. Past the first-level cache, which does not see what other
+// multiprocessors wrote.
+__device__ inline int4 subnetsFrom(const int32_t* subnetOf, int tile, int tiles) {
+  if (tile >= 0 && tile + 3 < tiles) return __ldcg(reinterpret_cast<const int4*>(subnetOf + tile));
+  const auto one = [&](int i) { return i >= 0 && i < tiles ? __ldcg(subnetOf + i) : -1; };
+  return make_int4(one(tile), one(tile + 1), one(tile + 2), one(tile + 3));
+}
+
+// f(tile, subnet) for this thread's tiles, in order; every thread has as many.
 template <typename F>
 __device__ void forOwnTiles(const int32_t* subnetOf, int tiles, const F& f) {
-  const int skipped = static_cast<int>(reinterpret_cast<uintptr_t>(subnetOf) / sizeof(int32_t) % 4);  // before the array in its first 16 bytes
-  const int quads = (tiles + skipped + 3) / 4, share = (quads + kBlock - 1) / kBlock;
-  const int end = min((static_cast<int>(threadIdx.x) + 1) * share, quads);
-#pragma unroll 2
-  for (int quad = static_cast<int>(threadIdx.x) * share; quad < end; ++quad) {
-    const int tile = quad * 4 - skipped;
-    if (tile >= 0 && tile + 3 < tiles) {
-      const int4 s = __ldcg(reinterpret_cast<const int4*>(subnetOf + tile));
-      f(tile, s.x), f(tile + 1, s.y), f(tile + 2, s.z), f(tile + 3, s.w);
-    } else {
-      for (int t = max(tile, 0); t < min(tile + 4, tiles); ++t) f(t, __ldcg(subnetOf + t));
+  constexpr int kBatch = 8;  // loads in flight
+  const int skipped = static_cast<int>(reinterpret_cast<uintptr_t>(subnetOf) / sizeof(int32_t) % 4);  // fours begin at multiples of 16 bytes
+  const int fours = (tiles + skipped + 3) / 4, share = (fours + kBlock - 1) / kBlock;
+  const int end = min((static_cast<int>(threadIdx.x) + 1) * share, fours);
+  for (int from = static_cast<int>(threadIdx.x) * share; from < end; from += kBatch) {
+    int4 s[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) s[i] = from + i < end ? subnetsFrom(subnetOf, (from + i) * 4 - skipped, tiles) : make_int4(-1, -1, -1, -1);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int tile = (from + i) * 4 - skipped;
+      f(tile, s[i].x), f(tile + 1, s[i].y), f(tile + 2, s[i].z), f(tile + 3, s[i].w);
     }
   }
 }
@@ -277,19 +189,21 @@ __device__ void makeLists(const RouterArguments& a, int tiles) {
     });
     __syncthreads();
     for (int s = t / 32; s < listed; s += kWarps) {
-      int before = 0;
-#pragma unroll 1
-      for (int from = 0; from < kBlock; from += 32) {
-        const int own = held[s][from + lane];
-        int sum = own;
-        for (int o = 1; o < 32; o *= 2) {
-          const int lower = __shfl_up_sync(kAll, sum, o);
-          if (lane >= o) sum += lower;
-        }
-        held[s][from + lane] = before + sum - own;
-        before += __shfl_sync(kAll, sum, 31);
+      int* own = held[s] + lane * kWarps;  // each lane sums as many threads as there are warps
+      int sum = 0;
+      for (int i = 0; i < kWarps; ++i) sum += own[i];
+      int before = sum;
+      for (int o = 1; o < 32; o *= 2) {
+        const int lower = __shfl_up_sync(kAll, before, o);
+        if (lane >= o) before += lower;
       }
-      if (lane == 0) totals[s] = a.counts[low + s] = before;
+      if (lane == 31) totals[s] = a.counts[low + s] = before;
+      before -= sum;
+      for (int i = 0; i < kWarps; ++i) {
+        const int count = own[i];
+        own[i] = before;
+        before += count;
+      }
     }
     __syncthreads();
     for (int s = 0; s < listed; ++s) {
@@ -313,29 +227,37 @@ __device__ inline Rect tileAt(const RouterArguments& a, int index) {
 template <typename T, int C>
 __global__ void __launch_bounds__(kBlock, sizeof(T) == 1 && C == 3 ? 4 : 2) routeKernel(RouterArguments a, Split split, uint32_t* finished) {
   __shared__ ThreadSums threadSums;
+  __shared__ SegmentSums segmentSums;
   __shared__ bool last;
-  threadSums.x[threadIdx.x] = threadSums.xx[threadIdx.x] = threadSums.y[threadIdx.x] = threadSums.yy[threadIdx.x] = 0;
-  const int tiles = a.columns * a.rows, within = threadIdx.x & ((1 << split.threadBits) - 1);
-  const int64_t wanted = (static_cast<int64_t>(blockIdx.x) << (kBlockBits - split.threadBits)) + (threadIdx.x >> split.threadBits);
-  const Rect tile = tileAt(a, static_cast<int>(min(wanted, static_cast<int64_t>(tiles - 1))));  // those too many do the last one again
-  const int index = within == 0 && wanted < tiles ? static_cast<int>(wanted) : -1;                // of the tile that this thread finishes
-  if constexpr (sizeof(T) == 1 && C == 3) {
-    // Whole warps go the same way.
-    const bool whole = tile.width % kRun == 0;
-    const bool aligned = (reinterpret_cast<uintptr_t>(a.picture.data) + static_cast<uintptr_t>(tile.x) * 3) % 4 == 0 && a.picture.width % 4 == 0;
-    if (__all_sync(kAll, whole && aligned)) addGradients<ByteRuns<true, false>>(a.picture, tile, split, within, threadSums);
-    else if (__all_sync(kAll, whole)) addGradients<ByteRuns<false, false>>(a.picture, tile, split, within, threadSums);
-    else addGradients<ByteRuns<false, true>>(a.picture, tile, split, within, threadSums);
-  } else {
-    addGradients<PixelRuns<T, C>>(a.picture, tile, split, within, threadSums);
+  const int t = threadIdx.x, tiles = a.columns * a.rows, tileBits = kBlockBits - split.threadBits;  // 2^tileBits tiles in a block
+  const int64_t first = static_cast<int64_t>(blockIdx.x) << tileBits;
+  {
+    // Those too many do the last tile again.
+    const int index = static_cast<int>(min(first + (t >> split.threadBits), static_cast<int64_t>(tiles - 1)));
+    const Rect tile = tileAt(a, index);
+    const int within = t & ((1 << split.threadBits) - 1);
+    for (int i = 0; i < 4; ++i) threadSums.of[i][t] = 0;
+    if constexpr (sizeof(T) == 1 && C == 3) {
+      // Whole warps go the same way.
+      const bool whole = tile.width % kRun == 0;
+      const bool aligned = (reinterpret_cast<uintptr_t>(a.picture.data) + static_cast<uintptr_t>(tile.x) * 3) % 4 == 0 && a.picture.width % 4 == 0;
+      if (__all_sync(kAll, whole && aligned)) addGradients<ByteRuns<true, false>>(a.picture, tile, split, within, threadSums);
+      else if (__all_sync(kAll, whole)) addGradients<ByteRuns<false, false>>(a.picture, tile, split, within, threadSums);
+      else addGradients<ByteRuns<false, true>>(a.picture, tile, split, within, threadSums);
+    } else {
+      addGradients<PixelRuns<T, C>>(a.picture, tile, split, within, threadSums);
+    }
+    sumOverThreads(split.threadBits, threadSums, segmentSums);
   }
-  math::GradientSums sums = sumOverThreads(split.threadBits, threadSums);
-  if (index >= 0) {
-    const Rect own = tileAt(a, index);  // again: not kept meanwhile, registers are short
+  __syncthreads();
+  if (t < 1 << tileBits && first + t < tiles) {  // neighbouring threads finish the block's tiles
+    const int index = static_cast<int>(first) + t;
+    const Rect tile = tileAt(a, index);
+    math::GradientSums sums = sumOverSegments(split.threadBits, t, segmentSums);
     constexpr double unit = kLumaUnit<T, C> * math::kSobelUnit;
     sums.x *= unit, sums.y *= unit, sums.xx *= unit * unit, sums.yy *= unit * unit;
     double vector[4];
-    math::gradientVector(sums, static_cast<double>(own.width) * own.height, vector);
+    math::gradientVector(sums, static_cast<double>(tile.width) * tile.height, vector);
     const double difficulty = math::difficulty(vector);
     const int tileClass = math::classOf(a.thresholds, a.classes - 1, difficulty);
     a.difficulties[index] = difficulty;
@@ -344,7 +266,7 @@ __global__ void __launch_bounds__(kBlock, sizeof(T) == 1 && C == 3 ? 4 : 2) rout
     __threadfence();
   }
   __syncthreads();
-  if (threadIdx.x == 0) last = atomicInc(finished, gridDim.x - 1) == gridDim.x - 1;  // the last one makes it 0 again
+  if (t == 0) last = atomicInc(finished, gridDim.x - 1) == gridDim.x - 1;  // the last one makes it 0 again
   __syncthreads();
   if (!last) return;
   __threadfence();
@@ -366,7 +288,7 @@ Split splitOf(int tileWidth, int tileHeight) {
   split.chunks = static_cast<int>(divideUp(runs, split.chunkRuns));
   split.stripRows = std::min(tileHeight, kStrip);
   split.strips = static_cast<int>(divideUp(tileHeight, split.stripRows));
-  split.threadBits = std::min(split.laneBits + ceilLog2(int64_t{split.chunks} * split.strips), kBlockBits);
+  split.threadBits = std::clamp(split.laneBits + ceilLog2(int64_t{split.chunks} * split.strips), ceilLog2(kLeastThreads), kBlockBits);
   split.visits = static_cast<int>(divideUp(split.stripRows + 2, kUnrolled) * kUnrolled);
   return split;
 }

@@ -150,6 +150,7 @@ int main() {
   compare(Sample::U8, 64, 33, 3, 2, 0, {40, 37, true});  // more subnets than are sorted at a time
   compare(Sample::U8, 64, 33, 3, 4, 0, {10, 10, false});
   compare(Sample::U8, 32, 32, 3, 8, 0, {1, 1, true});
+  compare(Sample::U8, 150, 75, 1, 1);  // more tiles than are listed in one go
   checkNoTile();
   return finish();
 }
