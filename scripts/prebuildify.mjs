@@ -1,6 +1,6 @@
 // Makes prebuilds/linux-<arch>/: the addon and the shared libraries it needs, for `npm pack`. The libc is part of the
 // file's name, so that a musl system gets a clear "no native build" instead of a crash.
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { root, runTool, SetupError } from './run.mjs'
 
@@ -14,6 +14,7 @@ try {
   rmSync(stage, { recursive: true, force: true })
   const files = readdirSync(folder).map((name) => `${name} ${(statSync(path.join(folder, name)).size / 1e6).toFixed(1)} MB`)
   console.error(`prebuilds/linux-${process.arch}: ${files.join(', ')}`)
+  if (!existsSync(path.join(folder, 'libwbsr_cuda.so'))) console.error('prebuildify: no libwbsr_cuda.so, since it was not built here (no nvcc): this package will have no CUDA device')
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
   console.error(`prebuildify: ${error.message}`)

@@ -17,8 +17,9 @@ const at = (...names) => path.join(root, ...names)
 const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'))
 
 /**
- * Announces work that takes a while, does it and says how long it took, all on one line. `announceLater`: `work` calls
- * its argument once it knows that there is something to do, and nothing is printed when it never does.
+ * Announces work that takes a while, does it and says how long it took and what `work` returned, all on one line.
+ * `announceLater`: `work` calls its argument once it knows that there is something to do, and nothing is printed when it
+ * never does.
  */
 async function step(text, work, { announceLater = false } = {}) {
   const start = performance.now()
@@ -28,13 +29,14 @@ async function step(text, work, { announceLater = false } = {}) {
     announced = true
   }
   if (!announceLater) announce()
+  let note
   try {
-    await work(announce)
+    note = await work(announce)
   } catch (error) {
     if (announced) process.stdout.write('failed\n')
     throw error
   }
-  if (announced) process.stdout.write(`${((performance.now() - start) / 1000).toFixed(1)} s\n`)
+  if (announced) process.stdout.write(`${((performance.now() - start) / 1000).toFixed(1)} s${note ? ` (${note})` : ''}\n`)
 }
 
 function checkNode() {
@@ -92,7 +94,7 @@ async function npmPackages() {
   const args = ['ci', '--include=dev', '--include=optional', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline']
   const npm = process.env.npm_execpath
   const [command, before] = npm && /\.c?js$/.test(npm) ? [process.execPath, [npm]] : ['npm', []]
-  await step('installing npm packages', () => run(command, [...before, ...args], { what: 'npm ci' }))
+  await step('installing npm packages', async () => { await run(command, [...before, ...args], { what: 'npm ci' }) })
 }
 
 /** Removes a build folder that another place or a vanished CMake made: CMake would only refuse it. */
@@ -115,6 +117,8 @@ async function build(folder, what, configure, target) {
     // Beside compiling, ninja only looks whether the lists of source files changed ("Re-checking").
     const watch = (text) => { if (/^\[\d+\/\d+\] (?!Re-checking)/m.test(text)) announce() }
     await run('ninja', ['-C', folder, '-j', String(cores), ...(target ? [target] : [])], { what: 'the native build', lines: 60, watch })
+    // nvcc is optional (native/cuda/plugin.cmake).
+    return /^WBSR_CUDA_STATUS:INTERNAL=(.*)$/m.exec(readFileSync(path.join(folder, 'CMakeCache.txt'), 'utf8'))?.[1]
   }, { announceLater: true })
 }
 

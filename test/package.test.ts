@@ -2,7 +2,7 @@
 // reach, the shared libraries of the addon taken from the package and not from the system, import as well as require().
 import t from 'tap'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,6 +19,7 @@ function run(command: string, args: string[], cwd: string, extra: NodeJS.Process
   return { status, stdout, stderr: error ? `${stderr}${error.message}` : stderr }
 }
 
+const plugin = 'libwbsr_cuda.so'
 const packed = run('npm', ['pack', '--pack-destination', folder, '--loglevel=error'], root)
 t.equal(packed.status, 0, `npm pack\n${packed.stderr}`)
 const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz'))
@@ -38,7 +39,8 @@ t.test('the tarball installs into an empty folder', { skip }, async (t) => {
   const home = path.join(app, 'node_modules', 'wbsr')
   t.notOk(readdirSync(home).includes('build'), 'nothing was compiled')
   const shipped = readdirSync(path.join(home, 'prebuilds', `linux-${process.arch}`)).sort()
-  t.match(shipped.join(' '), /^libOpenCL\.so\.1 libdnnl\.so\.2 libgomp\.so\.1 wbsr\.glibc\.node$/)
+  t.match(shipped.filter((name) => name !== plugin).join(' '), /^libOpenCL\.so\.1 libdnnl\.so\.2 libgomp\.so\.1 wbsr\.glibc\.node$/)
+  t.equal(shipped.includes(plugin), existsSync(path.join(root, 'build', 'Release', plugin)), 'the CUDA plugin, where it is built')
   t.ok(readdirSync(path.join(home, 'third-party')).includes('Apache-2.0.txt'), 'licences of the shipped libraries are there')
 })
 
@@ -49,8 +51,9 @@ const use = `
   const { native } = await import(new URL('native.js', 'file://' + createRequire(process.cwd() + '/x.js').resolve('wbsr')))
   const half = await native.resizeBicubic(new Uint8Array(16 * 16 * 3).fill(77), 16, 16, 3, 8, 8, 0)
   const info = native.cpuInfo()
+  const cuda = native.cudaInfo()
   const files = new Set(readFileSync('/proc/self/maps', 'utf8').match(/\\/\\S*(?:\\.node|\\.so[.0-9]*)$/gm))
-  console.log(JSON.stringify({ name: wbsr.WbsrError.name, half: [...new Set(half)], length: half.length, onednn: info.onednn, files: [...files] }))
+  console.log(JSON.stringify({ name: wbsr.WbsrError.name, half: [...new Set(half)], length: half.length, onednn: info.onednn, cuda, files: [...files] }))
 `
 
 for (const [how, file, load] of [
@@ -68,8 +71,12 @@ for (const [how, file, load] of [
     const answer = JSON.parse(stdout)
     t.same([answer.name, answer.half, answer.length], ['WbsrError', [77], 8 * 8 * 3])
     t.match(answer.onednn, /^\d+\.\d+/)
+    t.equal(answer.cuda.reason === '', answer.cuda.devices.length > 0, answer.cuda.reason)
+    t.notMatch(answer.cuda.reason, /cannot be opened|another build/)
     const prebuilds = path.join(app, 'node_modules', 'wbsr', 'prebuilds', `linux-${process.arch}`)
-    for (const name of ['wbsr.glibc.node', 'libdnnl.so.2', 'libgomp.so.1', 'libOpenCL.so.1']) {
+    const names = readdirSync(prebuilds)
+    t.ok(names.length >= 4)
+    for (const name of names) {
       t.same(answer.files.filter((file: string) => path.basename(file) === name || file.includes(`/${name}.`)), [path.join(prebuilds, name)], `${name} is the package's own`)
     }
   })
