@@ -2,51 +2,33 @@
 // ones, and with one that needs no GPU (test/native/fake_cuda). Each case is a process of its own, since a process looks
 // for CUDA once; it loads a copy of dist/ beside a copy of the addon and the plugin in question.
 import t, { type Test } from 'tap'
-import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { listDevices } from '../lib/index.js'
 import { native } from '../lib/native.js'
+import { checksFolder, packageIn, releaseFolder, unbuilt } from './support/package.js'
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
-const release = path.join(root, 'build', 'Release')
-const fakeFile = path.join(root, 'build', 'checks', 'libwbsr_cuda.so')
-const missing = [path.join(root, 'dist', 'index.js'), path.join(release, 'wbsr.node'), fakeFile].filter((file) => !existsSync(file))
-const skip = missing.length > 0 ? `${missing.join(', ')}: not built (node scripts/setup.mjs --test)` : false
+const fakeFile = path.join(checksFolder, 'libwbsr_cuda.so')
+const skip = unbuilt(fakeFile)
 
-/** Makes a package whose plugin is `plugin`; the returned function runs a module in it and parses what it prints. */
-function packageWith(t: Test, plugin: Buffer | string | null) {
-  const folder = t.testdir()
-  const built = path.join(folder, 'build', 'Release')
-  mkdirSync(built, { recursive: true })
-  cpSync(path.join(root, 'dist'), path.join(folder, 'dist'), { recursive: true })
-  cpSync(path.join(release, 'wbsr.node'), path.join(built, 'wbsr.node'))
-  symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'))
-  writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }')
-  if (plugin !== null) writeFileSync(path.join(built, 'libwbsr_cuda.so'), plugin)
-  const prelude = `
-    import { listDevices, srresnet, WbsrError } from './dist/index.js'
-    import { createEngine, requireDevice } from './dist/devices.js'
-    import { native } from './dist/native.js'
-    const network = srresnet({ scale: 2, widths: [8], depths: [1] })
-    const attempt = (device) => {
-      try {
-        const { engine, fallbackReason } = createEngine(network, device, 1)
-        return { kind: engine.device.kind, name: engine.device.name, fallbackReason }
-      } catch (error) {
-        return { wbsr: error instanceof WbsrError, code: error.code, message: error.message }
-      }
+const prelude = `
+  import { listDevices, srresnet, WbsrError } from './dist/index.js'
+  import { createEngine } from './dist/devices.js'
+  import { native } from './dist/native.js'
+  const network = srresnet({ scale: 2, widths: [8], depths: [1] })
+  const attempt = (device) => {
+    try {
+      const { engine, fallbackReason } = createEngine(network, device, 1)
+      return { kind: engine.device.kind, name: engine.device.name, fallbackReason }
+    } catch (error) {
+      return { wbsr: error instanceof WbsrError, code: error.code, message: error.message }
     }
-    const print = (value) => console.log(JSON.stringify(value))
-  `
-  return (source: string, env: NodeJS.ProcessEnv = {}) => {
-    writeFileSync(path.join(folder, 'case.mjs'), prelude + source)
-    const { NODE_OPTIONS: _options, WBSR_FAKE_CUDA: _fake, ...clean } = process.env
-    const { status, stdout, stderr } = spawnSync(process.execPath, ['case.mjs'], { cwd: folder, env: { ...clean, ...env }, encoding: 'utf8', timeout: 120_000 })
-    t.equal(status, 0, stderr)
-    return JSON.parse(stdout)
   }
+  const print = (value) => console.log(JSON.stringify(value))
+`
+const packageWith = (t: Test, plugin: Buffer | string | null) => {
+  const run = packageIn(t, plugin)
+  return (source: string, env: NodeJS.ProcessEnv = {}) => run(prelude + source, env)
 }
 
 /** The plugin's bytes with one text replaced by another of its length. */
@@ -73,7 +55,7 @@ function checkWithout(t: Test, answer: any, reason: RegExp) {
 }
 
 t.test('this build on this machine', { skip }, async (t) => {
-  const file = path.join(release, 'libwbsr_cuda.so')
+  const file = path.join(releaseFolder, 'libwbsr_cuda.so')
   const plugin = existsSync(file) ? readFileSync(file) : null
   const run = packageWith(t, plugin)
   const here = native.cudaInfo()

@@ -1,0 +1,38 @@
+// The package as users have it, in a folder of its own: a copy of dist/, of the addon, and a CUDA plugin of the test's choice.
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..')
+export const releaseFolder = path.join(root, 'build', 'Release')
+export const checksFolder = path.join(root, 'build', 'checks')
+
+/** Why a test cannot run without what scripts/setup.mjs --test builds, and `more` of that; false: it is all there. */
+export function unbuilt(...more: string[]): string | false {
+  const missing = [path.join(root, 'dist', 'index.js'), path.join(releaseFolder, 'wbsr.node'), ...more].filter((file) => !existsSync(file))
+  return missing.length > 0 ? `${missing.join(', ')}: not built (node scripts/setup.mjs --test)` : false
+}
+
+/**
+ * Makes the package in the test's folder. The returned function runs a module there, which imports from './dist/', in a
+ * process of its own, expects it to end well and returns what it printed last, parsed as JSON.
+ */
+export function packageIn(t: Test, plugin: Buffer | string | null) {
+  const folder = t.testdir()
+  const built = path.join(folder, 'build', 'Release')
+  mkdirSync(built, { recursive: true })
+  cpSync(path.join(root, 'dist'), path.join(folder, 'dist'), { recursive: true })
+  cpSync(path.join(releaseFolder, 'wbsr.node'), path.join(built, 'wbsr.node'))
+  symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'))
+  writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }')
+  if (plugin !== null) writeFileSync(path.join(built, 'libwbsr_cuda.so'), plugin)
+  return (source: string, env: NodeJS.ProcessEnv = {}) => {
+    writeFileSync(path.join(folder, 'case.mjs'), source)
+    const { NODE_OPTIONS: _options, WBSR_FAKE_CUDA: _fake, ...clean } = process.env
+    const { status, signal, stdout, stderr } = spawnSync(process.execPath, ['case.mjs'], { cwd: folder, env: { ...clean, ...env }, encoding: 'utf8', timeout: 300_000 })
+    t.equal(signal ?? status, 0, stderr || 'exit status')
+    return JSON.parse(stdout.trimEnd().split('\n').at(-1)!)
+  }
+}
