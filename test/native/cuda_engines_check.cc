@@ -20,7 +20,7 @@ struct Card {
   const char* name;
   int version, processors, shared, threads, blocks;  // compute capability x 100
   int64_t l2, memory;
-  bool floatResults;  // a bf16 convolution can write dw and dx as float
+  bool floatResults;  // a bf16 convolution can write dx as float
 };
 const Card kCards[] = {
     {"NVIDIA H200", 900, 132, 232448, 2048, 32, 62914560, 150754820096, true},
@@ -89,7 +89,7 @@ void checkCard(const EngineTarget& target, const std::vector<Precision>& precisi
     checkSpec(s, target, false);
     s.gate = true, s.activation = ActivationKind::Relu;
     checkSpec(s, target, false);
-    checkSpec(makeSpec(ConvSpec::BackwardWeights, 64, 64, 3, precision), target, !floatResults);
+    checkSpec(makeSpec(ConvSpec::BackwardWeights, 64, 64, 3, precision), target, false);
   }
   ConvSpec s = makeSpec(ConvSpec::Forward, 40, 56, 3, Precision::Bf16);
   s.bias = true, s.activation = ActivationKind::Relu;
@@ -97,6 +97,9 @@ void checkCard(const EngineTarget& target, const std::vector<Precision>& precisi
   s = makeSpec(ConvSpec::Forward, 64, 8, 3, Precision::Bf16);
   s.bias = true, s.y = Type::Float;
   checkSpec(s, target, false);
+  s = makeSpec(ConvSpec::BackwardData, 8, 64, 3, Precision::Bf16);
+  s.x = Type::Float;
+  checkSpec(s, target, !floatResults);
   checkSpec(makeSpec(ConvSpec::BackwardWeights, 8, 64, 1, Precision::Tf32), target, false);
 }
 
