@@ -1,12 +1,42 @@
 // Which devices there are and which one a model runs on. Engines are made here and nowhere else.
 import { availableParallelism } from 'node:os'
 import { invalidOption, WbsrError, wrapError, type WbsrErrorCode } from './errors.js'
-import { native, type NativeEngine } from './native.js'
+import { native, type NativeEngine, type Precision } from './native.js'
 import type { Network } from './networks/network.js'
-import { checkInteger } from './options.js'
+import { checkChoice, checkInteger } from './options.js'
 
 /** `auto`: the best that runs here, never fails; `cuda` or `cuda:N`: that GPU or WBSR_NO_DEVICE; `cpu`. */
 export type DeviceOption = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`
+
+/** What a model runs on and how. */
+export interface DeviceOptions {
+  /** Default 'auto'. */
+  device?: DeviceOption
+  /** CPU threads. Default: all cores. */
+  threads?: number
+  /**
+   * What convolutions calculate with on a GPU: 'bf16' (default), 'tf32' or 'fp32'. Weights and sums are always float32. The
+   * CPU calculates in 'fp32'; with device 'auto' that is also what happens where there is no GPU.
+   */
+  precision?: Precision
+  /**
+   * On a GPU: how many of cuDNN's engines are timed for each convolution and size when it is first met, 0 .. 64. Default 0:
+   * the choice of cuDNN's heuristics.
+   */
+  autotune?: number
+}
+
+/** Checked. */
+export interface DeviceChoice {
+  device: DeviceOption
+  threads: number
+  /** undefined: the device's own default. */
+  precision: Precision | undefined
+  autotune: number | undefined
+}
+
+/** Keys of {@link DeviceOptions}. */
+export const DEVICE_KEYS = ['device', 'threads', 'precision', 'autotune'] as const
 
 /** One device that this build could run on. */
 export interface DeviceDescription {
@@ -25,7 +55,10 @@ export interface DeviceDescription {
 export interface ModelDevice {
   kind: 'cpu' | 'cuda'
   name: string
+  /** 0 for cuda. */
   threads: number
+  /** What convolutions calculate with; weights and sums are float32 everywhere. */
+  precision: Precision
   /** Why `auto` did not take a GPU; null when it did or when the device was asked for by name. */
   fallbackReason: string | null
 }
@@ -47,9 +80,15 @@ export function checkDevice(value: unknown): DeviceOption {
   throw invalidOption('device', `one of 'auto', 'cpu', 'cuda', 'cuda:N'`, value)
 }
 
-/** Checks the option `threads`; all cores by default. @throws WbsrError WBSR_INVALID_OPTION */
-export function checkThreads(value: unknown): number {
-  return value === undefined ? availableParallelism() : checkInteger(value, 'threads', 1, 1024)
+/** @throws WbsrError WBSR_INVALID_OPTION */
+export function checkDeviceOptions(options: Partial<Record<(typeof DEVICE_KEYS)[number], unknown>>): DeviceChoice {
+  const device = checkDevice(options.device ?? 'auto')
+  const threads = options.threads === undefined ? availableParallelism() : checkInteger(options.threads, 'threads', 1, 1024)
+  const precision = options.precision === undefined ? undefined : checkChoice(options.precision, 'precision', ['bf16', 'tf32', 'fp32'] as const)
+  const autotune = options.autotune === undefined ? undefined : checkInteger(options.autotune, 'autotune', 0, 64)
+  if (device === 'cpu' && precision !== undefined && precision !== 'fp32') throw invalidOption('precision', `'fp32' or nothing with device 'cpu'`, precision)
+  if (device === 'cpu' && autotune !== undefined) throw invalidOption('autotune', `nothing with device 'cpu'`, autotune)
+  return { device, threads, precision, autotune }
 }
 
 /** Index of the CUDA device that was asked for by name. @throws WbsrError WBSR_NO_DEVICE saying what was tried and what is there */
@@ -71,9 +110,9 @@ export function requireDevice(device: DeviceOption): void {
 const FALLBACK_CODES: readonly unknown[] = ['WBSR_NO_DEVICE', 'WBSR_DEVICE_FAILED', 'WBSR_OUT_OF_MEMORY'] satisfies WbsrErrorCode[]
 
 /** @throws WbsrError WBSR_NO_DEVICE, WBSR_DEVICE_FAILED, WBSR_OUT_OF_MEMORY; WBSR_INVALID_OPTION: a graph that makes no sense */
-export function createEngine(network: Network, device: DeviceOption, threads: number): { engine: NativeEngine; fallbackReason: string | null } {
+export function createEngine(network: Network, { device, threads, ...gpu }: DeviceChoice): { engine: NativeEngine; fallbackReason: string | null } {
   const onCpu = () => new native.Engine(network.graph, { threads })
-  const onCuda = (index: number) => new native.Engine(network.graph, { threads, device: 'cuda', index })
+  const onCuda = (index: number) => new native.Engine(network.graph, { threads, device: 'cuda', index, ...gpu })
   const automatic = () => {
     const { devices, reason } = native.cudaInfo()
     const [first] = devices

@@ -1,6 +1,6 @@
 // The model object that users hold, and loading it from a file.
 import type { Transform } from 'node:stream'
-import { checkDevice, checkThreads, createEngine, type DeviceOption, type ModelDevice } from './devices.js'
+import { checkDeviceOptions, createEngine, DEVICE_KEYS, type DeviceOptions, type ModelDevice } from './devices.js'
 import { WbsrError, wrapError } from './errors.js'
 import { invalidFile, modelWeights, readModelFile, writeModelFile } from './formats/model-file.js'
 import type { StreamOptions, UpscaleOptions } from './infer/options.js'
@@ -23,11 +23,7 @@ export interface Subnet {
   parameters: number
 }
 
-export interface LoadOptions {
-  /** Default 'auto'. */
-  device?: DeviceOption
-  /** CPU threads. Default: all cores. */
-  threads?: number
+export interface LoadOptions extends DeviceOptions {
   /** Needed for a weights file that wbsr did not write, e.g. srresnet({ scale: 4, widths: [64], depths: [16] }). */
   network?: Network
 }
@@ -57,8 +53,8 @@ export class SupernetModel {
   /** What the model runs on. @throws WbsrError WBSR_DISPOSED */
   device(): ModelDevice {
     const { engine, fallbackReason } = this.#alive()
-    const { kind, name, threads } = engine.device
-    return { kind, name, threads, fallbackReason }
+    const { kind, name, threads, precision } = engine.device
+    return { kind, name, threads, precision, fallbackReason }
   }
 
   /** The difficulty classes by which tiles are routed. */
@@ -128,9 +124,8 @@ export class SupernetModel {
  */
 export async function loadSupernet(file: string, options: LoadOptions = {}): Promise<SupernetModel> {
   checkString(file, 'file')
-  checkObject(options, 'options', ['device', 'threads', 'network'])
-  const device = checkDevice(options.device ?? 'auto')
-  const threads = checkThreads(options.threads)
+  checkObject(options, 'options', [...DEVICE_KEYS, 'network'])
+  const device = checkDeviceOptions(options)
   const wanted = options.network === undefined ? null : checkNetwork(options.network, 'network')
 
   const contents = await readModelFile(file)
@@ -141,7 +136,7 @@ export async function loadSupernet(file: string, options: LoadOptions = {}): Pro
   if (!network) throw invalidFile(file, 'was not written by wbsr; say which network its weights belong to with the option network')
   let created: ReturnType<typeof createEngine>
   try {
-    created = createEngine(network, device, threads)
+    created = createEngine(network, device)
   } catch (error) {
     // A network that came with the file is the file's fault.
     if (!stored || !(error instanceof WbsrError) || error.code !== 'WBSR_INVALID_OPTION') throw error

@@ -18,7 +18,7 @@ const prelude = `
   const network = srresnet({ scale: 2, widths: [8], depths: [1] })
   const attempt = (device) => {
     try {
-      const { engine, fallbackReason } = createEngine(network, device, 1)
+      const { engine, fallbackReason } = createEngine(network, { device, threads: 1 })
       return { kind: engine.device.kind, name: engine.device.name, fallbackReason }
     } catch (error) {
       return { wbsr: error instanceof WbsrError, code: error.code, message: error.message }

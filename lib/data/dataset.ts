@@ -2,7 +2,7 @@
 // the options, the seed and k alone.
 import { aborted, invalidOption, WbsrError } from '../errors.js'
 import { classOf } from '../model-state.js'
-import { native, type CropSpec } from '../native.js'
+import { native, type BatchSource, type CropSpec } from '../native.js'
 import { checkInteger } from '../options.js'
 import { cropToScale, ImageCache, readRgb, type RgbImage } from './decode.js'
 import { checkPair, findImages, pairImages } from './files.js'
@@ -29,12 +29,8 @@ export interface DatasetOptions {
 }
 
 /** The patches of one step. */
-export interface Batch {
+export interface BatchFacts {
   step: number
-  /** (batchSize, 3, lrSize, lrSize) in [0, 1]. */
-  lr: Float32Array
-  /** (batchSize, 3, hrSize, hrSize) in [0, 1]. */
-  hr: Float32Array
   batchSize: number
   lrSize: number
   hrSize: number
@@ -44,6 +40,19 @@ export interface Batch {
   patches: Uint32Array
   classes: number[]
 }
+
+/** Patches as planes: lr (batchSize, 3, lrSize, lrSize) and hr (batchSize, 3, hrSize, hrSize) in [0, 1]. */
+export interface BatchPlanes {
+  lr: Float32Array
+  hr: Float32Array
+}
+
+/** Patches as the images and crops to make the planes of. */
+export interface BatchCrops {
+  source: BatchSource
+}
+
+export type Batch = BatchFacts & (BatchPlanes | BatchCrops)
 
 export class Dataset {
   readonly index: PatchIndex
@@ -157,7 +166,14 @@ export class Dataset {
    *
    * @throws WbsrError naming the file that became unreadable since it was indexed; WBSR_ABORTED; WBSR_DISPOSED: closed
    */
-  async batch(step: number): Promise<Batch> {
+  async batch(step: number): Promise<BatchFacts & BatchPlanes> {
+    const { source, ...facts } = await this.source(step)
+    const { scale, patchSize } = this.index
+    return { ...facts, ...(await native.assembleBatch({ ...source, patchSize, scale })) }
+  }
+
+  /** The same as images and crops, for a device that makes the batch itself. Throws as batch() does. */
+  async source(step: number): Promise<BatchFacts & BatchCrops> {
     this.#check()
     const { patches, crops } = this.crops(step)
     const { scale, patchSize, images } = this.index
@@ -174,15 +190,13 @@ export class Dataset {
       return result.value
     })
     this.#check()
-    const { lr, hr } = await native.assembleBatch({
+    const source: BatchSource = {
       images: pairs.map((pair) => pair.high),
       lrImages: images[numbers[0]!]!.lr === null ? undefined : pairs.map((pair) => pair.low!),
       crops: crops.map((crop) => ({ ...crop, image: numbers.indexOf(crop.image) })),
-      patchSize,
-      scale,
-    })
+    }
     return {
-      step, lr, hr, batchSize: patches.length, lrSize: patchSize / scale, hrSize: patchSize, level: this.sampler.level(step), patches,
+      step, source, batchSize: patches.length, lrSize: patchSize / scale, hrSize: patchSize, level: this.sampler.level(step), patches,
       classes: Array.from(patches, (patch) => classOf(this.classes, this.index.difficulties[patch]!)),
     }
   }

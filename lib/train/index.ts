@@ -15,7 +15,8 @@ import { LossController } from './loss.js'
 import { fitPixelMixture } from './mixture.js'
 import { checkTrainOptions, type TrainOptions, type TrainPlan } from './options.js'
 import { noSums } from './reports.js'
-import { interruptible, Trainer } from './trainer.js'
+import { interruptible } from './interruptible.js'
+import { Trainer } from './trainer.js'
 
 export const CHECKPOINT_FILE = 'checkpoint.safetensors'
 const MIXTURE_PIXELS = 2 ** 18
@@ -36,7 +37,7 @@ export async function trainSupernet(options: TrainOptions): Promise<SupernetMode
   const signal = plan.signal ?? undefined
   if (signal?.aborted) throw aborted('Training', signal)
   // Before hours of indexing, not after.
-  requireDevice(plan.device)
+  requireDevice(plan.device.device)
   const { network, data, batchSize, patchSize, sampler, seed } = plan
   const dataset = await interruptible(
     Dataset.open({ data, scale: network.scale, patchSize, batchSize, ...plan.length, sampler, seed, signal }), plan.signal,
@@ -65,7 +66,7 @@ async function train(plan: TrainPlan, dataset: Dataset, validation: ValidationSe
   if (progress) loss.restore(progress.loss)
   await announce(plan, dataset, validation, progress?.step ?? 0)
 
-  const { engine, fallbackReason } = createEngine(network, plan.device, plan.threads)
+  const { engine, fallbackReason } = createEngine(network, plan.device)
   const state: ModelState = { engine, network, classes: dataset.classes, router: null, mixture, training: null, fallbackReason, disposed: false }
   let weights: Float32Array
   let history: unknown[]
@@ -81,7 +82,7 @@ async function train(plan: TrainPlan, dataset: Dataset, validation: ValidationSe
     engine.dispose()
   }
   // An engine without the training's gradients and moments.
-  const finished: ModelState = { ...state, engine: createEngine(network, plan.device, plan.threads).engine }
+  const finished: ModelState = { ...state, engine: createEngine(network, plan.device).engine }
   try {
     finished.engine.setArena('weights', weights)
     const calibration = await calibrateOn(plan, dataset, validation, finished)
@@ -103,7 +104,7 @@ async function fitMixture({ loss, seed }: TrainPlan, dataset: Dataset): Promise<
   return fitPixelMixture(await dataset.pixelSample(MIXTURE_PIXELS, seed), { dimension, components, minStd, seed })
 }
 
-/** All that decides the numbers of a run; what it leaves out (threads, device, checkpointing, callbacks) does not. */
+/** All that decides the numbers of a run; what it leaves out (device, checkpointing, callbacks) does not, but for rounding. */
 function fingerprintOf(plan: TrainPlan, dataset: Dataset): Fingerprint {
   const { batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed } = plan
   return { data: dataset.index.fingerprint, steps: dataset.steps, batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed }

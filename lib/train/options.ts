@@ -1,7 +1,7 @@
 // The options of trainSupernet: their types, defaults and checks. What comes out has every value filled in.
 import { checkDataOptions, type DataOptions } from '../data/options.js'
 import { checkSamplerOptions, type SamplerOptions } from '../data/sampler.js'
-import { checkDevice, checkThreads, type DeviceOption } from '../devices.js'
+import { checkDeviceOptions, DEVICE_KEYS, type DeviceChoice, type DeviceOptions } from '../devices.js'
 import { invalidOption } from '../errors.js'
 import { checkNetwork } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
@@ -39,7 +39,7 @@ export interface CalibrationOptions {
   images?: number
 }
 
-export interface TrainOptions {
+export interface TrainOptions extends DeviceOptions {
   /** E.g. srresnet({ scale: 4 }). */
   network: Network
   data: DataOptions
@@ -61,10 +61,6 @@ export interface TrainOptions {
   subnetsPerStep?: SubnetsPerStep
   /** Default 1. */
   seed?: number
-  /** Default 'auto'. */
-  device?: DeviceOption
-  /** CPU threads. Default: all cores. */
-  threads?: number
   /** Ends the run with WBSR_ABORTED; a checkpoint is written first when checkpointing is on. */
   signal?: AbortSignal
   checkpoint?: CheckpointOptions
@@ -92,8 +88,7 @@ export interface TrainPlan {
   ema: number
   subnetsPerStep: SubnetsPerStep
   seed: number
-  device: DeviceOption
-  threads: number
+  device: DeviceChoice
   signal: AbortSignal | null
   checkpoint: Required<CheckpointOptions> | null
   /** null: after every epoch. */
@@ -106,8 +101,8 @@ export interface TrainPlan {
 }
 
 const KEYS = [
-  'network', 'data', 'steps', 'epochs', 'batchSize', 'patchSize', 'sampler', 'loss', 'optimizer', 'ema', 'subnetsPerStep', 'seed', 'device',
-  'threads', 'signal', 'checkpoint', 'validateEverySteps', 'calibration', 'onStart', 'onStep', 'onEpoch', 'onValidation',
+  'network', 'data', 'steps', 'epochs', 'batchSize', 'patchSize', 'sampler', 'loss', 'optimizer', 'ema', 'subnetsPerStep', 'seed',
+  ...DEVICE_KEYS, 'signal', 'checkpoint', 'validateEverySteps', 'calibration', 'onStart', 'onStep', 'onEpoch', 'onValidation',
 ] as const
 
 /** @throws WbsrError WBSR_INVALID_OPTION */
@@ -138,8 +133,7 @@ export function checkTrainOptions(value: unknown): TrainPlan {
     ema: options['ema'] === false ? 0 : given('ema', (v, name) => checkBelowOne(v, name, 'false or a number'), 0.999),
     subnetsPerStep: given('subnetsPerStep', (v, name) => checkChoice(v, name, ['sandwich', 'single'] as const), 'sandwich'),
     seed: given('seed', (v, name) => checkInteger(v, name, 0), 1),
-    device: checkDevice(options['device'] ?? 'auto'),
-    threads: checkThreads(options['threads']),
+    device: checkDeviceOptions(options),
     signal: given<AbortSignal | null>('signal', checkSignal, null),
     checkpoint: checkCheckpoint(options['checkpoint']),
     validateEverySteps: given<number | null>('validateEverySteps', (v, name) => checkInteger(v, name, 1), null),

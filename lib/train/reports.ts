@@ -42,6 +42,8 @@ export interface StepReport {
   waitForData: number
   /** Seconds to go at this speed. */
   eta: number
+  /** In how many parts the batch was run, where the GPU's memory did not hold it as a whole. */
+  parts?: number
 }
 
 /** After the last step of every epoch (one epoch draws as many patches as the index holds) and after the last step. */
@@ -118,6 +120,6 @@ export class Meter {
     const waited = this.#steps.reduce((sum, s) => sum + s.waited, 0)
     const count = this.#steps.length
     if (count === 0 || total === 0) return { imagesPerSecond: 0, waitForData: 0, eta: 0 }
-    return { imagesPerSecond: (count * this.#images) / total, waitForData: waited / total, eta: (total / count) * stepsLeft }
+    return { imagesPerSecond: (count * this.#images) / total, waitForData: Math.min(1, waited / total), eta: (total / count) * stepsLeft }
   }
 }

@@ -3,14 +3,14 @@ import { performance } from 'node:perf_hooks'
 import type { Batch, Dataset } from '../data/dataset.js'
 import { Prefetcher } from '../data/prefetcher.js'
 import type { ValidationSet } from '../data/validation.js'
-import { aborted, WbsrError, wrapError } from '../errors.js'
+import { aborted, WbsrError } from '../errors.js'
 import type { ModelState } from '../model-state.js'
-import type { NativeLoss, TrainReport } from '../native.js'
 import { takeSnapshot, writeSnapshot, type Fingerprint, type Progress, type Snapshot } from './checkpoint.js'
+import { Flight, type Ended } from './flight.js'
+import { interruptible } from './interruptible.js'
 import type { LossController } from './loss.js'
 import type { TrainPlan } from './options.js'
 import { Meter, noSums, type EpochSums, type HistoryEntry } from './reports.js'
-import { emaDecayAt, learningRateAt, subnetsOfStep } from './schedule.js'
 import { measure, onAverage } from './validation.js'
 
 export interface RunParts {
@@ -37,6 +37,8 @@ export class Trainer {
   /** There is more to save than the checkpoint that the run came from has. */
   #changed = false
   #epochStarted = performance.now()
+  /** When the last step was booked, or the first of several given out. */
+  #stepStarted = 0
   /** Taken after a step, written once the next one shows that its weights give a finite loss. */
   #pending: Snapshot | null = null
 
@@ -58,13 +60,20 @@ export class Trainer {
     const { plan, dataset, from } = this.#parts
     const stop = () => Atomics.store(this.#cancel, 0, 1)
     plan.signal?.addEventListener('abort', stop, { once: true })
-    const batches = new Prefetcher((step) => dataset.batch(step), { first: from.step, end: dataset.steps })
+    const { engine } = this.#parts.state
+    // A pipelined device cuts its crops itself, while it works on the step before.
+    const produce = (step: number): Promise<Batch> => (engine.device.pipelined ? dataset.source(step) : dataset.batch(step))
+    const batches = new Prefetcher(produce, { first: from.step, end: dataset.steps })
+    const flight = new Flight({ plan, engine, loss: this.#parts.loss, batches, steps: dataset.steps, first: from.step, cancel: this.#cancel })
     try {
       if (this.#step > 0 && (await this.#settle()) && this.#parts.checkpointFile) await writeSnapshot(this.#parts.checkpointFile, this.#snapshot())
-      while (this.#step < dataset.steps) await this.#advance(batches)
+      while (this.#step < dataset.steps) await this.#advance(flight)
     } catch (error) {
+      const rest = await flight.drain()
       // After a loss that is not finite the weights are worth nothing, abort or not.
       if (!plan.signal?.aborted || (error instanceof WbsrError && error.code === 'WBSR_NON_FINITE')) throw error
+      // What the device had done already counts, though nobody is told of it any more.
+      for (const ended of rest) this.#book(ended)
       await this.#saveOnAbort()
       throw aborted('Training', plan.signal)
     } finally {
@@ -74,35 +83,20 @@ export class Trainer {
   }
 
   /** One step and what is due after it. */
-  async #advance(batches: Prefetcher<Batch>): Promise<void> {
-    const { plan, dataset, state, loss } = this.#parts
-    const started = performance.now()
-    const batch = await interruptible(batches.next(), plan.signal)
-    const step = this.#step
-    const subnets = subnetsOfStep(plan.subnetsPerStep, state.engine.subnets.length, plan.seed, step)
-    const learningRate = learningRateAt(step, dataset.steps, plan.optimizer.learningRate, plan.optimizer.finalLearningRate)
-    const progress = step / Math.max(1, dataset.steps - 1)
-    const sigma = loss.sigma(progress)
-    const report = await this.#train(batch, subnets, learningRate, await loss.nativeLoss(progress))
-    if (!report.finite || !Number.isFinite(report.loss)) {
-      throw new WbsrError('WBSR_NON_FINITE', `The loss of step ${step + 1} is not finite (learning rate ${learningRate}); a lower optimizer.learningRate may help`)
-    }
-    loss.update(report.sigmaGradient)
-    // No waiting from here to the last sum: an abort in between would save a state that belongs to no step.
-    this.#step = step + 1
-    this.#changed = true
-    this.#meter.add((performance.now() - started) / 1000, batches.lastWait)
-    const gradientRatio = report.dataGradient > 0 ? report.balanceGradient / report.dataGradient : 0
-    this.#sums.steps++
-    this.#sums.loss += report.loss
-    this.#sums.data += report.data
-    this.#sums.balance += report.balance
-    this.#sums.gradientRatio += gradientRatio
+  async #advance(flight: Flight): Promise<void> {
+    const { plan, dataset } = this.#parts
+    if (flight.empty) this.#stepStarted = performance.now()
+    // What is due after a step needs the engine as that step left it.
+    while (!flight.full && (flight.empty || !this.#isDue(flight.next))) await flight.give()
+    const ended = await flight.take()
+    const { step, report } = ended
+    const gradientRatio = this.#book(ended)
     await this.#writePending()
     await this.#call(plan.onStep, {
-      ...this.#position(), loss: report.loss, data: report.data, balance: report.balance, gradientRatio, learningRate, sigma,
-      losses: subnets.map((subnet, i) => ({ subnet, loss: report.losses[i]! })),
+      ...this.#position(), loss: report.loss, data: report.data, balance: report.balance, gradientRatio, learningRate: step.learningRate, sigma: step.sigma,
+      losses: step.subnets.map((subnet, i) => ({ subnet, loss: report.losses[i]! })),
       ...this.#meter.read(dataset.steps - this.#step),
+      ...(report.parts > 1 && { parts: report.parts }),
     })
 
     await this.#settle()
@@ -112,6 +106,38 @@ export class Trainer {
       // No step comes after the last one: its weights are taken by their looks.
       if (last && isFinite(this.#pending)) await this.#writePending()
     }
+  }
+
+  /** Whether something follows `steps` steps that reads the engine or ends an epoch. */
+  #isDue(steps: number): boolean {
+    const { plan, dataset } = this.#parts
+    const every = [dataset.stepsPerEpoch, plan.validateEverySteps, plan.checkpoint?.everySteps]
+    return steps === dataset.steps || every.some((n) => n && steps % n === 0)
+  }
+
+  /**
+   * Counts a step that ended; returns its gradient ratio. No waiting in here: an abort in between would save a state that
+   * belongs to no step.
+   *
+   * @throws WbsrError WBSR_NON_FINITE naming the step; the engine has updated nothing then, nor will it in later steps
+   */
+  #book({ step, report }: Ended): number {
+    if (!report.finite || !Number.isFinite(report.loss)) {
+      throw new WbsrError('WBSR_NON_FINITE', `The loss of step ${step.index + 1} is not finite (learning rate ${step.learningRate}); a lower optimizer.learningRate may help`)
+    }
+    this.#parts.loss.update(report.sigmaGradient)
+    this.#step = step.index + 1
+    this.#changed = true
+    const now = performance.now()
+    this.#meter.add((now - this.#stepStarted) / 1000, step.waited)
+    this.#stepStarted = now
+    const gradientRatio = report.dataGradient > 0 ? report.balanceGradient / report.dataGradient : 0
+    this.#sums.steps++
+    this.#sums.loss += report.loss
+    this.#sums.data += report.data
+    this.#sums.balance += report.balance
+    this.#sums.gradientRatio += gradientRatio
+    return gradientRatio
   }
 
   /**
@@ -129,20 +155,6 @@ export class Trainer {
     const validates = validation !== null && due && this.history.at(-1)?.step !== this.#step
     if (validates) await this.#validate(validation, at)
     return closes || validates
-  }
-
-  async #train(batch: Batch, subnets: number[], learningRate: number, loss: NativeLoss): Promise<TrainReport> {
-    const { plan, state } = this.#parts
-    if (plan.signal?.aborted) throw aborted('Training', plan.signal)
-    const { epsilon, weightDecay, betas } = plan.optimizer
-    try {
-      return await state.engine.train({
-        lr: batch.lr, hr: batch.hr, batch: batch.batchSize, width: batch.lrSize, height: batch.lrSize, subnets, loss,
-        learningRate, beta1: betas[0], beta2: betas[1], epsilon, weightDecay, emaDecay: emaDecayAt(this.#step, plan.ema), cancel: this.#cancel,
-      })
-    } catch (error) {
-      throw wrapError(error, 'WBSR_INTERNAL', `Step ${this.#step + 1}`)
-    }
   }
 
   #position() {
@@ -207,21 +219,4 @@ function isFinite({ tensors }: Snapshot): boolean {
     for (let i = 0; i < data.length; i++) zero += 0 * data[i]!
     return zero === 0
   })
-}
-
-/** Waits for `promise`, or rejects with WBSR_ABORTED as soon as the signal fires; the promise's own end is then ignored. */
-export async function interruptible<T>(promise: Promise<T>, signal: AbortSignal | null): Promise<T> {
-  if (!signal) return promise
-  let stop: () => void
-  const fired = new Promise<never>((_, reject) => {
-    stop = () => reject(aborted('Training', signal))
-    if (signal.aborted) stop()
-    else signal.addEventListener('abort', stop, { once: true })
-  })
-  try {
-    return await Promise.race([promise, fired])
-  } finally {
-    signal.removeEventListener('abort', stop!)
-    promise.catch(() => {})
-  }
 }

@@ -171,7 +171,7 @@ Napi::Promise Engine::run(const Napi::Object& self, KeepAlive keep, Part work, F
     return finish(e);
   };
   if (!wait) return runJob(env, *worker_, keep, std::move(first), std::move(last));
-  if (!waiter_) waiter_ = std::make_unique<Worker>();
+  if (!waiter_) waiter_ = std::make_unique<Worker>(Worker::Kind::Draining);
   auto second = [core = core_, wait = std::move(wait), failed] {
     if (*failed) return;
     try {

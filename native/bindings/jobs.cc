@@ -46,6 +46,7 @@ struct Worker::State {
   std::condition_variable wake;
   std::deque<std::function<void()>> queue;
   bool stop = false;
+  Kind kind = Kind::Dropping;
   std::thread thread;
 
   void loop() {
@@ -54,7 +55,7 @@ struct Worker::State {
       {
         std::unique_lock<std::mutex> lock(mutex);
         wake.wait(lock, [this] { return stop || !queue.empty(); });
-        if (stop) return;
+        if (queue.empty() || (stop && kind == Kind::Dropping)) return;
         work = std::move(queue.front());
         queue.pop_front();
       }
@@ -63,7 +64,8 @@ struct Worker::State {
   }
 };
 
-Worker::Worker() : state_(std::make_unique<State>()) {
+Worker::Worker(Kind kind) : state_(std::make_unique<State>()) {
+  state_->kind = kind;
   state_->thread = std::thread([state = state_.get()] { state->loop(); });
   state_->environment->workers.insert(this);
 }
@@ -77,11 +79,13 @@ void Worker::stop() {
   {
     std::lock_guard<std::mutex> lock(state_->mutex);
     state_->stop = true;
-    state_->queue.clear();
+    if (state_->kind == Kind::Dropping) state_->queue.clear();
   }
   state_->wake.notify_all();
   if (state_->thread.joinable()) state_->thread.join();
 }
+
+Worker::Kind Worker::kind() const { return state_->kind; }
 
 void Worker::post(std::function<void()> work) {
   {
@@ -143,7 +147,9 @@ void initialiseJobs(Napi::Env env) {
   napi_unref_threadsafe_function(env, environment->settle);
   env.AddCleanupHook([environment] {
     environment->closing = true;
-    for (Worker* worker : environment->workers) worker->stop();
+    for (Worker::Kind kind : {Worker::Kind::Dropping, Worker::Kind::Draining})
+      for (Worker* worker : environment->workers)
+        if (worker->kind() == kind) worker->stop();
     napi_release_threadsafe_function(environment->settle, napi_tsfn_abort);
     // The Environment itself stays: what is collected after this hook still unregisters its worker here.
   });

@@ -14,10 +14,14 @@ namespace wbsr::bindings {
 // that settles promises goes away.
 class Worker {
  public:
-  Worker();
-  ~Worker();  // finishes the running job, drops queued ones, joins
+  // Dropping: queued jobs are dropped when the worker stops. Draining: they are run first; for the second parts of jobs,
+  // since a first part may be waiting for one of them. Draining workers stop after all others.
+  enum class Kind { Dropping, Draining };
+  explicit Worker(Kind kind = Kind::Dropping);
+  ~Worker();  // finishes the running job, then as its kind says, joins
   void post(std::function<void()> work);
   void stop();
+  Kind kind() const;
 
  private:
   struct State;

@@ -14,7 +14,7 @@ namespace wbsr::cuda {
 namespace {
 
 constexpr int kMostBuilders = 8;
-constexpr int kOthersTimed = 2;  // engines of each variant but the best, beside those of the best
+constexpr int kPlainTimed = 2;  // of plain convolutions with our kernels behind, beside the fused ones
 
 // Makes `device` current and what was current afterwards.
 class OnDevice {
@@ -170,10 +170,12 @@ class Plans : public ConvPlans {
     cudnn::Failure failure{cudnn::CUDNN_STATUS_NOT_SUPPORTED, "its heuristics name no engine"};
     const bool timed = autotune_ > 1;
     for (const ConvVariant& variant : variantsOf(spec)) {
-      if (!found.empty() && !timed) break;
+      // Without timing the first that works is taken. Otherwise a plain convolution may still beat a fused one, but one
+      // that needs a conversion no other.
+      if (!found.empty() && (!timed || variant.written != resultType(spec))) break;
       try {
         const ConvGraph graph = buildConvGraph(spec, variant, builder->raw());
-        const int wanted = !timed ? 1 : found.empty() ? autotune_ : kOthersTimed;
+        const int wanted = !timed ? 1 : found.empty() ? autotune_ : kPlainTimed;
         EngineSearch search = findEngines(graph, spec.precision, {builder->raw(), nullptr}, wanted);
         if (search.plans.empty() && search.failure.status != cudnn::CUDNN_STATUS_SUCCESS) failure = search.failure;
         for (EnginePlan& engine : search.plans) found.push_back(makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder));

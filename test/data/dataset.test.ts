@@ -1,9 +1,11 @@
 import t from 'tap'
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
-import { Dataset, type Batch, type DatasetOptions } from '../../lib/data/dataset.js'
+import { Dataset, type BatchFacts, type BatchPlanes, type DatasetOptions } from '../../lib/data/dataset.js'
 import { native } from '../../lib/native.js'
 import { crop, largestDifference, picture, save, type Picture } from './pictures.js'
+
+type Planes = BatchFacts & BatchPlanes
 
 /** Three pictures whose sides are no multiples of the scale, and one of exactly a patch. */
 async function photographs(root: string): Promise<Map<string, Picture>> {
@@ -84,11 +86,11 @@ t.test('a step is the same in a resumed run, whatever the memory', async (t) => 
   const root = t.testdir()
   await photographs(root)
   const straight = await Dataset.open(options(root))
-  const batches: Batch[] = []
+  const batches: Planes[] = []
   for (let step = 0; step < 6; step++) batches.push(await straight.batch(step))
   const resumed = await Dataset.open(options(root, { data: { train: path.join(root, 'hr'), cache: false, memory: 0 } }))
   // (tap compares arrays of this size in minutes)
-  const differs = (one: Batch, other: Batch): boolean =>
+  const differs = (one: Planes, other: Planes): boolean =>
     largestDifference(one.lr, other.lr) + largestDifference(one.hr, other.hr) + largestDifference(one.patches, other.patches) + largestDifference(one.classes, other.classes) > 0
   for (const step of [4, 5, 3]) t.notOk(differs(await resumed.batch(step), batches[step]!), `step ${step}`)
   const both = await Promise.all([resumed.batch(1), resumed.batch(2)])

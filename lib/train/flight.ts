@@ -1,0 +1,115 @@
+// Steps that the engine has and has not reported yet. On a pipelined device two, so that it begins the next step while
+// the report of this one is on its way and handled; else one.
+//
+// A learned sigma needs the report of a step before the next one can be given out: then there is one at a time, on every
+// device. A lag would make its runs depend on the device.
+import { performance } from 'node:perf_hooks'
+import type { Batch } from '../data/dataset.js'
+import type { Prefetcher } from '../data/prefetcher.js'
+import { aborted, wrapError } from '../errors.js'
+import type { NativeEngine, TrainReport } from '../native.js'
+import type { LossController } from './loss.js'
+import type { TrainPlan } from './options.js'
+import { interruptible } from './interruptible.js'
+import { emaDecayAt, learningRateAt, subnetsOfStep } from './schedule.js'
+
+/** One step as it was given out. */
+export interface Step {
+  /** From 0. */
+  index: number
+  subnets: number[]
+  learningRate: number
+  sigma: number
+  /** Seconds that the device had nothing to do before it. */
+  waited: number
+}
+
+interface Underway extends Step {
+  report: Promise<TrainReport>
+  /** When the report came. */
+  ended: number | null
+}
+
+export interface Ended {
+  step: Step
+  report: TrainReport
+}
+
+export interface FlightParts {
+  plan: TrainPlan
+  engine: NativeEngine
+  loss: LossController
+  batches: Prefetcher<Batch>
+  /** Steps of the run. */
+  steps: number
+  /** The first step to give out. */
+  first: number
+  cancel: Int32Array
+}
+
+export class Flight {
+  readonly #parts: FlightParts
+  readonly #depth: number
+  readonly #underway: Underway[] = []
+  #next: number
+
+  constructor(parts: FlightParts) {
+    const { plan, engine } = parts
+    const learns = plan.loss.kind === 'bd' && plan.loss.sigma.learn
+    this.#parts = parts
+    this.#depth = engine.device.pipelined && !learns ? 2 : 1
+    this.#next = parts.first
+  }
+
+  /** The step to give out next. */
+  get next(): number { return this.#next }
+  get empty(): boolean { return this.#underway.length === 0 }
+  get full(): boolean { return this.#underway.length >= this.#depth || this.#next >= this.#parts.steps }
+
+  /** Gives the next step out as soon as its batch is there. @throws WbsrError WBSR_ABORTED; what the data ended with */
+  async give(): Promise<void> {
+    const { plan, engine, loss, batches, steps } = this.#parts
+    const from = performance.now()
+    const batch = await interruptible(batches.next(), plan.signal)
+    // What is under way keeps the device busy; its last step may have ended meanwhile.
+    const before = this.#underway.at(-1)
+    const idleFrom = before === undefined ? from : before.ended
+    const waited = idleFrom === null ? 0 : Math.max(0, performance.now() - Math.max(from, idleFrom)) / 1000
+    const index = this.#next
+    const progress = index / Math.max(1, steps - 1)
+    const step: Step = {
+      index, waited,
+      subnets: subnetsOfStep(plan.subnetsPerStep, engine.subnets.length, plan.seed, index),
+      learningRate: learningRateAt(index, steps, plan.optimizer.learningRate, plan.optimizer.finalLearningRate),
+      sigma: loss.sigma(progress),
+    }
+    const native = await loss.nativeLoss(progress)
+    if (plan.signal?.aborted) throw aborted('Training', plan.signal)
+    const { epsilon, weightDecay, betas } = plan.optimizer
+    const pixels = 'source' in batch ? { source: batch.source } : { lr: batch.lr, hr: batch.hr }
+    const job = engine.train({
+      batch: batch.batchSize, width: batch.lrSize, height: batch.lrSize, ...pixels, subnets: step.subnets, loss: native,
+      learningRate: step.learningRate, beta1: betas[0], beta2: betas[1], epsilon, weightDecay, emaDecay: emaDecayAt(index, plan.ema), cancel: this.#parts.cancel,
+    })
+    const report = job.catch((error: unknown) => Promise.reject(wrapError(error, 'WBSR_INTERNAL', `Step ${index + 1}`)))
+    const underway: Underway = { ...step, report, ended: null }
+    // Who takes the step hears of its failure.
+    report.catch(() => {}).then(() => { underway.ended = performance.now() })
+    this.#underway.push(underway)
+    this.#next = index + 1
+  }
+
+  /** The oldest step that is under way, ended. @throws WbsrError: its failure */
+  async take(): Promise<Ended> {
+    const step = this.#underway.shift()!
+    return { step, report: await step.report }
+  }
+
+  /** Waits for all that are under way; those that ended with a report, up to the first that did not. */
+  async drain(): Promise<Ended[]> {
+    const steps = this.#underway.splice(0)
+    const results = await Promise.allSettled(steps.map((step) => step.report))
+    const failed = results.findIndex((result) => result.status === 'rejected')
+    return steps.slice(0, failed < 0 ? steps.length : failed).map((step, i) => ({ step, report: (results[i] as PromiseFulfilledResult<TrainReport>).value }))
+  }
+}
