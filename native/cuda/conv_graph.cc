@@ -208,7 +208,7 @@ std::vector<ConvVariant> variantsOf(const ConvSpec& spec) {
   std::vector<ConvVariant> variants;
   if (hasEnd(spec) && canFuse(spec)) variants.push_back({true, result});
   variants.push_back({false, result});
-  if (operand != result) variants.push_back({false, operand});
+  if (operand != result) variants.insert(spec.mode == ConvSpec::BackwardWeights ? variants.begin() : variants.end(), {false, operand});
   return variants;
 }
 

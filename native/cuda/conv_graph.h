@@ -24,8 +24,10 @@ struct ConvVariant {
   Type written = Type::Float;
 };
 
-// Best first: everything in one graph; a plain convolution; one that writes its operands' type (on sm_80 cuDNN has no
-// bf16 convolution for dw or dx in float).
+// Best first: everything in one graph; a plain convolution; one that writes its operands' type, as bf16 convolutions do
+// on sm_80, where cuDNN has none for dw or dx in float. dw of bf16 operands is written as bf16 first of all: those
+// engines split the sum over pixels among the whole card, while the one that writes float on sm_90 has five blocks of
+// threads for 64 -> 64 channels (cuda_engines_check.cc, cuDNN 9.24).
 std::vector<ConvVariant> variantsOf(const ConvSpec& spec);
 
 // handle: null where the device is only described (conv_engines.h). Throws cudnn::Failure.

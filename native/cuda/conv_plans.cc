@@ -14,7 +14,7 @@ namespace wbsr::cuda {
 namespace {
 
 constexpr int kMostBuilders = 8;
-constexpr int kPlainTimed = 2;  // of plain convolutions with our kernels behind, beside the fused ones
+constexpr int kOthersTimed = 2;  // engines of each variant but the best, beside those of the best
 
 // Makes `device` current and what was current afterwards.
 class OnDevice {
@@ -170,12 +170,10 @@ class Plans : public ConvPlans {
     cudnn::Failure failure{cudnn::CUDNN_STATUS_NOT_SUPPORTED, "its heuristics name no engine"};
     const bool timed = autotune_ > 1;
     for (const ConvVariant& variant : variantsOf(spec)) {
-      // Without timing the first that works is taken. Otherwise a plain convolution may still beat a fused one, but one
-      // that needs a conversion no other.
-      if (!found.empty() && (!timed || variant.written != resultType(spec))) break;
+      if (!found.empty() && !timed) break;
       try {
         const ConvGraph graph = buildConvGraph(spec, variant, builder->raw());
-        const int wanted = !timed ? 1 : found.empty() ? autotune_ : kPlainTimed;
+        const int wanted = !timed ? 1 : found.empty() ? autotune_ : kOthersTimed;
         EngineSearch search = findEngines(graph, spec.precision, {builder->raw(), nullptr}, wanted);
         if (search.plans.empty() && search.failure.status != cudnn::CUDNN_STATUS_SUCCESS) failure = search.failure;
         for (EnginePlan& engine : search.plans) found.push_back(makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder));

@@ -290,6 +290,7 @@ void checkEngines() {
   check(engineOf(s) == 1, "the first engine that works, is deterministic and has a workspace within bounds");
   s.bias = true;
   check(engineOf(s) == 4, "the fused one");
+  check(has(plans->get(makeSpec(ConvSpec::BackwardWeights, shape))->describe(), "converted"), "dw is written as bf16 and converted");
   check(engineOf(makeSpec(ConvSpec::Forward, shape, Precision::Tf32)) == 9, "tf32 takes tensor cores");
   check(engineOf(makeSpec(ConvSpec::Forward, shape, Precision::Fp32)) == 1, "fp32 does not");
   fakeCudnn().bestMode = false;
@@ -306,6 +307,7 @@ void checkFallback() {
       const std::string how = checkSpec(*plans, s);
       const bool end = s.bias || s.residual || s.activation != ActivationKind::None;
       const bool floats = s.mode == ConvSpec::BackwardWeights || (s.mode == ConvSpec::BackwardData && s.x == Type::Float);
+      // dw of bf16 operands is written as bf16 wherever that can be.
       check(has(how, "not fused") == (end && s.mode != ConvSpec::BackwardWeights) && has(how, "converted") == floats, s.text() + " is done as " + how);
     });
   eachSpec(kShapes[1], Precision::Fp32, [&](const ConvSpec& s) { checkSpec(*plans, s); });

@@ -116,8 +116,8 @@ Result run(const LossSpec& spec, const Batch& batch, int64_t count, int predicti
   CUDA_OK(cudaMemset(scratch.data(), 0, 16));
   float* const to = gradientStride > 0 ? gradient.data() : nullptr;
   for (double* into : {sums.data(), again.data()})
-    loss(parameters.data(), prediction.data(), predictionStride, target.data(), targetStride, to, gradientStride, count, into, scratch.data(),
-         stream);
+    loss(parameters.data(), prediction.data(), predictionStride, target.data(), targetStride, to, gradientStride, count, into,
+         scratch.data(), stream);
   const std::vector<double> first = sums.download(), second = again.download();
   bool same = true;
   for (int i = 0; i < kLossSums; ++i) same = same && (first[i] == second[i] || (std::isnan(first[i]) && std::isnan(second[i])));
@@ -163,6 +163,33 @@ void notFinite(const Named& n, cudaStream_t stream) {
     }
 }
 
+// A captured launch takes its parameters and pixels from memory: each replay sees what is there by then.
+void replays(cudaStream_t stream) {
+  const int64_t count = 40;
+  const Batch batch = someBatch(count);
+  const LossSpec first = bd(1, LossSpec::FidelityL1, 4), second = bd(3, LossSpec::FidelityL2, 7);
+  const auto parametersOf = [&](const LossSpec& spec) {
+    return std::vector<LossParameters>{makeLossParameters(spec, lossPixels(spec, count), 1.5f)};
+  };
+  DeviceArray<LossParameters> parameters(parametersOf(first));
+  DeviceArray<float> prediction(interleave(batch.prediction, count, 8)), target(interleave(batch.target, count, 3)), gradient(count * 8);
+  DeviceArray<double> sums(kLossSums);
+  DeviceArray<unsigned char> scratch(lossScratch(count));
+  CUDA_OK(cudaMemset(scratch.data(), 0, 16));
+  cuda::Graph graph;
+  graph.capture(stream, [&] {
+    loss(parameters.data(), prediction.data(), 8, target.data(), 3, gradient.data(), 8, count, sums.data(), scratch.data(), stream);
+  });
+  for (const LossSpec& spec : {first, second, first}) {
+    parameters.upload(parametersOf(spec));
+    CUDA_OK(cudaDeviceSynchronize());
+    graph.launch(stream);
+    const Result alone = run(spec, batch, count, 8, 3, 8, stream);
+    sameBits(sums.download(), alone.sums, "sums of a replay");
+    sameBits(gradient.download(), alone.gradient, "gradient of a replay");
+  }
+}
+
 void refuses(const LossSpec& spec, const std::string& what) {
   std::string code;
   try {
@@ -190,6 +217,7 @@ int main() {
     for (int prediction : {3, 4, 8})
       for (int target : {3, 4, 8})
         for (int gradient : {0, 3, 4, 8}) compareWithCpu(*n, 27, prediction, target, gradient, stream);
+  replays(stream);
   // More pixels than the blocks take in one round, and none at all.
   compareWithCpu(all[0], 1024 * 512 + 1301, 3, 3, 3, stream);
   const Result none = run(one.spec, someBatch(0), 0, 3, 3, 3, stream);

@@ -227,8 +227,12 @@ Status execute(Handle raw, RawDescriptor planDescriptor, RawDescriptor packDescr
   lastEngine = plan->engine;
   ++executions;
   const cudaError_t queued = enqueue(handle.stream, [operations = std::move(operations), pointers, workspace, plan] {
-    if (plan->workspace > 0) std::memset(workspace, 0xA5, static_cast<size_t>(plan->workspace));  // it is the engine's to spoil
+    const auto spoil = [&] {  // the workspace is the engine's, before it reads and after it wrote
+      if (plan->workspace > 0) std::memset(workspace, 0xA5, static_cast<size_t>(plan->workspace));
+    };
+    spoil();
     runGraph(operations, pointers, plan->engine);
+    spoil();
   });
   return queued == cudaSuccess ? CUDNN_STATUS_SUCCESS : refuse(CUDNN_STATUS_EXECUTION_FAILED, cudaGetErrorString(queued));
 }
