@@ -4,7 +4,8 @@
 // network once it is done.
 //
 //   node scripts/setup.mjs          addon and dist/
-//   node scripts/setup.mjs --test   and the native checks, plain (build/) and with ASan + UBSan (build-asan/)
+//   node scripts/setup.mjs --test   and the native checks, plain (build/) and with ASan + UBSan (build-asan/); those of
+//                                   the CUDA device also with ThreadSanitizer (build-tsan/)
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -128,11 +129,11 @@ function nativeBuild() {
   return build(at('build'), 'compiling the native addon', configure, forTest ? null : 'wbsr')
 }
 
-/** The native checks alone with AddressSanitizer and UndefinedBehaviorSanitizer, assertions on. */
-function sanitizedBuild() {
-  const options = ['-G', 'Ninja', '-DCMAKE_BUILD_TYPE=Sanitize', '-DWBSR_SANITIZE=ON']
-  const configure = () => run('cmake', ['-S', root, '-B', at('build-asan'), ...options], { what: 'cmake' })
-  return build(at('build-asan'), 'compiling the native checks with AddressSanitizer and UBSan', configure, null)
+/** The native checks alone with AddressSanitizer and UndefinedBehaviorSanitizer, or with ThreadSanitizer, assertions on. */
+function sanitizedBuild(name, option, sanitizers) {
+  const options = ['-G', 'Ninja', '-DCMAKE_BUILD_TYPE=Sanitize', `-D${option}=ON`]
+  const configure = () => run('cmake', ['-S', root, '-B', at(name), ...options], { what: 'cmake' })
+  return build(at(name), `compiling the native checks with ${sanitizers}`, configure, null)
 }
 
 function filesIn(folder) {
@@ -164,7 +165,10 @@ try {
   await debianPackages()
   await npmPackages()
   await nativeBuild()
-  if (forTest) await sanitizedBuild()
+  if (forTest) {
+    await sanitizedBuild('build-asan', 'WBSR_SANITIZE', 'AddressSanitizer and UBSan')
+    await sanitizedBuild('build-tsan', 'WBSR_TSAN', 'ThreadSanitizer')
+  }
   await typeScriptBuild()
 } catch (error) {
   if (!(error instanceof SetupError)) throw error

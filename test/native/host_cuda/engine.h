@@ -1,7 +1,6 @@
 // Runs the threads of a kernel launch on the host, one block at a time (fibers.cc). The process ends with a message when
 // threads wait for ever: at a barrier that not all threads of the block reach, or a warp collective that not all lanes do.
 #pragma once
-#include <cstring>
 #include <functional>
 #include <source_location>
 #include <string>
@@ -24,9 +23,6 @@ struct Launch {
 struct Site {
   const char* what;
   std::source_location where;
-  bool operator==(const Site& other) const {
-    return std::strcmp(what, other.what) == 0 && where.line() == other.where.line() && where.column() == other.where.column();
-  }
   std::string text() const;
 };
 

@@ -3,10 +3,13 @@
 //
 // Under ThreadSanitizer (HOST_CUDA_TSAN; this file itself is compiled without it) every thread has a fiber and a stack of
 // its own and is told to ThreadSanitizer as a thread. Switching orders nothing; barriers do, and the end of a block comes
-// before the next block. So a missing __syncthreads or __syncwarp is a data race that it reports, in every run.
+// before the next block. So a missing __syncthreads or __syncwarp is a data race that it reports, in every run. Each
+// barrier costs the square of the block's threads then, so only the first and last blocks of a launch are watched; the
+// others run as one thread.
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
@@ -39,6 +42,7 @@ constexpr bool kFiberPerThread = true;
 #else
 constexpr bool kFiberPerThread = false;
 #endif
+constexpr uint64_t kWatchedFirst = 4, kWatchedLast = 2;
 
 // What ThreadSanitizer has to know of order between threads.
 void orderAfter([[maybe_unused]] char& point) {
@@ -114,6 +118,7 @@ struct Engine {
   SharedMemory* shared = nullptr;
   int threads = 0, next = 0, finished = 0;
   uint64_t block = 0, blocks = 0;
+  bool watched = false;  // kFiberPerThread, in this block
   char blockEnds[2];
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Fiber*> idle;
@@ -134,12 +139,12 @@ Engine* engine = nullptr;  // of the launch that runs
 // Whose code runs, for ThreadSanitizer: what the engine does itself is the launching thread's.
 void asThread() {
 #ifdef HOST_CUDA_TSAN
-  __tsan_switch_to_fiber(engine->current->tsan, __tsan_switch_to_fiber_no_sync);
+  if (engine->watched) __tsan_switch_to_fiber(engine->current->tsan, __tsan_switch_to_fiber_no_sync);
 #endif
 }
 void asEngine() {
 #ifdef HOST_CUDA_TSAN
-  __tsan_switch_to_fiber(engine->main.tsan, __tsan_switch_to_fiber_no_sync);
+  if (engine->watched) __tsan_switch_to_fiber(engine->main.tsan, __tsan_switch_to_fiber_no_sync);
 #endif
 }
 
@@ -184,15 +189,19 @@ void switchTo(Fiber& to) {
   fail(message);
 }
 
-[[noreturn]] void failDifferent(const Fiber& other, const Site& site) {
-  const Engine& e = *engine;
-  fail("threads of one block wait at different places in " + e.launch->text() + ", block " + std::to_string(e.block) + ": thread " +
-       std::to_string(other.thread) + " at " + other.waits.text() + ", thread " + std::to_string(e.current->thread) + " at " + site.text());
+[[noreturn]] void failDifferent(const Fiber& one, const Fiber& other) {
+  fail("threads of one block wait at different places in " + engine->launch->text() + ", block " + std::to_string(engine->block) + ": thread " +
+       std::to_string(one.thread) + " at " + one.waits.text() + ", thread " + std::to_string(other.thread) + " at " + other.waits.text());
+}
+
+bool same(const Site& a, const Site& b) {
+  return std::strcmp(a.what, b.what) == 0 && a.where.line() == b.where.line() && a.where.column() == b.where.column();
 }
 
 void beginBlock() {
   Engine& e = *engine;
   e.next = e.finished = 0;
+  e.watched = kFiberPerThread && (e.block < kWatchedFirst || e.block + kWatchedLast >= e.blocks);
   blockIdx = blockIndex(e.block, e.launch->grid);
   char& before = e.blockEnds[(e.block + 1) & 1];
   orderAfter(before);
@@ -210,9 +219,9 @@ void runThread() {
   self.thread = e.next++;
   self.index = threadIdx = threadIndex(self.thread, e.launch->block);
   asThread();
-  orderAfter(e.blockEnds[(e.block + 1) & 1]);  // of the block before
+  if (e.watched) orderAfter(e.blockEnds[(e.block + 1) & 1]);  // of the block before
   e.launch->body();
-  orderBefore(e.blockEnds[e.block & 1]);
+  if (e.watched) orderBefore(e.blockEnds[e.block & 1]);
   asEngine();
   ++e.finished;
 }
@@ -246,7 +255,7 @@ void runThreads() {
       to = &e.main;
     } else {
       if (e.finished == e.threads) beginBlock();
-      if (!kFiberPerThread && e.ready.empty() && e.next < e.threads) continue;  // on this stack
+      if (!e.watched && e.ready.empty() && e.next < e.threads) continue;  // on this stack
       to = nextFiber();
       if (!to) failStuck();
     }
@@ -294,16 +303,17 @@ Fiber& makeFiber() {
 // Waits until `count` threads have come. `ordered`: what they did before comes before what they do after.
 void arrive(Barrier& barrier, int count, bool ordered, const Site& site) {
   Engine& e = *engine;
+  e.current->waits = site;
   char& order = barrier.order[barrier.phase];
+  ordered = ordered && e.watched;
   if (ordered) orderBefore(order);
   asEngine();
-  if (!barrier.waiting.empty() && !(barrier.waiting[0]->waits == site)) failDifferent(*barrier.waiting[0], site);
+  if (!barrier.waiting.empty() && !same(barrier.waiting[0]->waits, e.current->waits)) failDifferent(*barrier.waiting[0], *e.current);
   if (static_cast<int>(barrier.waiting.size()) + 1 == count) {
     e.ready.insert(e.ready.end(), barrier.waiting.begin(), barrier.waiting.end());
     barrier.waiting.clear();
     barrier.phase ^= 1;
   } else {
-    e.current->waits = site;
     barrier.waiting.push_back(e.current);
     Fiber* const to = nextFiber();
     if (!to) failStuck();
