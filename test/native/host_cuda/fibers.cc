@@ -255,7 +255,9 @@ void runThreads() {
       to = &e.main;
     } else {
       if (e.finished == e.threads) beginBlock();
-      if (!e.watched && e.ready.empty() && e.next < e.threads) continue;  // on this stack
+      // On this stack; but a fiber that a thread owns never runs an earlier thread, which would need it again.
+      const bool owned = e.watched || (kFiberPerThread && e.next == 0);
+      if (!owned && e.ready.empty() && e.next < e.threads) continue;
       to = nextFiber();
       if (!to) failStuck();
     }
