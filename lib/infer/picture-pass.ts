@@ -151,7 +151,7 @@ export class PicturePass {
     return strip.rows > 0 ? [strip] : []
   }
 
-  /** Leaves the canvas to the engine's next picture. Only after run() and finish() have settled. */
+  /** Leaves the canvas to the engine's next picture. Nothing may be called afterwards. */
   release(): void {
     const canvas = this.#canvas
     this.#canvas = null

@@ -100,9 +100,13 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
     await pass.run(group, band, subnets.subarray(firstRow * grid.columns, endRow * grid.columns))
     settings.onProgress?.({ done: endRow * grid.columns, total: grid.rows * grid.columns, seconds: (performance.now() - start) / 1000 })
   }
-  await runGroup(0)
-  await ahead(grid.groups - 1, pass.overlaps ? AHEAD : 1, (index) => runGroup(index + 1))
-  pass.release()
+  try {
+    await runGroup(0)
+    await ahead(grid.groups - 1, pass.overlaps ? AHEAD : 1, (index) => runGroup(index + 1))
+  } finally {
+    // Jobs of a picture that failed come before those of the next one.
+    pass.release()
+  }
 
   const histogram = new Array<number>(state.engine.subnets.length).fill(0)
   const tiles = Array.from(classes, (k, i) => {
