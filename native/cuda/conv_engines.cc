@@ -98,7 +98,8 @@ EngineSearch findEngines(const ConvGraph& graph, Precision precision, const Engi
         made.name = name;
         if (made.workspace > kWorkspaceLimit) {
           ++search.refused;
-          search.failure = {cudnn::CUDNN_STATUS_NOT_SUPPORTED, name + " is not taken: it wants " + std::to_string(made.workspace) + " bytes of workspace"};
+          const std::string bytes = std::to_string(made.workspace);
+          search.failure = {cudnn::CUDNN_STATUS_NOT_SUPPORTED, name + " is not taken: it wants " + bytes + " bytes of workspace"};
           continue;
         }
         search.plans.push_back(std::move(made));

@@ -134,7 +134,8 @@ class Builder {
     for (const size_t part : operations_) operations.push_back(at(part).raw());
     Descriptor g(cudnn::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
     if (handle) g.setHandle(cudnn::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, handle);
-    g.set(cudnn::CUDNN_ATTR_OPERATIONGRAPH_OPS, cudnn::CUDNN_TYPE_BACKEND_DESCRIPTOR, static_cast<int64_t>(operations.size()), operations.data());
+    const auto count = static_cast<int64_t>(operations.size());
+    g.set(cudnn::CUDNN_ATTR_OPERATIONGRAPH_OPS, cudnn::CUDNN_TYPE_BACKEND_DESCRIPTOR, count, operations.data());
     g.finalize();
     result_.graph = std::move(g);
     return std::move(result_);

@@ -20,8 +20,8 @@ void withType(Type type, F&& f) {
 
 class Plan : public ConvPlan {
  public:
-  Plan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph, EnginePlan engine, std::shared_ptr<const ConvHandle> handle,
-       std::shared_ptr<const ConvHandle> builder)
+  Plan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph, EnginePlan engine,
+       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder)
       : spec_(spec),
         variant_(variant),
         tensors_(graph.tensors),
@@ -107,17 +107,18 @@ class Plan : public ConvPlan {
   template <typename Raw, typename Result>
   void finishAs(const ConvArguments& a, Raw* raw, Result* result, cudaStream_t stream) const {
     if (spec_.mode == ConvSpec::Forward) {
+      const auto* residual = spec_.residual ? static_cast<const Result*>(a.residual) : nullptr;
       if (hasEpilogue() || beside())
-        convEpilogue(raw, spec_.bias ? a.bias : nullptr, spec_.residual ? static_cast<const Result*>(a.residual) : nullptr, result, pixels(),
-                     spec_.outChannels, spec_.activation, spec_.slope, stream);
+        convEpilogue(raw, spec_.bias ? a.bias : nullptr, residual, result, pixels(), spec_.outChannels, spec_.activation, spec_.slope,
+                     stream);
       return;
     }
     if constexpr (!std::is_same_v<Raw, Result>) {
       if constexpr (std::is_same_v<Result, float>) cast(raw, result, results(), stream);
     }
+    const Result* dy = result;  // in place
     if (spec_.mode == ConvSpec::BackwardData && spec_.gate)
-      activationBackward(static_cast<const Result*>(result), static_cast<const Result*>(a.gate), result, results(), spec_.activation, spec_.slope,
-                         stream);
+      activationBackward(dy, static_cast<const Result*>(a.gate), result, results(), spec_.activation, spec_.slope, stream);
   }
 
   ConvSpec spec_;

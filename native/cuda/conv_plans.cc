@@ -181,7 +181,8 @@ class Plans : public ConvPlans {
         failure = refused;
       }
     }
-    if (found.empty()) throwCudnnError(cudnn::version() + " has no engine for " + spec.text() + " on CUDA device " + std::to_string(device_), failure);
+    if (found.empty())
+      throwCudnnError(cudnn::version() + " has no engine for " + spec.text() + " on CUDA device " + std::to_string(device_), failure);
     if (found.size() == 1) return std::move(found.front());
     const std::lock_guard lock(timing_);  // one at a time has the device to itself
     return std::move(found[fastestPlan(spec, found)]);

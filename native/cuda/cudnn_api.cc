@@ -115,7 +115,8 @@ std::string openCublasLt(const fs::path& folder, size_t cudaVersion) {
     if (dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) return "";  // stays open as long as the process, as cuDNN does
     why = loaderError();
   }
-  return "it needs " + name + ", which is neither beside it (nvidia/cu" + major + "/lib, nvidia/cublas/lib) nor on the loader's path (" + why + ")";
+  const std::string beside = "nvidia/cu" + major + "/lib, nvidia/cublas/lib";
+  return "it needs " + name + ", which is neither beside it (" + beside + ") nor on the loader's path (" + why + ")";
 }
 
 // Empty when `file` is loaded now, else why not.
@@ -142,7 +143,8 @@ std::string load(const std::string& file) {
   find(library, "cudnnBackendGetAttribute", table.getAttribute, missing);
   find(library, "cudnnBackendFinalize", table.finalize, missing);
   find(library, "cudnnBackendExecute", table.execute, missing);
-  if (table.getVersion && table.getVersion() < 90000) return give("its version is " + std::to_string(table.getVersion()) + ", 90000 is needed");
+  if (table.getVersion && table.getVersion() < 90000)
+    return give("its version is " + std::to_string(table.getVersion()) + ", 90000 is needed");
   if (!missing.empty()) return give("it has no " + missing);
   Dl_info info{};
   const bool placed = dladdr(reinterpret_cast<void*>(table.getVersion), &info) && info.dli_fname;

@@ -31,10 +31,12 @@ cudnn::Descriptor described(const Card& card) {
   const auto number = [](const char* key, int64_t value) { return std::string("\"") + key + "\":" + std::to_string(value) + ","; };
   const std::string json =
       "{" + number("deviceVer", card.version) + number("multiProcessorCount", card.processors) + number("warpSize", 32) +
-      number("maxSharedMemoryPerBlock", 49152) + number("maxSharedMemoryPerBlockOptin", card.shared) + number("reservedSharedMemoryPerBlock", 1024) +
+      number("maxSharedMemoryPerBlock", 49152) + number("maxSharedMemoryPerBlockOptin", card.shared) +
+      number("reservedSharedMemoryPerBlock", 1024) +
       number("maxRegistersPerSM", 65536) + number("maxCtasPerSM", card.blocks) + number("maxThreadsPerBlock", 1024) +
       number("maxThreadsPerSM", card.threads) + number("regsPerBlock", 65536) + number("totalGlobalMem", card.memory) +
-      number("smClockRateKHz", 1980000) + number("l2CacheSize", card.l2) + "\"maxBlockSize\":[1024,1024,64]," + number("memClockRateKHz", 3201000) +
+      number("smClockRateKHz", 1980000) + number("l2CacheSize", card.l2) + "\"maxBlockSize\":[1024,1024,64]," +
+      number("memClockRateKHz", 3201000) +
       "\"maxGridSize\":[2147483647,65535,65535]," + number("supportCoopLaunch", 1) + number("pciDeviceId", 0) + number("isTccDriver", 0) +
       number("cudaDeviceId", 0) + number("driverVer", 13000) + "\"deviceName\":\"" + card.name + "\"}";
   cudnn::Descriptor device(cudnn::CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
@@ -68,8 +70,8 @@ void checkSpec(const ConvSpec& s, const EngineTarget& target, bool bestMayFail) 
       text = failure.message;
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    std::printf("%s%s: %s (%.2f s)\n", s.text().c_str(), variant.fused ? ", fused" : variant.written != resultType(s) ? ", written as bf16" : "",
-                found ? text.c_str() : ("none. " + text).c_str(), seconds);
+    const char* how = variant.fused ? ", fused" : variant.written != resultType(s) ? ", written as bf16" : "";
+    std::printf("%s%s: %s (%.2f s)\n", s.text().c_str(), how, found ? text.c_str() : ("none. " + text).c_str(), seconds);
     std::fflush(stdout);
     check(found || (best && bestMayFail), s.text() + " has an engine: " + text);
     if (found) return;

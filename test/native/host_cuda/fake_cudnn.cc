@@ -31,7 +31,7 @@ Status refuse(Status status, const std::string& message) {
   lastError = message;
   return status;
 }
-Status refuse(const Refusal& refusal) { return refusal.status == CUDNN_STATUS_SUCCESS ? refusal.status : refuse(refusal.status, refusal.message); }
+Status refuse(const Refusal& refusal) { return refuse(refusal.status, refusal.message); }
 
 // What failNextCudnn() asked of this function, else success.
 Status injected(const std::string& function) {
@@ -172,7 +172,8 @@ Status getAttribute(RawDescriptor descriptor, int name, int type, int64_t capaci
     return give(behaviourNotes(node.engine), capacity, count, values);
   const bool index = is(CUDNN_BACKEND_ENGINE_DESCRIPTOR, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64);
   const bool workspace = is(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64);
-  if ((!index && !workspace) || capacity < 1) return refuse(CUDNN_STATUS_NOT_SUPPORTED, "attribute " + std::to_string(name) + " cannot be read");
+  if ((!index && !workspace) || capacity < 1)
+    return refuse(CUDNN_STATUS_NOT_SUPPORTED, "attribute " + std::to_string(name) + " cannot be read");
   *static_cast<int64_t*>(values) = index ? node.engine : node.workspace;
   *count = 1;
   return CUDNN_STATUS_SUCCESS;
@@ -187,7 +188,8 @@ Status finalize(RawDescriptor descriptor) {
     node.offered = enginesFor(*node.node(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH), node.one<int>(CUDNN_ATTR_ENGINEHEUR_MODE));
   if (node.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
     const Node& configuration = *node.node(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
-    if (const Refusal refusal = finalizeEngine(configuration.engine, node.workspace); refusal.status != CUDNN_STATUS_SUCCESS) return refuse(refusal);
+    const Refusal refusal = finalizeEngine(configuration.engine, node.workspace);
+    if (refusal.status != CUDNN_STATUS_SUCCESS) return refuse(refusal);
     node.engine = configuration.engine;
     node.graph = configuration.graph;
     ++plans;
@@ -205,7 +207,8 @@ Status execute(Handle raw, RawDescriptor planDescriptor, RawDescriptor packDescr
   if (!plan->finalized || !pack.finalized) return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "plan or variant pack");
   const auto& handle = *static_cast<FakeHandle*>(raw);
   int device = -1;
-  if (cudaGetDevice(&device) != cudaSuccess || device != handle.device) return refuse(CUDNN_STATUS_BAD_PARAM, "another device is current than the handle's");
+  if (cudaGetDevice(&device) != cudaSuccess || device != handle.device)
+    return refuse(CUDNN_STATUS_BAD_PARAM, "another device is current than the handle's");
   ++plan->turn;
   const auto ids = pack.all<int64_t>(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
   const auto bound = pack.all<void*>(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
@@ -217,7 +220,8 @@ Status execute(Handle raw, RawDescriptor planDescriptor, RawDescriptor packDescr
     all.push_back(op.output);
     for (const Tensor& t : all) {
       if (t.isVirtual) continue;
-      if (!pointers.count(t.id) || !pointers[t.id]) return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "tensor " + std::to_string(t.id) + " has no pointer");
+      if (!pointers.count(t.id) || !pointers[t.id])
+        return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "tensor " + std::to_string(t.id) + " has no pointer");
       if (reinterpret_cast<uintptr_t>(pointers[t.id]) % static_cast<uintptr_t>(t.alignment) != 0)
         return refuse(CUDNN_STATUS_BAD_PARAM, "tensor " + std::to_string(t.id) + " is not aligned");
     }
@@ -243,70 +247,6 @@ const Api table = {getVersion,       getErrorString,    getLastErrorString, crea
 FakeCudnn switches;
 
 }  // namespace
-
-int64_t Tensor::elements() const {
-  int64_t count = 1;
-  for (const int64_t d : dimensions) count *= d;
-  return count;
-}
-
-Tensor readTensor(const Node& node) {
-  Tensor t;
-  t.id = node.one<int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID);
-  t.alignment = node.one<int64_t>(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT);
-  t.type = node.one<int>(CUDNN_ATTR_TENSOR_DATA_TYPE);
-  t.isVirtual = node.one<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL, false);
-  t.dimensions = node.all<int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS);
-  t.strides = node.all<int64_t>(CUDNN_ATTR_TENSOR_STRIDES);
-  return t;
-}
-
-Operation readOperation(const Node& node) {
-  Operation op;
-  const auto tensor = [&](int name) { return readTensor(*node.node(name)); };
-  const Node* convolution = nullptr;
-  if (node.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR) {
-    op.kind = Operation::Forward;
-    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X), tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W)};
-    op.output = tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y);
-    convolution = node.node(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
-  } else if (node.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR) {
-    op.kind = Operation::BackwardData;
-    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY), tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W)};
-    op.output = tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX);
-    convolution = node.node(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC);
-  } else if (node.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR) {
-    op.kind = Operation::BackwardWeights;
-    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X), tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY)};
-    op.output = tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW);
-    convolution = node.node(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC);
-  } else {
-    const Node& mode = *node.node(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
-    const int kind = mode.one<int>(CUDNN_ATTR_POINTWISE_MODE);
-    op.slope = mode.one<float>(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, 0.f);
-    op.kind = kind == CUDNN_POINTWISE_ADD           ? Operation::Add
-              : kind == CUDNN_POINTWISE_RELU_FWD    ? Operation::Relu
-              : kind == CUDNN_POINTWISE_SIGMOID_FWD ? Operation::Sigmoid
-                                                    : Operation::ReluBackward;
-    if (op.kind == Operation::ReluBackward) op.inputs = {tensor(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC)};
-    op.inputs.push_back(tensor(CUDNN_ATTR_OPERATION_POINTWISE_XDESC));
-    if (op.kind == Operation::Add) op.inputs.push_back(tensor(CUDNN_ATTR_OPERATION_POINTWISE_BDESC));
-    op.output = tensor(op.kind == Operation::ReluBackward ? CUDNN_ATTR_OPERATION_POINTWISE_DXDESC : CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
-  }
-  if (convolution)
-    for (size_t i = 0; i < 2; ++i) {
-      op.padding[i] = convolution->all<int64_t>(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS).at(i);
-      op.stride[i] = convolution->all<int64_t>(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES).at(i);
-      op.dilation[i] = convolution->all<int64_t>(CUDNN_ATTR_CONVOLUTION_DILATIONS).at(i);
-    }
-  return op;
-}
-
-std::vector<Operation> readGraph(const Node& graph) {
-  std::vector<Operation> operations;
-  for (const NodePointer& node : graph.values.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).nodes) operations.push_back(readOperation(*node));
-  return operations;
-}
 
 }  // namespace fake
 

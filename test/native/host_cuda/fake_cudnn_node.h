@@ -56,12 +56,12 @@ struct Node {
   }
 };
 
-struct Refusal {
+struct Refusal {  // or none: success
   Status status = CUDNN_STATUS_SUCCESS;
   std::string message;
 };
 
-// A tensor descriptor, read.
+// fake_cudnn_graph.cc: descriptors, read.
 struct Tensor {
   int64_t id = 0, alignment = 0;
   int type = 0;
@@ -72,7 +72,7 @@ struct Tensor {
 };
 Tensor readTensor(const Node& node);
 
-// An operation, read: what it takes in, in a fixed order, and what it writes.
+// What an operation takes in, in a fixed order, and what it writes.
 struct Operation {
   enum Kind { Forward, BackwardData, BackwardWeights, Add, Relu, Sigmoid, ReluBackward } kind = Forward;
   std::vector<Tensor> inputs;  // x, w / dy, w / x, dy / x, b / x / x / dy, x

@@ -69,7 +69,8 @@ const std::map<int, std::vector<Rule>>& rules() {
       {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR,
        {{CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, descriptor, 1, 1, true}, {CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, 1, true}}},
       {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR,
-       {{CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, 1, true}, {CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, descriptor, 1, 1, true}}},
+       {{CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, 1, true},
+        {CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, descriptor, 1, 1, true}}},
       {CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR,
        {{CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 1, 64, true},
         {CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 1, 64, true},
@@ -99,7 +100,8 @@ Refusal checkConvolution(const Node& node) {
   for (const int name : {CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS,
                          CUDNN_ATTR_CONVOLUTION_POST_PADDINGS})
     if (node.values.at(name).count != dims) return bad("as many values as spatial dimensions are needed");
-  if (node.one<int>(CUDNN_ATTR_CONVOLUTION_CONV_MODE) != CUDNN_CROSS_CORRELATION) return {CUDNN_STATUS_NOT_SUPPORTED, "not a cross-correlation"};
+  if (node.one<int>(CUDNN_ATTR_CONVOLUTION_CONV_MODE) != CUDNN_CROSS_CORRELATION)
+    return {CUDNN_STATUS_NOT_SUPPORTED, "not a cross-correlation"};
   return {};
 }
 
@@ -163,7 +165,8 @@ Refusal checkGraph(const Node& node) {
 
 Refusal checkPack(const Node& node) {
   const auto ids = node.all<int64_t>(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
-  if (static_cast<int64_t>(ids.size()) != node.values.at(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS).count) return bad("ids and pointers differ in number");
+  if (static_cast<int64_t>(ids.size()) != node.values.at(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS).count)
+    return bad("ids and pointers differ in number");
   if (std::set<int64_t>(ids.begin(), ids.end()).size() != ids.size()) return bad("an id twice");
   return {};
 }

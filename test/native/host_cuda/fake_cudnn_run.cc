@@ -119,7 +119,8 @@ Dense convolve(const Operation& op, const std::vector<Dense>& inputs) {
 // Where element i of a dense tensor of `full` dimensions lies in one that broadcasts to it.
 size_t broadcast(const std::vector<int64_t>& full, const std::vector<int64_t>& small, size_t i) {
   const auto rest = static_cast<int64_t>(i);
-  const int64_t b = rest % full[1], e = rest / full[1] % full[3], c = rest / full[1] / full[3] % full[2], a = rest / full[1] / full[3] / full[2];
+  const int64_t b = rest % full[1], pixel = rest / full[1];
+  const int64_t e = pixel % full[3], c = pixel / full[3] % full[2], a = pixel / full[3] / full[2];
   const auto at = [&](int64_t index, size_t dimension) { return small[dimension] == 1 ? 0 : index; };
   return static_cast<size_t>(((at(a, 0) * small[2] + at(c, 2)) * small[3] + at(e, 3)) * small[1] + at(b, 1));
 }

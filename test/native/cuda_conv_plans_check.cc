@@ -1,0 +1,156 @@
+// The cache of convolution plans: keys, bound, threads, what is refused; on the host also faults and lifetimes.
+#include <thread>
+
+#include "conv_reference.h"
+
+namespace {
+
+using namespace wbsr;
+using namespace wbsr::test;
+
+void checkCache() {
+  const Shape shape{1, 3, 5, 8, 16, 3};
+  const ConvSpec a = makeSpec(ConvSpec::Forward, shape);
+  ConvSpec b = a, c = a;
+  b.bias = true, c.height = 4;
+  const auto plans = makeConvPlans(0, 0, 2);
+  const auto planA = plans->get(a), planB = plans->get(b);
+  check(planA != planB && plans->get(a) == planA && plans->get(b) == planB, "two plans are kept");
+  plans->get(a);
+  const auto planC = plans->get(c);
+  check(plans->get(c) == planC && plans->get(a) == planA, "the last used are kept");
+  check(plans->get(b) != planB, "the least recently used one went");
+  ConvSpec same = b;
+  same.slope = 0.3f, same.gate = true, same.x = Type::Float;
+  check(plans->get(same) == plans->get(b), "what a direction does not use is not part of the key");
+
+  // Several threads that ask for the same get the same.
+  const auto shared = makeConvPlans(0, 0);
+  std::vector<std::shared_ptr<const ConvPlan>> got(4);
+  std::vector<std::thread> threads;
+  for (auto& one : got) threads.emplace_back([&] { one = shared->get(a); });
+  for (std::thread& thread : threads) thread.join();
+  check(std::all_of(got.begin(), got.end(), [&](const auto& one) { return one && one == got[0]; }), "one plan for four threads");
+
+  std::vector<ConvSpec> specs;
+  eachSpec(shape, Precision::Bf16, [&](const ConvSpec& s) { specs.push_back(s); });
+  const size_t kinds = specs.size();
+  for (size_t i = 0; i < kinds; ++i) specs.push_back(specs[i]);
+  shared->prepare(specs);
+  shared->prepare({});
+  for (const ConvSpec& s : specs) checkSpec(*shared, s);
+}
+
+void checkBadSpecs() {
+  const auto plans = makeConvPlans(0, 0);
+  const std::vector<Shape> shapes = {{1, 4, 4, 12, 8, 3}, {1, 4, 4, 8, 4, 3}, {1, 4, 4, 8, 8, 2}, {0, 4, 4, 8, 8, 3}, {1, 0, 4, 8, 8, 3}};
+  for (const Shape& shape : shapes) {
+    const ConvSpec s = makeSpec(ConvSpec::Forward, shape);
+    const std::string error = thrown([&] { plans->get(s); });
+    check(has(error, "WBSR_INTERNAL") && has(error, s.text()), s.text() + " is refused: " + error);
+  }
+}
+
+#ifdef WBSR_HOST_CUDA
+using host_cuda::failNextCudnn;
+using host_cuda::fakeCudnn;
+using host_cuda::fakeCudnnCounts;
+
+void checkFaults() {
+  const ConvSpec s = makeSpec(ConvSpec::Forward, {1, 3, 5, 8, 16, 3});
+  failNextCudnn("cudnnCreate", cudnn::CUDNN_STATUS_INTERNAL_ERROR);
+  std::string error = thrown([] { makeConvPlans(0, 0); });
+  check(has(error, "WBSR_DEVICE_FAILED cuDNN 9.24.0 on CUDA device 0: CUDNN_STATUS_INTERNAL_ERROR in cudnnCreate"),
+        "a handle that cannot be made: " + error);
+  const auto plans = makeConvPlans(0, 0);
+  fakeCudnn().engines = false;
+  error = thrown([&] { plans->get(s); });
+  check(has(error, "WBSR_DEVICE_FAILED cuDNN 9.24.0 has no engine for " + s.text() + " on CUDA device 0: "), "no engine: " + error);
+  error = thrown([&] { plans->prepare({s, makeSpec(ConvSpec::BackwardWeights, {1, 3, 5, 8, 16, 3})}); });
+  check(has(error, "no engine"), "prepare() throws what happened: " + error);
+  fakeCudnn().engines = true;
+  // Both graphs, the plain one and none, fail where they are built.
+  failNextCudnn("cudnnBackendFinalize", cudnn::CUDNN_STATUS_INTERNAL_ERROR);
+  error = thrown([&] { plans->get(s); });
+  check(has(error, "CUDNN_STATUS_INTERNAL_ERROR in cudnnBackendFinalize(tensor): this failure was asked for"),
+        "a descriptor that cannot be made: " + error);
+  const auto plan = plans->get(s);
+
+  DeviceArray<bf16> x(3 * 5 * 8), w(16 * 9 * 8), y(3 * 5 * 16);
+  x.zero(), w.zero();
+  DeviceArray<unsigned char> workspace(plan->workspace());
+  const Stream stream;
+  const auto run = [&] { plan->run({x.data(), w.data(), y.data()}, workspace.data(), stream); };
+  failNextCudnn("cudnnBackendExecute", cudnn::CUDNN_STATUS_EXECUTION_FAILED);
+  error = thrown(run);
+  check(has(error, "WBSR_DEVICE_FAILED") && has(error, s.text()) && has(error, "device 0") &&
+            has(error, "CUDNN_STATUS_EXECUTION_FAILED in cudnnBackendExecute: this failure was asked for"),
+        "an execution that fails: " + error);
+  failNextCudnn("cudnnBackendExecute", cudnn::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED);
+  check(has(thrown(run), "WBSR_OUT_OF_MEMORY"), "no memory left in an execution");
+  check(thrown(run).empty(), "the plan can be run on");
+  stream.synchronise();
+  error = thrown([&] { plan->run({x.data(), nullptr, y.data()}, workspace.data(), stream); });
+  check(has(error, "WBSR_INTERNAL"), "a tensor without a pointer: " + error);
+  error = thrown([&] { plan->run({x.data() + 1, w.data(), y.data()}, workspace.data(), stream); });
+  check(has(error, "not aligned"), "a tensor that is not aligned: " + error);
+}
+
+void checkLifetimes() {
+  const auto before = fakeCudnnCounts();
+  const ConvSpec s = makeSpec(ConvSpec::Forward, {1, 3, 5, 8, 16, 3});
+  auto plans = makeConvPlans(0, 3);
+  auto plan = plans->get(s);
+  plans.reset();
+  DeviceArray<bf16> x(3 * 5 * 8), w(16 * 9 * 8), y(3 * 5 * 16);
+  x.zero(), w.zero();
+  DeviceArray<unsigned char> workspace(plan->workspace());
+  plan->run({x.data(), w.data(), y.data()}, workspace.data(), nullptr);
+  check(y.download().size() == y.size(), "a plan outlives its cache");
+  plan.reset();
+  const auto after = fakeCudnnCounts();
+  check(after.handles == before.handles && after.descriptors == before.descriptors, "handles and descriptors are given back");
+
+  // No memory to time in: the heuristics' word is taken.
+  const auto timed = makeConvPlans(0, 3);
+  host_cuda::failNext("cudaMalloc", cudaErrorMemoryAllocation, 1);
+  check(thrown([&] { checkSpec(*timed, s); }).empty(), "no memory for timing");
+
+  host_cuda::setDevices(2);
+  auto second = makeConvPlans(1, 0);
+  int device = -1;
+  CUDA_OK(cudaGetDevice(&device));
+  check(device == 0, "the current device is left as it was");
+  CUDA_OK(cudaSetDevice(1));
+  checkSpec(*second, s);
+  CUDA_OK(cudaSetDevice(0));
+  second.reset();
+  CUDA_OK(cudaGetDevice(&device));
+  check(device == 0, "also when plans go");
+  host_cuda::setDevices(1);
+}
+
+void checkLoader() {
+  cudnn::install(nullptr);
+  setenv("WBSR_CUDNN_PATH", "/nowhere/libcudnn.so.9", 1);
+  const std::string tried = openCudnn();
+  check(has(tried, "WBSR_CUDNN_PATH") && has(tried, "/nowhere/libcudnn.so.9"), "what was tried: " + tried);
+  check(has(thrown([] { makeConvPlans(0, 0); }), "WBSR_NO_DEVICE cuDNN cannot be used: "), "no plans without cuDNN");
+  unsetenv("WBSR_CUDNN_PATH");
+  host_cuda::installFakeCudnn();
+  check(openCudnn().empty() && cudnn::version() == "cuDNN 9.24.0", "a table that was installed");
+}
+#endif
+
+}  // namespace
+
+int main() {
+#ifdef WBSR_HOST_CUDA
+  checkLoader();
+#endif
+  if (!runParts({checkCache, checkBadSpecs})) return 2;
+#ifdef WBSR_HOST_CUDA
+  runParts({checkFaults, checkLifetimes});
+#endif
+  return finish();
+}
