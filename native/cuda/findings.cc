@@ -11,7 +11,7 @@ std::string versionText(int version) { return std::to_string(version / 1000) + "
 // The oldest Linux driver for a major version of CUDA, as NVIDIA's compatibility table has it.
 std::string driverFor(int runtime) {
   switch (runtime / 1000) {
-    case 12: return "525";
+    case 12: return "550";  // of 12.4, the oldest that is compiled with
     case 13: return "580";
     default: return "for CUDA " + versionText(runtime);
   }
