@@ -4,11 +4,12 @@
 // Under ThreadSanitizer (HOST_CUDA_TSAN; this file itself is compiled without it) every thread has a fiber and a stack of
 // its own and is told to ThreadSanitizer as a thread. Switching orders nothing; barriers do, and the end of a block comes
 // before the next block. So a missing __syncthreads or __syncwarp is a data race that it reports, in every run. Each
-// barrier costs the square of the block's threads then, so only the first and last blocks of a launch are watched; the
-// others run as one thread.
+// barrier costs the square of the block's threads then, so only the first and last blocks of a launch are watched, and of
+// launches with the same kernel and sizes only the first ones; the rest runs as one thread.
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -42,7 +43,8 @@ constexpr bool kFiberPerThread = true;
 #else
 constexpr bool kFiberPerThread = false;
 #endif
-constexpr uint64_t kWatchedFirst = 4, kWatchedLast = 2;
+constexpr uint64_t kWatchedFirst = 2, kWatchedLast = 2;
+constexpr int kWatchedLaunches = 3;
 
 // What ThreadSanitizer has to know of order between threads.
 void orderAfter([[maybe_unused]] char& point) {
@@ -118,7 +120,8 @@ struct Engine {
   SharedMemory* shared = nullptr;
   int threads = 0, next = 0, finished = 0;
   uint64_t block = 0, blocks = 0;
-  bool watched = false;  // kFiberPerThread, in this block
+  bool watchedLaunch = false, watched = false;  // this block; only where kFiberPerThread
+  std::map<std::array<size_t, 8>, int> seen;    // launches by kernel and sizes
   char blockEnds[2];
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Fiber*> idle;
@@ -201,7 +204,7 @@ bool same(const Site& a, const Site& b) {
 void beginBlock() {
   Engine& e = *engine;
   e.next = e.finished = 0;
-  e.watched = kFiberPerThread && (e.block < kWatchedFirst || e.block + kWatchedLast >= e.blocks);
+  e.watched = e.watchedLaunch && (e.block < kWatchedFirst || e.block + kWatchedLast >= e.blocks);
   blockIdx = blockIndex(e.block, e.launch->grid);
   char& before = e.blockEnds[(e.block + 1) & 1];
   orderAfter(before);
@@ -345,6 +348,8 @@ void runLaunch(const Launch& launch) {
   e.block = 0;
   e.blocks = launch.blocks();
   e.warps.resize(static_cast<size_t>((e.threads + kLanes - 1) / kLanes));
+  const dim3 g = launch.grid, b = launch.block;
+  e.watchedLaunch = kFiberPerThread && e.seen[{reinterpret_cast<size_t>(launch.kernel), g.x, g.y, g.z, b.x, b.y, b.z, launch.shared}]++ < kWatchedLaunches;
   blockDim = launch.block;
   gridDim = launch.grid;
   beginBlock();
