@@ -7,6 +7,7 @@
 // then for every way `way NAME K map...` (K = 0: the router is not asked) and its groups: `group top bottom finish N` and N
 // lines of subnet x y w h keepX keepY keepW keepH rampL rampT rampR rampB, rows counted from the group's top. `finish`: the
 // rows of the picture before this one are complete after the group.
+#include <deque>
 #include <memory>
 
 #include "commands.h"
@@ -143,6 +144,7 @@ class Routed {
       canvas_ = device_->makeCanvas(int64_t{width_} * scale_, canvasRows_);
     }
     int top = 0, bottom = 0, finished = 0;
+    std::deque<int64_t> tickets;  // rows on their way while the next group runs
     for (const GroupPlan& group : way.groups) {
       const int64_t kept = std::max(0, std::min(bottom, group.bottom) - group.top);
       canvas_->move(kept > 0 ? int64_t{group.top - top} * scale_ : 0, kept * scale_, int64_t{group.bottom - group.top} * scale_);
@@ -158,9 +160,14 @@ class Routed {
       times.flops += report.flops;
       times.batches += report.batches;
       uint8_t* out = result_.data() + size_t{3} * static_cast<size_t>(width_ * scale_) * static_cast<size_t>(finished * scale_);
-      canvas_->finish(int64_t{finished - top} * scale_, int64_t{group.finish - finished} * scale_, 3, nullptr, Sample::U8, out);
+      tickets.push_back(canvas_->submitFinish(int64_t{finished - top} * scale_, int64_t{group.finish - finished} * scale_, 3, nullptr, Sample::U8, out));
       finished = group.finish;
+      if (tickets.size() == 2) {
+        canvas_->waitFinish(tickets.front());
+        tickets.pop_front();
+      }
     }
+    for (int64_t ticket : tickets) canvas_->waitFinish(ticket);
     if (finished != height_) throw Error("WBSR_INVALID_OPTION", "The plan leaves rows unfinished");
   }
 

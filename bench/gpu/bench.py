@@ -1,0 +1,271 @@
+"""The bench stage: each part starts its contestants, lets them take turns and compares what they computed."""
+import json
+import os
+import time
+
+from contest import Contestant, Failed, in_turns
+
+ROUNDS = 10  # turns that count; a turn is `inner` runs, and figures are medians over turns
+
+
+class Sizes:
+    """What is measured; tiny: for a run without a GPU, where only the machinery is tried."""
+
+    def __init__(self, tiny):
+        self.tiles = dict(batch=2, height=8, width=8) if tiny else dict(batch=64, height=64, width=64)
+        self.frame = dict(batch=1, height=10, width=14) if tiny else dict(batch=1, height=1080, width=1920)
+        self.srresnet = dict(network="srresnet", width=16, depth=2) if tiny else dict(network="srresnet", width=64, depth=16)
+        self.rcan = dict(network="rcan", width=16, depth=1, groups=2) if tiny else dict(network="rcan", width=64, depth=20, groups=10)
+        self.family = dict(widths="8,12,16", depths="1,2") if tiny else dict(widths="32,48,64", depths="4,8,16")
+        self.patch = 32 if tiny else 128
+        self.batches = {16: 2, 64: 3} if tiny else {16: 16, 64: 64}
+        self.steps = 2 if tiny else 10
+        self.rounds = 2 if tiny else ROUNDS
+        self.copy = 1 << 16 if tiny else 1 << 31
+        self.matmul = 64 if tiny else 8192
+        self.picture = dict(width=96, height=80) if tiny else dict(width=16384, height=12288)
+        self.seconds = 0.001 if tiny else 0.06  # of work in a turn
+
+    def inner(self, seconds):
+        return max(1, min(200, round(self.seconds / max(seconds, 1e-7))))
+
+    def subnets(self, all_subnets):
+        """The sandwich: largest, smallest, the middle one for the random third."""
+        return [len(all_subnets) - 1, 0, len(all_subnets) // 2]
+
+    def warm_plan(self):
+        """What peer_torch.py compiles beforehand: the same shapes and modes as in the parts below."""
+        shapes = [dict(do="prepare", name=name, mode="compile", **shape) for name, shape in (("tiles", self.tiles), ("frame", self.frame))]
+        widths, depths = ([int(n) for n in self.family[key].split(",")] for key in ("widths", "depths"))
+        # As Graph orders subnets by cost, the middle one of three by three is the middle width at the middle depth.
+        middle = (widths[len(widths) // 2], depths[len(depths) // 2])
+        subnets = ",".join(f"{w}x{d}" for w, d in ((widths[-1], depths[-1]), (widths[0], depths[0]), middle))
+        training = [dict(do="loadTraining", **self.family)]
+        for batch in self.batches.values():
+            training += [dict(do="batch", batch=batch, patch=self.patch), dict(do="step", steps=1, subnets=subnets, mode="compile")]
+        losses = [dict(do="loss", mode="compile", batch=batch, patch=self.patch, repeats=1, inner=1) for batch in self.batches.values()]
+        return {"inference-srresnet": [dict(do="load", **self.srresnet), *shapes], "training": training, "operators": losses, "inference-rcan": [dict(do="load", **self.rcan), *shapes]}
+
+
+class Bench:
+    """setup: contestant, python (None: why in no_torch), environment, folder for exchanged files, photographs, plan, frame."""
+
+    def __init__(self, setup, log, deadline):
+        self.__dict__.update(setup)
+        self.log = log
+        self.deadline = deadline
+        self.sizes = Sizes(setup["tiny"])
+
+    def left(self):
+        return self.deadline - time.monotonic()
+
+    def ours(self, part):
+        return Contestant("wbsr", [self.contestant, part], self.log, env=self.environment)
+
+    def peer(self):
+        if not self.python:
+            return None
+        return Contestant("PyTorch", [self.python, "-u", os.path.join(os.path.dirname(__file__), "peer_torch.py")], self.log, env=self.peer_environment)
+
+    def run(self, part):
+        """What a part found; a failure is part of it."""
+        start = time.monotonic()
+        contestants = []
+        result = {}
+        try:
+            ours = self.ours(part.split("-")[0])
+            contestants.append(ours)
+            peer = None if part == "routed" else self.peer()
+            if peer:
+                contestants.append(peer)
+                try:
+                    result["peer"] = peer.ask(120, do="hello")
+                except Failed as error:
+                    result["peer"] = {"failed": str(error)}
+                    peer = None
+            elif part != "routed":
+                result["peer"] = {"failed": self.no_torch}
+            getattr(self, part.split("-")[0])(part, ours, peer, result)
+        except Failed as error:
+            result["failed"] = str(error)
+        finally:
+            for contestant in contestants:
+                contestant.close()
+        result["partSeconds"] = time.monotonic() - start
+        return result
+
+    def inference(self, part, ours, peer, result):
+        network = self.sizes.srresnet if part.endswith("srresnet") else self.sizes.rcan
+        result["network"] = ours.ask(60, do="load", folder=self.folder, **network)
+        if peer:
+            peer.ask(60, do="load", folder=self.folder, **network)
+        for name, shape in (("tiles", self.sizes.tiles), ("frame", self.sizes.frame)):
+            result[name] = found = dict(shape)
+            if self.left() < 10:
+                found["skipped"] = "no time left"
+                continue
+            try:
+                found["prepared"] = {"wbsr": ours.ask(120, do="prepare", name=name, folder=self.folder, **shape)}
+                self.inference_shape(name, shape, ours, peer, found, result)
+            except Failed as error:
+                found["failed"] = str(error)
+
+    def inference_shape(self, name, shape, ours, peer, found, result):
+        modes = []
+        for mode in ("eager", "compile") if peer else ():
+            try:
+                found["prepared"][mode] = peer.ask(min(300, self.left()), do="prepare", name=name, mode=mode, folder=self.folder, **shape)
+                modes.append(mode)
+            except Failed as error:
+                found.setdefault("times", {})[mode] = {"failed": str(error)}
+        inner = self.sizes.inner(ours.ask(60, do="infer", name=name, repeats=1, inner=1)["seconds"][0])
+        turns = {"wbsr": lambda: ours.ask(60, do="infer", name=name, repeats=1, inner=inner)["seconds"]}
+        for mode in modes:
+            turns[mode] = lambda mode=mode: peer.ask(60, do="infer", name=name, mode=mode, repeats=1, inner=inner)["seconds"]
+        found["inner"] = inner
+        found["times"] = {**found.get("times", {}), **in_turns(turns, self.sizes.rounds, self.deadline)}
+        flops = result["network"]["flops"] * shape["batch"] * shape["height"] * shape["width"] / 1024
+        found["tflops"] = {who: flops / t["seconds"] / 1e12 for who, t in found["times"].items() if "seconds" in t}
+        if "eager" not in modes:
+            return
+        ours.ask(120, do="save", name=name)
+        found["errors"] = errors = peer.ask(120, do="compare", name=name)["errors"]
+        # bf16 rounds each layer's values: wbsr may be off from float32 by as much as twice what PyTorch's bf16 is.
+        found["agree"] = errors["wbsr"] <= max(5e-3, 2 * errors["eager"])
+
+    def training(self, part, ours, peer, result):
+        photographs = dict(photographs=self.photographs) if self.photographs else {}
+        loaded = ours.ask(120, do="load", folder=self.folder, **self.sizes.family, **photographs)
+        loss = os.path.join(self.folder, "loss.json")
+        with open(loss, "w") as file:
+            json.dump(loaded["loss"], file)
+        result["pictures"] = "photographs" if photographs else "synthetic"
+        indices = self.sizes.subnets(loaded["subnets"])
+        named = ",".join("{}x{}".format(*loaded["subnets"][i]) for i in indices)
+        result["subnets"] = named
+        if peer:
+            peer.ask(60, do="loadTraining", folder=self.folder, loss=loss, **self.sizes.family)
+        for name, batch in self.sizes.batches.items():
+            result[f"batch{name}"] = found = {}
+            if self.left() < 10:
+                found["skipped"] = "no time left"
+                continue
+            try:
+                self.training_batch(batch, ",".join(map(str, indices)), named, ours, peer, found)
+            except Failed as error:
+                found["failed"] = str(error)
+
+    def training_batch(self, batch, indices, named, ours, peer, found):
+        shape = dict(batch=batch, patch=self.sizes.patch, folder=self.folder)
+        ours.ask(60, do="batch", **shape)
+        modes, first, found["times"] = [], {}, {}
+        # The first ten steps from the same weights on the same batch; they are the warm-up, too.
+        first["wbsr"] = ours.ask(120, do="step", steps=10, subnets=indices)
+        if peer:
+            peer.ask(60, do="batch", **shape)
+        for mode in ("eager", "compile") if peer else ():
+            try:
+                first[mode] = peer.ask(min(300, self.left()), do="step", steps=10, subnets=named, mode=mode, reset=1)
+                modes.append(mode)
+            except Failed as error:
+                found["times"][mode] = {"failed": str(error)}
+        found["firstLosses"] = {who: answer["losses"] for who, answer in first.items()}
+        apart = {m: max(abs(a - b) / (abs(b) + 1e-3) for a, b in zip(first["wbsr"]["losses"], first[m]["losses"])) for m in modes}
+        found["apart"] = apart
+        found["agree"] = {m: gap <= 2e-2 for m, gap in apart.items()}
+        found["note"] = ", ".join(f"ten losses within {gap:.1e} of {m}'s" for m, gap in apart.items())
+        found["memory"] = first["wbsr"]["memory"]
+        steps = self.sizes.steps
+        turns = {"wbsr": lambda: [ours.ask(60, do="step", steps=steps, subnets=indices)["seconds"]]}
+        for mode in modes:
+            turns[mode] = lambda mode=mode: [peer.ask(60, do="step", steps=steps, subnets=named, mode=mode)["seconds"]]
+        found["stepsPerTurn"] = steps
+        found["times"].update(in_turns(turns, self.sizes.rounds, self.deadline))
+
+    def operators(self, part, ours, peer, result):
+        tiny = self.tiny
+        tiles, frame = self.sizes.tiles, self.sizes.frame
+        body = {"in": 16, "out": 16} if tiny else {"in": 64, "out": 64}
+        patches = {"batch": self.sizes.batches[16], "height": self.sizes.patch // 4, "width": self.sizes.patch // 4}
+        large = {"batch": 4, "height": 16, "width": 16} if tiny else {"batch": 64, "height": 256, "width": 256}
+        requests = {
+            "copy": (ours, dict(do="copy", bytes=self.sizes.copy)),
+            "router": (ours, dict(do="router", tile=64, **self.sizes.picture)),
+            "routerFrame": (ours, dict(do="router", tile=64, width=frame["width"], height=frame["height"])),
+            "convTiles": (ours, dict(do="conv", mode="forward", **tiles, **body)),
+            "convFrame": (ours, dict(do="conv", mode="forward", **frame, **body)),
+            "convData": (ours, dict(do="conv", mode="data", **patches, **body)),
+            "convWeights": (ours, dict(do="conv", mode="weights", **patches, **body)),
+            "shuffle": (ours, dict(do="shuffle", channels=body["out"], **tiles)),
+            "upsample": (ours, dict(do="upsample", **tiles)),
+            "gather": (ours, dict(do="gather", **tiles)),
+            "blend": (ours, dict(do="blend", **large)),
+            "finish": (ours, dict(do="finish", width=large["width"] * 8, height=large["height"] * 8)),
+            "matmul": (peer, dict(do="matmul", size=self.sizes.matmul)),
+        }
+        inner, turns = {}, {}
+        for name, (who, request) in requests.items():
+            if not who:
+                result[name] = {"skipped": result["peer"]["failed"]}
+                continue
+            try:
+                first = who.ask(90, repeats=2, inner=1, **request)
+            except Failed as error:
+                result[name] = {"failed": str(error)}
+                continue
+            inner[name] = self.sizes.inner(min(first["seconds"]))
+            result[name] = {**first, **request, "inner": inner[name]}
+            turns[name] = lambda who=who, request=request, name=name: who.ask(60, repeats=1, inner=inner[name], **request)["seconds"]
+        for name, times in in_turns(turns, self.sizes.rounds, self.deadline).items():
+            result[name].update(times)
+            amount = result[name].get("bytes", result[name].get("flops"))
+            if "seconds" in times:
+                result[name]["rate"] = amount / times["seconds"]
+        for name, batch in self.sizes.batches.items():
+            result[f"loss{name}"] = found = {}
+            try:
+                self.loss(batch, ours, peer, found)
+            except Failed as error:
+                found["failed"] = str(error)
+
+    def loss(self, batch, ours, peer, found):
+        shape = dict(batch=batch, patch=self.sizes.patch, folder=self.folder)
+        first = ours.ask(60, do="loss", repeats=2, inner=1, **shape)
+        found["value"] = first["value"]
+        loss = os.path.join(self.folder, "loss.json")
+        with open(loss, "w") as file:
+            json.dump(first["loss"], file)
+        turns = {"wbsr": lambda: ours.ask(60, do="loss", repeats=1, inner=self.sizes.inner(min(first["seconds"])), **shape)["seconds"]}
+        found["times"] = {}
+        for mode in ("eager", "compile") if peer else ():
+            try:
+                answer = peer.ask(min(200, max(self.left(), 1)), do="loss", mode=mode, repeats=2, inner=1, loss=loss, **shape)
+            except Failed as error:
+                found["times"][mode] = {"failed": str(error)}
+                continue
+            found["gradientError"] = answer["gradientError"]
+            found["valueOf" + mode.capitalize()] = answer["value"]
+            # float32 sums in another order; the sign of |e| decides where e is a rounding.
+            found["agree"] = answer["gradientError"] <= 1e-3 and abs(answer["value"] - first["value"]) <= 1e-3 * abs(first["value"]) + 1e-6 and found.get("agree", True)
+            inner = self.sizes.inner(min(answer["seconds"]))
+            turns[mode] = lambda mode=mode, inner=inner: peer.ask(60, do="loss", mode=mode, repeats=1, inner=inner, loss=loss, **shape)["seconds"]
+        found["times"].update(in_turns(turns, self.sizes.rounds, self.deadline))
+
+    def routed(self, part, ours, peer, result):
+        if not os.path.exists(self.plan):
+            raise Failed(f"there is no {self.plan}: bench/gpu/carry.sh makes it where Node is")
+        ours.ask(120, do="load", plan=self.plan, picture=self.frame)
+        answers = {}
+
+        def turn(way):
+            answers[way] = ours.ask(120, do="run", way=way, repeats=1)
+            return answers[way]["seconds"]
+
+        result["times"] = in_turns({way: lambda way=way: turn(way) for way in ("calibrated", "tiled", "whole")}, self.sizes.rounds, self.deadline)
+        result["answers"] = answers
+        if "calibrated" in answers and "whole" in answers:
+            share = answers["calibrated"]["flops"] / answers["whole"]["flops"]
+            result["note"] = f"{100 * share:.1f} % of the operations; router {1e3 * answers['calibrated']['routing'][-1]:.2f} ms"
+
+
+PARTS = ("inference-srresnet", "operators", "training", "routed", "inference-rcan")

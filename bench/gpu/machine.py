@@ -1,0 +1,85 @@
+"""What is there: GPU, compilers, libraries, commit. Whatever is missing is None; nothing here fails."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CARRY = ROOT / ".gpu-carry"
+
+
+def output(*command, cwd=None, timeout=60):
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd, errors="replace")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def tool(name, *folders):
+    """Path of a program: PATH, then folders, then the CUDA toolkits."""
+    toolkits = sorted(Path("/usr/local").glob("cuda*"), reverse=True)
+    for folder in [*folders, *(t / "bin" for t in toolkits), *(t / "compute-sanitizer" for t in toolkits)]:
+        if shutil.which(name) is None and os.access(Path(folder) / name, os.X_OK):
+            return str(Path(folder) / name)
+    return shutil.which(name)
+
+
+TORCH_FACTS = """
+import json, os, torch, importlib.util
+spec = importlib.util.find_spec('nvidia')
+places = [p for base in (list(spec.submodule_search_locations) if spec else []) for name in sorted(os.listdir(base)) for p in [os.path.join(base, name, 'lib')] if os.path.isdir(p)]
+print(json.dumps({'torch': torch.__version__, 'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version(), 'seesGpu': torch.cuda.is_available(), 'libraries': places}))
+"""
+
+
+def python_with_torch():
+    """(the Python whose `import torch` works, what it has) or (None, why)."""
+    reason = "no python3"
+    for python in dict.fromkeys(filter(None, [os.environ.get("WBSR_PYTHON"), sys.executable, shutil.which("python3"), "/opt/torch/.venv/bin/python3"])):
+        if not os.access(python, os.X_OK):
+            continue
+        try:
+            done = subprocess.run([python, "-W", "ignore", "-c", TORCH_FACTS], capture_output=True, text=True, timeout=120)
+        except subprocess.TimeoutExpired:
+            reason = f"{python}: `import torch` takes longer than two minutes"
+            continue
+        if done.returncode == 0:
+            return python, json.loads(done.stdout.strip().splitlines()[-1])
+        reason = f"{python} has no PyTorch: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+    return None, reason
+
+
+def gpu():
+    """name, driver, memory, compute capability and clocks of the first card, or None."""
+    line = output("nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap,clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu", "--format=csv,noheader")
+    if not line:
+        return None
+    keys = ("name", "driver", "memory", "capability", "smClock", "memoryClock", "maxSmClock", "powerLimit", "temperature")
+    return dict(zip(keys, (part.strip() for part in line.splitlines()[0].split(","))))
+
+
+def commit():
+    head = output("git", "rev-parse", "HEAD", cwd=ROOT)
+    if head:
+        return {"commit": head, "clean": output("git", "status", "--porcelain", "--untracked-files=no", cwd=ROOT) == ""}
+    carried = CARRY / "commit.txt"
+    return {"commit": carried.read_text().strip(), "clean": None, "from": "carry.sh"} if carried.exists() else {"commit": None}
+
+
+def versions():
+    nvcc = tool("nvcc")
+    text = output(nvcc, "--version") if nvcc else None
+    release = re.search(r"release [\d.]+, V([\d.]+)", text or "")
+    first = lambda *command: (output(*command) or "").splitlines()[:1] or [None]
+    return {
+        "nvcc": release.group(1) if release else None,
+        "cxx": first(os.environ.get("CXX", "g++"), "--version")[0],
+        "cmake": first("cmake", "--version")[0],
+        "system": first("uname", "-sr")[0],
+        "cores": os.cpu_count(),
+        "python": sys.version.split()[0],
+    }
