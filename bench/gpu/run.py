@@ -124,6 +124,7 @@ def find_out(run, record):
     run.cudnn = next((place for place in run.library_places if (Path(place) / "libcudnn.so.9").exists()), None)
     record["versions"]["torch"] = facts if run.python else {"missing": facts}
     record["versions"]["cudnnFolder"] = os.environ.get("WBSR_CUDNN_PATH") or run.cudnn
+    record["carried"] = machine.unpack()
     carried = machine.CARRY / "lib"
     if carried.is_dir():
         run.library_places.append(str(carried))

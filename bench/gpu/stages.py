@@ -12,9 +12,8 @@ from pathlib import Path
 
 import bench as benchmarks
 import machine
-from machine import CARRY, ROOT, tool
+from machine import BUILD, CARRY, PACKED, ROOT, tool
 
-BUILD = ROOT / "build-gpu"
 CONTESTANT = BUILD / "bench-gpu" / "gpu_contestant"
 
 
@@ -260,7 +259,7 @@ def node_binary(run):
     own = os.environ.get("WBSR_NODE") or shutil.which("node")
     if own:
         return own
-    packed, unpacked = CARRY / "node.xz", BUILD / "node"
+    packed, unpacked = PACKED / "node.xz", BUILD / "node"
     if not packed.exists():
         return None
     if not unpacked.exists():
