@@ -62,42 +62,53 @@ class Bench:
     def ours(self, part):
         return Contestant("wbsr", [self.contestant, part], self.log, env=self.environment)
 
-    def peer(self):
+    def peers(self, part, result):
+        """One PyTorch process for each mode, so that a compilation that takes too long costs the eager figures nothing."""
+        if part == "routed":
+            return {}
         if not self.python:
-            return None
-        return Contestant("PyTorch", [self.python, "-u", os.path.join(os.path.dirname(__file__), "peer_torch.py")], self.log, env=self.peer_environment)
+            result["peer"] = {"failed": self.no_torch}
+            return {}
+        command = [self.python, "-u", os.path.join(os.path.dirname(__file__), "peer_torch.py")]
+        return {mode: Contestant(f"PyTorch {mode}", command, self.log, env=self.peer_environment) for mode in ("eager", "compile")}
 
     def run(self, part):
         """What a part found; a failure is part of it."""
         start = time.monotonic()
-        contestants = []
         result = {}
+        ours = self.ours(part.split("-")[0])
+        started = self.peers(part, result)
         try:
-            ours = self.ours(part.split("-")[0])
-            contestants.append(ours)
-            peer = None if part == "routed" else self.peer()
-            if peer:
-                contestants.append(peer)
+            peers = {}
+            for mode, peer in started.items():
                 try:
                     result["peer"] = peer.ask(120, do="hello")
+                    peers[mode] = peer
                 except Failed as error:
                     result["peer"] = {"failed": str(error)}
-                    peer = None
-            elif part != "routed":
-                result["peer"] = {"failed": self.no_torch}
-            getattr(self, part.split("-")[0])(part, ours, peer, result)
+            getattr(self, part.split("-")[0])(part, ours, peers, result)
         except Failed as error:
             result["failed"] = str(error)
         finally:
-            for contestant in contestants:
+            for contestant in (ours, *started.values()):
                 contestant.close()
         result["partSeconds"] = time.monotonic() - start
         return result
 
-    def inference(self, part, ours, peer, result):
+    def attempt(self, peers, found, ask):
+        """What each peer answers; one that fails is left out, with its reason beside the times."""
+        answers = {}
+        for mode, peer in peers.items():
+            try:
+                answers[mode] = ask(mode, peer)
+            except Failed as error:
+                found.setdefault("times", {})[mode] = {"failed": str(error)}
+        return answers
+
+    def inference(self, part, ours, peers, result):
         network = self.sizes.srresnet if part.endswith("srresnet") else self.sizes.rcan
         result["network"] = ours.ask(60, do="load", folder=self.folder, **network)
-        if peer:
+        for peer in peers.values():
             peer.ask(60, do="load", folder=self.folder, **network)
         for name, shape in (("tiles", self.sizes.tiles), ("frame", self.sizes.frame)):
             result[name] = found = dict(shape)
@@ -105,35 +116,32 @@ class Bench:
                 found["skipped"] = "no time left"
                 continue
             try:
-                found["prepared"] = {"wbsr": ours.ask(120, do="prepare", name=name, folder=self.folder, **shape)}
-                self.inference_shape(name, shape, ours, peer, found, result)
+                self.inference_shape(name, shape, ours, peers, found, result)
             except Failed as error:
                 found["failed"] = str(error)
 
-    def inference_shape(self, name, shape, ours, peer, found, result):
-        modes = []
-        for mode in ("eager", "compile") if peer else ():
-            try:
-                found["prepared"][mode] = peer.ask(min(300, self.left()), do="prepare", name=name, mode=mode, folder=self.folder, **shape)
-                modes.append(mode)
-            except Failed as error:
-                found.setdefault("times", {})[mode] = {"failed": str(error)}
-        inner = self.sizes.inner(ours.ask(60, do="infer", name=name, repeats=1, inner=1)["seconds"][0])
-        turns = {"wbsr": lambda: ours.ask(60, do="infer", name=name, repeats=1, inner=inner)["seconds"]}
-        for mode in modes:
-            turns[mode] = lambda mode=mode: peer.ask(60, do="infer", name=name, mode=mode, repeats=1, inner=inner)["seconds"]
-        found["inner"] = inner
+    def inference_shape(self, name, shape, ours, peers, found, result):
+        request = dict(do="prepare", name=name, folder=self.folder, **shape)
+        found["prepared"] = {"wbsr": ours.ask(120, **request)}
+        found["prepared"].update(self.attempt(peers, found, lambda mode, peer: peer.ask(min(300, self.left() - 5), mode=mode, **request)))
+        peers = {mode: peer for mode, peer in peers.items() if mode in found["prepared"]}
+        inner = found["inner"] = self.sizes.inner(ours.ask(60, do="infer", name=name, repeats=1, inner=1)["seconds"][0])
+        again = dict(do="infer", name=name, repeats=1, inner=inner)
+        turns = {"wbsr": lambda: ours.ask(60, **again)["seconds"]}
+        for mode, peer in peers.items():
+            turns[mode] = lambda mode=mode, peer=peer: peer.ask(60, mode=mode, **again)["seconds"]
         found["times"] = {**found.get("times", {}), **in_turns(turns, self.sizes.rounds, self.deadline)}
         flops = result["network"]["flops"] * shape["batch"] * shape["height"] * shape["width"] / 1024
         found["tflops"] = {who: flops / t["seconds"] / 1e12 for who, t in found["times"].items() if "seconds" in t}
-        if "eager" not in modes:
-            return
         ours.ask(120, do="save", name=name)
-        found["errors"] = errors = peer.ask(120, do="compare", name=name)["errors"]
+        found["errors"] = errors = {}
+        for answer in self.attempt(peers, {}, lambda mode, peer: peer.ask(120, do="compare", name=name)).values():
+            errors.update(answer["errors"])
         # bf16 rounds each layer's values: wbsr may be off from float32 by as much as twice what PyTorch's bf16 is.
-        found["agree"] = errors["wbsr"] <= max(5e-3, 2 * errors["eager"])
+        theirs = [error for who, error in errors.items() if who != "wbsr"]
+        found["agree"] = bool(theirs) and errors["wbsr"] <= max(5e-3, 2 * max(theirs))
 
-    def training(self, part, ours, peer, result):
+    def training(self, part, ours, peers, result):
         photographs = dict(photographs=self.photographs) if self.photographs else {}
         loaded = ours.ask(120, do="load", folder=self.folder, **self.sizes.family, **photographs)
         loss = os.path.join(self.folder, "loss.json")
@@ -143,7 +151,7 @@ class Bench:
         indices = self.sizes.subnets(loaded["subnets"])
         named = ",".join("{}x{}".format(*loaded["subnets"][i]) for i in indices)
         result["subnets"] = named
-        if peer:
+        for peer in peers.values():
             peer.ask(60, do="loadTraining", folder=self.folder, loss=loss, **self.sizes.family)
         for name, batch in self.sizes.batches.items():
             result[f"batch{name}"] = found = {}
@@ -151,38 +159,35 @@ class Bench:
                 found["skipped"] = "no time left"
                 continue
             try:
-                self.training_batch(batch, ",".join(map(str, indices)), named, ours, peer, found)
+                self.training_batch(batch, ",".join(map(str, indices)), named, ours, peers, found)
             except Failed as error:
                 found["failed"] = str(error)
 
-    def training_batch(self, batch, indices, named, ours, peer, found):
-        shape = dict(batch=batch, patch=self.sizes.patch, folder=self.folder)
-        ours.ask(60, do="batch", **shape)
-        modes, first, found["times"] = [], {}, {}
+    def training_batch(self, batch, indices, named, ours, peers, found):
+        shape = dict(do="batch", batch=batch, patch=self.sizes.patch, folder=self.folder)
+        step = dict(do="step", subnets=named)
+        found["times"] = {}
+        ours.ask(60, **shape)
         # The first ten steps from the same weights on the same batch; they are the warm-up, too.
-        first["wbsr"] = ours.ask(120, do="step", steps=10, subnets=indices)
-        if peer:
-            peer.ask(60, do="batch", **shape)
-        for mode in ("eager", "compile") if peer else ():
-            try:
-                first[mode] = peer.ask(min(300, self.left()), do="step", steps=10, subnets=named, mode=mode, reset=1)
-                modes.append(mode)
-            except Failed as error:
-                found["times"][mode] = {"failed": str(error)}
+        first = {"wbsr": ours.ask(120, do="step", steps=10, subnets=indices)}
+
+        def begin(mode, peer):
+            peer.ask(60, **shape)
+            return peer.ask(min(300, self.left() - 5), steps=10, mode=mode, reset=1, **step)
+
+        first.update(self.attempt(peers, found, begin))
         found["firstLosses"] = {who: answer["losses"] for who, answer in first.items()}
-        apart = {m: max(abs(a - b) / (abs(b) + 1e-3) for a, b in zip(first["wbsr"]["losses"], first[m]["losses"])) for m in modes}
-        found["apart"] = apart
+        found["apart"] = apart = {m: max(abs(a - b) / (abs(b) + 1e-3) for a, b in zip(first["wbsr"]["losses"], first[m]["losses"])) for m in first if m != "wbsr"}
         found["agree"] = {m: gap <= 2e-2 for m, gap in apart.items()}
         found["note"] = ", ".join(f"ten losses within {gap:.1e} of {m}'s" for m, gap in apart.items())
         found["memory"] = first["wbsr"]["memory"]
-        steps = self.sizes.steps
+        steps = found["stepsPerTurn"] = self.sizes.steps
         turns = {"wbsr": lambda: [ours.ask(60, do="step", steps=steps, subnets=indices)["seconds"]]}
-        for mode in modes:
-            turns[mode] = lambda mode=mode: [peer.ask(60, do="step", steps=steps, subnets=named, mode=mode)["seconds"]]
-        found["stepsPerTurn"] = steps
+        for mode in apart:
+            turns[mode] = lambda mode=mode: [peers[mode].ask(60, steps=steps, mode=mode, **step)["seconds"]]
         found["times"].update(in_turns(turns, self.sizes.rounds, self.deadline))
 
-    def operators(self, part, ours, peer, result):
+    def operators(self, part, ours, peers, result):
         tiny = self.tiny
         tiles, frame = self.sizes.tiles, self.sizes.frame
         body = {"in": 16, "out": 16} if tiny else {"in": 64, "out": 64}
@@ -201,7 +206,7 @@ class Bench:
             "gather": (ours, dict(do="gather", **tiles)),
             "blend": (ours, dict(do="blend", **large)),
             "finish": (ours, dict(do="finish", width=large["width"] * 8, height=large["height"] * 8)),
-            "matmul": (peer, dict(do="matmul", size=self.sizes.matmul)),
+            "matmul": (peers.get("eager"), dict(do="matmul", size=self.sizes.matmul)),
         }
         inner, turns = {}, {}
         for name, (who, request) in requests.items():
@@ -224,34 +229,31 @@ class Bench:
         for name, batch in self.sizes.batches.items():
             result[f"loss{name}"] = found = {}
             try:
-                self.loss(batch, ours, peer, found)
+                self.loss(batch, ours, peers, found)
             except Failed as error:
                 found["failed"] = str(error)
 
-    def loss(self, batch, ours, peer, found):
-        shape = dict(batch=batch, patch=self.sizes.patch, folder=self.folder)
-        first = ours.ask(60, do="loss", repeats=2, inner=1, **shape)
+    def loss(self, batch, ours, peers, found):
+        shape = dict(do="loss", batch=batch, patch=self.sizes.patch, folder=self.folder)
+        first = ours.ask(60, repeats=2, inner=1, **shape)
         found["value"] = first["value"]
-        loss = os.path.join(self.folder, "loss.json")
-        with open(loss, "w") as file:
+        shape["loss"] = os.path.join(self.folder, "loss.json")
+        with open(shape["loss"], "w") as file:
             json.dump(first["loss"], file)
-        turns = {"wbsr": lambda: ours.ask(60, do="loss", repeats=1, inner=self.sizes.inner(min(first["seconds"])), **shape)["seconds"]}
         found["times"] = {}
-        for mode in ("eager", "compile") if peer else ():
-            try:
-                answer = peer.ask(min(200, max(self.left(), 1)), do="loss", mode=mode, repeats=2, inner=1, loss=loss, **shape)
-            except Failed as error:
-                found["times"][mode] = {"failed": str(error)}
-                continue
+        answers = self.attempt(peers, found, lambda mode, peer: peer.ask(min(200, self.left() - 5), mode=mode, repeats=2, inner=1, **shape))
+        inner = self.sizes.inner(min(first["seconds"]))
+        turns = {"wbsr": lambda: ours.ask(60, repeats=1, inner=inner, **shape)["seconds"]}
+        for mode, answer in answers.items():
             found["gradientError"] = answer["gradientError"]
             found["valueOf" + mode.capitalize()] = answer["value"]
             # float32 sums in another order; the sign of |e| decides where e is a rounding.
             found["agree"] = answer["gradientError"] <= 1e-3 and abs(answer["value"] - first["value"]) <= 1e-3 * abs(first["value"]) + 1e-6 and found.get("agree", True)
-            inner = self.sizes.inner(min(answer["seconds"]))
-            turns[mode] = lambda mode=mode, inner=inner: peer.ask(60, do="loss", mode=mode, repeats=1, inner=inner, loss=loss, **shape)["seconds"]
+            often = self.sizes.inner(min(answer["seconds"]))
+            turns[mode] = lambda mode=mode, often=often: peers[mode].ask(60, mode=mode, repeats=1, inner=often, **shape)["seconds"]
         found["times"].update(in_turns(turns, self.sizes.rounds, self.deadline))
 
-    def routed(self, part, ours, peer, result):
+    def routed(self, part, ours, peers, result):
         if not os.path.exists(self.plan):
             raise Failed(f"there is no {self.plan}: bench/gpu/carry.sh makes it where Node is")
         ours.ask(120, do="load", plan=self.plan, picture=self.frame)

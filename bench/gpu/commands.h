@@ -5,6 +5,9 @@
 #include "cuda/device.h"
 #include "cuda/state.h"
 #include "serve.h"
+#ifdef WBSR_HOST_CUDA
+#include "fake_cudnn.h"
+#endif
 
 namespace wbsr::bench {
 
@@ -12,6 +15,13 @@ Commands inferenceCommands();
 Commands trainingCommands();
 Commands operatorCommands();
 Commands routedCommands();
+
+// At the start of a process. On the host cuDNN is the fake one.
+inline void begin() {
+#ifdef WBSR_HOST_CUDA
+  host_cuda::installFakeCudnn();
+#endif
+}
 
 // precision=bf16|tf32|fp32 (bf16), autotune=N (8: cuDNN's engines are timed, as PyTorch's max-autotune times its own)
 inline cuda::CudaOptions optionsOf(const Request& request) {

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build-gpu"
+BUILD = Path(os.environ.get("WBSR_GPU_BUILD") or ROOT / "build-gpu")
 PACKED = ROOT / ".gpu-carry"  # as carry.sh leaves it
 CARRY = BUILD / "carry"  # unpacked
 

@@ -8,6 +8,7 @@
 int main(int count, char** arguments) {
   using namespace wbsr::bench;
   const std::string part = count > 1 ? arguments[1] : "";
+  begin();
   if (part == "inference") return serve(inferenceCommands());
   if (part == "training") return serve(trainingCommands());
   if (part == "operators") return serve(operatorCommands());

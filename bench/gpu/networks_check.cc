@@ -90,6 +90,7 @@ void tenSteps(const Graph& graph, Precision precision) {
 }  // namespace
 
 int main(int count, char** arguments) {
+  prepareDevice();
   const bool small = count > 1 && std::string(arguments[1]) == "small";
   const std::vector<int> widths = small ? std::vector<int>{8, 12, 16} : std::vector<int>{36, 52, 64};
   try {

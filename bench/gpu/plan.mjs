@@ -1,5 +1,6 @@
 // What the GPU benchmarks need of Node beforehand: photographs and a full HD frame as raw RGB, a model file, and the
-// regions into which lib/infer cuts that frame, for routed.cc. Argument: the folder. Needs dist/ and the built addon.
+// regions into which lib/infer cuts that frame, for routed.cc. Arguments: the folder and, to try the machinery, `tiny` for
+// a small frame and a narrow network. Needs dist/ and the built addon.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
@@ -13,7 +14,8 @@ import { photographNames, picture, timingState } from '../model.mjs'
 
 const folder = process.argv[2]
 if (!folder) throw new Error('Expected a folder as the argument')
-const [width, height] = [1920, 1080]
+const tiny = process.argv[3] === 'tiny'
+const [width, height] = tiny ? [96, 80] : [1920, 1080]
 
 /** Four photographs side by side near their own size: enlarged ones would be smooth, and every tile easy. */
 async function frame() {
@@ -54,7 +56,7 @@ writeFileSync(path.join(folder, 'photographs', 'index.txt'), `${index.join('\n')
 
 const image = await frame()
 writeFileSync(path.join(folder, 'frame.rgb'), image.data)
-const state = await timingState(2)
+const state = await timingState(2, tiny ? { scale: 4, widths: [8, 12, 16], depths: [1, 2] } : undefined)
 const subnet = state.engine.subnets.length - 1
 const calibrated = await way(state, image, 'calibrated', { router: 'calibrated', budget: 0.6 }, true)
 const tiled = await way(state, image, 'tiled', { router: { subnet } }, false)

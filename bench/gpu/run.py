@@ -136,13 +136,18 @@ def main():
     parser = argparse.ArgumentParser(prog="bench/gpu.sh", description="wbsr on a GPU: " + ", ".join(STAGES))
     parser.add_argument("stages", nargs="*", metavar="stage", help="some of " + ", ".join(STAGES) + "; default: all")
     parser.add_argument("--seconds", type=float, default=570, help="in all (default 570)")
+    parser.add_argument("--parts", default=",".join(stages.benchmarks.PARTS), help="of the bench stage: some of %(default)s")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes: tries the machinery, measures nothing")
     options = parser.parse_args()
+    run_parts = options.parts.split(",")
+    if strange := [part for part in run_parts if part not in stages.benchmarks.PARTS]:
+        parser.error(f"there is no part {strange[0]}; there are {', '.join(stages.benchmarks.PARTS)}")
     unknown = [name for name in options.stages if name not in STAGES]
     if unknown:
         parser.error(f"there is no stage {unknown[0]}; there are {', '.join(STAGES)}")
     chosen = [name for name in STAGES if not options.stages or name in options.stages]
     run = Run(options.seconds, options.tiny)
+    run.parts = run_parts
     if chosen != ["build"] and "build" not in chosen and not stages.is_built():
         run.say("build: first, since build-gpu/ has no executables yet")
         chosen.insert(0, "build")
@@ -200,8 +205,8 @@ def main():
         if "node" in record["stages"]:
             parts["node"] = record["stages"]["node"]
         if parts:
-            record["targets"] = [row.json() for row in targets.rows(parts)]
-            text = targets.table(parts)
+            record["targets"] = [row.json() for row in targets.rows(parts, run.tiny)]
+            text = targets.table(parts, run.tiny)
             run.log.write(text + "\n")
             print(text)
         write()

@@ -103,8 +103,15 @@ def routed_row(results, name, title):
     return Row(title, "<= 0.65", measured, missing_turn(results, path, "calibrated", "tiled", "whole"), at(results, name, "agree") is not False, at(results, name, "note") or "")
 
 
-def rows(results):
-    """results: part -> what bench.py found; `node` is the stage of that name."""
+def rows(results, tiny=False):
+    """results: part -> what bench.py found; `node` is the stage of that name. tiny: the figures mean nothing."""
+    for row in all_rows(results):
+        if tiny and row.state in ("reached", "missed"):
+            row.state = "tiny"
+        yield row
+
+
+def all_rows(results):
     yield from inference_rows(results)
     yield from operator_rows(results)
     yield routed_row(results, "routed", "calibrated at budget 0.6, 1920x1080, C++: of the full network's time")
@@ -112,9 +119,9 @@ def rows(results):
     yield from training_rows(results)
 
 
-def table(results):
+def table(results, tiny=False):
     cells = [("what", "measured", "wanted", "", "")]
-    for row in rows(results):
+    for row in rows(results, tiny):
         cells.append((row.what, "-" if row.measured is None else f"{row.measured:.2f}", row.wanted, row.state, row.note.splitlines()[0][:110] if row.note else ""))
     widths = [max(len(line[i]) for line in cells) for i in range(5)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)

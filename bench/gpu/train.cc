@@ -1,6 +1,7 @@
 // Does training work on this device: SRResNet's supernet from fresh weights on the photographs, sandwich steps with
 // BDLoss, and then the full network on a photograph that was held out, against bicubic. Arguments: key=value words as
-// a contestant's: photographs=DIR steps=1000 batch=16 patch=128 [widths= depths= held=NAME tile=128]. One line of JSON;
+// a contestant's: photographs=DIR steps=1000 batch=16 patch=128 [widths= depths= held=NAME size=N]; size: of the held-out
+// photograph only that many rows and columns. One line of JSON;
 // exit status 1 unless bicubic is beaten.
 #include <algorithm>
 #include <deque>
@@ -106,7 +107,8 @@ int train(const Request& request) {
   std::vector<float> ema(static_cast<size_t>(graph.parameterCount()));
   device->getArena(Arena::Ema, ema.data());
   device->setArena(Arena::Weights, ema.data());
-  const int scale = graph.scale(), width = test.width / scale, height = test.height / scale;
+  const int scale = graph.scale(), most = request.number("size", 1 << 20);
+  const int width = std::min(most, test.width) / scale, height = std::min(most, test.height) / scale;
   std::vector<uint8_t> whole(size_t{3} * static_cast<size_t>(width * scale) * static_cast<size_t>(height * scale)), small(whole.size() / static_cast<size_t>(scale * scale)),
       bicubic(whole.size());
   for (int y = 0; y < height * scale; ++y)
@@ -114,7 +116,7 @@ int train(const Request& request) {
   image::resizeBicubic({whole.data(), Sample::U8, width * scale, height * scale, 3}, small.data(), width, height, image::Border::Symmetric);
   const View lr{small.data(), Sample::U8, width, height, 3};
   image::resizeBicubic(lr, bicubic.data(), width * scale, height * scale, image::Border::Symmetric);
-  const std::vector<uint8_t> sr = upscaled(*device, graph, lr, request.number("tile", 128));
+  const std::vector<uint8_t> sr = upscaled(*device, graph, lr, 128);
   const auto psnr = [&](const std::vector<uint8_t>& picture) { return image::psnr(picture.data(), whole.data(), width * scale, height * scale, 3, false, scale); };
   const double ours = psnr(sr), theirs = psnr(bicubic);
 
@@ -135,6 +137,7 @@ int train(const Request& request) {
 }  // namespace
 
 int main(int count, char** arguments) {
+  begin();
   std::string words;
   for (int i = 1; i < count; ++i) words += std::string(arguments[i]) + " ";
   try {
