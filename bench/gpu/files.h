@@ -14,6 +14,9 @@
 
 namespace wbsr::bench {
 
+// How many: of sizes that are known not to be negative.
+template <typename... Sizes> size_t product(Sizes... sizes) { return (static_cast<size_t>(sizes) * ...); }
+
 template <typename T>
 void writeFile(const std::string& file, const std::vector<T>& values) {
   std::ofstream out(file, std::ios::binary);
@@ -58,8 +61,9 @@ inline std::vector<Photograph> readPhotographs(const std::string& folder) {
   for (std::string line; std::getline(index, line);) {
     Photograph p;
     std::istringstream words(line);
-    if (!(words >> p.name >> p.width >> p.height) || p.width < 1 || p.height < 1) throw Error("WBSR_IO", "Cannot read " + folder + "/index.txt: " + line);
-    p.pixels = readFile<uint8_t>(folder + "/" + p.name + ".rgb", size_t{3} * static_cast<size_t>(p.width) * static_cast<size_t>(p.height));
+    if (!(words >> p.name >> p.width >> p.height) || p.width < 1 || p.height < 1)
+      throw Error("WBSR_IO", "Cannot read " + folder + "/index.txt: " + line);
+    p.pixels = readFile<uint8_t>(folder + "/" + p.name + ".rgb", product(3, p.width, p.height));
     out.push_back(std::move(p));
   }
   if (out.empty()) throw Error("WBSR_IO", folder + "/index.txt is empty");
@@ -72,12 +76,15 @@ inline Photograph syntheticPicture(int width, int height, uint64_t seed) {
   float wave[6][4];
   for (auto& w : wave)
     for (float& v : w) v = random.next();
-  Photograph p{"synthetic", width, height, std::vector<uint8_t>(size_t{3} * static_cast<size_t>(width) * static_cast<size_t>(height))};
+  Photograph p{"synthetic", width, height, std::vector<uint8_t>(product(3, width, height))};
   for (int y = 0; y < height; ++y)
     for (int x = 0; x < width; ++x)
       for (int c = 0; c < 3; ++c) {
         float value = 0.5f;
-        for (const auto& w : wave) value += 0.08f * std::sin((w[0] - 0.5f) * 0.6f * static_cast<float>(x) + (w[1] - 0.5f) * 0.6f * static_cast<float>(y) + 6.f * w[2] + static_cast<float>(c) * w[3]);
+        for (const auto& w : wave) {
+          const float along = (w[0] - 0.5f) * static_cast<float>(x) + (w[1] - 0.5f) * static_cast<float>(y);
+          value += 0.08f * std::sin(0.6f * along + 6.f * w[2] + static_cast<float>(c) * w[3]);
+        }
         value += 0.04f * (random.next() - 0.5f) * static_cast<float>(x * 4 / width);
         p.pixels[(static_cast<size_t>(y) * width + x) * 3 + c] = static_cast<uint8_t>(std::min(255.f, std::max(0.f, value * 255.f + 0.5f)));
       }

@@ -43,7 +43,7 @@ class Inference {
 
   Json prepare(const Request& request) {
     Shape shape{request.number("batch"), request.number("height"), request.number("width"), request.text("folder"), {}};
-    shape.input.resize(size_t{3} * static_cast<size_t>(shape.batch) * static_cast<size_t>(shape.height) * static_cast<size_t>(shape.width));
+    shape.input.resize(product(3, shape.batch, shape.height, shape.width));
     Uniform random{5};
     for (float& v : shape.input) v = random.next();
     writeFile(shape.folder + "/" + request.text("name") + ".in.f32", shape.input);
@@ -73,7 +73,8 @@ class Inference {
       cuda::DeviceBuffer planar;
       planar.reserve(output.size() * sizeof(float));
       const cudaStream_t stream = state_->context->stream;
-      cuda::thinToPlanar(fill(request, false).outputThin(), planar.as<float>(), shape.batch, static_cast<int64_t>(area) * shape.height * shape.width, stream);
+      const int64_t pixels = static_cast<int64_t>(area) * shape.height * shape.width;
+      cuda::thinToPlanar(fill(request, false).outputThin(), planar.as<float>(), shape.batch, pixels, stream);
       state_->transfer.download(output.data(), planar.as(), output.size() * sizeof(float), stream);
       state_->context->stream.synchronise();
     });
@@ -110,7 +111,8 @@ class Inference {
     state_->transfer.upload(planar.as(), shape.input.data(), shape.input.size() * sizeof(float), stream);
     cuda::withType(state_->context->half, [&](auto type) {
       using T = decltype(type);
-      cuda::planarToThin(planar.as<float>(), program.inputThin(), static_cast<T*>(program.inputCopy()), shape.batch, int64_t{shape.height} * shape.width, stream);
+      T* copy = static_cast<T*>(program.inputCopy());
+      cuda::planarToThin(planar.as<float>(), program.inputThin(), copy, shape.batch, int64_t{shape.height} * shape.width, stream);
     });
     state_->context->stream.synchronise();
     return program;

@@ -74,11 +74,13 @@ def unpack():
 
 def gpu():
     """name, driver, memory, compute capability and clocks of the first card, or None."""
-    line = output("nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap,clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu", "--format=csv,noheader")
-    if not line:
-        return None
-    keys = ("name", "driver", "memory", "capability", "smClock", "memoryClock", "maxSmClock", "powerLimit", "temperature")
-    return dict(zip(keys, (part.strip() for part in line.splitlines()[0].split(","))))
+    names = {"name": "name", "driver": "driver_version", "memory": "memory.total", "capability": "compute_cap"}
+    more = {"smClock": "clocks.sm", "memoryClock": "clocks.mem", "maxSmClock": "clocks.max.sm", "powerLimit": "power.limit", "temperature": "temperature.gpu"}
+    for fields in ({**names, **more}, names, {"name": "name", "driver": "driver_version"}):  # an older nvidia-smi knows fewer
+        line = output("nvidia-smi", "--query-gpu=" + ",".join(fields.values()), "--format=csv,noheader")
+        if line:
+            return dict(zip(fields, (part.strip() for part in line.splitlines()[0].split(","))))
+    return None
 
 
 def commit():

@@ -138,7 +138,8 @@ inline std::vector<float> timingWeights(const Graph& graph, uint64_t seed) {
   std::vector<float> values(static_cast<size_t>(graph.parameterCount()));
   for (const Parameter& p : graph.parameters()) {
     const std::string& name = graph.nodes()[static_cast<size_t>(p.node)].name;
-    const bool branchEnd = name.ends_with("conv2") || name.ends_with(".body.2") || (name.starts_with("body.") && !name.ends_with(".body.0"));
+    // RCAN: every convolution of the body but the first of each block.
+    const bool branchEnd = name.ends_with("conv2") || (name.starts_with("body.") && !name.ends_with(".body.0"));
     const float fan = p.isBias ? 1.f : static_cast<float>(p.count / p.shape[0]);
     const float range = p.isBias ? 0.02f : std::sqrt(6.f / fan) * (branchEnd ? 0.3f : 1.f);
     for (int64_t i = 0; i < p.count; ++i) values[static_cast<size_t>(p.offset + i)] = (2 * random.next() - 1) * range;

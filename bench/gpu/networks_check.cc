@@ -12,7 +12,7 @@ using cuda::Precision;
 
 namespace {
 
-const char* nameOf(Precision precision) { return precision == Precision::Bf16 ? " bf16" : precision == Precision::Tf32 ? " tf32" : " fp32"; }
+const char* nameOf(Precision p) { return p == Precision::Bf16 ? " bf16" : p == Precision::Tf32 ? " tf32" : " fp32"; }
 // Root of the mean squared difference over that of the expected values. bf16 rounds every value between layers to 8 bits
 // (2e-3 each), which dozens of layers add up; tf32 rounds the products' operands to 11.
 double tolerance(Precision precision) { return precision == Precision::Fp32 ? 1e-4 : precision == Precision::Tf32 ? 4e-3 : 3e-2; }
@@ -82,7 +82,9 @@ void tenSteps(const Graph& graph, Precision precision) {
   for (size_t i = 0; i < 10; ++i) {
     const double gap = std::fabs(losses[1][i] - losses[0][i]) / (std::fabs(losses[0][i]) + 1e-3);
     std::printf("step %zu%s: loss %.6f, CPU %.6f\n", i + 1, nameOf(precision), losses[1][i], losses[0][i]);
-    check(gap < (precision == Precision::Fp32 ? 1e-3 : 2e-2), "loss of step " + std::to_string(i + 1) + nameOf(precision) + ": " + std::to_string(losses[1][i]) + " for " + std::to_string(losses[0][i]));
+    const std::string what = "loss of step " + std::to_string(i + 1) + nameOf(precision);
+    const double most = precision == Precision::Fp32 ? 1e-3 : 2e-2;
+    check(gap < most, what + ": " + std::to_string(losses[1][i]) + " for " + std::to_string(losses[0][i]));
   }
   check(losses[1] == losses[2] && sameBits(weights[1], weights[2]), std::string("ten steps twice give the same bits") + nameOf(precision));
 }
@@ -104,7 +106,7 @@ int main(int count, char** arguments) {
     }
     tenSteps(srresnet, Precision::Fp32);
     tenSteps(srresnet, Precision::Bf16);
-    const Graph rcan = bench::rcan(4, small ? std::vector<int>{16, 32} : std::vector<int>{36, 52, 64}, small ? std::vector<int>{1, 2} : std::vector<int>{5, 10, 20}, small ? 2 : 10);
+    const Graph rcan = small ? bench::rcan(4, {16, 32}, {1, 2}, 2) : bench::rcan(4, {36, 52, 64}, {5, 10, 20});
     const int largest = static_cast<int>(rcan.subnets().size()) - 1;
     for (Precision precision : {Precision::Fp32, Precision::Bf16}) {
       forwardAgrees(rcan, "RCAN", {0, largest}, precision);

@@ -47,7 +47,9 @@ struct Operators {
   void halves(DeviceBuffer& buffer, size_t count, float size = 1.f) {
     fillWith<bf16>(buffer, count, stream, [&] { return __float2bfloat16((random.next() * 2 - 1) * size); });
   }
-  void bytes(DeviceBuffer& buffer, size_t count) { fillWith<uint8_t>(buffer, count, stream, [&] { return static_cast<uint8_t>(random.next() * 256.f); }); }
+  void bytes(DeviceBuffer& buffer, size_t count) {
+    fillWith<uint8_t>(buffer, count, stream, [&] { return static_cast<uint8_t>(random.next() * 256.f); });
+  }
   void zeros(DeviceBuffer& buffer, size_t count) {
     buffer.reserve(std::max<size_t>(count, 16));
     WBSR_CUDA(cudaMemsetAsync(buffer.as(), 0, buffer.bytes(), stream));
@@ -74,7 +76,7 @@ struct Operators {
     const int width = request.number("width"), height = request.number("height"), tile = request.number("tile"), classes = 10, subnets = 9;
     const int columns = (width + tile - 1) / tile, rows = (height + tile - 1) / tile;
     const int64_t tiles = int64_t{columns} * rows;
-    const size_t count = size_t{3} * static_cast<size_t>(width) * static_cast<size_t>(height);
+    const size_t count = product(3, width, height);
     DeviceBuffer picture, thresholds, map, difficulties, classOf, subnetOf, counts, lists, scratch;
     bytes(picture, count);
     std::vector<double> limits;
@@ -88,15 +90,29 @@ struct Operators {
     for (DeviceBuffer* b : {&classOf, &subnetOf, &lists}) b->reserve(static_cast<size_t>(tiles) * sizeof(int32_t));
     counts.reserve(subnets * sizeof(int32_t));
     zeros(scratch, cuda::routerScratch(tiles));
-    const cuda::RouterArguments arguments{{picture.as(), Sample::U8, width, height, 3}, tile, columns, rows, thresholds.as<double>(), classes, map.as<int32_t>(), subnets,
-                                          difficulties.as<double>(), classOf.as<int32_t>(), subnetOf.as<int32_t>(), counts.as<int32_t>(), lists.as<int32_t>()};
-    return timed(request, "bytes", static_cast<double>(count) + 20.0 * static_cast<double>(tiles), [&] { cuda::route(arguments, scratch.as(), stream); });
+    cuda::RouterArguments arguments{};
+    arguments.picture = {picture.as(), Sample::U8, width, height, 3};
+    arguments.tile = tile;
+    arguments.columns = columns;
+    arguments.rows = rows;
+    arguments.thresholds = thresholds.as<double>();
+    arguments.classes = classes;
+    arguments.map = map.as<int32_t>();
+    arguments.subnets = subnets;
+    arguments.difficulties = difficulties.as<double>();
+    arguments.classOf = classOf.as<int32_t>();
+    arguments.subnetOf = subnetOf.as<int32_t>();
+    arguments.counts = counts.as<int32_t>();
+    arguments.lists = lists.as<int32_t>();
+    const double amount = static_cast<double>(count) + 20.0 * static_cast<double>(tiles);
+    return timed(request, "bytes", amount, [&] { cuda::route(arguments, scratch.as(), stream); });
   }
 
   Json conv(const Request& request) {
     const std::string mode = request.text("mode");
     cuda::ConvSpec spec;
-    spec.mode = mode == "weights" ? cuda::ConvSpec::BackwardWeights : mode == "data" ? cuda::ConvSpec::BackwardData : cuda::ConvSpec::Forward;
+    using cuda::ConvSpec;
+    spec.mode = mode == "weights" ? ConvSpec::BackwardWeights : mode == "data" ? ConvSpec::BackwardData : ConvSpec::Forward;
     spec.batch = request.number("batch");
     spec.height = request.number("height");
     spec.width = request.number("width");
@@ -108,11 +124,11 @@ struct Operators {
     }
     const auto plans = cuda::makeConvPlans(0, request.number("autotune", 8));
     const auto plan = plans->get(spec);
-    const size_t pixels = static_cast<size_t>(spec.batch) * static_cast<size_t>(spec.height) * static_cast<size_t>(spec.width);
-    const size_t weights = static_cast<size_t>(spec.outChannels) * 9 * static_cast<size_t>(spec.inChannels);
+    const size_t pixels = product(spec.batch, spec.height, spec.width);
+    const size_t weights = product(spec.outChannels, 9, spec.inChannels);
     DeviceBuffer x, y, w, bias, workspace;
-    halves(x, pixels * static_cast<size_t>(spec.inChannels));
-    halves(y, pixels * static_cast<size_t>(spec.outChannels));
+    halves(x, product(pixels, spec.inChannels));
+    halves(y, product(pixels, spec.outChannels));
     if (spec.mode == cuda::ConvSpec::BackwardWeights) floats(w, weights);
     else halves(w, weights, 0.05f);
     floats(bias, static_cast<size_t>(spec.outChannels));
@@ -123,28 +139,39 @@ struct Operators {
     arguments.w = w.as();
     arguments.bias = spec.bias ? bias.as<float>() : nullptr;
     const double flops = 2.0 * static_cast<double>(pixels) * static_cast<double>(weights);
-    return timed(request, "flops", flops, [&] { plan->run(arguments, workspace.as(), stream); }).text("plan", spec.text() + ": " + plan->describe());
+    Json answer = timed(request, "flops", flops, [&] { plan->run(arguments, workspace.as(), stream); });
+    return answer.text("plan", spec.text() + ": " + plan->describe());
   }
 
   Json shuffle(const Request& request) {
     const int channels = request.number("channels");
-    const cuda::ShuffleShape shape{request.number("batch"), request.number("height"), request.number("width"), 2, channels, true, false, ActivationKind::LeakyRelu, 0.1f};
-    const size_t count = size_t{4} * static_cast<size_t>(cuda::padded(channels)) * static_cast<size_t>(shape.batch) * static_cast<size_t>(shape.height) * static_cast<size_t>(shape.width);
+    cuda::ShuffleShape shape{};
+    shape.batch = request.number("batch");
+    shape.height = request.number("height");
+    shape.width = request.number("width");
+    shape.factor = 2;
+    shape.channels = channels;
+    shape.shuffled = true;
+    shape.activation = ActivationKind::LeakyRelu;
+    shape.slope = 0.1f;
+    const size_t count = product(4, cuda::padded(channels), shape.batch, shape.height, shape.width);
     DeviceBuffer small, large;
     halves(small, count);
     large.reserve(count * sizeof(bf16));
-    return timed(request, "bytes", 2.0 * static_cast<double>(count * sizeof(bf16)), [&] { cuda::pixelShuffle(shape, small.as<bf16>(), large.as<bf16>(), stream); });
+    const double amount = 2.0 * static_cast<double>(count * sizeof(bf16));
+    return timed(request, "bytes", amount, [&] { cuda::pixelShuffle(shape, small.as<bf16>(), large.as<bf16>(), stream); });
   }
 
   Json upsample(const Request& request) {
     const int batch = request.number("batch"), height = request.number("height"), width = request.number("width"), factor = 4;
-    const size_t in = size_t{8} * static_cast<size_t>(batch) * static_cast<size_t>(height) * static_cast<size_t>(width), out = in * factor * factor;
+    const size_t in = product(8, batch, height, width), out = in * factor * factor;
     DeviceBuffer small, addend, large;
     floats(small, in);
     floats(addend, out);
     large.reserve(out * sizeof(float));
-    return timed(request, "bytes", 4.0 * static_cast<double>(in + 2 * out),
-                 [&] { cuda::upsample(small.as<float>(), addend.as<float>(), large.as<float>(), batch, height, width, 8, factor, false, stream); });
+    return timed(request, "bytes", 4.0 * static_cast<double>(in + 2 * out), [&] {
+      cuda::upsample(small.as<float>(), addend.as<float>(), large.as<float>(), batch, height, width, 8, factor, false, stream);
+    });
   }
 
   // Tiles side by side in a picture of as many columns as fit into 4096 pixels.
@@ -161,24 +188,25 @@ struct Operators {
     const int batch = request.number("batch"), height = request.number("height"), width = request.number("width");
     const int columns = std::max(1, 4096 / width), rows = (batch + columns - 1) / columns;
     const std::vector<cuda::TileJob> jobs = tileJobs(batch, height, width, columns);
-    const size_t pixels = static_cast<size_t>(batch) * static_cast<size_t>(height) * static_cast<size_t>(width);
+    const size_t pixels = product(batch, height, width);
     DeviceBuffer picture, tiles, thin, copy;
-    bytes(picture, size_t{3} * static_cast<size_t>(columns) * static_cast<size_t>(width) * static_cast<size_t>(rows) * static_cast<size_t>(height));
+    bytes(picture, product(3, columns, width, rows, height));
     tiles.reserve(jobs.size() * sizeof(cuda::TileJob));
     cuda::copyNow(tiles.as(), jobs.data(), jobs.size() * sizeof(cuda::TileJob), cudaMemcpyHostToDevice, stream);
     thin.reserve(pixels * 8 * sizeof(float));
     copy.reserve(pixels * 8 * sizeof(bf16));
     const cuda::DevicePicture source{picture.as(), Sample::U8, columns * width, rows * height, 3};
-    return timed(request, "bytes", static_cast<double>(pixels) * (3 + 32 + 16),
-                 [&] { cuda::gatherTiles(source, tiles.as<cuda::TileJob>(), batch, height, width, thin.as<float>(), copy.as<bf16>(), stream); });
+    return timed(request, "bytes", static_cast<double>(pixels) * (3 + 32 + 16), [&] {
+      cuda::gatherTiles(source, tiles.as<cuda::TileJob>(), batch, height, width, thin.as<float>(), copy.as<bf16>(), stream);
+    });
   }
 
   Json blend(const Request& request) {
     const int batch = request.number("batch"), height = request.number("height"), width = request.number("width");
     const int columns = std::max(1, 4096 / width), rows = (batch + columns - 1) / columns;
     const std::vector<cuda::TileJob> jobs = tileJobs(batch, height, width, columns);
-    const size_t pixels = static_cast<size_t>(batch) * static_cast<size_t>(height) * static_cast<size_t>(width);
-    const size_t canvas = static_cast<size_t>(columns) * static_cast<size_t>(width) * static_cast<size_t>(rows) * static_cast<size_t>(height);
+    const size_t pixels = product(batch, height, width);
+    const size_t canvas = product(columns, width, rows, height);
     DeviceBuffer output, tiles, sums, weights;
     floats(output, pixels * 8);
     tiles.reserve(jobs.size() * sizeof(cuda::TileJob));
@@ -187,16 +215,17 @@ struct Operators {
     zeros(weights, canvas * sizeof(int32_t));
     // The network's pixels are read 32 bytes at a time; sums and weights are read and written.
     return timed(request, "bytes", static_cast<double>(pixels) * (32 + 2 * 16), [&] {
-      cuda::blendTiles(output.as<float>(), height, width, tiles.as<cuda::TileJob>(), batch, width, height, sums.as<int32_t>(), weights.as<int32_t>(), columns * width, stream);
+      cuda::blendTiles(output.as<float>(), height, width, tiles.as<cuda::TileJob>(), batch, width, height, sums.as<int32_t>(),
+                       weights.as<int32_t>(), columns * width, stream);
     });
   }
 
   Json finish(const Request& request) {
     const int64_t count = int64_t{request.number("width")} * request.number("height");
     DeviceBuffer sums, weights, pixels;
-    fillWith<int32_t>(sums, static_cast<size_t>(count) * 3, stream, [&] { return static_cast<int32_t>(random.next() * (1 << 20)); });
+    fillWith<int32_t>(sums, product(count, 3), stream, [&] { return static_cast<int32_t>(random.next() * (1 << 20)); });
     fillWith<int32_t>(weights, static_cast<size_t>(count), stream, [&] { return 1 << 20; });
-    pixels.reserve(static_cast<size_t>(count) * 3);
+    pixels.reserve(product(count, 3));
     return timed(request, "bytes", static_cast<double>(count) * (16 + 3),
                  [&] { cuda::finishRows(sums.as<int32_t>(), weights.as<int32_t>(), nullptr, count, 3, Sample::U8, pixels.as(), stream); });
   }
@@ -204,7 +233,7 @@ struct Operators {
   Json loss(const Request& request) {
     const int batch = request.number("batch"), patch = request.number("patch"), stride = request.number("stride", 8);
     const int64_t count = int64_t{batch} * patch * patch;
-    const size_t values = static_cast<size_t>(count) * 3;
+    const size_t values = product(count, 3);
     std::vector<float> prediction(values), target(values), gradient(values);
     for (size_t i = 0; i < values; ++i) {
       target[i] = random.next();
@@ -218,7 +247,7 @@ struct Operators {
     onDevice.reserve(sizeof parameters);
     cuda::copyNow(onDevice.as(), &parameters, sizeof parameters, cudaMemcpyHostToDevice, stream);
     const auto strided = [&](DeviceBuffer& buffer, const std::vector<float>& v) {
-      std::vector<float> wide(static_cast<size_t>(count) * static_cast<size_t>(stride), 0.f);
+      std::vector<float> wide(product(count, stride), 0.f);
       for (size_t i = 0; i < values; ++i) wide[i / 3 * static_cast<size_t>(stride) + i % 3] = v[i];
       buffer.reserve(wide.size() * sizeof(float));
       cuda::copyNow(buffer.as(), wide.data(), wide.size() * sizeof(float), cudaMemcpyHostToDevice, stream);
@@ -229,9 +258,10 @@ struct Operators {
     sums.reserve(cuda::kLossSums * sizeof(double));
     zeros(scratch, cuda::lossScratch(count));
     Json answer = timed(request, "bytes", 36.0 * static_cast<double>(count), [&] {
-      cuda::loss(onDevice.as<cuda::LossParameters>(), p.as<float>(), stride, t.as<float>(), stride, g.as<float>(), stride, count, sums.as<double>(), scratch.as(), stream);
+      cuda::loss(onDevice.as<cuda::LossParameters>(), p.as<float>(), stride, t.as<float>(), stride, g.as<float>(), stride, count,
+                 sums.as<double>(), scratch.as(), stream);
     });
-    std::vector<float> wide(static_cast<size_t>(count) * static_cast<size_t>(stride));
+    std::vector<float> wide(product(count, stride));
     std::vector<double> totals(cuda::kLossSums);
     cuda::copyNow(wide.data(), g.as(), wide.size() * sizeof(float), cudaMemcpyDeviceToHost, stream);
     cuda::copyNow(totals.data(), sums.as(), totals.size() * sizeof(double), cudaMemcpyDeviceToHost, stream);

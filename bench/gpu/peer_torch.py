@@ -8,7 +8,8 @@ float32 matrices, and the float32 reference must not.
   do=load network=srresnet|rcan width=64 depth=16 folder=DIR          weights from DIR (without folder: random)
   do=prepare name=tiles mode=eager|compile batch= height= width= folder=DIR
   do=infer name=tiles mode= repeats= inner=
-  do=compare name=tiles          relative errors of wbsr's and our bf16 outputs against float32
+  do=save name=tiles mode=        for the process that compares
+  do=compare name=tiles others=   relative errors of wbsr's and PyTorch's bf16 outputs against float32
   do=loadTraining widths= depths= folder=DIR loss=FILE    do=batch batch= patch= folder=DIR    do=step steps= subnets= mode=
   do=loss mode= batch= patch= folder=DIR loss=FILE        do=compareLoss folder=DIR
   do=once name=
@@ -130,12 +131,21 @@ class Inference:
         synchronise()
         return {}
 
+    def save(self, r):
+        """The output for the process that compares."""
+        image, folder = self.shapes[r["name"]][1:]
+        with torch.inference_mode():
+            torch.save(self.runs[r["name"], r["mode"]](image).cpu(), os.path.join(folder, f"{r['name']}.{r['mode']}.pt"))
+        return {}
+
     def compare(self, r):
         image, half, folder = self.shapes[r["name"]]
         benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
         with torch.inference_mode():
             expected = torch.cat([self.net(part.contiguous(memory_format=torch.channels_last)) for part in image.split(max(1, 2**22 // (image.shape[2] * image.shape[3])))]).contiguous()
-            errors = {mode: relative_error(self.runs[r["name"], mode](half), expected) for mode in ("eager", "compile") if (r["name"], mode) in self.runs}
+            errors = {mode: relative_error(run(half), expected) for (name, mode), run in self.runs.items() if name == r["name"]}
+            for mode in filter(None, r.get("others", "").split(",")):
+                errors[mode] = relative_error(torch.load(os.path.join(folder, f"{r['name']}.{mode}.pt")).to(DEVICE), expected)
             errors["wbsr"] = relative_error(read_floats(os.path.join(folder, r["name"] + ".wbsr.f32"), expected.shape), expected)
         torch.backends.cudnn.benchmark = benchmark
         return {"errors": errors}

@@ -35,11 +35,11 @@ class Routed {
     canvas_.reset();
     device_.reset();
     readPlan(request.text("plan"));
-    pixels_ = readFile<uint8_t>(request.text("picture"), size_t{3} * static_cast<size_t>(width_) * static_cast<size_t>(height_));
+    pixels_ = readFile<uint8_t>(request.text("picture"), product(3, width_, height_));
     graph_ = std::make_unique<Graph>(srresnet(scale_, widths_, depths_));
     device_ = cuda::makeDevice(*graph_, optionsOf(request));
     device_->setArena(Arena::Weights, timingWeights(*graph_, 1).data());
-    result_.resize(pixels_.size() * static_cast<size_t>(scale_ * scale_));
+    result_.resize(product(pixels_.size(), scale_, scale_));
     Json answer;
     return answer.text("device", device_->facts().name);
   }
@@ -63,8 +63,8 @@ class Routed {
     }
     if (request.has("save")) writeFile(request.text("save"), result_);
     Json answer;
-    return answer.numbers("seconds", seconds).numbers("network", network).numbers("routing", routing).number("flops", flops).number("batches", batches)
-        .number("memory", static_cast<double>(device_->memory()));
+    return answer.numbers("seconds", seconds).numbers("network", network).numbers("routing", routing).number("flops", flops)
+        .number("batches", batches).number("memory", static_cast<double>(device_->memory()));
   }
 
  private:
@@ -107,8 +107,8 @@ class Routed {
         ok = static_cast<bool>(words >> group.top >> group.bottom >> group.finish >> count);
         for (size_t i = 0; ok && i < count; ++i) {
           Region r{};
-          ok = static_cast<bool>(in >> r.subnet >> r.x >> r.y >> r.width >> r.height >> r.keepX >> r.keepY >> r.keepWidth >> r.keepHeight >> r.rampLeft >> r.rampTop >>
-                                 r.rampRight >> r.rampBottom);
+          ok = static_cast<bool>(in >> r.subnet >> r.x >> r.y >> r.width >> r.height >> r.keepX >> r.keepY >> r.keepWidth >> r.keepHeight >>
+                                 r.rampLeft >> r.rampTop >> r.rampRight >> r.rampBottom);
           group.regions.push_back(r);
         }
         std::getline(in, line);  // ends the last region's line
@@ -123,7 +123,7 @@ class Routed {
   void upscale(const Way& way, Times& times) {
     if (!way.map.empty()) {
       const double start = now();
-      const size_t tiles = static_cast<size_t>((width_ + tile_ - 1) / tile_) * static_cast<size_t>((height_ + tile_ - 1) / tile_);
+      const size_t tiles = product((width_ + tile_ - 1) / tile_, (height_ + tile_ - 1) / tile_);
       std::vector<double> difficulties(tiles);
       std::vector<int32_t> classes(tiles), subnets(tiles);
       RouteJob job;
@@ -151,7 +151,7 @@ class Routed {
       top = group.top;
       bottom = group.bottom;
       InferJob job;
-      const uint8_t* band = pixels_.data() + size_t{3} * static_cast<size_t>(width_) * static_cast<size_t>(top);
+      const uint8_t* band = pixels_.data() + product(3, width_, top);
       job.pictures.push_back({View{band, Sample::U8, width_, bottom - top, 3}, canvas_.get(), nullptr, nullptr});
       job.regions = group.regions;
       job.maxBatchPixels = maxBatchPixels_;
@@ -159,8 +159,9 @@ class Routed {
       times.network += report.networkSeconds;
       times.flops += report.flops;
       times.batches += report.batches;
-      uint8_t* out = result_.data() + size_t{3} * static_cast<size_t>(width_ * scale_) * static_cast<size_t>(finished * scale_);
-      tickets.push_back(canvas_->submitFinish(int64_t{finished - top} * scale_, int64_t{group.finish - finished} * scale_, 3, nullptr, Sample::U8, out));
+      uint8_t* out = result_.data() + product(3, width_ * scale_, finished * scale_);
+      const int64_t first = int64_t{finished - top} * scale_, rows = int64_t{group.finish - finished} * scale_;
+      tickets.push_back(canvas_->submitFinish(first, rows, 3, nullptr, Sample::U8, out));
       finished = group.finish;
       if (tickets.size() == 2) {
         canvas_->waitFinish(tickets.front());

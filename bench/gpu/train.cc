@@ -27,7 +27,8 @@ std::vector<Region> regionsOf(const Graph& graph, int width, int height, int til
   for (int y = 0; y < height; y += tile)
     for (int x = 0; x < width; x += tile) {
       const int right = std::min(width, x + tile), bottom = std::min(height, y + tile);
-      const int l = std::max(0, x - halo), t = std::max(0, y - halo), r = std::min(width, right + halo), b = std::min(height, bottom + halo);
+      const int l = std::max(0, x - halo), t = std::max(0, y - halo);
+      const int r = std::min(width, right + halo), b = std::min(height, bottom + halo);
       regions.push_back({0, subnet, l, t, r - l, b - t, x, y, right - x, bottom - y, 0, 0, 0, 0});
     }
   return regions;
@@ -41,7 +42,7 @@ std::vector<uint8_t> upscaled(Device& device, const Graph& graph, const View& pi
   job.regions = regionsOf(graph, picture.width, picture.height, tile);
   job.maxBatchPixels = 1 << 20;
   device.infer(job);
-  std::vector<uint8_t> out(size_t{3} * static_cast<size_t>(picture.width * scale) * static_cast<size_t>(picture.height * scale));
+  std::vector<uint8_t> out(product(3, picture.width * scale, picture.height * scale));
   canvas->finish(0, int64_t{picture.height} * scale, 3, nullptr, Sample::U8, out.data());
   return out;
 }
@@ -109,15 +110,16 @@ int train(const Request& request) {
   device->setArena(Arena::Weights, ema.data());
   const int scale = graph.scale(), most = request.number("size", 1 << 20);
   const int width = std::min(most, test.width) / scale, height = std::min(most, test.height) / scale;
-  std::vector<uint8_t> whole(size_t{3} * static_cast<size_t>(width * scale) * static_cast<size_t>(height * scale)), small(whole.size() / static_cast<size_t>(scale * scale)),
-      bicubic(whole.size());
+  std::vector<uint8_t> whole(product(3, width * scale, height * scale)), small(product(3, width, height)), bicubic(whole.size());
   for (int y = 0; y < height * scale; ++y)
-    std::copy_n(test.pixels.data() + size_t{3} * static_cast<size_t>(y) * static_cast<size_t>(test.width), width * scale * 3, whole.data() + size_t{3} * static_cast<size_t>(y) * static_cast<size_t>(width * scale));
+    std::copy_n(test.pixels.data() + product(3, y, test.width), width * scale * 3, whole.data() + product(3, y, width * scale));
   image::resizeBicubic({whole.data(), Sample::U8, width * scale, height * scale, 3}, small.data(), width, height, image::Border::Symmetric);
   const View lr{small.data(), Sample::U8, width, height, 3};
   image::resizeBicubic(lr, bicubic.data(), width * scale, height * scale, image::Border::Symmetric);
   const std::vector<uint8_t> sr = upscaled(*device, graph, lr, 128);
-  const auto psnr = [&](const std::vector<uint8_t>& picture) { return image::psnr(picture.data(), whole.data(), width * scale, height * scale, 3, false, scale); };
+  const auto psnr = [&](const std::vector<uint8_t>& picture) {
+    return image::psnr(picture.data(), whole.data(), width * scale, height * scale, 3, false, scale);
+  };
   const double ours = psnr(sr), theirs = psnr(bicubic);
 
   std::vector<double> curve;  // means of twenty runs of steps
@@ -127,9 +129,9 @@ int train(const Request& request) {
     curve.push_back(sum / static_cast<double>(part));
   }
   Json answer;
-  answer.boolean("ok", ours > theirs).text("device", device->facts().name).text("held", test.name).number("steps", steps).number("batch", batch).number("patch", patch)
-      .number("psnr", ours).number("bicubic", theirs).number("seconds", seconds).number("secondsPerStep", seconds / steps).numbers("dataTerm", curve)
-      .number("memory", static_cast<double>(device->memory()));
+  answer.boolean("ok", ours > theirs).text("device", device->facts().name).text("held", test.name).number("steps", steps)
+      .number("batch", batch).number("patch", patch).number("psnr", ours).number("bicubic", theirs).number("seconds", seconds)
+      .number("secondsPerStep", seconds / steps).numbers("dataTerm", curve).number("memory", static_cast<double>(device->memory()));
   std::printf("%s\n", answer.str().c_str());
   return ours > theirs ? 0 : 1;
 }

@@ -53,7 +53,7 @@ class Training {
       crop.transpose = random.next() < 0.5f;
       source->crops.push_back(crop);
     }
-    const size_t values = size_t{3} * static_cast<size_t>(batch) * static_cast<size_t>(patch) * static_cast<size_t>(patch);
+    const size_t values = product(3, batch, patch, patch);
     std::vector<float> hr(values), lr(values / static_cast<size_t>(scale * scale));
     image::assembleBatch({source->images, {}, source->crops, patch, scale}, lr.data(), hr.data());
     writeFile(request.text("folder") + "/lr.f32", lr);
@@ -96,7 +96,8 @@ class Training {
     while (!tickets.empty()) take();
     const double seconds = (now() - start) / steps;
     Json answer;
-    return answer.number("seconds", seconds).numbers("losses", losses).number("parts", parts).number("memory", static_cast<double>(device_->memory()));
+    return answer.number("seconds", seconds).numbers("losses", losses).number("parts", parts)
+        .number("memory", static_cast<double>(device_->memory()));
   }
 
  private:

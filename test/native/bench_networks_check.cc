@@ -39,7 +39,8 @@ int main() {
   check(small.subnets().back().flops == 5193990144, "SRResNet 64x16 exactly");
   check(bench::srresnet(2, {64}, {16}).parameterCount() == 1369859, "SRResNet x2");
   const Graph large = bench::rcan(4, {36, 52, 64}, {5, 10, 20});
-  table(large, "rcan", {{36, 5, 3.164, 0}, {36, 10, 5.552, 0}, {36, 20, 10.330, 0}, {52, 5, 6.578, 0}, {52, 10, 11.562, 0}, {52, 20, 21.530, 0},
+  table(large, "rcan", {{36, 5, 3.164, 0}, {36, 10, 5.552, 0}, {36, 20, 10.330, 0},
+                        {52, 5, 6.578, 0}, {52, 10, 11.562, 0}, {52, 20, 21.530, 0},
                         {64, 5, 9.951, 0}, {64, 10, 17.501, 0}, {64, 20, 32.600, 15592379}});
   check(bench::rcan(2, {64}, {20}).parameterCount() == 15444667, "RCAN x2");
   for (const Graph* graph : {&small, &large}) {
