@@ -1,4 +1,5 @@
 """The bench stage: each part starts its contestants, lets them take turns and compares what they computed."""
+
 import json
 import os
 import time
@@ -15,7 +16,9 @@ class Sizes:
         self.tiles = dict(batch=2, height=8, width=8) if tiny else dict(batch=64, height=64, width=64)
         self.frame = dict(batch=1, height=10, width=14) if tiny else dict(batch=1, height=1080, width=1920)
         self.srresnet = dict(network="srresnet", width=16, depth=2) if tiny else dict(network="srresnet", width=64, depth=16)
-        self.rcan = dict(network="rcan", width=16, depth=1, groups=2) if tiny else dict(network="rcan", width=64, depth=20, groups=10)
+        self.rcan = (
+            dict(network="rcan", width=16, depth=1, groups=2) if tiny else dict(network="rcan", width=64, depth=20, groups=10)
+        )
         self.family = dict(widths="8,12,16", depths="1,2") if tiny else dict(widths="32,48,64", depths="4,8,16")
         self.patch = 32 if tiny else 128
         self.batches = {16: 2, 64: 3} if tiny else {16: 16, 64: 64}
@@ -35,16 +38,29 @@ class Sizes:
 
     def warm_plan(self):
         """What peer_torch.py compiles beforehand: the same shapes and modes as in the parts below."""
-        shapes = [dict(do="prepare", name=name, mode="compile", **shape) for name, shape in (("tiles", self.tiles), ("frame", self.frame))]
+        shapes = [
+            dict(do="prepare", name=name, mode="compile", **shape)
+            for name, shape in (("tiles", self.tiles), ("frame", self.frame))
+        ]
         widths, depths = ([int(n) for n in self.family[key].split(",")] for key in ("widths", "depths"))
         # As Graph orders subnets by cost, the middle one of three by three is the middle width at the middle depth.
         middle = (widths[len(widths) // 2], depths[len(depths) // 2])
         subnets = ",".join(f"{w}x{d}" for w, d in ((widths[-1], depths[-1]), (widths[0], depths[0]), middle))
         training = [dict(do="loadTraining", **self.family)]
         for batch in self.batches.values():
-            training += [dict(do="batch", batch=batch, patch=self.patch), dict(do="step", steps=1, subnets=subnets, mode="compile")]
-        losses = [dict(do="loss", mode="compile", batch=batch, patch=self.patch, repeats=1, inner=1) for batch in self.batches.values()]
-        return {"inference-srresnet": [dict(do="load", **self.srresnet), *shapes], "training": training, "operators": losses, "inference-rcan": [dict(do="load", **self.rcan), *shapes]}
+            training += [
+                dict(do="batch", batch=batch, patch=self.patch),
+                dict(do="step", steps=1, subnets=subnets, mode="compile"),
+            ]
+        losses = [
+            dict(do="loss", mode="compile", batch=batch, patch=self.patch, repeats=1, inner=1) for batch in self.batches.values()
+        ]
+        return {
+            "inference-srresnet": [dict(do="load", **self.srresnet), *shapes],
+            "training": training,
+            "operators": losses,
+            "inference-rcan": [dict(do="load", **self.rcan), *shapes],
+        }
 
 
 class Bench:
@@ -70,7 +86,9 @@ class Bench:
             result["peer"] = {"failed": self.no_torch}
             return {}
         command = [self.python, "-u", os.path.join(os.path.dirname(__file__), "peer_torch.py")]
-        return {mode: Contestant(f"PyTorch {mode}", command, self.log, env=self.peer_environment) for mode in ("eager", "compile")}
+        return {
+            mode: Contestant(f"PyTorch {mode}", command, self.log, env=self.peer_environment) for mode in ("eager", "compile")
+        }
 
     def run(self, part):
         """What a part found; a failure is part of it."""
@@ -123,7 +141,9 @@ class Bench:
     def inference_shape(self, name, shape, ours, peers, found, result):
         request = dict(do="prepare", name=name, folder=self.folder, **shape)
         found["prepared"] = {"wbsr": ours.ask(120, **request)}
-        found["prepared"].update(self.attempt(peers, found, lambda mode, peer: peer.ask(min(300, self.left() - 5), mode=mode, **request)))
+        found["prepared"].update(
+            self.attempt(peers, found, lambda mode, peer: peer.ask(min(300, self.left() - 5), mode=mode, **request))
+        )
         peers = {mode: peer for mode, peer in peers.items() if mode in found["prepared"]}
         inner = found["inner"] = self.sizes.inner(ours.ask(60, do="infer", name=name, repeats=1, inner=1)["seconds"][0])
         again = dict(do="infer", name=name, repeats=1, inner=inner)
@@ -181,7 +201,11 @@ class Bench:
 
         first.update(self.attempt(peers, found, begin))
         found["firstLosses"] = {who: answer["losses"] for who, answer in first.items()}
-        found["apart"] = apart = {m: max(abs(a - b) / (abs(b) + 1e-3) for a, b in zip(first["wbsr"]["losses"], first[m]["losses"])) for m in first if m != "wbsr"}
+        found["apart"] = apart = {
+            m: max(abs(a - b) / (abs(b) + 1e-3) for a, b in zip(first["wbsr"]["losses"], first[m]["losses"]))
+            for m in first
+            if m != "wbsr"
+        }
         found["agree"] = {m: gap <= 2e-2 for m, gap in apart.items()}
         found["note"] = ", ".join(f"ten losses within {gap:.1e} of {m}'s" for m, gap in apart.items())
         found["memory"] = first["wbsr"]["memory"]
@@ -224,7 +248,9 @@ class Bench:
                 continue
             inner[name] = self.sizes.inner(min(first["seconds"]))
             result[name] = {**first, **request, "inner": inner[name]}
-            turns[name] = lambda who=who, request=request, name=name: who.ask(60, repeats=1, inner=inner[name], **request)["seconds"]
+            turns[name] = lambda who=who, request=request, name=name: who.ask(60, repeats=1, inner=inner[name], **request)[
+                "seconds"
+            ]
         for name, times in in_turns(turns, self.sizes.rounds, self.deadline).items():
             result[name].update(times)
             amount = result[name].get("bytes", result[name].get("flops"))
@@ -245,16 +271,24 @@ class Bench:
         with open(shape["loss"], "w") as file:
             json.dump(first["loss"], file)
         found["times"] = {}
-        answers = self.attempt(peers, found, lambda mode, peer: peer.ask(min(200, self.left() - 5), mode=mode, repeats=2, inner=1, **shape))
+        answers = self.attempt(
+            peers, found, lambda mode, peer: peer.ask(min(200, self.left() - 5), mode=mode, repeats=2, inner=1, **shape)
+        )
         inner = self.sizes.inner(min(first["seconds"]))
         turns = {"wbsr": lambda: ours.ask(60, repeats=1, inner=inner, **shape)["seconds"]}
         for mode, answer in answers.items():
             found["gradientError"] = answer["gradientError"]
             found["valueOf" + mode.capitalize()] = answer["value"]
             # float32 sums in another order; the sign of |e| decides where e is a rounding.
-            found["agree"] = answer["gradientError"] <= 1e-3 and abs(answer["value"] - first["value"]) <= 1e-3 * abs(first["value"]) + 1e-6 and found.get("agree", True)
+            found["agree"] = (
+                answer["gradientError"] <= 1e-3
+                and abs(answer["value"] - first["value"]) <= 1e-3 * abs(first["value"]) + 1e-6
+                and found.get("agree", True)
+            )
             often = self.sizes.inner(min(answer["seconds"]))
-            turns[mode] = lambda mode=mode, often=often: peers[mode].ask(60, mode=mode, repeats=1, inner=often, **shape)["seconds"]
+            turns[mode] = lambda mode=mode, often=often: peers[mode].ask(60, mode=mode, repeats=1, inner=often, **shape)[
+                "seconds"
+            ]
         found["times"].update(in_turns(turns, self.sizes.rounds, self.deadline))
 
     def routed(self, part, ours, peers, result):
@@ -267,7 +301,9 @@ class Bench:
             answers[way] = ours.ask(120, do="run", way=way, repeats=1)
             return answers[way]["seconds"]
 
-        result["times"] = in_turns({way: lambda way=way: turn(way) for way in ("calibrated", "tiled", "whole")}, self.sizes.rounds, self.deadline)
+        result["times"] = in_turns(
+            {way: lambda way=way: turn(way) for way in ("calibrated", "tiled", "whole")}, self.sizes.rounds, self.deadline
+        )
         result["answers"] = answers
         if "calibrated" in answers and "whole" in answers:
             share = answers["calibrated"]["flops"] / answers["whole"]["flops"]

@@ -1,4 +1,5 @@
 """Contestants as processes that are asked in turns: one line out, one line of JSON back (serve.h, peer_torch.py)."""
+
 import json
 import os
 import select
@@ -16,7 +17,9 @@ class Contestant:
     def __init__(self, name, command, log, env=None, cwd=None):
         self.name = name
         self.log = log
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=env, cwd=cwd, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=env, cwd=cwd, start_new_session=True
+        )
         self.pending = b""
 
     def ask(self, timeout, **request):

@@ -1,4 +1,5 @@
 """What is there: GPU, compilers, libraries, commit. Whatever is missing is None; nothing here fails."""
+
 import json
 import os
 import re
@@ -34,15 +35,19 @@ def tool(name, *folders):
 TORCH_FACTS = """
 import json, os, torch, importlib.util
 spec = importlib.util.find_spec('nvidia')
-places = [p for base in (list(spec.submodule_search_locations) if spec else []) for name in sorted(os.listdir(base)) for p in [os.path.join(base, name, 'lib')] if os.path.isdir(p)]
-print(json.dumps({'torch': torch.__version__, 'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version(), 'seesGpu': torch.cuda.is_available(), 'libraries': places}))
+bases = list(spec.submodule_search_locations) if spec else []
+places = [os.path.join(base, name, 'lib') for base in bases for name in sorted(os.listdir(base))]
+facts = {'torch': torch.__version__, 'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version(), 'seesGpu': torch.cuda.is_available()}
+print(json.dumps({**facts, 'libraries': [place for place in places if os.path.isdir(place)]}))
 """
 
 
 def python_with_torch():
     """(the Python whose `import torch` works, what it has) or (None, why)."""
     reason = "no python3"
-    for python in dict.fromkeys(filter(None, [os.environ.get("WBSR_PYTHON"), sys.executable, shutil.which("python3"), "/opt/torch/.venv/bin/python3"])):
+    for python in dict.fromkeys(
+        filter(None, [os.environ.get("WBSR_PYTHON"), sys.executable, shutil.which("python3"), "/opt/torch/.venv/bin/python3"])
+    ):
         if not os.access(python, os.X_OK):
             continue
         try:
@@ -75,7 +80,13 @@ def unpack():
 def gpu():
     """name, driver, memory, compute capability and clocks of the first card, or None."""
     names = {"name": "name", "driver": "driver_version", "memory": "memory.total", "capability": "compute_cap"}
-    more = {"smClock": "clocks.sm", "memoryClock": "clocks.mem", "maxSmClock": "clocks.max.sm", "powerLimit": "power.limit", "temperature": "temperature.gpu"}
+    more = {
+        "smClock": "clocks.sm",
+        "memoryClock": "clocks.mem",
+        "maxSmClock": "clocks.max.sm",
+        "powerLimit": "power.limit",
+        "temperature": "temperature.gpu",
+    }
     for fields in ({**names, **more}, names, {"name": "name", "driver": "driver_version"}):  # an older nvidia-smi knows fewer
         line = output("nvidia-smi", "--query-gpu=" + ",".join(fields.values()), "--format=csv,noheader")
         if line:

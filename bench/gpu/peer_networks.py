@@ -3,6 +3,7 @@
 Parameters are held at full width under their published names; a subnet of width w and depth d takes the first w channels
 and the first d blocks, as the supernet of method.md does.
 """
+
 import math
 
 import torch
@@ -16,7 +17,10 @@ class Net(nn.Module):
     def __init__(self, convs):
         super().__init__()
         for name, out, inside, kernel in convs:
-            self.register_parameter(self.key(name, "weight"), nn.Parameter(torch.randn(out, inside, kernel, kernel) * math.sqrt(0.2 / (inside * kernel * kernel))))
+            self.register_parameter(
+                self.key(name, "weight"),
+                nn.Parameter(torch.randn(out, inside, kernel, kernel) * math.sqrt(0.2 / (inside * kernel * kernel))),
+            )
             self.register_parameter(self.key(name, "bias"), nn.Parameter(torch.zeros(out)))
 
     @staticmethod

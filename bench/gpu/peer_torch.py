@@ -16,6 +16,7 @@ float32 matrices, and the float32 reference must not.
 
 `peer_torch.py warm PART...` compiles what a part needs and ends: the compiler's cache serves the contest then.
 """
+
 import json
 import os
 import sys
@@ -101,7 +102,11 @@ class Inference:
         self.net = channels_last(self.net.eval())
         self.exact = None
         self.net.requires_grad_(False)
-        self.half = channels_last(SRResNet(width, depth) if r["network"] == "srresnet" else RCAN(width, depth, int(r.get("groups", 10)))).eval().requires_grad_(False)
+        self.half = (
+            channels_last(SRResNet(width, depth) if r["network"] == "srresnet" else RCAN(width, depth, int(r.get("groups", 10))))
+            .eval()
+            .requires_grad_(False)
+        )
         self.half.load_state_dict(self.net.state_dict())
         self.half = self.half.to(torch.bfloat16)
         return {"parameters": sum(p.numel() for p in self.net.parameters())}
@@ -109,8 +114,16 @@ class Inference:
     def prepare(self, r):
         shape = [int(r["batch"]), 3, int(r["height"]), int(r["width"])]
         if r["name"] not in self.shapes:
-            image = read_floats(os.path.join(r["folder"], r["name"] + ".in.f32"), shape) if "folder" in r else torch.rand(shape, device=DEVICE)
-            self.shapes[r["name"]] = (image, image.to(torch.bfloat16).contiguous(memory_format=torch.channels_last), r.get("folder"))
+            image = (
+                read_floats(os.path.join(r["folder"], r["name"] + ".in.f32"), shape)
+                if "folder" in r
+                else torch.rand(shape, device=DEVICE)
+            )
+            self.shapes[r["name"]] = (
+                image,
+                image.to(torch.bfloat16).contiguous(memory_format=torch.channels_last),
+                r.get("folder"),
+            )
         run = compiled(self.half) if r["mode"] == "compile" else self.half
         self.runs[r["name"], r["mode"]] = run
         start = time.perf_counter()
@@ -142,7 +155,12 @@ class Inference:
         image, half, folder = self.shapes[r["name"]]
         benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
         with torch.inference_mode():
-            expected = torch.cat([self.net(part.contiguous(memory_format=torch.channels_last)) for part in image.split(max(1, 2**22 // (image.shape[2] * image.shape[3])))]).contiguous()
+            expected = torch.cat(
+                [
+                    self.net(part.contiguous(memory_format=torch.channels_last))
+                    for part in image.split(max(1, 2**22 // (image.shape[2] * image.shape[3])))
+                ]
+            ).contiguous()
             errors = {mode: relative_error(run(half), expected) for (name, mode), run in self.runs.items() if name == r["name"]}
             for mode in filter(None, r.get("others", "").split(",")):
                 errors[mode] = relative_error(torch.load(os.path.join(folder, f"{r['name']}.{mode}.pt")).to(DEVICE), expected)
@@ -170,7 +188,9 @@ class Training:
     def batch(self, r):
         batch, patch = int(r["batch"]), int(r["patch"])
         small, large = [batch, 3, patch // 4, patch // 4], [batch, 3, patch, patch]
-        read = lambda name, shape: (read_floats(os.path.join(r["folder"], name), shape) if "folder" in r else torch.rand(shape, device=DEVICE)).contiguous(memory_format=torch.channels_last)
+        read = lambda name, shape: (
+            read_floats(os.path.join(r["folder"], name), shape) if "folder" in r else torch.rand(shape, device=DEVICE)
+        ).contiguous(memory_format=torch.channels_last)
         self.lr, self.hr = read("lr.f32", small), read("hr.f32", large)
         self.reset()
         return {}
@@ -232,7 +252,10 @@ class Operators:
         n = int(r["size"])
         a, b = (torch.randn(n, n, device=DEVICE).to(torch.bfloat16) for _ in range(2))
         out = torch.empty(n, n, device=DEVICE, dtype=torch.bfloat16)
-        return {"seconds": device_seconds(lambda: torch.mm(a, b, out=out), int(r["repeats"]), int(r["inner"])), "flops": 2.0 * n**3}
+        return {
+            "seconds": device_seconds(lambda: torch.mm(a, b, out=out), int(r["repeats"]), int(r["inner"])),
+            "flops": 2.0 * n**3,
+        }
 
     def loss(self, r):
         shape = [int(r["batch"]), int(r["patch"]), int(r["patch"]), 3]
@@ -240,8 +263,14 @@ class Operators:
         if key not in self.losses:
             with open(r["loss"]) as file:
                 module = BDLoss(**json.load(file)).to(DEVICE)
-            read = lambda name: read_floats(os.path.join(r["folder"], name), shape) if "folder" in r else torch.rand(shape, device=DEVICE)
-            self.losses[key] = (compiled(module) if r["mode"] == "compile" else module, read("prediction.f32"), read("target.f32"))
+            read = lambda name: (
+                read_floats(os.path.join(r["folder"], name), shape) if "folder" in r else torch.rand(shape, device=DEVICE)
+            )
+            self.losses[key] = (
+                compiled(module) if r["mode"] == "compile" else module,
+                read("prediction.f32"),
+                read("target.f32"),
+            )
         module, prediction, target = self.losses[key]
         prediction.requires_grad_(True)
 
@@ -269,13 +298,24 @@ class Contestant(Inference, Training, Operators):
             part.__init__(self)
 
     def hello(self, _):
-        facts = {"torch": torch.__version__, "cudnn": torch.backends.cudnn.version(), "cuda": torch.version.cuda, "device": DEVICE}
+        facts = {
+            "torch": torch.__version__,
+            "cudnn": torch.backends.cudnn.version(),
+            "cuda": torch.version.cuda,
+            "device": DEVICE,
+        }
         if DEVICE == "cuda":
             facts["name"] = torch.cuda.get_device_name()
         return facts
 
 
-TYPICAL_LOSS = {"sigma": 0.02, "fidelityScale": 0.1, "weights": [0.125] * 8, "means": [0.1 * i + 0.1 for i in range(8)], "covariances": [0.004] * 8}
+TYPICAL_LOSS = {
+    "sigma": 0.02,
+    "fidelityScale": 0.1,
+    "weights": [0.125] * 8,
+    "means": [0.1 * i + 0.1 for i in range(8)],
+    "covariances": [0.004] * 8,
+}
 
 
 def warm(parts):

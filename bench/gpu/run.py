@@ -1,4 +1,5 @@
 """bench/gpu.sh: runs the stages within their time, whatever fails, and keeps one JSON file up to date after each."""
+
 import argparse
 import json
 import os
@@ -69,7 +70,15 @@ class Run:
         self.commands.append(" ".join(map(str, command)))
         self.log.write(f"$ {self.commands[-1]}\n")
         self.log.flush()
-        process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=output or self.log, stderr=subprocess.STDOUT, env=env or dict(os.environ), cwd=cwd, start_new_session=True)
+        process = subprocess.Popen(
+            [str(c) for c in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output or self.log,
+            stderr=subprocess.STDOUT,
+            env=env or dict(os.environ),
+            cwd=cwd,
+            start_new_session=True,
+        )
         self.children.append(process)
         return process
 
@@ -195,7 +204,9 @@ def main():
             record["stages"][name] = result
             if result["state"] == "failed":
                 failed.append(name)
-            run.say(f"{name}: {result['state']}{': ' + str(result['reason']) if result.get('reason') else ''} ({result['stageSeconds']} s)")
+            run.say(
+                f"{name}: {result['state']}{': ' + str(result['reason']) if result.get('reason') else ''} ({result['stageSeconds']} s)"
+            )
             write()
     except KeyboardInterrupt as error:
         run.say(f"stopped: {error}")

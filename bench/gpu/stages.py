@@ -1,4 +1,5 @@
 """The stages of bench/gpu.sh. Each returns {state: 'done' | 'failed' | 'skipped', reason?, ...figures}."""
+
 import csv
 import io
 import json
@@ -43,7 +44,16 @@ def begin(run, record, chosen):
         return
     env = peer_environment(run)
     env["WBSR_WARM_PLAN"] = json.dumps(benchmarks.Sizes(run.tiny).warm_plan())
-    run.warm = run.spawn([run.python, "-u", ROOT / "bench" / "gpu" / "peer_torch.py", "warm", *(part for part in ("inference-srresnet", "training", "operators", "inference-rcan") if part in run.parts)], env=env)
+    run.warm = run.spawn(
+        [
+            run.python,
+            "-u",
+            ROOT / "bench" / "gpu" / "peer_torch.py",
+            "warm",
+            *(part for part in ("inference-srresnet", "training", "operators", "inference-rcan") if part in run.parts),
+        ],
+        env=env,
+    )
 
 
 def peer_environment(run):
@@ -58,12 +68,33 @@ def peer_environment(run):
 
 def configuration(run, record):
     capability = ((record["gpu"] or {}).get("capability") or "9.0").replace(".", "")
-    arguments = ["cmake", "-S", ROOT, "-B", BUILD, "-DCMAKE_BUILD_TYPE=Release", "-DWBSR_GPU_CHECKS=ON", "-DWBSR_CHECKS=OFF", "-DWBSR_CUDA=ON", f"-DWBSR_CUDA_ARCHITECTURES={capability}-real"]
+    arguments = [
+        "cmake",
+        "-S",
+        ROOT,
+        "-B",
+        BUILD,
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DWBSR_GPU_CHECKS=ON",
+        "-DWBSR_CHECKS=OFF",
+        "-DWBSR_CUDA=ON",
+        f"-DWBSR_CUDA_ARCHITECTURES={capability}-real",
+    ]
     if shutil.which("ninja"):
         arguments += ["-G", "Ninja"]
     if not Path("/usr/include/dnnl.hpp").exists() and (CARRY / "include" / "dnnl.hpp").exists():
-        arguments += [f"-DDNNL_INCLUDE_DIR={CARRY / 'include'}", f"-DDNNL_LIBRARY={CARRY / 'lib' / 'libdnnl.so.2'}", f"-DCMAKE_EXE_LINKER_FLAGS=-Wl,-rpath-link,{CARRY / 'lib'}", f"-DCMAKE_MODULE_LINKER_FLAGS=-Wl,-rpath-link,{CARRY / 'lib'}"]
-    headers = [folder / "node_modules" / part for part in ("node-api-headers/include", "node-addon-api") for folder in (CARRY, ROOT) if (folder / "node_modules" / part).is_dir()][:]
+        arguments += [
+            f"-DDNNL_INCLUDE_DIR={CARRY / 'include'}",
+            f"-DDNNL_LIBRARY={CARRY / 'lib' / 'libdnnl.so.2'}",
+            f"-DCMAKE_EXE_LINKER_FLAGS=-Wl,-rpath-link,{CARRY / 'lib'}",
+            f"-DCMAKE_MODULE_LINKER_FLAGS=-Wl,-rpath-link,{CARRY / 'lib'}",
+        ]
+    headers = [
+        folder / "node_modules" / part
+        for part in ("node-api-headers/include", "node-addon-api")
+        for folder in (CARRY, ROOT)
+        if (folder / "node_modules" / part).is_dir()
+    ][:]
     names = {}
     for path in headers:  # the carried ones first
         names.setdefault(path.name, path)
@@ -101,8 +132,12 @@ def build(run, record):
     (BUILD / "CMakeCache.txt").unlink(missing_ok=True)
     shutil.rmtree(BUILD / "CMakeFiles", ignore_errors=True)
     run.command([*arguments, f"-DCMAKE_CXX_COMPILER={wrapper}"], 120, env)
-    again, text = run.command(["cmake", "--build", BUILD, "-j", jobs, "--", *(["-k", "0"] if shutil.which("ninja") else ["-k"])], None, env)
-    return failed(f"{first[:300]}; without warnings as errors: {'built' if again == 0 else f'{again}: {last_lines(text)}'}", **result)
+    again, text = run.command(
+        ["cmake", "--build", BUILD, "-j", jobs, "--", *(["-k", "0"] if shutil.which("ninja") else ["-k"])], None, env
+    )
+    return failed(
+        f"{first[:300]}; without warnings as errors: {'built' if again == 0 else f'{again}: {last_lines(text)}'}", **result
+    )
 
 
 def need_gpu(record):
@@ -129,8 +164,22 @@ def run_all(run, jobs, workers, limit):
         start = time.monotonic()
         status, text = run.command(command, limit, run.environment())
         lines = text.strip().splitlines()
-        bad = [line for line in lines if line.startswith("not ok") or "ERROR SUMMARY" in line and "ERROR SUMMARY: 0 errors" not in line]
-        return name, {"state": "done" if status == 0 else "failed", "status": status, "seconds": round(time.monotonic() - start, 2), "last": lines[-1][:300] if lines else "", "notOk": bad[:20]}, text
+        bad = [
+            line
+            for line in lines
+            if line.startswith("not ok") or "ERROR SUMMARY" in line and "ERROR SUMMARY: 0 errors" not in line
+        ]
+        return (
+            name,
+            {
+                "state": "done" if status == 0 else "failed",
+                "status": status,
+                "seconds": round(time.monotonic() - start, 2),
+                "last": lines[-1][:300] if lines else "",
+                "notOk": bad[:20],
+            },
+            text,
+        )
 
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(one, jobs))
@@ -141,7 +190,9 @@ def summary(results):
     bad = [name for name, result in figures.items() if result["state"] != "done"]
     if bad:
         details = figures[bad[0]]
-        return failed(f"{', '.join(bad)}; {bad[0]}: {details['status']}, {(details['notOk'] or [details['last']])[0]}", checks=figures)
+        return failed(
+            f"{', '.join(bad)}; {bad[0]}: {details['status']}, {(details['notOk'] or [details['last']])[0]}", checks=figures
+        )
     return {"state": "done", "reason": f"{len(figures)} executables", "checks": figures}
 
 
@@ -153,7 +204,9 @@ def checks(run, record):
     if missing and not run.tiny:
         return missing
     # Several at a time: most of their time goes into building cuDNN's plans on the CPU.
-    return summary(run_all(run, [(f.name, [f, "small"] if run.tiny and f.name == "gpu_networks_check" else [f]) for f in files], 4, 140))
+    return summary(
+        run_all(run, [(f.name, [f, "small"] if run.tiny and f.name == "gpu_networks_check" else [f]) for f in files], 4, 140)
+    )
 
 
 def sanitizer(run, record):
@@ -166,7 +219,11 @@ def sanitizer(run, record):
     files = check_files(operators_only=True)
     if not files:
         return failed("nothing is built")
-    jobs = [(f"{kind} {f.name}", [program, "--tool", kind, "--error-exitcode", "9", f]) for kind in ("memcheck", "racecheck") for f in files]
+    jobs = [
+        (f"{kind} {f.name}", [program, "--tool", kind, "--error-exitcode", "9", f])
+        for kind in ("memcheck", "racecheck")
+        for f in files
+    ]
     results = run_all(run, jobs, 4, run.left())
     refused = [text for _, _, text in results if "Device not supported" in text or "Unable to" in text and "debugger" in text]
     if len(refused) == len(results):
@@ -194,7 +251,11 @@ def train(run, record):
     missing = need_gpu(record)
     if missing and not run.tiny:
         return missing
-    tiny = ["steps=3", "batch=1", "patch=32", "widths=8", "depths=1", "size=64"] if run.tiny else ["steps=1000", "batch=16", "patch=128"]
+    tiny = (
+        ["steps=3", "batch=1", "patch=32", "widths=8", "depths=1", "size=64"]
+        if run.tiny
+        else ["steps=1000", "batch=16", "patch=128"]
+    )
     status, text = run.command([program, f"photographs={photographs}", *tiny], None, run.environment())
     try:
         result = json.loads(text.strip().splitlines()[-1])
@@ -224,7 +285,9 @@ def bench(run, record):
         warmed = {"waited": round(time.monotonic() - start, 1), "finished": run.warm.poll() == 0}
         if run.warm.poll() is None:
             run.kill(run.warm)
-        run.say(f"bench: PyTorch's compilation {'is done' if warmed['finished'] else 'was stopped'} after waiting {warmed['waited']} s")
+        run.say(
+            f"bench: PyTorch's compilation {'is done' if warmed['finished'] else 'was stopped'} after waiting {warmed['waited']} s"
+        )
     setup = {
         "tiny": run.tiny,
         "contestant": str(CONTESTANT),
@@ -248,7 +311,13 @@ def bench(run, record):
         record["stages"]["bench"] = {"state": "failed", "reason": "stopped", "parts": found}  # in case of a kill
     bad = [part for part, result in found.items() if "failed" in result]
     reason = f"{bad[0]}: {found[bad[0]]['failed']}"[:400] if bad else None
-    return {"state": "failed" if bad else "done", "reason": reason, "warmed": warmed, "clocksAfter": machine.gpu(), "parts": found}
+    return {
+        "state": "failed" if bad else "done",
+        "reason": reason,
+        "warmed": warmed,
+        "clocksAfter": machine.gpu(),
+        "parts": found,
+    }
 
 
 # --- node ---
@@ -274,7 +343,9 @@ def node(run, record):
     if not program:
         return skipped("there is no Node: bench/gpu/carry.sh packs one where it is")
     if not (BUILD / "Release" / "wbsr.node").exists():
-        return failed("the addon is not built (node_modules with node-addon-api and node-api-headers: carried, or of npm install)")
+        return failed(
+            "the addon is not built (node_modules with node-addon-api and node-api-headers: carried, or of npm install)"
+        )
     package = BUILD / "package"
     shutil.rmtree(package, ignore_errors=True)
     package.mkdir(parents=True)
@@ -291,7 +362,18 @@ def node(run, record):
         return missing
     script = package / "upscale.mjs"  # beside its dist: imports go by the file's real place
     shutil.copyfile(ROOT / "bench" / "gpu" / "upscale.mjs", script)
-    arguments = [program, "--preserve-symlinks", "--preserve-symlinks-main", script, CARRY / "model.safetensors", CARRY / "frame.rgb", "1920", "1080", device, "1" if run.tiny else "10"]
+    arguments = [
+        program,
+        "--preserve-symlinks",
+        "--preserve-symlinks-main",
+        script,
+        CARRY / "model.safetensors",
+        CARRY / "frame.rgb",
+        "1920",
+        "1080",
+        device,
+        "1" if run.tiny else "10",
+    ]
     status, text = run.command([*arguments, *(["tiny"] if run.tiny else [])], None, run.environment())
     try:
         result = json.loads(text.strip().splitlines()[-1])
@@ -326,11 +408,25 @@ def profile(run, record):
     if not is_built():
         return failed("nothing is built")
     # Only the first launches: weights, input, then every kernel of one forward pass in order (cuDNN's heuristics, untimed).
-    requests = f"do=load network=srresnet width=64 depth=16 folder={run.scratch} autotune=0\ndo=prepare name=tiles batch=64 height=64 width=64 folder={run.scratch}\n"
+    load = f"do=load network=srresnet width=64 depth=16 folder={run.scratch} autotune=0"
+    prepare = f"do=prepare name=tiles batch=64 height=64 width=64 folder={run.scratch}"
     script = Path(run.scratch) / "profile.sh"
-    script.write_text(f"#!/bin/sh\nprintf '{requests.encode('unicode_escape').decode()}' | exec {CONTESTANT} inference\n")
+    script.write_text(f"#!/bin/sh\nprintf '%s\\n' '{load}' '{prepare}' | exec {CONTESTANT} inference\n")
     for metrics in (list(METRICS), list(METRICS)[:3]):  # not every ncu knows all of them
-        command = [program, "--clock-control", "none", "--target-processes", "all", "--launch-count", "110", "--csv", "--metrics", ",".join(metrics), "sh", script]
+        command = [
+            program,
+            "--clock-control",
+            "none",
+            "--target-processes",
+            "all",
+            "--launch-count",
+            "110",
+            "--csv",
+            "--metrics",
+            ",".join(metrics),
+            "sh",
+            script,
+        ]
         status, text = run.command(command, None, run.environment())
         table = [line for line in text.splitlines() if line.startswith('"')]
         if table:
@@ -348,13 +444,23 @@ def profile(run, record):
         except ValueError:
             continue
         if key == "ns":
-            value *= {"us": 1e3, "usecond": 1e3, "ms": 1e6, "msecond": 1e6, "s": 1e9, "second": 1e9}.get(row.get("Metric Unit"), 1)
+            value *= {"us": 1e3, "usecond": 1e3, "ms": 1e6, "msecond": 1e6, "s": 1e9, "second": 1e9}.get(
+                row.get("Metric Unit"), 1
+            )
         kernels.setdefault(name, {}).setdefault(key, []).append(value)
     top = []
     for name, figures in kernels.items():
         times = figures.get("ns", [])
-        top.append({"kernel": name[:160], "launches": len(times), "microseconds": round(sum(times) / 1e3, 1), **{k: round(statistics.median(v), 1) for k, v in figures.items() if k != "ns"}})
+        top.append(
+            {
+                "kernel": name[:160],
+                "launches": len(times),
+                "microseconds": round(sum(times) / 1e3, 1),
+                **{k: round(statistics.median(v), 1) for k, v in figures.items() if k != "ns"},
+            }
+        )
     top.sort(key=lambda entry: -entry["microseconds"])
     for entry in top[:12]:
-        run.say(f"profile: {entry['microseconds']:9.1f} us {entry['launches']:4d} x  sm {entry.get('sm', 0):5.1f} % dram {entry.get('dram', 0):5.1f} % tensor {entry.get('tensor', 0):5.1f} %  {entry['kernel'][:90]}")
+        shares = "  ".join(f"{key} {entry.get(key, 0):5.1f} %" for key in ("sm", "dram", "tensor"))
+        run.say(f"profile: {entry['microseconds']:9.1f} us {entry['launches']:4d} x  {shares}  {entry['kernel'][:90]}")
     return {"state": "done", "reason": f"{len(top)} kernels", "kernels": top}

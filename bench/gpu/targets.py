@@ -64,7 +64,15 @@ def inference_rows(results):
             note = ", ".join(f"{name} off by {error:.1e}" for name, error in errors.items())
             agree = at(results, *path, "agree") is True
             for theirs, judged in (("compile", True), ("eager", False)):
-                yield Row(f"{title}, {size}: x PyTorch {theirs}", ">= 1.5 x" if judged else "", ratio(results, path, "wbsr", theirs), missing_turn(results, path, "wbsr", theirs), agree, note, judged)
+                yield Row(
+                    f"{title}, {size}: x PyTorch {theirs}",
+                    ">= 1.5 x" if judged else "",
+                    ratio(results, path, "wbsr", theirs),
+                    missing_turn(results, path, "wbsr", theirs),
+                    agree,
+                    note,
+                    judged,
+                )
 
 
 def training_rows(results):
@@ -74,24 +82,60 @@ def training_rows(results):
         for theirs, judged in (("compile", True), ("eager", False)):
             agree = at(results, *path, "agree", theirs) is True
             what = f"training step, batch {batch}, three subnets, BDLoss: x PyTorch AMP {theirs}"
-            yield Row(what, ">= 1.3 x" if judged else "", ratio(results, path, "wbsr", theirs), missing_turn(results, path, "wbsr", theirs), agree, note, judged)
+            yield Row(
+                what,
+                ">= 1.3 x" if judged else "",
+                ratio(results, path, "wbsr", theirs),
+                missing_turn(results, path, "wbsr", theirs),
+                agree,
+                note,
+                judged,
+            )
 
 
 def operator_rows(results):
     matmul, copy = at(results, "operators", "matmul", "rate"), at(results, "operators", "copy", "rate")
-    share = lambda name, of: at(results, "operators", name, "rate") / of if of and at(results, "operators", name, "rate") else None
-    for name, title in (("convTiles", "body convolution 64->64, 64 tiles of 64x64"), ("convFrame", "body convolution 64->64, 1920x1080")):
-        note = f"{at(results, 'operators', name, 'rate') / 1e12:.0f} of {matmul / 1e12:.0f} TFLOP/s" if share(name, matmul) else ""
-        yield Row(f"{title}: share of the bf16 matrix rate", ">= 0.5", share(name, matmul), why_missing(results, "operators", name), True, note)
+    share = lambda name, of: (
+        at(results, "operators", name, "rate") / of if of and at(results, "operators", name, "rate") else None
+    )
+    for name, title in (
+        ("convTiles", "body convolution 64->64, 64 tiles of 64x64"),
+        ("convFrame", "body convolution 64->64, 1920x1080"),
+    ):
+        note = (
+            f"{at(results, 'operators', name, 'rate') / 1e12:.0f} of {matmul / 1e12:.0f} TFLOP/s" if share(name, matmul) else ""
+        )
+        yield Row(
+            f"{title}: share of the bf16 matrix rate",
+            ">= 0.5",
+            share(name, matmul),
+            why_missing(results, "operators", name),
+            True,
+            note,
+        )
     note = f"{at(results, 'operators', 'router', 'rate') / 1e9:.0f} of {copy / 1e9:.0f} GB/s" if share("router", copy) else ""
-    yield Row("fused router, 16384x12288 picture: share of the copy bandwidth", ">= 0.7", share("router", copy), why_missing(results, "operators", "router"), True, note)
+    yield Row(
+        "fused router, 16384x12288 picture: share of the copy bandwidth",
+        ">= 0.7",
+        share("router", copy),
+        why_missing(results, "operators", "router"),
+        True,
+        note,
+    )
     for batch in (16, 64):
         path = ("operators", f"loss{batch}")
         error = at(results, *path, "gradientError")
         for theirs, judged in (("eager", True), ("compile", False)):
             what = f"fused BDLoss with gradient, {batch} x 128x128: x PyTorch expression {theirs}"
-            yield Row(what, ">= 4 x" if judged else "", ratio(results, path, "wbsr", theirs), missing_turn(results, path, "wbsr", theirs), at(results, *path, "agree") is True,
-                      f"gradients differ by {error:.1e}" if error is not None else "", judged)
+            yield Row(
+                what,
+                ">= 4 x" if judged else "",
+                ratio(results, path, "wbsr", theirs),
+                missing_turn(results, path, "wbsr", theirs),
+                at(results, *path, "agree") is True,
+                f"gradients differ by {error:.1e}" if error is not None else "",
+                judged,
+            )
 
 
 def routed_row(results, name, title):
@@ -100,7 +144,14 @@ def routed_row(results, name, title):
     full = [at(results, name, "times", way, "seconds") for way in ("tiled", "whole")]
     full = [seconds for seconds in full if seconds]
     measured = calibrated / min(full) if calibrated and full else None
-    return Row(title, "<= 0.65", measured, missing_turn(results, path, "calibrated", "tiled", "whole"), at(results, name, "agree") is not False, at(results, name, "note") or "")
+    return Row(
+        title,
+        "<= 0.65",
+        measured,
+        missing_turn(results, path, "calibrated", "tiled", "whole"),
+        at(results, name, "agree") is not False,
+        at(results, name, "note") or "",
+    )
 
 
 def rows(results, tiny=False):
@@ -122,6 +173,14 @@ def all_rows(results):
 def table(results, tiny=False):
     cells = [("what", "measured", "wanted", "", "")]
     for row in rows(results, tiny):
-        cells.append((row.what, "-" if row.measured is None else f"{row.measured:.2f}", row.wanted, row.state, row.note.splitlines()[0][:110] if row.note else ""))
+        cells.append(
+            (
+                row.what,
+                "-" if row.measured is None else f"{row.measured:.2f}",
+                row.wanted,
+                row.state,
+                row.note.splitlines()[0][:110] if row.note else "",
+            )
+        )
     widths = [max(len(line[i]) for line in cells) for i in range(5)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
