@@ -37,13 +37,16 @@ import json, os, torch, importlib.util
 spec = importlib.util.find_spec('nvidia')
 bases = list(spec.submodule_search_locations) if spec else []
 places = [os.path.join(base, name, 'lib') for base in bases for name in sorted(os.listdir(base))]
-facts = {'torch': torch.__version__, 'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version(), 'seesGpu': torch.cuda.is_available()}
+facts = {'torch': torch.__version__, 'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version()}
+facts['seesGpu'] = torch.cuda.is_available()
 print(json.dumps({**facts, 'libraries': [place for place in places if os.path.isdir(place)]}))
 """
 
 
 def python_with_torch():
     """(the Python whose `import torch` works, what it has) or (None, why)."""
+    if os.environ.get("WBSR_NO_TORCH"):
+        return None, "WBSR_NO_TORCH is set"
     reason = "no python3"
     for python in dict.fromkeys(
         filter(None, [os.environ.get("WBSR_PYTHON"), sys.executable, shutil.which("python3"), "/opt/torch/.venv/bin/python3"])
