@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import traceback
 
 from contest import Contestant, Failed, in_turns
 
@@ -107,6 +108,9 @@ class Bench:
             getattr(self, part.split("-")[0])(part, ours, peers, result)
         except Failed as error:
             result["failed"] = str(error)
+        except Exception as error:  # a mistake in a part must not cost the others
+            traceback.print_exc(file=self.log)
+            result["failed"] = repr(error)
         finally:
             for contestant in (ours, *started.values()):
                 contestant.close()

@@ -60,8 +60,11 @@ class Contestant:
         except ProcessLookupError:
             pass
         self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            try:
+                pipe.close()
+            except OSError:  # what was written last has no reader any more
+                pass
 
 
 def in_turns(turns, rounds, deadline):

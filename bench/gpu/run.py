@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -196,10 +197,8 @@ def main():
                 try:
                     result = getattr(stages, name)(run, record)
                 except Exception as error:  # a mistake in a stage must not cost the others
-                    import traceback
-
                     traceback.print_exc(file=run.log)
-                    result = {"state": "failed", "reason": repr(error)}
+                    result = {**record["stages"].get(name, {}), "state": "failed", "reason": repr(error)}
             result["stageSeconds"] = round(time.monotonic() - start, 1)
             record["stages"][name] = result
             if result["state"] == "failed":
