@@ -103,6 +103,9 @@ __device__ inline float received(const float (*table)[kWindow<kCubic>], int i, i
   return sum;
 }
 
+// Of the shared memory below; what lies behind them is read as vectors.
+WBSR_HD inline int columnWeightFloats(int columns, int span) { return (columns * span + 3) / 4 * 4; }
+
 // dOut (N, H f, W f, vectors x 8) -> dIn (N, H, W, vectors x 8), separable: a block has `columns` neighbouring pixels of
 // one row of dIn and `group` vectors of their channels (blockIdx.y says which); it sums rows of dOut into shared memory,
 // then columns from there. Every sum has a fixed order.
@@ -114,7 +117,7 @@ __global__ void __launch_bounds__(kThreads) upsampleBackwardKernel(const T* dOut
   WBSR_SHARED(float, shared);
   const int span = window * s.factor;          // outputs along an axis that look at one input sample
   float* columnWeights = shared;               // (columns, span)
-  float* sums = shared + columns * span;       // ((columns + 2 reach) f, group x 8)
+  float* sums = shared + columnWeightFloats(columns, span);  // ((columns + 2 reach) f, group x 8)
   const int64_t row = blockIdx.x / s.chunks;   // n H + y
   const int y = static_cast<int>(row % s.height);
   const int x0 = static_cast<int>(blockIdx.x % s.chunks) * columns, live = min(columns, s.width - x0);
@@ -186,7 +189,7 @@ void launchUpsampleBackward(const T* dOut, T* dIn, int batch, Shape s, cudaStrea
   const int group = std::min(s.vectors, 8), columns = std::max(16, 64 / group);
   s.chunks = static_cast<unsigned>(divideUp(s.width, columns));
   const dim3 grid(static_cast<unsigned>(int64_t{batch} * s.height * s.chunks), static_cast<unsigned>(divideUp(s.vectors, group)));
-  const int floats = columns * kWindow<kCubic> * s.factor + (columns + 2 * kReach<kCubic>) * s.factor * group * kVector;
+  const int floats = columnWeightFloats(columns, kWindow<kCubic> * s.factor) + (columns + 2 * kReach<kCubic>) * s.factor * group * kVector;
   const size_t shared = sizeof(float) * static_cast<size_t>(floats);
   launch(upsampleBackwardKernel<kCubic, T>, grid, dim3(kThreads), shared, stream, dOut, dIn, s, columns, group);
 }

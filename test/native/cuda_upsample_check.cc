@@ -107,6 +107,7 @@ void all(const char* type) {
       upsampleOf<T>({1, 2, 2, 40}, factor, isCubic, type);
     }
     upsampleOf<T>({1, 5, 67, 8}, 2, isCubic, type);   // several blocks in a row
+    upsampleOf<T>({1, 2, 25, 24}, 2, isCubic, type);  // 21 pixels a block: an odd number of weights before vectors
     upsampleOf<T>({1, 2, 17, 72}, 3, isCubic, type);  // several groups of channels, not full
     upsampleOf<T>({0, 3, 5, 8}, 2, isCubic, type);
   }
