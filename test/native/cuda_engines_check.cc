@@ -27,7 +27,7 @@ const Card kCards[] = {
     {"NVIDIA A100", 800, 108, 166912, 2048, 32, 41943040, 42949672960, false},
 };
 
-cudnn::Descriptor described(const Card& card) {
+[[maybe_unused]] cudnn::Descriptor described(const Card& card) {  // not on a GPU
   const auto number = [](const char* key, int64_t value) { return std::string("\"") + key + "\":" + std::to_string(value) + ","; };
   const std::string json =
       "{" + number("deviceVer", card.version) + number("multiProcessorCount", card.processors) + number("warpSize", 32) +
