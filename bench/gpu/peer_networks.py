@@ -112,7 +112,8 @@ class BDLoss(nn.Module):
         self.register_buffer("factor", torch.tensor([math.log(w) - 0.5 * math.log(2 * math.pi * v) for w, _, v in parts]))
         self.register_buffer("mean", torch.tensor([m for _, m, _ in parts]))
         self.register_buffer("halfInverse", torch.tensor([0.5 / v for _, _, v in parts]))
-        self.scale = 2 * sigma * sigma / fidelityScale
+        # A buffer, too: a number would be compiled in, and what was compiled beforehand for another loss would not fit.
+        self.register_buffer("scale", torch.tensor(2 * sigma * sigma / fidelityScale))
 
     def forward(self, prediction, target):
         z = prediction.clamp(0, 1).unsqueeze(-1) - self.mean
