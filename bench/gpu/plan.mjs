@@ -15,7 +15,7 @@ import { photographNames, picture, timingState } from '../model.mjs'
 const folder = process.argv[2]
 if (!folder) throw new Error('Expected a folder as the argument')
 const tiny = process.argv[3] === 'tiny'
-const [width, height] = tiny ? [96, 80] : [1920, 1080]
+const [width, height] = tiny ? [40, 36] : [1920, 1080]
 
 /** Four photographs side by side near their own size: enlarged ones would be smooth, and every tile easy. */
 async function frame() {
@@ -56,10 +56,11 @@ writeFileSync(path.join(folder, 'photographs', 'index.txt'), `${index.join('\n')
 
 const image = await frame()
 writeFileSync(path.join(folder, 'frame.rgb'), image.data)
-const state = await timingState(2, tiny ? { scale: 4, widths: [8, 12, 16], depths: [1, 2] } : undefined)
+const state = await timingState(2, tiny ? { scale: 4, widths: [4, 8], depths: [1] } : undefined)
 const subnet = state.engine.subnets.length - 1
-const calibrated = await way(state, image, 'calibrated', { router: 'calibrated', budget: 0.6 }, true)
-const tiled = await way(state, image, 'tiled', { router: { subnet } }, false)
+const cut = tiny ? { tile: 16 } : {}
+const calibrated = await way(state, image, 'calibrated', { router: 'calibrated', budget: 0.6, ...cut }, true)
+const tiled = await way(state, image, 'tiled', { router: { subnet }, ...cut }, false)
 const whole = await way(state, image, 'whole', { router: { subnet }, tile: 'image' }, false)
 const { widths, depths, scale } = state.network
 writeFileSync(path.join(folder, 'plan.txt'), [
