@@ -88,14 +88,15 @@ void compare(Sample type, int width, int height, int channels, int tile, size_t 
   const std::vector<int32_t> foundClasses = classOf.download(), memoryOfSubnets = subnetMemory.download(), foundCounts = counts.download(),
                              foundLists = lists.download();
   const int32_t* foundSubnets = memoryOfSubnets.data() + odd;
-  closeTo(found, expected, 3e-8, 1e-5, what + ": difficulties");
+  constexpr double roundings = 1e-7;  // of brightness up to 1 in float, two of them
+  closeTo(found, expected, roundings, 1e-5, what + ": difficulties");
   int wrongClasses = 0, wrongSubnets = 0;
   for (size_t i = 0; i < tiles; ++i) {
     const int own = math::classOf(thresholds.data(), settings.classes - 1, found[i]);
     wrongClasses += foundClasses[i] != own;
     if (foundClasses[i] != math::classOf(thresholds.data(), settings.classes - 1, expected[i])) {
       bool near = false;
-      for (const double t : thresholds) near = near || std::fabs(expected[i] - t) <= 1e-6 * t + 3e-8;
+      for (const double t : thresholds) near = near || std::fabs(expected[i] - t) <= 1e-6 * t + roundings;
       wrongClasses += !near;
     }
     wrongSubnets += foundSubnets[i] != map[static_cast<size_t>(foundClasses[i]) - 1];
