@@ -4,9 +4,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
-import { bandSpan, groupSpan, makeGrid, tileRects } from '../../dist/infer/grid.js'
+import { groupSpan, makeGrid, tileRects } from '../../dist/infer/grid.js'
 import { checkUpscaleOptions } from '../../dist/infer/options.js'
-import { contextOf, groupRegions, planPicture } from '../../dist/infer/plan.js'
+import { contextOf, groupBand, groupRegions, planPicture } from '../../dist/infer/plan.js'
 import { classOf } from '../../dist/model-state.js'
 import { SupernetModel } from '../../dist/model.js'
 import { native } from '../../dist/native.js'
@@ -31,13 +31,13 @@ async function way(state, image, name, options, routed) {
   const grid = makeGrid(width, height, settings.tile === 'image' ? Math.max(width, height) : settings.tile, settings.groupRows)
   const context = contextOf(settings)
   const vectors = await native.gradientVectors(image.data, width, height, 3, tileRects(grid, 0, grid.rows, 0))
-  const classes = Array.from({ length: grid.columns * grid.rows }, (_, i) => classOf(state.classes, Math.hypot(...vectors.subarray(4 * i, 4 * i + 4))))
+  const classes = Array.from({ length: grid.columns * grid.rows }, (_, i) => classOf(state.classes, Math.sqrt(vectors.subarray(4 * i, 4 * i + 4).reduce((sum, v) => sum + v * v, 0))))
   const map = planPicture(state, settings, grid, classes, context)
   const subnets = classes.map((k) => map[k - 1])
   const lines = [`way ${name} ${routed ? map.length : 0} ${routed ? Array.from(map).join(' ') : ''}`.trim()]
   for (let group = 0; group < grid.groups; group++) {
     const { firstRow, endRow, y1 } = groupSpan(grid, group)
-    const band = bandSpan(grid, group, context.margin)
+    const band = groupBand(state, grid, group, context.margin)
     const regions = groupRegions(state, grid, group, band, subnets.slice(firstRow * grid.columns, endRow * grid.columns), context, settings.regionPixels)
     lines.push(`group ${band.top} ${band.bottom} ${y1 === height ? y1 : y1 - context.blend} ${regions.length}`)
     for (const r of regions) lines.push([r.subnet, r.x, r.y, r.width, r.height, r.keepX, r.keepY, r.keepWidth, r.keepHeight, r.rampLeft, r.rampTop, r.rampRight, r.rampBottom].join(' '))
@@ -57,16 +57,25 @@ writeFileSync(path.join(folder, 'photographs', 'index.txt'), `${index.join('\n')
 const image = await frame()
 writeFileSync(path.join(folder, 'frame.rgb'), image.data)
 const state = await timingState(2, tiny ? { scale: 4, widths: [4, 8], depths: [1] } : undefined)
+// The regions that lib chooses on a GPU: few shapes, large ones.
+const { engine } = state
+state.engine = new Proxy(engine, {
+  get(target, key) {
+    if (key === 'device') return { ...target.device, kind: 'cuda', regular: true }
+    const value = Reflect.get(target, key, target)
+    return typeof value === 'function' ? value.bind(target) : value
+  },
+})
 const subnet = state.engine.subnets.length - 1
 const cut = tiny ? { tile: 16 } : {}
 const calibrated = await way(state, image, 'calibrated', { router: 'calibrated', budget: 0.6, ...cut }, true)
 const tiled = await way(state, image, 'tiled', { router: { subnet }, ...cut }, false)
-const whole = await way(state, image, 'whole', { router: { subnet }, tile: 'image' }, false)
+const whole = await way(state, image, 'whole', { router: { subnet }, tile: 'image', regionPixels: width * height }, false)
 const { widths, depths, scale } = state.network
 writeFileSync(path.join(folder, 'plan.txt'), [
   `picture ${width} ${height}`, `widths ${widths.join(' ')}`, `depths ${depths.join(' ')}`, `scale ${scale}`, `tile ${calibrated.grid.tile}`,
   `batch ${2 * calibrated.settings.regionPixels}`, `thresholds ${state.classes.thresholds.join(' ')}`, ...calibrated.lines, ...tiled.lines, ...whole.lines, '',
 ].join('\n'))
-const model = new SupernetModel(state)
+const model = new SupernetModel({ ...state, engine })
 await model.save(path.join(folder, 'model.safetensors'))
 model.dispose()
