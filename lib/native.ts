@@ -119,9 +119,9 @@ export interface InferJob {
 }
 
 export interface InferReport {
-  /** Seconds on the device, without blending. */
+  /** Seconds of the device's work; on the CPU without gathering and blending. */
   networkSeconds: number
-  /** Seconds of gathering and blending. */
+  /** Seconds of the host beside it: on the CPU of gathering and blending, on CUDA of preparing the job. */
   otherSeconds: number
   batches: number
   /** 2 x MAC over all regions, halo included (the tail runs on the kept part). */

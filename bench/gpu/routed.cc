@@ -144,7 +144,17 @@ class Routed {
       canvas_ = device_->makeCanvas(int64_t{width_} * scale_, canvasRows_);
     }
     int top = 0, bottom = 0, finished = 0;
-    std::deque<int64_t> tickets;  // rows on their way while the next group runs
+    // Rows on their way, and networks at work, while the next group is prepared: in two parts, as the addon does it.
+    std::deque<int64_t> tickets;
+    std::deque<std::pair<int64_t, InferReport>> running;
+    const auto waitForNetwork = [&] {
+      auto& [ticket, report] = running.front();
+      device_->waitInfer(ticket, report);
+      times.network += report.networkSeconds;
+      times.flops += report.flops;
+      times.batches += report.batches;
+      running.pop_front();
+    };
     for (const GroupPlan& group : way.groups) {
       const int64_t kept = std::max(0, std::min(bottom, group.bottom) - group.top);
       canvas_->move(kept > 0 ? int64_t{group.top - top} * scale_ : 0, kept * scale_, int64_t{group.bottom - group.top} * scale_);
@@ -155,10 +165,9 @@ class Routed {
       job.pictures.push_back({View{band, Sample::U8, width_, bottom - top, 3}, canvas_.get(), nullptr, nullptr});
       job.regions = group.regions;
       job.maxBatchPixels = maxBatchPixels_;
-      const InferReport report = device_->infer(job);
-      times.network += report.networkSeconds;
-      times.flops += report.flops;
-      times.batches += report.batches;
+      if (running.size() == 2) waitForNetwork();
+      running.emplace_back(0, InferReport{});
+      running.back().first = device_->submitInfer(job, running.back().second);
       uint8_t* out = result_.data() + product(3, width_ * scale_, finished * scale_);
       const int64_t first = int64_t{finished - top} * scale_, rows = int64_t{group.finish - finished} * scale_;
       tickets.push_back(canvas_->submitFinish(first, rows, 3, nullptr, Sample::U8, out));
@@ -168,6 +177,7 @@ class Routed {
         tickets.pop_front();
       }
     }
+    while (!running.empty()) waitForNetwork();
     for (int64_t ticket : tickets) canvas_->waitFinish(ticket);
     if (finished != height_) throw Error("WBSR_INVALID_OPTION", "The plan leaves rows unfinished");
   }

@@ -169,16 +169,19 @@ Napi::Value Engine::infer(const Napi::CallbackInfo& info) {
   job->maxBatchPixels = static_cast<int64_t>(std::min(most, 1e15));
   job->cancel = cancelOf(object, keep);
   auto report = std::make_shared<InferReport>();
-  return run(info.This().As<Napi::Object>(), keep, [job, report, canvases](Device& device) { *report = device.infer(*job); },
-             [report](Napi::Env e) {
-               Napi::Object out = Napi::Object::New(e);
-               out.Set("networkSeconds", report->networkSeconds);
-               out.Set("otherSeconds", report->otherSeconds);
-               out.Set("batches", report->batches);
-               out.Set("flops", report->flops);
-               out.Set("halvings", report->halvings);
-               return out;
-             });
+  auto ticket = std::make_shared<int64_t>(-1);
+  return run(
+      info.This().As<Napi::Object>(), keep, [job, report, ticket, canvases](Device& device) { *ticket = device.submitInfer(*job, *report); },
+      [report](Napi::Env e) {
+        Napi::Object out = Napi::Object::New(e);
+        out.Set("networkSeconds", report->networkSeconds);
+        out.Set("otherSeconds", report->otherSeconds);
+        out.Set("batches", report->batches);
+        out.Set("flops", report->flops);
+        out.Set("halvings", report->halvings);
+        return out;
+      },
+      [report, ticket](Device& device) { device.waitInfer(*ticket, *report); });
 }
 
 }  // namespace wbsr::bindings

@@ -56,7 +56,8 @@ struct InferJob {
 };
 
 struct InferReport {
-  double networkSeconds = 0, otherSeconds = 0;
+  double networkSeconds = 0;  // of the device
+  double otherSeconds = 0;    // of the host beside it
   int batches = 0;
   double flops = 0;
   int halvings = 0;  // how often a batch was halved because the device's memory was full
@@ -130,6 +131,14 @@ class Device {
   virtual void route(const RouteJob& job) = 0;
   virtual std::unique_ptr<Canvas> makeCanvas(int64_t width, int64_t rows) = 0;  // SR pixels
   virtual InferReport infer(const InferJob& job) = 0;
+  // infer() in two parts, so that the next job's pixels travel while this one's network runs: job's arrays are read
+  // until submitInfer() returns, which fills the report but for networkSeconds. waitInfer() may be called on another
+  // thread, for each ticket once and in order. Where a picture has no canvas, all is done in the first part.
+  virtual int64_t submitInfer(const InferJob& job, InferReport& report) {
+    report = infer(job);
+    return -1;
+  }
+  virtual void waitInfer(int64_t, InferReport&) {}
   // One training step is submitted and waited for, each ticket once and in order. A pipelined device takes the next
   // step while it works on this one; job's arrays are read until submit() returns. After a step that was not finite
   // nothing is updated any more until weights are set again. wait() may be called on another thread than submit().

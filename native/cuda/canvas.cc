@@ -62,12 +62,8 @@ void CudaCanvas::finish(int64_t first, int64_t rows, int channels, const float* 
 
 int64_t CudaCanvas::submitFinish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type, void* out) {
   WBSR_CHECK(first >= 0 && rows >= 0 && first + rows <= rows_);
-  const int64_t ticket = next_;
+  const int64_t ticket = turns_.next();
   Slot& slot = slots_[ticket % 2];
-  {
-    std::unique_lock<std::mutex> lock(mutex_);
-    freed_.wait(lock, [&] { return slot.ticket < 0; });
-  }
   guard_([&] {
     const int64_t count = rows * width_;
     slot.bytes = sampleBytes(type) * static_cast<size_t>(channels) * static_cast<size_t>(count);
@@ -79,20 +75,13 @@ int64_t CudaCanvas::submitFinish(int64_t first, int64_t rows, int channels, cons
     }
     finishRows(sums() + first * width_ * 3, weights() + first * width_, alpha ? slot.alpha.as<float>() : nullptr, count, channels, type, slot.pixels.as(), stream_);
     slot.ready.record(stream_);
-    std::lock_guard<std::mutex> lock(mutex_);
-    slot.ticket = ticket;
-    ++next_;
+    turns_.take(ticket);
   });
   return ticket;
 }
 
 void CudaCanvas::waitFinish(int64_t ticket) {
   Slot& slot = slots_[ticket % 2];
-  const auto release = [&] {
-    std::lock_guard<std::mutex> lock(mutex_);
-    slot.ticket = -1;
-    freed_.notify_all();
-  };
   try {
     guard_([&] {
       std::lock_guard<std::mutex> lock(downloads_.mutex);
@@ -100,10 +89,10 @@ void CudaCanvas::waitFinish(int64_t ticket) {
       downloads_.transfer.download(slot.out, slot.pixels.as(), slot.bytes, downloads_.stream);
     });
   } catch (...) {
-    release();
+    turns_.give(ticket);
     throw;
   }
-  release();
+  turns_.give(ticket);
 }
 
 }  // namespace wbsr::cuda

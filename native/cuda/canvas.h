@@ -1,6 +1,5 @@
 // Weighted sums of a band of SR rows in device memory.
 #pragma once
-#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -8,6 +7,7 @@
 #include "core/device.h"
 #include "cuda/runtime.h"
 #include "cuda/transfer.h"
+#include "cuda/turns.h"
 
 namespace wbsr::cuda {
 
@@ -44,7 +44,6 @@ class CudaCanvas : public Canvas {
   struct Slot {
     DeviceBuffer pixels, alpha;
     Event ready;
-    int64_t ticket = -1;  // -1: free
     size_t bytes = 0;
     void* out = nullptr;
   };
@@ -57,9 +56,7 @@ class CudaCanvas : public Canvas {
   const std::shared_ptr<void> owner_;
   DeviceBuffer sums_, weights_;
   Slot slots_[2];
-  int64_t next_ = 0;
-  std::mutex mutex_;
-  std::condition_variable freed_;
+  Turns turns_;
 };
 
 }  // namespace wbsr::cuda

@@ -3,7 +3,7 @@
 namespace wbsr::cuda {
 
 Context::Context(const wbsr::Graph& g, const CudaOptions& o)
-    : graph(g), options(o), half(o.precision == Precision::Bf16), plans(makeConvPlans(o.device, o.autotune)), weights(std::make_unique<Weights>(g, o.precision, stream)) {
+    : graph(g), options(o), half(o.precision == Precision::Bf16), plans(sharedConvPlans(o.device, o.autotune)), weights(std::make_unique<Weights>(g, o.precision, stream)) {
   lossParameters.reserve(sizeof(LossParameters));
   lossSums.reserve(kLossSums * sizeof(double));
 }

@@ -16,7 +16,7 @@ struct Context {
   const CudaOptions options;
   const bool half;  // wide values are bf16, else float
   Stream stream;    // everything of the network runs here
-  std::unique_ptr<ConvPlans> plans;
+  std::shared_ptr<ConvPlans> plans;
   std::unique_ptr<Weights> weights;
 
   // Memory with one user at a time. `generation` changes when any of it moves: graphs captured before are stale.

@@ -49,12 +49,12 @@ class ConvPlan {
   virtual std::string describe() const = 0;  // engine, fused or not, notes
 };
 
-// Plans by shape, bounded (least recently used go first). One per device; thread-safe.
+// Plans by shape, bounded (least recently used go first). For one device; thread-safe.
 class ConvPlans {
  public:
   virtual ~ConvPlans() = default;
   // Builds what is not there yet. Only engines that give the same bits in every run are taken.
-  // Throws WBSR_DEVICE_FAILED naming the convolution and what cuDNN said.
+  // Throws WBSR_DEVICE_FAILED naming the convolution and what cuDNN said; WBSR_OUT_OF_MEMORY, which a smaller batch mends.
   virtual std::shared_ptr<const ConvPlan> get(const ConvSpec& spec) = 0;
   // The same for several at once, built by several threads: specs -> plans in the cache.
   virtual void prepare(const std::vector<ConvSpec>& specs) = 0;
@@ -67,5 +67,11 @@ std::string openCudnn();
 
 // autotune: time up to that many of the heuristics' engines on the device and take the fastest; 0 or 1: take their word.
 std::unique_ptr<ConvPlans> makeConvPlans(int device, int autotune, size_t capacity = 1024);
+
+// Those that all models of the process on that device have together while there is one: a second model compiles nothing
+// again.
+std::shared_ptr<ConvPlans> sharedConvPlans(int device, int autotune);
+// The next model gets new ones: these have failed.
+void retireConvPlans(const std::shared_ptr<ConvPlans>& plans);
 
 }  // namespace wbsr::cuda

@@ -131,16 +131,27 @@ class Plan : public ConvPlan {
 
 }  // namespace
 
+// Both wait for the device.
 ConvHandle::ConvHandle(int device) : device_(device) {
+  const std::lock_guard turn(captureTurn());
   const cudnn::Status status = cudnn::api().create(&raw_);
   if (status != cudnn::CUDNN_STATUS_SUCCESS)
     throwCudnnError(cudnn::version() + " on CUDA device " + std::to_string(device), cudnn::failure(status, "cudnnCreate"));
 }
 
-ConvHandle::~ConvHandle() { cudnn::api().destroy(raw_); }
+ConvHandle::~ConvHandle() {
+  const std::lock_guard turn(captureTurn());
+  cudnn::api().destroy(raw_);
+}
 
 void throwCudnnError(const std::string& what, const cudnn::Failure& failure) {
-  const bool memory = failure.status == cudnn::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED;
+  // cuDNN says of full memory rarely that it is that: making a handle or loading a kernel just fails then.
+  constexpr size_t kFull = size_t{256} << 20;
+  size_t free = 0, total = 0;
+  const bool full = cudaMemGetInfo(&free, &total) == cudaSuccess && free < kFull;
+  const int kind = failure.status / 1000;  // 4: internal error, 5: execution failed
+  const bool memory = failure.status == cudnn::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
+                      (full && (failure.status == cudnn::CUDNN_STATUS_NOT_INITIALIZED || kind == 4 || kind == 5));
   throw Error(memory ? "WBSR_OUT_OF_MEMORY" : "WBSR_DEVICE_FAILED", what + ": " + failure.message);
 }
 

@@ -1,8 +1,10 @@
 // The cache of plans and how they come into it.
 #include <algorithm>
 #include <condition_variable>
+#include <cstdint>
 #include <exception>
 #include <list>
+#include <map>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -96,7 +98,14 @@ class Plans : public ConvPlans {
     };
     const size_t threads = std::min<size_t>({missing.size(), kMostBuilders, std::max(1u, std::thread::hardware_concurrency())});
     std::vector<std::thread> others;
-    for (size_t i = 1; i < threads; ++i) others.emplace_back(work);
+    for (size_t i = 1; i < threads; ++i) {
+      others.emplace_back([&] {
+        // Else the end of OnDevice would go back to the thread's first device, 0, and make a context on a card that
+        // nobody asked for. A failure shows in what follows.
+        cudaSetDevice(device_);
+        work();
+      });
+    }
     work();
     for (std::thread& other : others) other.join();
     if (error) std::rethrow_exception(error);
@@ -181,6 +190,10 @@ class Plans : public ConvPlans {
         failure = refused;
       }
     }
+    // An engine counts a tensor's values in 32 bits or does not take it.
+    const int64_t most = int64_t{spec.batch} * spec.height * spec.width * std::max(spec.inChannels, spec.outChannels);
+    if (found.empty() && most > INT32_MAX)
+      throw Error("WBSR_OUT_OF_MEMORY", cudnn::version() + " takes no tensor as large as those of " + spec.text() + ": " + failure.message);
     if (found.empty())
       throwCudnnError(cudnn::version() + " has no engine for " + spec.text() + " on CUDA device " + std::to_string(device_), failure);
     if (found.size() == 1) return std::move(found.front());
@@ -199,6 +212,16 @@ class Plans : public ConvPlans {
   std::vector<std::shared_ptr<const ConvHandle>> builders_;
 };
 
+struct Shared {
+  std::mutex mutex;
+  std::map<std::pair<int, int>, std::weak_ptr<ConvPlans>> plans;  // by device and autotune
+};
+
+Shared& shared() {
+  static Shared* const one = new Shared;  // models may end after static objects have
+  return *one;
+}
+
 }  // namespace
 
 std::string openCudnn() { return cudnn::open(); }
@@ -206,6 +229,25 @@ std::string openCudnn() { return cudnn::open(); }
 std::unique_ptr<ConvPlans> makeConvPlans(int device, int autotune, size_t capacity) {
   if (const std::string tried = openCudnn(); !tried.empty()) throw Error("WBSR_NO_DEVICE", "cuDNN cannot be used: " + tried);
   return std::make_unique<Plans>(device, autotune, capacity);
+}
+
+std::shared_ptr<ConvPlans> sharedConvPlans(int device, int autotune) {
+  Shared& all = shared();
+  const std::lock_guard lock(all.mutex);
+  std::weak_ptr<ConvPlans>& entry = all.plans[{device, std::max(autotune, 1)}];
+  std::shared_ptr<ConvPlans> plans = entry.lock();
+  if (!plans) entry = plans = makeConvPlans(device, autotune);
+  return plans;
+}
+
+void retireConvPlans(const std::shared_ptr<ConvPlans>& plans) {
+  Shared& all = shared();
+  const std::lock_guard lock(all.mutex);
+  for (auto entry = all.plans.begin(); entry != all.plans.end(); ++entry) {
+    if (entry->second.lock() != plans) continue;
+    all.plans.erase(entry);
+    return;
+  }
 }
 
 }  // namespace wbsr::cuda

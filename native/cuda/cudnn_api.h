@@ -13,6 +13,7 @@ namespace wbsr::cuda::cudnn {
 
 #define WBSR_CUDNN_CONSTANTS(X)                                           \
   X(CUDNN_STATUS_SUCCESS, 0)                                              \
+  X(CUDNN_STATUS_NOT_INITIALIZED, 1001)                                   \
   X(CUDNN_STATUS_BAD_PARAM, 2000)                                         \
   X(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, 2002)                            \
   X(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, 2004)                           \

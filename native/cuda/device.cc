@@ -55,6 +55,8 @@ class CudaDevice : public Device {
   void route(const RouteJob& job) override { state_->route(job); }
   std::unique_ptr<Canvas> makeCanvas(int64_t width, int64_t rows) override { return state_->makeCanvas(width, rows); }
   InferReport infer(const InferJob& job) override { return state_->infer(job); }
+  int64_t submitInfer(const InferJob& job, InferReport& report) override { return state_->submitInfer(job, report); }
+  void waitInfer(int64_t ticket, InferReport& report) override { state_->waitInfer(ticket, report); }
   int64_t submit(const TrainJob& job) override { return training_->submit(job); }
   TrainReport wait(int64_t ticket) override { return training_->wait(ticket); }
   int64_t memory() const override { return state_->bytes() + training_->bytes(); }

@@ -43,7 +43,7 @@ void State::uploadPictures(const InferJob& job, std::vector<size_t>& offsets) {
     offsets.push_back(total);
     total += (sizes.back() + 255) / 256 * 256;
   }
-  pictures_.reserve(total + 256);
+  grow(pictures_, total + 256);
   for (size_t i = 0; i < sizes.size(); ++i) transfer.upload(pictures_.as<uint8_t>() + offsets[i], job.pictures[i].pixels.data, sizes[i], context->stream);
 }
 
@@ -112,18 +112,57 @@ void State::uploadTiles(std::vector<Group*> groups) {
       group->maxHeight = std::max(group->maxHeight, tiles.back().height);
     }
   }
-  tiles_.reserve(sizeof(TileJob) * tiles.size());
-  crops_.reserve(sizeof(int2) * crops.size());
+  grow(tiles_, sizeof(TileJob) * tiles.size());
+  grow(crops_, sizeof(int2) * crops.size());
   transfer.upload(tiles_.as(), tiles.data(), sizeof(TileJob) * tiles.size(), context->stream);
   transfer.upload(crops_.as(), crops.data(), sizeof(int2) * crops.size(), context->stream);
 }
 
-InferReport State::infer(const InferJob& job) {
-  InferReport report;
+std::vector<CudaCanvas*> State::canvasesOf(const InferJob& job) const {
+  std::vector<CudaCanvas*> canvases;
+  for (const Picture& p : job.pictures) {
+    CudaCanvas* ours = dynamic_cast<CudaCanvas*>(p.canvas);
+    if (!ours || ours->owner() != this || ours->width() != int64_t{p.pixels.width} * graph.scale() || ours->rows() < int64_t{p.pixels.height} * graph.scale())
+      throw Error("WBSR_INVALID_OPTION", "Expected a canvas of this model, as wide as the picture and at least as high, for canvas");
+    canvases.push_back(ours);
+  }
+  return canvases;
+}
+
+void State::runGroups(const InferJob& job, const std::vector<Group*>& groups, const std::vector<size_t>& offsets, InferReport& report,
+                      const std::vector<CudaCanvas*>& canvases) {
+  for (const Group* which : groups) {
+    const Group& group = *which;
+    int64_t most = std::max<int64_t>(1, job.maxBatchPixels / (int64_t{group.height} * group.width));
+    for (size_t first = 0; first < group.regions.size();) {
+      if (cancelled(job.cancel)) throw Error("WBSR_ABORTED", "the job was cancelled");
+      const int batch = batchSize(std::min<int64_t>(most, static_cast<int64_t>(group.regions.size() - first)));
+      try {
+        runBatch(job, group, first, batch, offsets, report, canvases);
+        first += static_cast<size_t>(batch);
+      } catch (const Error& error) {
+        // Nothing of this batch has reached a canvas yet: memory is taken before the first launch.
+        if (error.code != "WBSR_OUT_OF_MEMORY") throw;
+        trim();
+        if (batch == 1)
+          throw Error("WBSR_OUT_OF_MEMORY", "Not even one region of " + std::to_string(group.width) + "x" + std::to_string(group.height) +
+                                                " LR pixels fits into the memory of the CUDA device: " + error.what());
+        most = batch / 2;
+        ++report.halvings;
+      }
+    }
+  }
+}
+
+int64_t State::submitInfer(const InferJob& job, InferReport& report) {
+  if (std::any_of(job.pictures.begin(), job.pictures.end(), [](const Picture& p) { return !p.canvas; })) {
+    report = infer(job);
+    return -1;
+  }
+  const int64_t ticket = turns_.next();  // the job before the last one is over
   guard([&] {
     const double start = now();
-    const int scale = graph.scale();
-    const int64_t area = int64_t{scale} * scale;
+    const std::vector<CudaCanvas*> canvases = canvasesOf(job);
     std::map<std::tuple<int, int, int>, Group> groups;
     for (const Region& r : job.regions) {
       Group& group = groups.try_emplace({r.subnet, r.height, r.width}, Group{r.subnet, r.height, r.width, 0, 0, {}, 0, 0, 0}).first->second;
@@ -132,68 +171,65 @@ InferReport State::infer(const InferJob& job) {
       group.coveredWidth = std::max(group.coveredWidth, covered.width);
       group.regions.push_back(&r);
     }
-
     std::vector<Group*> ordered;
     for (auto& [key, group] : groups) {
       std::stable_sort(group.regions.begin(), group.regions.end(), [](const Region* a, const Region* b) { return a->picture < b->picture; });
       ordered.push_back(&group);
     }
-    uploadTiles(ordered);
-    std::vector<size_t> offsets;
-    uploadPictures(job, offsets);
-    std::vector<std::unique_ptr<Canvas>> own;
-    std::vector<CudaCanvas*> canvases;
-    for (const Picture& p : job.pictures) {
-      Canvas* canvas = p.canvas;
-      if (!canvas) {
-        own.push_back(makeCanvas(int64_t{p.pixels.width} * scale, int64_t{p.pixels.height} * scale));
-        canvas = own.back().get();
-      }
-      CudaCanvas* ours = dynamic_cast<CudaCanvas*>(canvas);
-      if (!ours || ours->owner() != this || ours->width() != int64_t{p.pixels.width} * scale || ours->rows() < int64_t{p.pixels.height} * scale)
-        throw Error("WBSR_INVALID_OPTION", "Expected a canvas of this model, as wide as the picture and at least as high, for canvas");
-      canvases.push_back(ours);
-    }
-    context->stream.synchronise();
-
-    const double before = now();
+    Running& running = running_[ticket % 2];
     try {
-      for (const Group* which : ordered) {
-        const Group& group = *which;
-        int64_t most = std::max<int64_t>(1, job.maxBatchPixels / (int64_t{group.height} * group.width));
-        for (size_t first = 0; first < group.regions.size();) {
-          if (cancelled(job.cancel)) throw Error("WBSR_ABORTED", "the job was cancelled");
-          const int batch = batchSize(std::min<int64_t>(most, static_cast<int64_t>(group.regions.size() - first)));
-          try {
-            runBatch(job, group, first, batch, offsets, report, canvases);
-            first += static_cast<size_t>(batch);
-          } catch (const Error& error) {
-            // Nothing of this batch has reached a canvas yet: memory is taken before the first launch.
-            if (error.code != "WBSR_OUT_OF_MEMORY") throw;
-            trim();
-            if (batch == 1)
-              throw Error("WBSR_OUT_OF_MEMORY", "Not even one region of " + std::to_string(group.width) + "x" + std::to_string(group.height) +
-                                                    " LR pixels fits into the memory of the CUDA device: " + error.what());
-            most = batch / 2;
-            ++report.halvings;
-          }
-        }
-      }
-      context->stream.synchronise();
-    } catch (const Error& error) {
-      // Work in flight reads memory that is given back below.
+      uploadTiles(ordered);
+      std::vector<size_t> offsets;
+      uploadPictures(job, offsets);
+      running.begun.record(context->stream);
+      runGroups(job, ordered, offsets, report, canvases);
+      running.ended.record(context->stream);
+    } catch (const Error&) {
+      // Nobody waits for this job any more, and its canvases may go.
       cudaStreamSynchronize(context->stream);
       throw;
     }
-    report.networkSeconds = now() - before;
+    report.otherSeconds = now() - start;
+    turns_.take(ticket);
+  });
+  return ticket;
+}
 
-    // Host arrays get what was added to them.
+void State::waitInfer(int64_t ticket, InferReport& report) {
+  if (ticket < 0) return;
+  const Running& running = running_[ticket % 2];
+  try {
+    guard([&] {
+      running.ended.synchronise();
+      report.networkSeconds = running.ended.secondsSince(running.begun);
+    });
+  } catch (...) {
+    turns_.give(ticket);
+    throw;
+  }
+  turns_.give(ticket);
+}
+
+InferReport State::infer(const InferJob& job) {
+  const double start = now();
+  const int64_t area = int64_t{graph.scale()} * graph.scale();
+  InferReport report;
+  InferJob whole = job;
+  std::vector<std::unique_ptr<Canvas>> own;
+  for (Picture& p : whole.pictures) {
+    if (p.canvas) continue;
+    own.push_back(makeCanvas(int64_t{p.pixels.width} * graph.scale(), int64_t{p.pixels.height} * graph.scale()));
+    p.canvas = own.back().get();
+  }
+  waitInfer(submitInfer(whole, report), report);
+  // Host arrays get what was added to them.
+  guard([&] {
     size_t next = 0;
     for (const Picture& p : job.pictures) {
       if (p.canvas) continue;
       const CudaCanvas& canvas = static_cast<const CudaCanvas&>(*own[next++]);
       const int64_t count = int64_t{p.pixels.width} * p.pixels.height * area;
-      planar_.reserve(sizeof(float) * static_cast<size_t>(count) * 4);
+      grow(planar_, sizeof(float) * static_cast<size_t>(count) * 4);
       float* sums = planar_.as<float>();
       float* weights = sums + count * 3;
       sumsToFloat(canvas.sums(), canvas.weights(), sums, weights, count, context->stream);
@@ -202,8 +238,8 @@ InferReport State::infer(const InferJob& job) {
       for (int64_t i = 0; i < count * 3; ++i) p.sum[i] += values[static_cast<size_t>(i)];
       for (int64_t i = 0; i < count; ++i) p.weight[i] += values[static_cast<size_t>(count * 3 + i)];
     }
-    report.otherSeconds = now() - start - report.networkSeconds;
   });
+  report.otherSeconds = std::max(0.0, now() - start - report.networkSeconds);
   return report;
 }
 

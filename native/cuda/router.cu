@@ -265,6 +265,7 @@ __global__ void __launch_bounds__(kBlock, sizeof(T) == 1 && C == 3 ? 4 : 2) rout
     a.subnetOf[index] = a.map ? a.map[tileClass - 1] : tileClass - 1;
     __threadfence();
   }
+  if (!a.lists) return;
   __syncthreads();
   if (t == 0) last = atomicInc(finished, gridDim.x - 1) == gridDim.x - 1;  // the last one makes it 0 again
   __syncthreads();
@@ -302,9 +303,9 @@ size_t routerScratch(int64_t /*tiles*/) { return sizeof(uint32_t); }
 void route(const RouterArguments& arguments, void* scratch, cudaStream_t stream) {
   const DevicePicture& picture = arguments.picture;
   const int64_t tiles = int64_t{arguments.columns} * arguments.rows;
-  WBSR_CHECK(tiles <= INT32_MAX);
+  WBSR_CHECK(tiles <= INT32_MAX && (arguments.lists == nullptr) == (arguments.counts == nullptr));
   if (tiles == 0) {
-    if (arguments.subnets > 0) WBSR_CUDA(cudaMemsetAsync(arguments.counts, 0, sizeof(int32_t) * arguments.subnets, stream));
+    if (arguments.lists && arguments.subnets > 0) WBSR_CUDA(cudaMemsetAsync(arguments.counts, 0, sizeof(int32_t) * arguments.subnets, stream));
     return;
   }
   WBSR_CHECK(arguments.tile > 0 && arguments.columns == divideUp(picture.width, arguments.tile) &&

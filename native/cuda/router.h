@@ -16,8 +16,8 @@ struct RouterArguments {
   double* difficulties;         // (tiles)
   int32_t* classOf;             // (tiles), 1 .. classes
   int32_t* subnetOf;            // (tiles)
-  int32_t* counts;              // (subnets)
-  int32_t* lists;               // (tiles): tile numbers, ascending within each subnet, subnets one after the other
+  int32_t* counts;              // (subnets); null like lists
+  int32_t* lists;               // (tiles): tile numbers, ascending within each subnet, subnets one after the other; null: not wanted
 };
 
 size_t routerScratch(int64_t tiles);  // zeroed once before the first use; left zeroed

@@ -52,11 +52,22 @@ Stream::Stream() { WBSR_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBl
 Stream::~Stream() { cudaStreamDestroy(stream_); }
 void Stream::synchronise() const { WBSR_CUDA(cudaStreamSynchronize(stream_)); }
 
-Event::Event() { WBSR_CUDA(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)); }
+Event::Event(bool timed) { WBSR_CUDA(cudaEventCreateWithFlags(&event_, cudaEventBlockingSync | (timed ? 0u : cudaEventDisableTiming))); }
 Event::~Event() { cudaEventDestroy(event_); }
 void Event::record(cudaStream_t stream) { WBSR_CUDA(cudaEventRecord(event_, stream)); }
 void Event::makeWait(cudaStream_t stream) const { WBSR_CUDA(cudaStreamWaitEvent(stream, event_, 0)); }
 void Event::synchronise() const { WBSR_CUDA(cudaEventSynchronize(event_)); }
+
+double Event::secondsSince(const Event& earlier) const {
+  float milliseconds = 0.f;
+  WBSR_CUDA(cudaEventElapsedTime(&milliseconds, earlier.event_, event_));
+  return static_cast<double>(milliseconds) / 1000.0;
+}
+
+std::mutex& captureTurn() {
+  static std::mutex* const turn = new std::mutex;  // engines may end after static objects have
+  return *turn;
+}
 
 void Graph::begin(cudaStream_t stream) {
   reset();

@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -102,19 +103,25 @@ class Stream {
   cudaStream_t stream_ = nullptr;
 };
 
+// synchronise() sleeps rather than spins: whoever waits for a whole step or band is not to take a core for it.
 class Event {
  public:
-  Event();
+  explicit Event(bool timed = false);
   ~Event();
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
   void record(cudaStream_t stream);
   void makeWait(cudaStream_t stream) const;  // work queued on `stream` from now on waits for the event
   void synchronise() const;
+  double secondsSince(const Event& earlier) const;  // both timed and over
 
  private:
   cudaEvent_t event_ = nullptr;
 };
+
+// Held while a stream is captured, and by calls that wait for the whole device (cuDNN's making and ending of handles):
+// such a call ends captures of other threads on that device, whatever their mode. One for the process.
+std::mutex& captureTurn();
 
 // What a function queued on a stream, to be replayed.
 class Graph {
@@ -124,7 +131,9 @@ class Graph {
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
   bool captured() const { return graph_ != nullptr; }
+  // Nothing has been queued when it throws.
   template <typename F> void capture(cudaStream_t stream, F&& work) {
+    const std::lock_guard<std::mutex> turn(captureTurn());
     begin(stream);
     try {
       work();

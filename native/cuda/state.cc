@@ -18,7 +18,9 @@ bool State::makeCurrent() const {
 
 State::~State() {
   cudaSetDevice(options.device);
-  cudaDeviceSynchronize();  // whatever still runs uses this memory
+  // Whatever still runs uses this memory. Not cudaDeviceSynchronize: it would end the captures of other models.
+  if (context) cudaStreamSynchronize(context->stream);
+  cudaStreamSynchronize(downloads.stream);
 }
 
 void State::guard(const std::function<void()>& work) {
@@ -30,11 +32,18 @@ void State::guard(const std::function<void()>& work) {
     WBSR_CUDA(cudaSetDevice(options.device));
     work();
   } catch (const Error& error) {
-    if (error.code == "WBSR_DEVICE_FAILED") {
-      std::lock_guard<std::mutex> lock(failureMutex_);
-      failure_ = error.what();
+    if (error.code != "WBSR_DEVICE_FAILED") throw;
+    std::string text = error.what();
+    // An illegal access, for one, ends CUDA for the whole process.
+    if (context) {
+      const cudaError_t state = cudaStreamQuery(context->stream);
+      if (state != cudaSuccess && state != cudaErrorNotReady) text += "; CUDA cannot be used in this process any more, restart it";
+      retireConvPlans(context->plans);
     }
-    throw;
+    cudaGetLastError();
+    std::lock_guard<std::mutex> lock(failureMutex_);
+    failure_ = text;
+    throw Error("WBSR_DEVICE_FAILED", text);
   }
 }
 
@@ -65,6 +74,12 @@ void State::trim() {
   for (DeviceBuffer* buffer : {&planar_, &routing_}) buffer->release();
 }
 
+void State::grow(DeviceBuffer& buffer, size_t bytes) {
+  if (bytes <= buffer.bytes()) return;
+  context->stream.synchronise();
+  buffer.reserve(bytes);
+}
+
 std::unique_ptr<Canvas> State::makeCanvas(int64_t width, int64_t rows) {
   std::unique_ptr<Canvas> canvas;
   const std::shared_ptr<State> self = shared_from_this();
@@ -92,29 +107,28 @@ void State::route(const RouteJob& job) {
     const int classes = static_cast<int>(job.thresholds.size()) + 1;
     const int subnets = job.map.empty() ? classes : static_cast<int>(graph.subnets().size());
     const size_t bytes = sampleBytes(pixels.type) * static_cast<size_t>(pixels.channels) * static_cast<size_t>(pixels.width) * static_cast<size_t>(pixels.height);
-    pictures_.reserve(bytes + 256);
+    grow(pictures_, bytes + 256);
     transfer.upload(pictures_.as(), pixels.data, bytes, stream);
 
     // thresholds, difficulties (8 bytes each), then the 4-byte ones
-    const size_t doubles = job.thresholds.size() + static_cast<size_t>(tiles), ints = job.map.size() + 3 * static_cast<size_t>(tiles) + static_cast<size_t>(subnets);
-    routing_.reserve(doubles * sizeof(double) + ints * sizeof(int32_t));
+    const size_t doubles = job.thresholds.size() + static_cast<size_t>(tiles), ints = job.map.size() + 2 * static_cast<size_t>(tiles);
+    grow(routing_, doubles * sizeof(double) + ints * sizeof(int32_t));
     double* thresholds = routing_.as<double>();
     double* difficulties = thresholds + job.thresholds.size();
     int32_t* map = reinterpret_cast<int32_t*>(difficulties + tiles);
     int32_t* classOf = map + job.map.size();
     int32_t* subnetOf = classOf + tiles;
-    int32_t* counts = subnetOf + tiles;
-    int32_t* lists = counts + subnets;
     transfer.upload(thresholds, job.thresholds.data(), job.thresholds.size() * sizeof(double), stream);
     transfer.upload(map, job.map.data(), job.map.size() * sizeof(int32_t), stream);
     const size_t scratch = routerScratch(tiles);
     if (scratch > routerScratch_.bytes()) {
-      context->stream.synchronise();
-      routerScratch_.reserve(scratch);
+      grow(routerScratch_, scratch);
       WBSR_CUDA(cudaMemsetAsync(routerScratch_.as(), 0, routerScratch_.bytes(), stream));
     }
     const RouterArguments arguments{{pictures_.as(), pixels.type, pixels.width, pixels.height, pixels.channels}, job.tile, columns, rows, thresholds, classes,
-                                    job.map.empty() ? nullptr : map, subnets, difficulties, classOf, subnetOf, counts, lists};
+                                    job.map.empty() ? nullptr : map, subnets, difficulties, classOf, subnetOf,
+                                    // Tiles are merged into regions on the host, from their subnets.
+                                    nullptr, nullptr};
     cuda::route(arguments, routerScratch_.as(), stream);
     if (job.difficulties) transfer.download(job.difficulties, difficulties, static_cast<size_t>(tiles) * sizeof(double), stream);
     if (job.classes) transfer.download(job.classes, classOf, static_cast<size_t>(tiles) * sizeof(int32_t), stream);
@@ -131,7 +145,7 @@ void State::forward(int subnet, const float* input, float* output, int batch, in
       Executable& program = executable(subnet, count, height, width, height, width, false);
       program.reserve();
       const size_t in = sizeof(float) * static_cast<size_t>(count * 3 * pixels), out = in * static_cast<size_t>(area);
-      planar_.reserve(out);
+      grow(planar_, out);
       transfer.upload(planar_.as(), input + first * 3 * pixels, in, stream);
       withType(context->half, [&](auto type) {
         using T = decltype(type);

@@ -12,6 +12,7 @@
 #include "cuda/canvas.h"
 #include "cuda/executable.h"
 #include "cuda/transfer.h"
+#include "cuda/turns.h"
 
 namespace wbsr::cuda {
 
@@ -32,6 +33,8 @@ class State : public std::enable_shared_from_this<State> {
 
   std::unique_ptr<Canvas> makeCanvas(int64_t width, int64_t rows);
   InferReport infer(const InferJob& job);
+  int64_t submitInfer(const InferJob& job, InferReport& report);
+  void waitInfer(int64_t ticket, InferReport& report);
   void route(const RouteJob& job);
   void forward(int subnet, const float* input, float* output, int batch, int height, int width);
   bool cancelled(const volatile int32_t* cancel) const { return (cancel && *cancel != 0) || (options.closing && *options.closing); }
@@ -52,6 +55,15 @@ class State : public std::enable_shared_from_this<State> {
 
  private:
   struct Group;
+  // One inference job under way.
+  struct Running {
+    Event begun{true}, ended{true};
+  };
+  // Makes a buffer of this class larger, once nothing uses it any more.
+  void grow(DeviceBuffer& buffer, size_t bytes);
+  std::vector<CudaCanvas*> canvasesOf(const InferJob& job) const;
+  void runGroups(const InferJob& job, const std::vector<Group*>& groups, const std::vector<size_t>& offsets, InferReport& report,
+                 const std::vector<CudaCanvas*>& canvases);
   void uploadTiles(std::vector<Group*> groups);
   void uploadPictures(const InferJob& job, std::vector<size_t>& offsets);
   void runBatch(const InferJob& job, const Group& group, size_t first, int batch, const std::vector<size_t>& offsets, InferReport& report,
@@ -66,6 +78,8 @@ class State : public std::enable_shared_from_this<State> {
   std::map<Key, Cached> cache_;
   uint64_t clock_ = 0;
   DeviceBuffer pictures_, tiles_, crops_, planar_, routing_, routerScratch_;
+  Running running_[2];
+  Turns turns_;
   std::mutex failureMutex_;
   std::string failure_;
 };

@@ -134,12 +134,8 @@ void Training::update(Slot& slot, const TrainJob& job) {
 }
 
 int64_t Training::submit(const TrainJob& job) {
-  const int64_t ticket = next_;
+  const int64_t ticket = turns_.next();  // the step before the last one has been reported
   Slot& slot = slots_[ticket % 2];
-  {
-    std::unique_lock<std::mutex> lock(mutex_);
-    freed_.wait(lock, [&] { return slot.ticket < 0; });  // the step before the last one has been reported
-  }
   const auto submitted = [&] {
     const cudaStream_t stream = context_.stream;
     slot.started = now();
@@ -191,9 +187,7 @@ int64_t Training::submit(const TrainJob& job) {
     WBSR_CUDA(cudaMemcpyAsync(slot.results.as(), slot.sums.as(), sumBytes, cudaMemcpyDeviceToHost, stream));
     WBSR_CUDA(cudaMemcpyAsync(slot.results.as<char>() + sumBytes, stop_.as(), sizeof(int32_t), cudaMemcpyDeviceToHost, stream));
     slot.done.record(stream);
-    std::lock_guard<std::mutex> lock(mutex_);
-    slot.ticket = ticket;
-    ++next_;
+    turns_.take(ticket);
   };
   state_.guard([&] {
     try {
@@ -211,14 +205,8 @@ int64_t Training::submit(const TrainJob& job) {
 TrainReport Training::wait(int64_t ticket) {
   TrainReport report;
   Slot& slot = slots_[ticket % 2];
-  const auto release = [&] {
-    std::lock_guard<std::mutex> lock(mutex_);
-    slot.ticket = -1;
-    freed_.notify_all();
-  };
   try {
     state_.guard([&] {
-      WBSR_CHECK(slot.ticket == ticket);
       slot.done.synchronise();
       const double* sums = slot.results.as<double>();
       const double share = 1.0 / slot.subnets;
@@ -249,10 +237,10 @@ TrainReport Training::wait(int64_t ticket) {
       }
     });
   } catch (...) {
-    release();
+    turns_.give(ticket);
     throw;
   }
-  release();
+  turns_.give(ticket);
   return report;
 }
 

@@ -1,7 +1,6 @@
 // Training steps, two in flight: the batch of the next one is uploaded and assembled on a stream of its own while the
 // current one runs, and the loss is read back one step late.
 #pragma once
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -9,6 +8,7 @@
 #include "core/adam_steps.h"
 #include "cuda/batch.h"
 #include "cuda/state.h"
+#include "cuda/turns.h"
 
 namespace wbsr::cuda {
 
@@ -34,7 +34,6 @@ class Training {
     DeviceBuffer uploaded, sums, settingsOnDevice;
     DeviceBuffer hr, lr;     // (N, H, W, 8) float; lr with its copy in T behind it
     Event ready, consumed, done;
-    int64_t ticket = -1;     // -1: free
     LossSpec loss;
     int subnets = 0, parts = 1;
     int64_t pixelsOfMean = 0;
@@ -53,11 +52,10 @@ class Training {
   Slot slots_[2];
   DeviceBuffer stop_;  // not 0: a step was not finite, and nothing is updated any more
   std::vector<int32_t> counts_, countsAtFailure_;
-  int64_t next_ = 0;
   int parts_ = 1;  // into how many parts a batch had to be cut last time
   double lastDone_ = 0;
   std::mutex mutex_;
-  std::condition_variable freed_;
+  Turns turns_;
 };
 
 }  // namespace wbsr::cuda

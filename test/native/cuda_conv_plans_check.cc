@@ -68,6 +68,8 @@ void checkFaults() {
   check(has(error, "WBSR_DEVICE_FAILED cuDNN 9.24.0 has no engine for " + s.text() + " on CUDA device 0: "), "no engine: " + error);
   error = thrown([&] { plans->prepare({s, makeSpec(ConvSpec::BackwardWeights, {1, 3, 5, 8, 16, 3})}); });
   check(has(error, "no engine"), "prepare() throws what happened: " + error);
+  error = thrown([&] { plans->get(makeSpec(ConvSpec::Forward, {4, 8192, 8192, 8, 16, 3})); });
+  check(has(error, "WBSR_OUT_OF_MEMORY cuDNN 9.24.0 takes no tensor as large as those of forward 3x3"), "more values than 32 bits count: " + error);
   fakeCudnn().engines = true;
   // Both graphs, the plain one and none, fail where they are built.
   failNextCudnn("cudnnBackendFinalize", cudnn::CUDNN_STATUS_INTERNAL_ERROR);
@@ -89,11 +91,32 @@ void checkFaults() {
   failNextCudnn("cudnnBackendExecute", cudnn::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED);
   check(has(thrown(run), "WBSR_OUT_OF_MEMORY"), "no memory left in an execution");
   check(thrown(run).empty(), "the plan can be run on");
+  // Of full memory cuDNN does not always say that it is that.
+  host_cuda::setMemoryLimit(host_cuda::live().bytes + (100 << 20));
+  failNextCudnn("cudnnBackendExecute", cudnn::CUDNN_STATUS_EXECUTION_FAILED);
+  check(has(thrown(run), "WBSR_OUT_OF_MEMORY"), "a kernel that cannot be loaded into full memory");
+  failNextCudnn("cudnnCreate", cudnn::CUDNN_STATUS_NOT_INITIALIZED);
+  check(has(thrown([] { makeConvPlans(0, 0); }), "WBSR_OUT_OF_MEMORY"), "a handle that has no room");
+  host_cuda::setMemoryLimit(0);
   stream.synchronise();
   error = thrown([&] { plan->run({x.data(), nullptr, y.data()}, workspace.data(), stream); });
   check(has(error, "WBSR_INTERNAL"), "a tensor without a pointer: " + error);
   error = thrown([&] { plan->run({x.data() + 1, w.data(), y.data()}, workspace.data(), stream); });
   check(has(error, "not aligned"), "a tensor that is not aligned: " + error);
+}
+
+// Models of one device have their plans together as long as there is one.
+void checkShared() {
+  const int handles = static_cast<int>(fakeCudnnCounts().handles);
+  auto one = sharedConvPlans(0, 0);
+  const auto two = sharedConvPlans(0, 1), timed = sharedConvPlans(0, 4);
+  check(one == two && one != timed, "the same plans where engines are chosen alike");
+  retireConvPlans(one);
+  const auto fresh = sharedConvPlans(0, 0);
+  check(fresh != one && sharedConvPlans(0, 0) == fresh && sharedConvPlans(0, 4) == timed, "others after a failure");
+  retireConvPlans(one);
+  check(sharedConvPlans(0, 0) == fresh, "what is retired twice takes nothing with it");
+  check(static_cast<int>(fakeCudnnCounts().handles) == handles + 3, "a handle each");
 }
 
 void checkLifetimes() {
@@ -150,7 +173,7 @@ int main() {
 #endif
   if (!runParts({checkCache, checkBadSpecs})) return 2;
 #ifdef WBSR_HOST_CUDA
-  runParts({checkFaults, checkLifetimes});
+  runParts({checkFaults, checkShared, checkLifetimes});
 #endif
   return finish();
 }

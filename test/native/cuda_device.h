@@ -139,4 +139,35 @@ std::string errorOf(F&& work) {
   return "none";
 }
 
+inline std::vector<uint8_t> bytes(size_t count, uint64_t seed) {
+  Random random{seed};
+  std::vector<uint8_t> out(count);
+  for (uint8_t& v : out) v = static_cast<uint8_t>((random.next() * 0.5 + 0.5) * 255.99);
+  return out;
+}
+
+// One picture through infer() and a canvas: pixels out.
+inline std::vector<uint8_t> upscaled(Device& device, const Graph& graph, const View& view, const std::vector<Region>& regions, int64_t batchPixels, InferReport* report = nullptr) {
+  const int64_t width = int64_t{view.width} * graph.scale(), rows = int64_t{view.height} * graph.scale();
+  const auto canvas = device.makeCanvas(width, rows + 3);
+  canvas->move(0, 0, rows);
+  InferJob job;
+  job.pictures.push_back({view, canvas.get(), nullptr, nullptr});
+  job.regions = regions;
+  job.maxBatchPixels = batchPixels;
+  const InferReport made = device.infer(job);
+  if (report) *report = made;
+  std::vector<uint8_t> out(static_cast<size_t>(width * rows) * static_cast<size_t>(view.channels));
+  const int channels = view.channels;
+  std::vector<float> alpha(static_cast<size_t>(width * rows), 0.75f);
+  canvas->finish(0, rows, channels, channels == 2 || channels == 4 ? alpha.data() : nullptr, Sample::U8, out.data());
+  return out;
+}
+
+inline int largestDifference(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
+  int worst = a.size() == b.size() ? 0 : 256;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) worst = std::max(worst, std::abs(int{a[i]} - int{b[i]}));
+  return worst;
+}
+
 }  // namespace wbsr::test

@@ -1,5 +1,5 @@
-// The CUDA device as the bindings use it: routing and inference against the CPU device, full memory, failures, aborts,
-// several models, and that nothing stays behind.
+// The CUDA device as the bindings use it: routing and inference against the CPU device, aborts, several models, and that
+// nothing stays behind. Full memory and failures: host_cuda_device_check.cc.
 #include <cstdio>
 #include <thread>
 
@@ -12,36 +12,11 @@ using cuda::Precision;
 
 namespace {
 
-std::vector<uint8_t> bytes(size_t count, uint64_t seed) {
-  Random random{seed};
-  std::vector<uint8_t> out(count);
-  for (uint8_t& v : out) v = static_cast<uint8_t>((random.next() * 0.5 + 0.5) * 255.99);
-  return out;
-}
-
-// One picture through infer() and a canvas: pixels out.
-std::vector<uint8_t> upscaled(Device& device, const Graph& graph, const View& view, const std::vector<Region>& regions, int64_t batchPixels, InferReport* report = nullptr) {
-  const int64_t width = int64_t{view.width} * graph.scale(), rows = int64_t{view.height} * graph.scale();
-  const auto canvas = device.makeCanvas(width, rows + 3);
-  canvas->move(0, 0, rows);
-  InferJob job;
-  job.pictures.push_back({view, canvas.get(), nullptr, nullptr});
-  job.regions = regions;
-  job.maxBatchPixels = batchPixels;
-  const InferReport made = device.infer(job);
-  if (report) *report = made;
-  std::vector<uint8_t> out(static_cast<size_t>(width * rows) * static_cast<size_t>(view.channels));
-  const int channels = view.channels;
-  std::vector<float> alpha(static_cast<size_t>(width * rows), 0.75f);
-  canvas->finish(0, rows, channels, channels == 2 || channels == 4 ? alpha.data() : nullptr, Sample::U8, out.data());
-  return out;
-}
-
-int largestDifference(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
-  int worst = a.size() == b.size() ? 0 : 256;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) worst = std::max(worst, std::abs(int{a[i]} - int{b[i]}));
-  return worst;
-}
+#ifdef WBSR_HOST_CUDA
+constexpr bool onHost = true;
+#else
+constexpr bool onHost = false;
+#endif
 
 void inferenceAgrees() {
   for (int scale : {2, 3}) {
@@ -57,10 +32,11 @@ void inferenceAgrees() {
       const std::string what = "inference x" + std::to_string(scale) + ", " + std::to_string(channels) + " channels";
       check(largestDifference(actual, expected) <= 1, what + ": " + std::to_string(largestDifference(actual, expected)));
       check(report.flops >= cpuReport.flops && report.flops < 1.5 * cpuReport.flops, what + ", operations");
-      // Neither the size of batches nor the order of regions changes a bit.
-      for (int64_t batchPixels : {int64_t{1}, int64_t{100000}}) {
+      // The order of regions changes no bit; nor does the size of batches, but that cuDNN may take another engine for it.
+      for (int64_t batchPixels : {int64_t{1000}, int64_t{1}, int64_t{100000}}) {
         std::reverse(regions.begin(), regions.end());
-        check(upscaled(*pair.cuda, graph, view, regions, batchPixels) == actual, what + ": the same bits in any batch");
+        const int apart = largestDifference(upscaled(*pair.cuda, graph, view, regions, batchPixels), actual);
+        check(apart <= (onHost || batchPixels == 1000 ? 0 : 1), what + ": the same pixels in any batch: " + std::to_string(apart));
       }
     }
   }
@@ -208,128 +184,6 @@ void modelsShareTheDevice() {
   canvas.reset();
 }
 
-#ifdef WBSR_HOST_CUDA
-
-// As a device whose memory fills up: batches are halved, the result is the same; below one region it is an error that
-// leaves the device usable.
-void fullMemory() {
-  const Graph graph = srresnet(2, {16}, {2});
-  const Pair pair = makePair(graph, Precision::Bf16, 4);
-  Device& device = *pair.cuda;
-  const std::vector<uint8_t> pixels = bytes(64 * 64 * 3, 1);
-  const View view{pixels.data(), Sample::U8, 64, 64, 3};
-  const std::vector<Region> regions = tileRegions(graph, 0, 64, 64, 16, 4);
-  const size_t idle = host_cuda::live().bytes;
-  const std::vector<uint8_t> expected = upscaled(device, graph, view, regions, 100000);
-  const size_t full = host_cuda::live().bytes;
-  check(full > idle, "memory is taken");
-  int halvings = 0;
-  for (int part : {2, 3, 4, 6, 8}) {
-    const Pair small = makePair(graph, Precision::Bf16, 4);
-    host_cuda::setMemoryLimit(host_cuda::live().bytes + (full - idle) / static_cast<size_t>(part));
-    InferReport report;
-    const std::string error = errorOf([&] { check(upscaled(*small.cuda, graph, view, regions, 100000, &report) == expected, "halved batches give the same bits"); });
-    check(error == "none" || error == "WBSR_OUT_OF_MEMORY", "full memory: " + error);
-    halvings += report.halvings;
-    host_cuda::setMemoryLimit(0);
-    check(upscaled(*small.cuda, graph, view, regions, 100000) == expected, "after full memory the device goes on");
-  }
-  check(halvings > 0, "some batch was halved");
-
-  const std::vector<float> lr = noise(8 * 3 * 12 * 12, 1), hr = noise(lr.size() * 4, 2);
-  const TrainJob job = stepJob(lr, hr, 8, 12, 12, {0});
-  const auto weightsAfter = [&](size_t room, int* parts) {
-    const Pair fresh = makePair(graph, Precision::Fp32, 4);
-    if (room > 0) host_cuda::setMemoryLimit(host_cuda::live().bytes + room);
-    std::vector<float> weights(static_cast<size_t>(graph.parameterCount()));
-    const std::string error = errorOf([&] {
-      for (int i = 0; i < 2; ++i) *parts = std::max(*parts, fresh.cuda->train(job).parts);
-    });
-    host_cuda::setMemoryLimit(0);
-    if (error != "none") {
-      check(error == "WBSR_OUT_OF_MEMORY", "training with full memory: " + error);
-      check(errorOf([&] { fresh.cuda->train(job); }) == "none", "goes on with room again");
-      return std::vector<float>();
-    }
-    fresh.cuda->getArena(Arena::Weights, weights.data());
-    return weights;
-  };
-  int whole = 1, most = 1;
-  const size_t before = host_cuda::live().bytes;
-  const std::vector<float> reference = weightsAfter(0, &whole);
-  check(whole == 1, "one part where there is room");
-  (void)before;
-  for (size_t room : {size_t{200} << 10, size_t{400} << 10, size_t{800} << 10, size_t{1200} << 10, size_t{1600} << 10}) {
-    int parts = 1;
-    const std::vector<float> weights = weightsAfter(room, &parts);
-    most = std::max(most, parts);
-    if (!weights.empty()) check(gap(weights, reference) < 1e-4, "a batch in " + std::to_string(parts) + " parts trains alike: " + std::to_string(gap(weights, reference)));
-  }
-  check(most > 1, "some batch was cut into parts");
-}
-
-// Any call may fail: the model says so and stays unusable, others live on, and everything can be given back.
-void failuresAreContained() {
-  const Graph graph = srresnet(2, {8}, {1});
-  const std::vector<float> input = noise(3 * 6 * 6, 6), hr = noise(3 * 144, 2);
-  std::vector<float> output(input.size() * 4), expected(output.size());
-  const Pair healthy = makePair(graph, Precision::Bf16, 4);
-  healthy.cuda->forward(0, input.data(), expected.data(), 1, 6, 6);
-  for (const char* call : {"cudaMemcpyAsync", "cudaStreamSynchronize", "launch", "cudaMemsetAsync", "cudaEventRecord", "cudaGraphLaunch"}) {
-    for (int after : {0, 1, 5}) {
-      const Pair pair = makePair(graph, Precision::Bf16, 4);
-      host_cuda::failNext(call, cudaErrorLaunchFailure, after);
-      std::string first = "none", text;
-      for (int run = 0; run < 4 && first == "none"; ++run) {
-        try {
-          pair.cuda->forward(0, input.data(), output.data(), 1, 6, 6);
-          pair.cuda->train(stepJob(input, hr, 1, 6, 6, {0}));
-        } catch (const Error& error) {
-          first = error.code;
-          text = error.what();
-        }
-      }
-      check(first == "WBSR_DEVICE_FAILED", std::string(call) + " fails: " + first);
-      check(text.find("device 0") != std::string::npos && text.find("native/cuda/") != std::string::npos, "the text names file and device: " + text);
-      check(errorOf([&] { pair.cuda->forward(0, input.data(), output.data(), 1, 6, 6); }) == "WBSR_DEVICE_FAILED", "the model stays unusable");
-      host_cuda::restart();
-    }
-  }
-  healthy.cuda->forward(0, input.data(), output.data(), 1, 6, 6);
-  check(sameBits(output, expected), "another model lives on");
-}
-
-// Work that runs as late as CUDA allows gives the same results: nothing relies on luck.
-void deferredWorkAgrees() {
-  const Graph graph = srresnet(2, {8, 16}, {1});
-  const std::vector<uint8_t> pixels = bytes(33 * 20 * 3, 1);
-  const View view{pixels.data(), Sample::U8, 33, 20, 3};
-  const auto run = [&](host_cuda::Mode mode) {
-    host_cuda::setMode(mode);
-    const Pair pair = makePair(graph, Precision::Bf16, 4);
-    std::vector<float> weights(static_cast<size_t>(graph.parameterCount()));
-    std::vector<uint8_t> picture;
-    std::vector<int64_t> tickets;
-    double loss = 0;
-    for (int step = 0; step < 5; ++step) {
-      const std::vector<float> lr = noise(2 * 3 * 6 * 5, 40 + step), hr = noise(lr.size() * 4, 50 + step);
-      tickets.push_back(pair.cuda->submit(stepJob(lr, hr, 2, 6, 5, {1, 0})));
-      if (step > 0) loss += pair.cuda->wait(tickets[static_cast<size_t>(step) - 1]).mean.loss;
-    }
-    loss += pair.cuda->wait(tickets.back()).mean.loss;
-    pair.cuda->getArena(Arena::Weights, weights.data());
-    picture = upscaled(*pair.cuda, graph, view, tileRegions(graph, 0, 33, 20, 8, 3), 500);
-    host_cuda::setMode(host_cuda::Mode::Immediate);
-    weights.push_back(static_cast<float>(loss));
-    return std::make_pair(weights, picture);
-  };
-  const auto now = run(host_cuda::Mode::Immediate), late = run(host_cuda::Mode::Deferred);
-  check(sameBits(now.first, late.first), "training with work deferred");
-  check(now.second == late.second, "inference with work deferred");
-}
-
-#endif
-
 }  // namespace
 
 int main() {
@@ -342,9 +196,6 @@ int main() {
     abortsAndRefuses();
     modelsShareTheDevice();
 #ifdef WBSR_HOST_CUDA
-    fullMemory();
-    failuresAreContained();
-    deferredWorkAgrees();
     check(host_cuda::live().none(), "nothing stays behind: " + host_cuda::live().text());
 #endif
   } catch (const std::exception& error) {

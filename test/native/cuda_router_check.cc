@@ -116,13 +116,23 @@ void compare(Sample type, int width, int height, int channels, int tile, size_t 
   sameBits(difficulties.download(), found, what + ": difficulties of a second run");
   sameBits(lists.download(), foundLists, what + ": lists of a second run");
   sameBits(scratch.download(), std::vector<uint8_t>(scratch.size(), 0), what + ": scratch is left zero");
+
+  // Where nobody wants lists.
+  cuda::RouterArguments bare = arguments;
+  bare.counts = bare.lists = nullptr;
+  difficulties.spoil(), subnetMemory.spoil(), lists.spoil();
+  cuda::route(bare, scratch.data(), nullptr);
+  sameBits(difficulties.download(), found, what + ": difficulties without lists");
+  const std::vector<int32_t> bareSubnets = subnetMemory.download();
+  check(std::equal(foundSubnets, foundSubnets + tiles, bareSubnets.begin() + static_cast<std::ptrdiff_t>(odd)), what + ": subnets without lists");
+  sameBits(scratch.download(), std::vector<uint8_t>(scratch.size(), 0), what + ": scratch without lists");
 }
 
 void checkNoTile() {
-  DeviceArray<int32_t> counts(3, "counts");
+  DeviceArray<int32_t> counts(3, "counts"), lists(1, "lists");
   cuda::RouterArguments arguments{};
   arguments.picture = {nullptr, Sample::U8, 0, 0, 3};
-  arguments.tile = 8, arguments.classes = 3, arguments.subnets = 3, arguments.counts = counts.data();
+  arguments.tile = 8, arguments.classes = 3, arguments.subnets = 3, arguments.counts = counts.data(), arguments.lists = lists.data();
   cuda::route(arguments, nullptr, nullptr);
   sameBits(counts.download(), std::vector<int32_t>(3, 0), "no tile: counts");
 }

@@ -213,6 +213,12 @@ void checkGraphs() {
   gives(cudaStreamSynchronize(one), cudaErrorStreamCaptureUnsupported, "waiting in a capture");
   gives(end(), cudaErrorStreamCaptureInvalidated, "a capture that was spoilt");
   begin();
+  std::thread([] { cudaStreamQuery(nullptr); }).join();
+  gives(end(), cudaSuccess, "other threads may ask");
+  begin();
+  std::thread([] { CUDA_OK(cudaDeviceSynchronize()); }).join();
+  gives(end(), cudaErrorStreamCaptureInvalidated, "another thread waited for the whole device");
+  begin();
   int host = 0;
   gives(cudaMemcpyAsync(x.data(), &host, 4, cudaMemcpyHostToDevice, one), cudaErrorStreamCaptureUnsupported, "pageable memory in a capture");
   gives(end(), cudaErrorStreamCaptureInvalidated, "a capture that was spoilt");

@@ -80,6 +80,7 @@ void getLastErrorString(char* text, size_t capacity) {
 
 Status create(Handle* handle) {
   if (const Status status = injected("cudnnCreate"); status != CUDNN_STATUS_SUCCESS) return status;
+  cudaDeviceSynchronize();  // as the library may, here and in destroy()
   auto made = std::make_unique<FakeHandle>();
   if (cudaGetDevice(&made->device) != cudaSuccess) return refuse(CUDNN_STATUS_INTERNAL_ERROR, "no device");
   ++handles;

@@ -57,6 +57,11 @@ void replay(const CUgraph_st& graph) {
 
 void spoil(Capture& capture) { capture.invalid = true; }
 
+void spoilOthers() {
+  for (const auto& capture : graphs().captures)
+    if (capture->thread != std::this_thread::get_id() && capture->origin->queue->device == currentDevice()) spoil(*capture);
+}
+
 cudaError_t unlessCapturing() {
   for (const auto& capture : graphs().captures) {
     if (capture->mode == cudaStreamCaptureModeRelaxed) continue;

@@ -90,6 +90,9 @@ Live liveHandles();
 // What a call that could wait for the device says while this thread captures; spoils the capture.
 cudaError_t unlessCapturing();
 void spoil(Capture& capture);
+// Waiting for the whole device ends the captures of other threads on it, whatever their mode; the waiting thread does not
+// hear of it.
+void spoilOthers();
 Live liveGraphs();
 
 // --- memory.cc ---

@@ -129,6 +129,7 @@ using namespace wbsr::host_cuda;
 
 cudaError_t cudaDeviceSynchronize() {
   HOST_CUDA_BEGIN("cudaDeviceSynchronize");
+  spoilOthers();
   if (const cudaError_t error = unlessCapturing()) return error;
   runAll(currentDevice());
   return cudaSuccess;
