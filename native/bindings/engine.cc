@@ -175,7 +175,7 @@ Napi::Promise Engine::run(const Napi::Object& self, KeepAlive keep, Part work, F
   auto second = [core = core_, wait = std::move(wait), failed] {
     if (*failed) return;
     try {
-      core->guarded(wait);
+      core->wait(wait);
     } catch (...) {
       *failed = std::current_exception();
     }

@@ -28,25 +28,21 @@ class EngineCore {
   template <typename Work>
   void run(Work&& work) {
     freeDiscarded();
+    check();
     guarded(work);
   }
-  // The same beside run() on another thread, for what the device allows there: Device::wait.
+  // The second part of a job, beside run() on another thread: Device::wait and such. Also after a failure: the device
+  // refuses it then, but has to hear of it, since a first part may be waiting for what it gives back.
   template <typename Work>
-  void guarded(Work&& work) {
-    check();
-    try {
-      work(*device_);
-    } catch (const Error& error) {
-      if (error.code == "WBSR_DEVICE_FAILED") fail(error.what());
-      throw;
-    }
+  void wait(Work&& work) {
+    guarded(work);
   }
 
   // Throws when the device failed.
   void check() const {
     std::lock_guard<std::mutex> lock(lock_);
     if (!failure_.empty())
-      throw Error("WBSR_DEVICE_FAILED", "The device failed and this model cannot be used any more; load it again. It failed with: " + failure_);
+      throw Error("WBSR_DEVICE_FAILED", "The device failed and this model cannot be used any more. It failed with: " + failure_);
   }
 
   // Freed by the next job, on its thread: the device may be in the middle of one now. Any thread.
@@ -64,6 +60,16 @@ class EngineCore {
   }
 
  private:
+  template <typename Work>
+  void guarded(Work&& work) {
+    try {
+      work(*device_);
+    } catch (const Error& error) {
+      if (error.code == "WBSR_DEVICE_FAILED") fail(error.what());
+      throw;
+    }
+  }
+
   void fail(const std::string& message) {
     std::lock_guard<std::mutex> lock(lock_);
     if (failure_.empty()) failure_ = message;

@@ -69,6 +69,8 @@ set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG")
 
 file(GLOB WBSR_CUDA_SOURCES CONFIGURE_DEPENDS native/cuda/*.cc native/cuda/*.cu)
+# Batches are those of the CPU to the bit.
+set_source_files_properties(native/cuda/batch.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 list(FILTER WBSR_CUDA_SOURCES EXCLUDE REGEX "/plugin\\.cc$")
 add_library(wbsr_cuda STATIC ${WBSR_CUDA_SOURCES})
 target_link_libraries(wbsr_cuda PUBLIC wbsr_core CUDA::cudart_static ${CMAKE_DL_LIBS})
