@@ -64,6 +64,7 @@ class Run:
             env["LD_LIBRARY_PATH"] = ":".join(places)
         if self.cudnn:
             env.setdefault("WBSR_CUDNN_PATH", self.cudnn)
+        env["WBSR_PLAN_CACHE"] = ""  # every stage compiles for itself; the stage `node` tries what is kept
         env.update(extra or {})
         return env
 

@@ -67,6 +67,26 @@ EnginePlan finalize(const Descriptor& configuration, const EngineTarget& target)
 
 }  // namespace
 
+std::string writeEngine(const EnginePlan& engine) {
+  try {
+    return engine.plan.text(cudnn::CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION);
+  } catch (const cudnn::Failure&) {
+    return "";
+  }
+}
+
+EnginePlan restoreEngine(const std::string& json, const std::string& name, const EngineTarget& target) {
+  EnginePlan made;
+  made.name = name;
+  made.plan = Descriptor(cudnn::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+  made.plan.setText(cudnn::CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, json);
+  if (target.handle) made.plan.setHandle(cudnn::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, target.handle);
+  if (target.described) made.plan.setDescriptor(cudnn::CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *target.described);
+  made.plan.finalize();
+  made.workspace = made.plan.integer(cudnn::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
+  return made;
+}
+
 EngineSearch findEngines(const ConvGraph& graph, Precision precision, const EngineTarget& target, int wanted) {
   EngineSearch search;
   for (const int mode : {cudnn::CUDNN_HEUR_MODE_A, cudnn::CUDNN_HEUR_MODE_FALLBACK}) {
@@ -96,6 +116,7 @@ EngineSearch findEngines(const ConvGraph& graph, Precision precision, const Engi
         }
         EnginePlan made = finalize(configuration, target);
         made.name = name;
+        made.compiled = contains(behaviour, cudnn::CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION);
         if (made.workspace > kWorkspaceLimit) {
           ++search.refused;
           const std::string bytes = std::to_string(made.workspace);

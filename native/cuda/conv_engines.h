@@ -11,6 +11,7 @@ namespace wbsr::cuda {
 struct EnginePlan {
   cudnn::Descriptor plan;
   int64_t workspace = 0;
+  bool compiled = false;  // at run time, for its shape
   std::string name;  // "engine 37, tensor cores, compiled at run time"
 };
 
@@ -28,6 +29,11 @@ struct EngineSearch {
 };
 
 constexpr int64_t kWorkspaceLimit = int64_t{1} << 30;
+
+// The plan as JSON, to be read by restoreEngine(); empty where cuDNN cannot write this engine's.
+std::string writeEngine(const EnginePlan& engine);
+// Throws cudnn::Failure where that cuDNN or that device does not take it.
+EnginePlan restoreEngine(const std::string& json, const std::string& name, const EngineTarget& target);
 
 EngineSearch findEngines(const ConvGraph& graph, Precision precision, const EngineTarget& target, int wanted);
 

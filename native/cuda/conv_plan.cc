@@ -18,16 +18,27 @@ void withType(Type type, F&& f) {
   else f(static_cast<float*>(nullptr));
 }
 
+// cuDNN rarely says of full memory that it is that: making a handle or loading a kernel just fails then.
+bool isFullMemory(const cudnn::Failure& failure) {
+  if (failure.status == cudnn::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) return true;
+  const int kind = failure.status / 1000;  // 4: internal error, 5: execution failed
+  if (failure.status != cudnn::CUDNN_STATUS_NOT_INITIALIZED && kind != 4 && kind != 5) return false;
+  constexpr size_t kFull = size_t{256} << 20;
+  size_t free = 0, total = 0;
+  return cudaMemGetInfo(&free, &total) == cudaSuccess && free < kFull;
+}
+
 class Plan : public ConvPlan {
  public:
   Plan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph, EnginePlan engine,
-       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder)
+       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder, std::function<void()> failed)
       : spec_(spec),
         variant_(variant),
         tensors_(graph.tensors),
         handle_(std::move(handle)),
         builder_(std::move(builder)),
-        engine_(std::move(engine)) {
+        engine_(std::move(engine)),
+        failed_(std::move(failed)) {
     engineBytes_ = (static_cast<size_t>(engine_.workspace) + kAlign - 1) / kAlign * kAlign;
   }
 
@@ -39,6 +50,7 @@ class Plan : public ConvPlan {
     try {
       execute(arguments, raw, workspace, stream);
     } catch (const cudnn::Failure& failure) {
+      if (failed_ && !isFullMemory(failure)) failed_();
       throwCudnnError(spec_.text() + " on CUDA device " + std::to_string(handle_->device()), failure);
     }
     if (!variant_.fused) finish(arguments, raw, stream);
@@ -126,6 +138,7 @@ class Plan : public ConvPlan {
   std::vector<int64_t> tensors_;
   std::shared_ptr<const ConvHandle> handle_, builder_;
   EnginePlan engine_;  // goes before the handles
+  std::function<void()> failed_;
   size_t engineBytes_ = 0;
 };
 
@@ -145,19 +158,13 @@ ConvHandle::~ConvHandle() {
 }
 
 void throwCudnnError(const std::string& what, const cudnn::Failure& failure) {
-  // cuDNN says of full memory rarely that it is that: making a handle or loading a kernel just fails then.
-  constexpr size_t kFull = size_t{256} << 20;
-  size_t free = 0, total = 0;
-  const bool full = cudaMemGetInfo(&free, &total) == cudaSuccess && free < kFull;
-  const int kind = failure.status / 1000;  // 4: internal error, 5: execution failed
-  const bool memory = failure.status == cudnn::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
-                      (full && (failure.status == cudnn::CUDNN_STATUS_NOT_INITIALIZED || kind == 4 || kind == 5));
-  throw Error(memory ? "WBSR_OUT_OF_MEMORY" : "WBSR_DEVICE_FAILED", what + ": " + failure.message);
+  throw Error(isFullMemory(failure) ? "WBSR_OUT_OF_MEMORY" : "WBSR_DEVICE_FAILED", what + ": " + failure.message);
 }
 
 std::unique_ptr<ConvPlan> makeConvPlan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph, EnginePlan engine,
-                                       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder) {
-  return std::make_unique<Plan>(spec, variant, graph, std::move(engine), std::move(handle), std::move(builder));
+                                       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder,
+                                       std::function<void()> failed) {
+  return std::make_unique<Plan>(spec, variant, graph, std::move(engine), std::move(handle), std::move(builder), std::move(failed));
 }
 
 }  // namespace wbsr::cuda

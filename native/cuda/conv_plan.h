@@ -1,5 +1,6 @@
 // One convolution that can be run: an engine's plan, and the kernels of ours where the plan leaves something to do.
 #pragma once
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -28,8 +29,10 @@ class ConvHandle {
 // wbsr::Error of what cuDNN said: WBSR_OUT_OF_MEMORY or WBSR_DEVICE_FAILED.
 [[noreturn]] void throwCudnnError(const std::string& what, const cudnn::Failure& failure);
 
-// handle: to run with. builder: that the engine's plan was made with; it lives as long as the plan.
+// handle: to run with. builder: that the engine's plan was made with; it lives as long as the plan. failed: told when an
+// execution fails, for any reason but full memory; may be empty.
 std::unique_ptr<ConvPlan> makeConvPlan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph, EnginePlan engine,
-                                       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder);
+                                       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder,
+                                       std::function<void()> failed = nullptr);
 
 }  // namespace wbsr::cuda

@@ -2,15 +2,17 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <list>
-#include <map>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "cuda/conv_plan.h"
 #include "cuda/conv_timing.h"
+#include "cuda/plan_store.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -40,7 +42,9 @@ class OnDevice {
 class Plans : public ConvPlans {
  public:
   Plans(int device, int autotune, size_t capacity)
-      : device_(device), autotune_(autotune), capacity_(std::max<size_t>(capacity, 1)), handle_(makeHandle(device)) {}
+      : device_(device), autotune_(autotune), capacity_(std::max<size_t>(capacity, 1)), handle_(makeHandle(device)), store_(planFolder()), maker_(makerOf(device)) {
+    store_.trim();
+  }
 
   std::shared_ptr<const ConvPlan> get(const ConvSpec& asked) override {
     const ConvSpec spec = normalised(asked);
@@ -127,6 +131,41 @@ class Plans : public ConvPlans {
             }};
   }
 
+  // Whose plans are good for this device.
+  static std::string makerOf(int device) {
+    cudaDeviceProp card;
+    int driver = 0;
+    WBSR_CUDA(cudaGetDeviceProperties(&card, device));
+    WBSR_CUDA(cudaDriverGetVersion(&driver));
+    return cudnn::version() + ", " + card.name + " " + std::to_string(card.major) + "." + std::to_string(card.minor) + " with " +
+           std::to_string(card.multiProcessorCount) + " processors, driver " + std::to_string(driver);
+  }
+
+  // spec.text() shortens the slope.
+  std::string keyOf(const ConvSpec& spec) const {
+    uint32_t slope;
+    std::memcpy(&slope, &spec.slope, sizeof slope);
+    return maker_ + ", best of " + std::to_string(std::max(autotune_, 1)) + ": " + spec.text() + ", " + std::to_string(slope);
+  }
+
+  // What an earlier process has compiled; null where it has not, or where cuDNN does not take it any more.
+  std::unique_ptr<ConvPlan> restore(const ConvSpec& spec, const std::shared_ptr<const ConvHandle>& builder) {
+    const std::string key = keyOf(spec);
+    const std::optional<StoredPlan> stored = store_.load(key);
+    const std::vector<ConvVariant> variants = variantsOf(spec);
+    if (!stored || stored->variant < 0 || stored->variant >= static_cast<int>(variants.size())) return nullptr;
+    try {
+      const ConvVariant& variant = variants[static_cast<size_t>(stored->variant)];
+      const ConvGraph graph = buildConvGraph(spec, variant, builder->raw());
+      EnginePlan engine = restoreEngine(stored->json, stored->name, {builder->raw(), nullptr});
+      if (engine.workspace > kWorkspaceLimit) return nullptr;
+      return makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder, [store = store_, key] { store.forget(key); });
+    } catch (const cudnn::Failure&) {
+      store_.forget(key);
+      return nullptr;
+    }
+  }
+
   std::shared_ptr<const ConvPlan> lookUp(const ConvSpec& spec) {
     const auto found = plans_.find(spec);
     if (found == plans_.end()) return nullptr;
@@ -162,7 +201,8 @@ class Plans : public ConvPlans {
     std::unique_ptr<ConvPlan> plan;
     std::exception_ptr error;
     try {
-      plan = buildWith(spec, builder);
+      plan = restore(spec, builder);
+      if (!plan) plan = buildWith(spec, builder);
     } catch (...) {
       error = std::current_exception();
     }
@@ -176,16 +216,24 @@ class Plans : public ConvPlans {
 
   std::unique_ptr<ConvPlan> buildWith(const ConvSpec& spec, const std::shared_ptr<const ConvHandle>& builder) {
     std::vector<std::unique_ptr<ConvPlan>> found;
+    std::vector<StoredPlan> written;  // of each
     cudnn::Failure failure{cudnn::CUDNN_STATUS_NOT_SUPPORTED, "its heuristics name no engine"};
     const bool timed = autotune_ > 1;
-    for (const ConvVariant& variant : variantsOf(spec)) {
+    const std::vector<ConvVariant> variants = variantsOf(spec);
+    for (size_t v = 0; v < variants.size(); ++v) {
+      const ConvVariant& variant = variants[v];
       if (!found.empty() && !timed) break;
       try {
         const ConvGraph graph = buildConvGraph(spec, variant, builder->raw());
         const int wanted = !timed ? 1 : found.empty() ? autotune_ : kOthersTimed;
         EngineSearch search = findEngines(graph, spec.precision, {builder->raw(), nullptr}, wanted);
         if (search.plans.empty() && search.failure.status != cudnn::CUDNN_STATUS_SUCCESS) failure = search.failure;
-        for (EnginePlan& engine : search.plans) found.push_back(makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder));
+        for (EnginePlan& engine : search.plans) {
+          // Others are there at once, and cuDNN promises to write only those that it compiles.
+          const bool worthKeeping = !store_.folder().empty() && (engine.compiled || timed);
+          written.push_back({static_cast<int>(v), engine.name, worthKeeping ? writeEngine(engine) : ""});
+          found.push_back(makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder));
+        }
       } catch (const cudnn::Failure& refused) {
         failure = refused;
       }
@@ -196,14 +244,20 @@ class Plans : public ConvPlans {
       throw Error("WBSR_OUT_OF_MEMORY", cudnn::version() + " takes no tensor as large as those of " + spec.text() + ": " + failure.message);
     if (found.empty())
       throwCudnnError(cudnn::version() + " has no engine for " + spec.text() + " on CUDA device " + std::to_string(device_), failure);
-    if (found.size() == 1) return std::move(found.front());
-    const std::lock_guard lock(timing_);  // one at a time has the device to itself
-    return std::move(found[fastestPlan(spec, found)]);
+    size_t best = 0;
+    if (found.size() > 1) {
+      const std::lock_guard lock(timing_);  // one at a time has the device to itself
+      best = fastestPlan(spec, found);
+    }
+    store_.save(keyOf(spec), written[best]);
+    return std::move(found[best]);
   }
 
   const int device_, autotune_;
   const size_t capacity_;
   const std::shared_ptr<const ConvHandle> handle_;
+  const PlanStore store_;
+  const std::string maker_;
   std::mutex mutex_, timing_;
   std::condition_variable built_;
   std::list<Entry> used_;  // the last used first
@@ -212,16 +266,6 @@ class Plans : public ConvPlans {
   std::vector<std::shared_ptr<const ConvHandle>> builders_;
 };
 
-struct Shared {
-  std::mutex mutex;
-  std::map<std::pair<int, int>, std::weak_ptr<ConvPlans>> plans;  // by device and autotune
-};
-
-Shared& shared() {
-  static Shared* const one = new Shared;  // models may end after static objects have
-  return *one;
-}
-
 }  // namespace
 
 std::string openCudnn() { return cudnn::open(); }
@@ -229,25 +273,6 @@ std::string openCudnn() { return cudnn::open(); }
 std::unique_ptr<ConvPlans> makeConvPlans(int device, int autotune, size_t capacity) {
   if (const std::string tried = openCudnn(); !tried.empty()) throw Error("WBSR_NO_DEVICE", "cuDNN cannot be used: " + tried);
   return std::make_unique<Plans>(device, autotune, capacity);
-}
-
-std::shared_ptr<ConvPlans> sharedConvPlans(int device, int autotune) {
-  Shared& all = shared();
-  const std::lock_guard lock(all.mutex);
-  std::weak_ptr<ConvPlans>& entry = all.plans[{device, std::max(autotune, 1)}];
-  std::shared_ptr<ConvPlans> plans = entry.lock();
-  if (!plans) entry = plans = makeConvPlans(device, autotune);
-  return plans;
-}
-
-void retireConvPlans(const std::shared_ptr<ConvPlans>& plans) {
-  Shared& all = shared();
-  const std::lock_guard lock(all.mutex);
-  for (auto entry = all.plans.begin(); entry != all.plans.end(); ++entry) {
-    if (entry->second.lock() != plans) continue;
-    all.plans.erase(entry);
-    return;
-  }
 }
 
 }  // namespace wbsr::cuda

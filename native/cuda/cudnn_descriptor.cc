@@ -1,5 +1,7 @@
 #include "cuda/cudnn_descriptor.h"
 
+#include <algorithm>
+
 namespace wbsr::cuda::cudnn {
 namespace {
 
@@ -74,6 +76,17 @@ std::vector<int> Descriptor::enums(int name, int type) const {
     throw failure(status, std::string("cudnnBackendGetAttribute(") + nameOf(type_) + ", " + std::to_string(name) + ")");
   values.resize(static_cast<size_t>(count));
   return values;
+}
+
+std::string Descriptor::text(int name) const {
+  int64_t count = 0;
+  Status status = api().getAttribute(raw_, name, CUDNN_TYPE_CHAR, 0, &count, nullptr);
+  std::string text(static_cast<size_t>(std::max<int64_t>(count, 0)), 0);
+  if (status == CUDNN_STATUS_SUCCESS) status = api().getAttribute(raw_, name, CUDNN_TYPE_CHAR, count, &count, text.data());
+  if (status != CUDNN_STATUS_SUCCESS)
+    throw failure(status, std::string("cudnnBackendGetAttribute(") + nameOf(type_) + ", " + std::to_string(name) + ")");
+  text.resize(std::min(text.find('\0'), text.size()));
+  return text;
 }
 
 void Descriptor::descriptor(int name, Descriptor& into) const {

@@ -1,7 +1,15 @@
 // The cache of convolution plans: keys, bound, threads, what is refused; on the host also faults and lifetimes.
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <thread>
+#include <utility>
 
 #include "conv_reference.h"
+#include "cuda/plan_store.h"
 
 namespace {
 
@@ -39,6 +47,101 @@ void checkCache() {
   shared->prepare(specs);
   shared->prepare({});
   for (const ConvSpec& s : specs) checkSpec(*shared, s);
+}
+
+// Plans outlive their process in a folder; what is wrong with a file there is found before cuDNN is told of it, and a
+// plan that does not work goes.
+void checkStore() {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::temp_directory_path() / ("wbsr-plans-" + std::to_string(getpid()));
+  fs::remove_all(folder);
+  setenv("WBSR_PLAN_CACHE", folder.c_str(), 1);
+  ConvSpec s = makeSpec(ConvSpec::Forward, {2, 3, 5, 8, 16, 3});
+  s.bias = true, s.activation = ActivationKind::LeakyRelu, s.slope = 0.1f;
+  const auto files = [&] {
+    std::vector<fs::path> found;
+    if (fs::exists(folder))
+      for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path());
+    return found;
+  };
+  // Plans of a process that begins.
+  const auto checked = [&](const ConvSpec& spec, int autotune = 0) { return checkSpec(*makeConvPlans(0, autotune), spec); };
+  const std::string how = checked(s);
+  check(files().size() == 1 && (fs::status(folder).permissions() & fs::perms::others_all) == fs::perms::none, "a plan is kept, for its owner");
+  check(checked(s) == how, "and is the same one when it is read");
+  checked(s, 3);
+  check(files().size() == 2, "a timed choice is kept beside it");
+  ConvSpec near = s;
+  near.slope = std::nextafter(0.1f, 1.f);
+  checked(near);
+  check(files().size() == 3, "slopes that look alike are not");
+
+  const PlanStore store(folder.string());
+  const StoredPlan plan{1, "an engine", "{\"a\":\n1}"};
+  store.save("key", plan);
+  const auto same = store.load("key");
+  check(same && same->variant == 1 && same->name == plan.name && same->json == plan.json && !store.load("other"), "what was saved is read");
+  const size_t before = files().size();
+  for (const fs::path& file : files()) {
+    const auto size = fs::file_size(file);
+    std::fstream edit(file, std::ios::in | std::ios::out | std::ios::binary);
+    edit.seekp(static_cast<std::streamoff>(size) - 2);
+    edit.put('#');
+  }
+  check(!store.load("key"), "a changed file is not read");
+  check(checked(s) == how, "but made anew");
+  store.save("key", plan);
+  fs::resize_file(files()[0], 10);
+  fs::permissions(folder, fs::perms::group_write, fs::perm_options::add);
+  check(!store.load("key"), "nor one where others may write");
+  store.save("another", plan);
+  check(files().size() == before, "where nothing is written either");
+  fs::permissions(folder, fs::perms::owner_all);
+  check(store.load("key").has_value(), "else it is");
+  store.forget("key");
+  check(!store.load("key") && files().size() == before - 1, "and goes when it does not work");
+  for (int i = 0; i < 9; ++i) store.save(std::to_string(i), plan);
+  for (const fs::path& file : files()) fs::last_write_time(file, fs::file_time_type::clock::now() - std::chrono::hours(2));
+  check(store.load("7") && store.load("3"), "used");
+  store.trim(2);
+  check(files().size() == 2 && store.load("7") && store.load("3"), "those used last stay");
+  PlanStore("").save("key", plan);
+  check(!PlanStore("").load("key"), "no folder");
+
+#ifdef WBSR_HOST_CUDA
+  using host_cuda::fakeCudnn;
+  using host_cuda::fakeCudnnCounts;
+  fs::remove_all(folder);
+  auto read = [&, last = fakeCudnnCounts().read]() mutable {
+    const int now = fakeCudnnCounts().read;
+    return now - std::exchange(last, now);
+  };
+  checked(s);
+  check(read() == 0, "compiled");
+  checked(s);
+  check(read() == 1, "read");
+  fakeCudnn().readsPlans = false;
+  checked(s);
+  check(read() == 0, "a cuDNN that does not take it compiles");
+  fakeCudnn().readsPlans = true;
+  checked(s);
+  check(read() == 1, "and keeps that one");
+  {
+    const auto plans = makeConvPlans(0, 0);
+    host_cuda::failNextCudnn("cudnnBackendExecute", cudnn::CUDNN_STATUS_EXECUTION_FAILED);
+    check(has(thrown([&] { checkSpec(*plans, s); }), "WBSR_DEVICE_FAILED") && files().empty(), "a plan that fails is not kept");
+  }
+  read();
+  fakeCudnn().writesPlans = false;
+  checked(s);
+  checked(s);
+  check(read() == 0 && files().empty(), "what cuDNN cannot write");
+  fakeCudnn().writesPlans = true;
+  unsetenv("WBSR_PLAN_CACHE");
+  check(planFolder().empty(), "a cuDNN that is not the library keeps nothing");
+#endif
+  fs::remove_all(folder);
+  setenv("WBSR_PLAN_CACHE", "", 1);
 }
 
 void checkBadSpecs() {
@@ -171,7 +274,7 @@ int main() {
 #ifdef WBSR_HOST_CUDA
   checkLoader();
 #endif
-  if (!runParts({checkCache, checkBadSpecs})) return 2;
+  if (!runParts({checkCache, checkStore, checkBadSpecs})) return 2;
 #ifdef WBSR_HOST_CUDA
   runParts({checkFaults, checkShared, checkLifetimes});
 #endif

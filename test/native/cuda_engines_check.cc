@@ -54,6 +54,25 @@ ConvSpec makeSpec(ConvSpec::Mode mode, int in, int out, int kernel, Precision pr
   return s;
 }
 
+double secondsSince(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// What cuDNN writes of a plan that it compiled it reads again, without compiling.
+void checkWritten(const EnginePlan& engine, const ConvSpec& s, const EngineTarget& target) {
+  const std::string json = writeEngine(engine);
+  const auto begin = std::chrono::steady_clock::now();
+  try {
+    const EnginePlan again = restoreEngine(json, engine.name, target);
+    const double seconds = secondsSince(begin);
+    check(again.workspace == engine.workspace, s.text() + " has the same workspace when it is read again");
+    check(writeEngine(again) == json, s.text() + " is the same plan");
+    std::printf("  written in %zu bytes, read in %.4f s\n", json.size(), seconds);
+  } catch (const cudnn::Failure& failure) {
+    check(false, s.text() + " is read again: " + failure.message);
+  }
+}
+
 // The best way to compute `s` has an engine; where it may not, a later one has.
 void checkSpec(const ConvSpec& s, const EngineTarget& target, bool bestMayFail) {
   bool best = true;
@@ -65,11 +84,12 @@ void checkSpec(const ConvSpec& s, const EngineTarget& target, bool bestMayFail) 
       const ConvGraph graph = buildConvGraph(s, variant, target.handle);
       const EngineSearch search = findEngines(graph, s.precision, target, 1);
       found = !search.plans.empty();
+      if (found && search.plans[0].compiled) checkWritten(search.plans[0], s, target);
       text = found ? search.plans[0].name + ", workspace " + std::to_string(search.plans[0].workspace) : search.failure.message;
     } catch (const cudnn::Failure& failure) {
       text = failure.message;
     }
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const double seconds = secondsSince(begin);
     const char* how = variant.fused ? ", fused" : variant.written != resultType(s) ? ", written as bf16" : "";
     std::printf("%s%s: %s (%.2f s)\n", s.text().c_str(), how, found ? text.c_str() : ("none. " + text).c_str(), seconds);
     std::fflush(stdout);

@@ -2,6 +2,7 @@
 #include "fake_cudnn.h"
 
 #include <atomic>
+#include <cstdio>
 #include <mutex>
 
 #include "control.h"
@@ -20,7 +21,8 @@ struct Holder {
   std::shared_ptr<Node> node;
 };
 
-std::atomic<int> handles{0}, descriptors{0}, plans{0}, executions{0}, lastEngine{0};
+FakeCudnn switches;
+std::atomic<int> handles{0}, descriptors{0}, plans{0}, plansRead{0}, executions{0}, lastEngine{0};
 std::mutex failing;
 std::string failingFunction;
 Status failingStatus = CUDNN_STATUS_SUCCESS;
@@ -43,6 +45,7 @@ Status injected(const std::string& function) {
 size_t elementBytes(int type) {
   switch (type) {
     case CUDNN_TYPE_BOOLEAN: return sizeof(bool);
+    case CUDNN_TYPE_CHAR: return 1;
     case CUDNN_TYPE_INT64:
     case CUDNN_TYPE_DOUBLE:
     case CUDNN_TYPE_HANDLE:
@@ -137,6 +140,28 @@ Status setAttribute(RawDescriptor descriptor, int name, int type, int64_t count,
   return CUDNN_STATUS_SUCCESS;
 }
 
+// JSON is the number of a plan that this process wrote, with the 0 at its end.
+std::mutex writing;
+std::vector<std::pair<NodePointer, int>>& writtenPlans() {
+  static auto* const all = new std::vector<std::pair<NodePointer, int>>;
+  return *all;
+}
+
+std::string writePlan(const Node& plan) {
+  const std::lock_guard lock(writing);
+  writtenPlans().emplace_back(plan.graph, plan.engine);
+  return "{\"fake\": " + std::to_string(writtenPlans().size() - 1) + "}";
+}
+
+bool readPlan(const std::string& json, Node& plan) {
+  const std::lock_guard lock(writing);
+  size_t number = 0;
+  if (json.empty() || json.back() != 0 || std::sscanf(json.c_str(), "{\"fake\": %zu}", &number) != 1 || number >= writtenPlans().size()) return false;
+  plan.graph = writtenPlans()[number].first;
+  plan.engine = writtenPlans()[number].second;
+  return true;
+}
+
 Status give(const std::vector<int>& notes, int64_t capacity, int64_t* count, void* values) {
   *count = std::min<int64_t>(capacity, static_cast<int64_t>(notes.size()));
   if (*count > 0) std::memcpy(values, notes.data(), static_cast<size_t>(*count) * sizeof(int));
@@ -171,6 +196,13 @@ Status getAttribute(RawDescriptor descriptor, int name, int type, int64_t capaci
     return give(numericalNotes(node.engine), capacity, count, values);
   if (is(CUDNN_BACKEND_ENGINE_DESCRIPTOR, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE))
     return give(behaviourNotes(node.engine), capacity, count, values);
+  if (is(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR)) {
+    if (!switches.writesPlans) return refuse(CUDNN_STATUS_NOT_SUPPORTED, "this engine's plans cannot be written");
+    const std::string json = writePlan(node);
+    *count = static_cast<int64_t>(json.size()) + 1;
+    if (capacity > 0) std::memcpy(values, json.c_str(), static_cast<size_t>(std::min(*count, capacity)));
+    return CUDNN_STATUS_SUCCESS;
+  }
   const bool index = is(CUDNN_BACKEND_ENGINE_DESCRIPTOR, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64);
   const bool workspace = is(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64);
   if ((!index && !workspace) || capacity < 1)
@@ -188,11 +220,17 @@ Status finalize(RawDescriptor descriptor) {
   if (node.type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)
     node.offered = enginesFor(*node.node(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH), node.one<int>(CUDNN_ATTR_ENGINEHEUR_MODE));
   if (node.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
-    const Node& configuration = *node.node(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
-    const Refusal refusal = finalizeEngine(configuration.engine, node.workspace);
+    if (node.has(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION)) {
+      const std::vector<char> json = node.all<char>(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION);
+      if (!switches.readsPlans || !readPlan(std::string(json.data(), json.size()), node)) return refuse(CUDNN_STATUS_NOT_SUPPORTED, "a plan of another cuDNN");
+      ++plansRead;
+    } else {
+      const Node& configuration = *node.node(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+      node.engine = configuration.engine;
+      node.graph = configuration.graph;
+    }
+    const Refusal refusal = finalizeEngine(node.engine, node.workspace);
     if (refusal.status != CUDNN_STATUS_SUCCESS) return refuse(refusal);
-    node.engine = configuration.engine;
-    node.graph = configuration.graph;
     ++plans;
   }
   node.finalized = true;
@@ -245,8 +283,6 @@ Status execute(Handle raw, RawDescriptor planDescriptor, RawDescriptor packDescr
 const Api table = {getVersion,       getErrorString,    getLastErrorString, create,       destroy,  setStream,
                    createDescriptor, destroyDescriptor, setAttribute,       getAttribute, finalize, execute};
 
-FakeCudnn switches;
-
 }  // namespace
 
 }  // namespace fake
@@ -265,6 +301,6 @@ void failNextCudnn(const std::string& function, int status, int after) {
   fake::failingAfter = after;
 }
 
-FakeCudnnCounts fakeCudnnCounts() { return {fake::handles, fake::descriptors, fake::plans, fake::executions, fake::lastEngine}; }
+FakeCudnnCounts fakeCudnnCounts() { return {fake::handles, fake::descriptors, fake::plans, fake::executions, fake::lastEngine, fake::plansRead}; }
 
 }  // namespace wbsr::host_cuda

@@ -11,6 +11,8 @@ struct FakeCudnn {
   bool floatResults = true;  // bf16 convolutions may write dw and dx as float (an H200 does, an A100 does not)
   bool bestMode = true;      // heuristics of mode A have answers; else the fallback alone has
   bool engines = true;       // anything has an engine
+  bool writesPlans = true;   // as JSON
+  bool readsPlans = true;    // those that it wrote
 };
 // Switches; plans that exist keep what they have.
 FakeCudnn& fakeCudnn();
@@ -25,6 +27,7 @@ void failNextCudnn(const std::string& function, int status, int after = 0);
 struct FakeCudnnCounts {
   int handles = 0, descriptors = 0;           // alive
   int plans = 0, executions = 0, engine = 0;  // finalized, queued so far; the engine of the last execution
+  int read = 0;                               // plans made of JSON so far
 };
 FakeCudnnCounts fakeCudnnCounts();
 

@@ -70,7 +70,8 @@ const std::map<int, std::vector<Rule>>& rules() {
        {{CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, descriptor, 1, 1, true}, {CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, 1, true}}},
       {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR,
        {{CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, 1, true},
-        {CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, descriptor, 1, 1, true}}},
+        {CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, descriptor, 1, 1, false},
+        {CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, 1, 1 << 20, false}}},
       {CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR,
        {{CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 1, 64, true},
         {CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 1, 64, true},
@@ -230,6 +231,9 @@ Refusal checkFinal(const Node& node) {
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR: return checkConvolutionOperation(node);
     case CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR: return checkGraph(node);
     case CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR: return checkPack(node);
+    case CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR:
+      if (node.has(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG) == node.has(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION))
+        return bad("a plan is made of an engine configuration or of JSON");
   }
   return {};
 }
