@@ -1,13 +1,12 @@
 """The node stage: upscale() through Node, from a package put together of what was carried and what was built here."""
 
-import json
 import lzma
 import os
 import shutil
 import statistics
 
 from machine import BUILD, CARRY, PACKED, ROOT
-from outcome import failed, last_lines, need_gpu, skipped
+from outcome import failed, last_json, need_gpu, skipped
 
 
 def node_binary(run):
@@ -65,12 +64,9 @@ def node(run, record):
     first = {}
     for process, rounds in (("compiling", "0"), ("reading", "1" if run.tiny else "10")):
         status, text = run.command([*arguments, rounds, *(["tiny"] if run.tiny else [])], None, environment)
-        try:
-            result = json.loads(text.strip().splitlines()[-1])
-        except (ValueError, IndexError):
-            return failed(f"{status}: {last_lines(text)}")
-        if "error" in result:
-            return failed(result["error"])
+        result, wrong = last_json(status, text)
+        if wrong:
+            return wrong
         first[process] = result.pop("first")
     result["first"] = first
     result["plansKept"] = len(list((package / "plans").glob("*.plan"))) if (package / "plans").exists() else 0

@@ -1,6 +1,5 @@
 """The stages of bench/gpu.sh. Each returns {state: 'done' | 'failed' | 'skipped', reason?, ...figures}."""
 
-import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import bench as benchmarks
 import machine
 from machine import BUILD, CARRY, tool
-from outcome import CONTESTANT, failed, is_built, last_lines, need_gpu, skipped
+from outcome import CONTESTANT, failed, is_built, last_json, last_lines, need_gpu, skipped
 from stage_build import begin, build, peer_environment
 from stage_node import node
 from stage_profile import profile
@@ -122,12 +121,9 @@ def train(run, record):
         else ["steps=1000", "batch=16", "patch=128"]
     )
     status, text = run.command([program, f"photographs={photographs}", *tiny], None, run.environment())
-    try:
-        result = json.loads(text.strip().splitlines()[-1])
-    except (ValueError, IndexError):
-        return failed(f"{status}: {last_lines(text)}")
-    if "error" in result:
-        return failed(result["error"])
+    result, wrong = last_json(status, text)
+    if wrong:
+        return wrong
     words = f"{result['psnr']:.2f} dB, bicubic {result['bicubic']:.2f} dB, {1e3 * result['secondsPerStep']:.1f} ms a step"
     return {"state": "done" if status == 0 or run.tiny else "failed", "reason": words, **result}
 

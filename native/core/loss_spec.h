@@ -27,6 +27,15 @@ struct LossSums {
   // Mean absolute gradient of each term in one predicted value, before the division by the number of pixels.
   double dataGradient = 0, balanceGradient = 0;
   double sigmaGradient = 0;  // 0 for the kinds L1 and L2
+
+  void add(const LossSums& other, double share) {
+    loss += other.loss * share;
+    data += other.data * share;
+    balance += other.balance * share;
+    dataGradient += other.dataGradient * share;
+    balanceGradient += other.balanceGradient * share;
+    sigmaGradient += other.sigmaGradient * share;
+  }
 };
 
 }  // namespace wbsr

@@ -59,12 +59,7 @@ TrainReport CpuDevice::step(const TrainJob& job) {
     arguments.cancel = job.cancel;
     const LossSums loss = executable(subnet, job.batch, job.height, job.width, {}, true).run(arguments);
     report.losses.push_back(loss.loss);
-    report.mean.loss += loss.loss * share;
-    report.mean.data += loss.data * share;
-    report.mean.balance += loss.balance * share;
-    report.mean.dataGradient += loss.dataGradient * share;
-    report.mean.balanceGradient += loss.balanceGradient * share;
-    report.mean.sigmaGradient += loss.sigmaGradient * share;
+    report.mean.add(loss, share);
     const int width = static_cast<int>(std::find(graph_.widths().begin(), graph_.widths().end(), info.width) - graph_.widths().begin());
     std::vector<bool> alive;
     graph_.resolve(info.depth, alive);

@@ -20,33 +20,25 @@ void copyNow(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cuda
   WBSR_CUDA(cudaStreamSynchronize(stream));
 }
 
-bool DeviceBuffer::reserve(size_t bytes) {
+template <bool Pinned>
+bool Buffer<Pinned>::reserve(size_t bytes) {
   if (bytes <= bytes_) return false;
   release();
-  WBSR_CUDA(cudaMalloc(&data_, bytes));
+  if constexpr (Pinned) WBSR_CUDA(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault));
+  else WBSR_CUDA(cudaMalloc(&data_, bytes));
   bytes_ = bytes;
   return true;
 }
 
-void DeviceBuffer::release() {
-  if (data_) cudaFree(data_);
+template <bool Pinned>
+void Buffer<Pinned>::release() {
+  if (data_) Pinned ? cudaFreeHost(data_) : cudaFree(data_);
   data_ = nullptr;
   bytes_ = 0;
 }
 
-bool PinnedBuffer::reserve(size_t bytes) {
-  if (bytes <= bytes_) return false;
-  release();
-  WBSR_CUDA(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault));
-  bytes_ = bytes;
-  return true;
-}
-
-void PinnedBuffer::release() {
-  if (data_) cudaFreeHost(data_);
-  data_ = nullptr;
-  bytes_ = 0;
-}
+template class Buffer<false>;
+template class Buffer<true>;
 
 Stream::Stream() { WBSR_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
 Stream::~Stream() { cudaStreamDestroy(stream_); }

@@ -55,13 +55,14 @@ void copyNow(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cuda
 
 inline int64_t divideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Grows, never shrinks, loses its contents when it grows. Device memory of the current device.
-class DeviceBuffer {
+// Grows, never shrinks, loses its contents when it grows.
+template <bool Pinned>
+class Buffer {
  public:
-  DeviceBuffer() = default;
-  ~DeviceBuffer() { release(); }
-  DeviceBuffer(const DeviceBuffer&) = delete;
-  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
+  Buffer() = default;
+  ~Buffer() { release(); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
   // True when the address changed (graphs that were captured with the old one are stale).
   bool reserve(size_t bytes);
   void release();
@@ -73,22 +74,8 @@ class DeviceBuffer {
   size_t bytes_ = 0;
 };
 
-// The same in page-locked host memory.
-class PinnedBuffer {
- public:
-  PinnedBuffer() = default;
-  ~PinnedBuffer() { release(); }
-  PinnedBuffer(const PinnedBuffer&) = delete;
-  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
-  bool reserve(size_t bytes);
-  void release();
-  template <typename T = void> T* as() const { return static_cast<T*>(data_); }
-  size_t bytes() const { return bytes_; }
-
- private:
-  void* data_ = nullptr;
-  size_t bytes_ = 0;
-};
+using DeviceBuffer = Buffer<false>;  // memory of the current device
+using PinnedBuffer = Buffer<true>;   // page-locked memory of the host
 
 class Stream {
  public:

@@ -216,12 +216,7 @@ TrainReport Training::wait(int64_t ticket) {
           for (int k = 0; k < kLossSums; ++k) total[k] += sums[(part * slot.subnets + i) * kLossSums + k];
         const LossSums loss = lossReport(slot.loss, total, slot.pixelsOfMean);
         report.losses.push_back(loss.loss);
-        report.mean.loss += loss.loss * share;
-        report.mean.data += loss.data * share;
-        report.mean.balance += loss.balance * share;
-        report.mean.dataGradient += loss.dataGradient * share;
-        report.mean.balanceGradient += loss.balanceGradient * share;
-        report.mean.sigmaGradient += loss.sigmaGradient * share;
+        report.mean.add(loss, share);
       }
       int32_t stopped = 0;
       std::memcpy(&stopped, slot.results.as<char>() + static_cast<size_t>(slot.parts * slot.subnets) * kLossSums * sizeof(double), sizeof stopped);
