@@ -261,6 +261,8 @@ export interface NativeEngine {
   /** Copies one whole arena in or out. Training arenas exist after the first training step or set. */
   setArena(which: Arena, values: Float32Array): void
   getArena(which: Arena): Float32Array
+  /** The weights as they are between two jobs; also while there are some, which getArena refuses. */
+  readWeights(): Promise<Float32Array>
   /** Adam's steps per parameter and width shell: (parameters x widths). */
   getSteps(): Int32Array
   setSteps(steps: Int32Array): void
@@ -288,6 +290,8 @@ export interface Rect {
 export interface Addon {
   /** @throws an Error with code WBSR_NO_DEVICE, WBSR_DEVICE_FAILED, WBSR_OUT_OF_MEMORY, WBSR_INVALID_OPTION */
   Engine: new (graph: NativeGraph, options: EngineOptions) => NativeEngine
+  /** Ends the running jobs between two of their steps and drops the others, whose promises never settle. For the end of the process. */
+  stopJobs(): void
   /** What the CPU device found: instruction set, threads, oneDNN version. */
   cpuInfo(): { name: string; isa: string; cores: number; onednn: string }
   /** The CUDA devices that can run wbsr (memory in bytes), or the reason why there are none. Loads the plugin when first called. */
@@ -385,3 +389,6 @@ function loadBinary(): Addon {
 }
 
 export const native: Addon = load()
+
+// process.exit() runs the destructors of oneDNN, CUDA and cuDNN: our threads must not be in the middle of them then.
+process.once('exit', () => native.stopJobs())

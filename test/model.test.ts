@@ -151,6 +151,25 @@ t.test('options and devices', async (t) => {
   t.match(listDevices().at(-1), { id: 'cpu', kind: 'cpu', threads: Number })
 })
 
+t.test('a model is saved as it is also while it works, and after an abort', async (t) => {
+  const dir = t.testdir()
+  const file = path.join(dir, 'x.safetensors')
+  await writeSafetensors(file, tensors())
+  const model = await loadSupernet(file, plain)
+  t.teardown(() => model.dispose())
+  const large = { data: new Uint8Array(200 * 300 * 3).fill(90), width: 200, height: 300, channels: 3 as const }
+  await model.save(path.join(dir, 'idle.safetensors'))
+  const stop = new AbortController()
+  const work = model.upscale(large, { tile: 16, signal: stop.signal, onProgress: () => stop.abort() })
+  await model.save(path.join(dir, 'busy.safetensors'))
+  await t.rejects(work, { code: 'WBSR_ABORTED' })
+  await model.save(path.join(dir, 'aborted.safetensors'))
+  for (const name of ['busy', 'aborted']) t.ok(readFileSync(path.join(dir, `${name}.safetensors`)).equals(readFileSync(path.join(dir, 'idle.safetensors'))), name)
+  const saved = model.save(path.join(dir, 'y.safetensors'))
+  model.dispose()
+  await saved.catch((error: unknown) => t.match(error, { name: 'WbsrError', code: 'WBSR_DISPOSED' }))
+})
+
 t.test('a disposed model says so', async (t) => {
   const dir = t.testdir()
   const file = path.join(dir, 'x.safetensors')

@@ -1,6 +1,6 @@
 // What an image input is before it is decoded: a checked RawImage, or an encoded image of which the header is known
 // and from which sharp can be asked for pixels. The rules on colour live here, once, for whole pictures and for rows.
-import { access, constants, readFile, stat } from 'node:fs/promises'
+import { access, constants, open as openFile, readFile, stat } from 'node:fs/promises'
 import sharp, { type Metadata, type Region, type Sharp, type SharpOptions } from 'sharp'
 import { WbsrError, invalidOption } from '../errors.js'
 import { checkInteger } from '../options.js'
@@ -80,8 +80,9 @@ export class EncodedImage {
     let source = input
     if (typeof input === 'string') {
       await checkReadable(input)
-      // libvips takes a bracket at the end of a name for options.
-      if (input.endsWith(']')) source = await readFile(input)
+      // libvips takes a bracket at the end of a name for options, and keeps WebP files by their name: one that was
+      // replaced would come out as the old picture.
+      if (input.endsWith(']') || (await isWebp(input))) source = await readFile(input)
     }
     const metadata = await read(label, () => open(source).metadata())
     return new EncodedImage(source, label, metadata)
@@ -128,6 +129,16 @@ function storedRectangle({ first, rows }: RowRange, width: number, height: numbe
   if (orientation >= 7) return { left: fromEnd, top: 0, width: rows, height: width }
   if (orientation >= 5) return { left: first, top: 0, width: rows, height: width }
   return { left: 0, top: orientation >= 3 ? fromEnd : first, width, height: rows }
+}
+
+async function isWebp(file: string): Promise<boolean> {
+  const handle = await openFile(file)
+  try {
+    const { buffer } = await handle.read(Buffer.alloc(12), 0, 12, 0)
+    return buffer.toString('latin1', 0, 4) === 'RIFF' && buffer.toString('latin1', 8, 12) === 'WEBP'
+  } finally {
+    await handle.close()
+  }
 }
 
 async function checkReadable(file: string): Promise<void> {

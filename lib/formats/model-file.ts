@@ -1,6 +1,6 @@
 // Model files: one safetensors file, tensors under their parameter names, everything else as JSON strings in its metadata.
 // Nothing in a file is believed: whatever is missing, unknown or of another shape is named in a WBSR_INVALID_FILE.
-import { WbsrError } from '../errors.js'
+import { WbsrError, wrapError } from '../errors.js'
 import type { ClassTable, Mixture, ModelState, RouterTable } from '../model-state.js'
 import type { NativeParameter } from '../native.js'
 import { checkNetwork } from '../networks/check.js'
@@ -91,8 +91,16 @@ function renameForeign(tensors: Map<string, Tensor>, network: Network): Map<stri
 
 /** Writes a whole model atomically: a failure leaves what was there. @throws WbsrError WBSR_IO */
 export async function writeModelFile(file: string, model: ModelState): Promise<void> {
-  const weights = model.engine.getArena('weights')
-  await writeSafetensors(file, arenaTensors(model.engine.parameters, weights), describeModel(model))
+  let weights: Float32Array
+  // As it is now: the model may be disposed of meanwhile.
+  const { parameters } = model.engine
+  const description = describeModel(model)
+  try {
+    weights = await model.engine.readWeights()
+  } catch (error) {
+    throw wrapError(error)
+  }
+  await writeSafetensors(file, arenaTensors(parameters, weights), description)
 }
 
 /** @throws WbsrError WBSR_NOT_FOUND, WBSR_INVALID_FILE, WBSR_IO */

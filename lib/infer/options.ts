@@ -50,7 +50,8 @@ export interface UpscaleOptions extends RoutingOptions {
    * table's, with an estimated halo, as a stream has to do it (the result then equals the stream's).
    */
   budgetScope?: 'picture' | 'dataset'
-  onProgress?: (progress: UpscaleProgress) => void
+  /** Awaited; what it throws or rejects with ends the picture. */
+  onProgress?: (progress: UpscaleProgress) => unknown
 }
 
 export interface StreamOptions extends RoutingOptions {
@@ -75,7 +76,7 @@ export interface UpscaleSettings extends RoutingSettings {
   tile: number | 'image'
   protocol: 'full' | 'paper'
   budgetScope: 'picture' | 'dataset'
-  onProgress: ((progress: UpscaleProgress) => void) | undefined
+  onProgress: ((progress: UpscaleProgress) => unknown) | undefined
 }
 
 const ROUTING_KEYS = ['router', 'budget', 'alpha', 'halo', 'regionPixels', 'groupRows', 'signal']

@@ -54,7 +54,7 @@ export async function upscalePaper(state: ModelState, image: RawImage, settings:
     }
     const finished = await Promise.all(outputs.map(({ sum, weight }) => native.finishRows(sum, weight, edge, 0, edge, channels, null, 1)))
     finished.forEach((tile, i) => tiles.set(tile, (first + i) * edge * edge * channels))
-    settings.onProgress?.({ done: first + batch.length, total: count, seconds: (performance.now() - start) / 1000 })
+    await settings.onProgress?.({ done: first + batch.length, total: count, seconds: (performance.now() - start) / 1000 })
   }
 
   const data = await native.averageTiles(tiles, columns, rows, edge, STEP * network.scale, channels)

@@ -8,8 +8,9 @@ import { native, type NativeCanvas, type NativeEngine, type RouteResult } from '
 import type { PixelArray } from '../types.js'
 import { groupSpan, type Grid } from './grid.js'
 import { regionFlops } from './merge.js'
-import type { Cancellation } from './options.js'
+import { checkUsable, type Cancellation } from './options.js'
 import { groupBand, groupRegions, type Context } from './plan.js'
+import { allSettled, heard } from './promises.js'
 
 /** Rows of context that cubic interpolation needs. */
 const CUBIC_REACH = 3
@@ -36,12 +37,6 @@ export interface PassTotals {
 
 function rowsOf(data: PixelArray, stride: number, first: number, end: number): PixelArray {
   return data.subarray(first * stride, end * stride)
-}
-
-/** A promise that is waited for later: when it fails before that, nobody is to call it unhandled. */
-function heard<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {})
-  return promise
 }
 
 /** Difficulties and classes of all tiles of a group, whose rows the band holds. */
@@ -114,6 +109,7 @@ export class PicturePass {
     const span = groupBand(this.#state, this.#grid, group, this.#context.margin)
     const top = Math.max(span.top, band.top)
     const bottom = Math.min(span.bottom, band.bottom)
+    checkUsable(this.#state)
     if (this.#finished < this.#end && this.#end !== y0) throw new Error('finish() comes before a group that does not follow the last')
     const canvas = this.#canvas ?? (await this.#takeCanvas())
 
@@ -136,12 +132,12 @@ export class PicturePass {
     this.#end = y1
     this.#band = band
     const after = heard(this.#take(y1 === height ? y1 : y1 - this.#context.blend))
-    const [report, ...strips] = await Promise.all([ran, before, after])
-    await moved
+    // After a failure the engine is not busy with this group any more.
+    const [report, first, last] = await allSettled([ran, before, after, moved] as const)
     this.#cancellation.check()
     this.totals.networkSeconds += report.networkSeconds
     for (const region of regions) this.totals.flops += regionFlops(region, engine.subnets[region.subnet]!)
-    return strips.filter((strip) => strip.rows > 0)
+    return [first, last].filter((strip) => strip.rows > 0)
   }
 
   /** The rows that waited for a next group; none when the last one ended the picture. */

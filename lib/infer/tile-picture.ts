@@ -1,6 +1,7 @@
 // Tiles of a stream back into bands: checks each tile, collects the tiles of a picture by group in whatever order they
 // come, and puts a group's pixels and context together.
 import { invalidOption } from '../errors.js'
+import { pixelsLike } from '../formats/pixels.js'
 import { checkInteger } from '../options.js'
 import type { PixelArray, Tile } from '../types.js'
 import { checkTile, haloOf, NO_HALO, type Halo } from './check-tile.js'
@@ -89,14 +90,10 @@ export class TilePicture {
   }
 }
 
-function emptyLike(data: PixelArray, length: number): PixelArray {
-  return new (data.constructor as new (length: number) => PixelArray)(length)
-}
-
 /** LR rows [top, bottom) around a group from its tiles: halos first, then the tiles themselves over them. */
 export function assembleBand(grid: Grid, group: number, { top, bottom }: { top: number; bottom: number }, tiles: readonly Tile[]): PixelBand {
   const { data: like, channels } = tiles[0]!
-  const data = emptyLike(like, grid.width * (bottom - top) * channels)
+  const data = pixelsLike(like, grid.width * (bottom - top) * channels)
   const mask = new Uint8Array(grid.width * (bottom - top))
   const paint = (tile: Tile, halo: Halo) => {
     const own = haloOf(tile)

@@ -1,5 +1,5 @@
 // Finished strips of SR rows back into tiles: holds one tile row and cuts it when it is full.
-import { cutPixels } from '../formats/pixels.js'
+import { cutPixels, pixelsLike } from '../formats/pixels.js'
 import type { PixelArray, Tile, UpscaledTile } from '../types.js'
 import type { Grid } from './grid.js'
 import type { Strip } from './picture-pass.js'
@@ -55,7 +55,7 @@ export class TileRows {
       const end = Math.min(rowEnd, strip.firstRow + strip.rows)
       if (row !== this.#row || !this.#pixels) {
         this.#row = row
-        this.#pixels = new (strip.data.constructor as new (length: number) => PixelArray)((rowEnd - row * edge) * stride)
+        this.#pixels = pixelsLike(strip.data, (rowEnd - row * edge) * stride)
       }
       this.#pixels.set(strip.data.subarray((y - strip.firstRow) * stride, (end - strip.firstRow) * stride), (y - row * edge) * stride)
       if (end === rowEnd) {

@@ -9,6 +9,7 @@ import { groupSpan, makeGrid, tileArea, type Grid } from './grid.js'
 import { Cancellation, checkUpscaleOptions, checkUsable, type UpscaleOptions, type UpscaleSettings } from './options.js'
 import { upscalePaper } from './paper.js'
 import { PicturePass, routeGroup } from './picture-pass.js'
+import { allSettled, heard } from './promises.js'
 import { MERGED_TILES, contextOf, largestFlops, planDataset, planPicture } from './plan.js'
 
 /** What was decided for one tile. Positions and sizes in LR pixels. */
@@ -66,19 +67,18 @@ async function routePicture(state: ModelState, image: RawImage, grid: Grid, canc
   return result
 }
 
-/** Calls start(0) .. start(count - 1) in order, at most `most` of them not settled. Rejects with the first failure. */
+/** Calls start(0) .. start(count - 1) in order, at most `most` of them not settled. Rejects with the first failure once all have settled. */
 async function ahead(count: number, most: number, start: (index: number) => Promise<void>): Promise<void> {
   const running: Promise<void>[] = []
-  try {
-    for (let index = 0; index < count; index++) {
-      if (running.length >= most) await running.shift()
-      running.push(start(index))
+  for (let index = 0; index < count; index++) {
+    if (running.length >= most) {
+      const [oldest] = await Promise.allSettled([running[0]])
+      if (oldest.status === 'rejected') break
+      running.shift()
     }
-  } finally {
-    // All settle before one's failure is told: nothing is written any more once the caller knows.
-    const failed = (await Promise.allSettled(running)).find((result) => result.status === 'rejected')
-    if (failed) throw failed.reason
+    running.push(heard(start(index)))
   }
+  await allSettled(running)
 }
 
 async function upscaleFull(state: ModelState, image: RawImage, settings: UpscaleSettings, cancellation: Cancellation, start: number): Promise<UpscaleResult> {
@@ -98,7 +98,7 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
     const { top, bottom } = pass.bandOf(group)
     const band = { data: image.data.subarray(top * stride, bottom * stride), top, bottom }
     await pass.run(group, band, subnets.subarray(firstRow * grid.columns, endRow * grid.columns))
-    settings.onProgress?.({ done: endRow * grid.columns, total: grid.rows * grid.columns, seconds: (performance.now() - start) / 1000 })
+    await settings.onProgress?.({ done: endRow * grid.columns, total: grid.rows * grid.columns, seconds: (performance.now() - start) / 1000 })
   }
   try {
     await runGroup(0)
@@ -139,13 +139,18 @@ export async function upscale(state: ModelState, input: ImageInput, options: Ups
   checkUsable(state)
   const settings = checkUpscaleOptions(options, state)
   const cancellation = new Cancellation('upscale', settings.signal)
-  let callbackThrew = false
+  let thrown: { error: unknown } | null = null
   const { onProgress } = settings
   if (onProgress) {
-    settings.onProgress = (progress) => {
-      callbackThrew = true
-      onProgress(progress)
-      callbackThrew = false
+    // After a failure it is not called any more.
+    settings.onProgress = async (progress) => {
+      if (thrown) return
+      try {
+        await onProgress(progress)
+      } catch (error) {
+        thrown = { error }
+        throw error
+      }
     }
   }
   try {
@@ -156,7 +161,7 @@ export async function upscale(state: ModelState, input: ImageInput, options: Ups
     const start = performance.now()
     return await (settings.protocol === 'paper' ? upscalePaper : upscaleFull)(state, image, settings, cancellation, start)
   } catch (error) {
-    if (callbackThrew) throw error
+    if (thrown) throw (thrown as { error: unknown }).error
     throw wrapError(cancellation.explain(error))
   } finally {
     cancellation.release()

@@ -37,7 +37,9 @@ async function measure(kind: 'psnr' | 'ssim', a: ImageInput, b: ImageInput, opti
     throw invalidOption('a', `at least ${smallest} x ${smallest} pixels after shaving ${shave} on each side`, `${width} x ${height}`)
   }
   try {
-    return await native[kind](bytesA, bytesB, width, height, channels, channel === 'y', shave)
+    const value = await native[kind](bytesA, bytesB, width, height, channels, channel === 'y', shave)
+    // Rounding may take the similarity of equal images above 1.
+    return kind === 'ssim' ? Math.min(1, value) : value
   } catch (error) {
     throw wrapError(error)
   }

@@ -1,12 +1,13 @@
 // RCAN (Zhang et al., ECCV 2018) as the WBSR family uses it, method.md section 1: ten residual groups whose blocks carry
 // channel attention. Depth is the number of blocks per group.
+import { invalidOption } from '../errors.js'
 import { checkInteger, checkObject } from '../options.js'
 import { GraphBuilder, type Network, type Value } from './network.js'
 
 export interface RcanOptions {
   /** 2, 3 or 4. */
   scale: 2 | 3 | 4
-  /** Widths; default 36/52/64 as published. The attention bottleneck has floor(width / 16) channels. */
+  /** Widths, at least 16; default 36/52/64 as published. The attention bottleneck has floor(width / 16) channels. */
   widths?: readonly number[]
   /** Blocks per group; default 5/10/20 as published. */
   depths?: readonly number[]
@@ -27,6 +28,7 @@ export function rcan(options: RcanOptions): Network {
   const scale = checkInteger(options.scale, 'scale', 2, 4)
   const groups = checkInteger(options.groups ?? 10, 'groups', 1, 64)
   const g = new GraphBuilder({ scale, widths: options.widths ?? [36, 52, 64], depths: options.depths ?? [5, 10, 20] })
+  if (Math.min(...g.widths) < 16) throw invalidOption('widths', 'widths of at least 16 (channel attention has a sixteenth of them)', options.widths)
   const blocks = Math.max(...g.depths)
 
   const attention = (name: string, x: Value): Value => {

@@ -6,6 +6,7 @@ import { permutation, randomFor } from '../data/random.js'
 import { ValidationSet } from '../data/validation.js'
 import { createEngine, requireDevice } from '../devices.js'
 import { aborted, WbsrError, wrapError } from '../errors.js'
+import { AtomicFile } from '../formats/files.js'
 import type { ModelFile } from '../formats/model-file.js'
 import { calibrate } from '../infer/calibrate.js'
 import { SupernetModel } from '../model.js'
@@ -60,6 +61,8 @@ async function train(plan: TrainPlan, dataset: Dataset, validation: ValidationSe
   const fingerprint = fingerprintOf(plan, dataset)
   const checkpointFile = plan.checkpoint && path.join(plan.checkpoint.directory, CHECKPOINT_FILE)
   const resumed = await openCheckpoint(plan, fingerprint)
+  // Known now, and not when the first checkpoint is due.
+  if (checkpointFile) await (await AtomicFile.open(checkpointFile)).discard()
   const progress = resumed?.progress
   const mixture = progress ? progress.mixture : await interruptible(fitMixture(plan, dataset), plan.signal)
   const loss = new LossController(plan.loss, mixture)

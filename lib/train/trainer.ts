@@ -92,8 +92,6 @@ export class Trainer {
     const { step, report } = ended
     const gradientRatio = this.#book(ended)
     await this.#writePending()
-    // A step that was under way may end well all the same: it counts, but nothing is told after an abort.
-    this.#checkAborted()
     await this.#call(plan.onStep, {
       ...this.#position(), loss: report.loss, data: report.data, balance: report.balance, gradientRatio, learningRate: step.learningRate, sigma: step.sigma,
       losses: step.subnets.map((subnet, i) => ({ subnet, loss: report.losses[i]! })),
@@ -188,9 +186,10 @@ export class Trainer {
     this.#epochStarted += performance.now() - started
   }
 
-  /** Callbacks may take their time, but not stand in the way of an abort, their own included. */
+  /** Callbacks may take their time, but not stand in the way of an abort, their own included. After one nothing is told: a step that was under way counts all the same. */
   async #call<T>(callback: ((report: T) => unknown) | null, report: T): Promise<void> {
     if (!callback) return
+    this.#checkAborted()
     await interruptible(Promise.resolve(callback(report)), this.#parts.plan.signal)
     this.#checkAborted()
   }

@@ -102,7 +102,7 @@ void Engine::define(Napi::Env env, Napi::Object exports) {
                                     {InstanceAccessor<&Engine::device>("device"), InstanceAccessor<&Engine::subnets>("subnets"),
                                      InstanceAccessor<&Engine::parameters>("parameters"), InstanceAccessor<&Engine::parameterCount>("parameterCount"),
                                      InstanceMethod<&Engine::initialise>("initialise"), InstanceMethod<&Engine::setArena>("setArena"),
-                                     InstanceMethod<&Engine::getArena>("getArena"), InstanceMethod<&Engine::getSteps>("getSteps"),
+                                     InstanceMethod<&Engine::getArena>("getArena"), InstanceMethod<&Engine::readWeights>("readWeights"), InstanceMethod<&Engine::getSteps>("getSteps"),
                                      InstanceMethod<&Engine::setSteps>("setSteps"), InstanceMethod<&Engine::forward>("forward"),
                                      InstanceMethod<&Engine::route>("route"), InstanceMethod<&Engine::createCanvas>("createCanvas", napi_default, canvasClass),
                                      InstanceMethod<&Engine::infer>("infer"), InstanceMethod<&Engine::train>("train"),
@@ -260,6 +260,15 @@ Napi::Value Engine::getArena(const Napi::CallbackInfo& info) {
   float* values = out.Data();
   whileIdle(env, [=](Device& device) { device.getArena(which, values); });
   return out;
+}
+
+// As they are between two jobs, also when the engine is busy.
+Napi::Value Engine::readWeights(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Float32Array out = Napi::Float32Array::New(env, static_cast<size_t>(core(env).graph.parameterCount()));
+  float* values = out.Data();
+  // An empty value: the last one kept.
+  return run(info.This().As<Napi::Object>(), {out}, [=](Device& device) { device.getArena(Arena::Weights, values); }, [](Napi::Env) { return Napi::Value(); });
 }
 
 Napi::Value Engine::getSteps(const Napi::CallbackInfo& info) {

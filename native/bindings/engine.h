@@ -51,6 +51,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
   void initialise(const Napi::CallbackInfo& info);
   void setArena(const Napi::CallbackInfo& info);
   Napi::Value getArena(const Napi::CallbackInfo& info);
+  Napi::Value readWeights(const Napi::CallbackInfo& info);
   Napi::Value getSteps(const Napi::CallbackInfo& info);
   void setSteps(const Napi::CallbackInfo& info);
   Napi::Value forward(const Napi::CallbackInfo& info);

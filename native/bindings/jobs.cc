@@ -135,7 +135,17 @@ void settleJob(napi_env rawEnv, napi_value, void* context, void* data) {
   }
 }
 
+// Once or more often.
+void stopAll(Environment& environment) {
+  environment.closing = true;
+  for (Worker::Kind kind : {Worker::Kind::Dropping, Worker::Kind::Draining})
+    for (Worker* worker : environment.workers)
+      if (worker->kind() == kind) worker->stop();
+}
+
 }  // namespace
+
+void stopJobs() { stopAll(*current); }
 
 void initialiseJobs(Napi::Env env) {
   auto* environment = new Environment();
@@ -146,10 +156,7 @@ void initialiseJobs(Napi::Env env) {
     throw Napi::Error::New(env, "wbsr: cannot create the job function");
   napi_unref_threadsafe_function(env, environment->settle);
   env.AddCleanupHook([environment] {
-    environment->closing = true;
-    for (Worker::Kind kind : {Worker::Kind::Dropping, Worker::Kind::Draining})
-      for (Worker* worker : environment->workers)
-        if (worker->kind() == kind) worker->stop();
+    stopAll(*environment);
     napi_release_threadsafe_function(environment->settle, napi_tsfn_abort);
     // The Environment itself stays: what is collected after this hook still unregisters its worker here.
   });

@@ -28,6 +28,9 @@ class Worker {
   std::unique_ptr<State> state_;
 };
 
+// Stops all workers of this environment for good, as its end does: process.exit() does not come to that.
+void stopJobs();
+
 // JavaScript values that must outlive a job (typed arrays it reads or writes).
 using KeepAlive = std::vector<Napi::Value>;
 

@@ -153,10 +153,14 @@ t.test('strips equal the whole picture, decoded in as few bands as fit', async (
 })
 
 t.test('a file that is written anew is read anew', async (t) => {
-  const file = path.join(t.testdir({}), 'a.png')
-  for (const value of [10, 20]) {
-    await encodeImage({ data: new Uint8Array([value]), width: 1, height: 1, channels: 1 }, file)
-    t.same((await decodeImage(file)).data, new Uint8Array([value]))
+  const dir = t.testdir({})
+  for (const ending of ['png', 'webp', 'jpg', 'tiff']) {
+    const file = path.join(dir, `a.${ending}`)
+    for (const [value, size] of [[10, 8], [200, 9]] as const) {
+      await encodeImage({ data: new Uint8Array(3 * size * size).fill(value), width: size, height: size, channels: 3 }, file)
+      const { data, width } = await decodeImage(file)
+      t.ok(width === size && Math.abs(data[0]! - value) < 4, ending)
+    }
   }
 })
 

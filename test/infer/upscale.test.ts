@@ -1,4 +1,5 @@
 // Routing, merging, blending and conversion without a network (helpers/fake-engine.ts).
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { native } from '../../lib/native.js'
 import { upscale } from '../../lib/infer/upscale.js'
@@ -168,6 +169,37 @@ t.test('progress and abort', async (t) => {
   const mine = new TypeError('mine')
   const throwing = upscale(state, image, { onProgress: () => { throw mine } })
   t.equal(await throwing.catch((error: unknown) => error), mine, 'what a callback throws comes as it is')
+  for (const at of [1, 2, 3]) {
+    let calls = 0
+    const later = upscale(state, image, { tile: 32, groupRows: 2, onProgress: async () => { if (++calls === at) throw mine } })
+    t.equal(await later.catch((error: unknown) => error), mine, `also from an asynchronous one, call ${at}`)
+    t.equal(calls, at, 'which is not called again')
+  }
+})
+
+t.test('groups that fail while an earlier one is waited for', async (t) => {
+  // Of several failures the first is told, when nothing is under way any more; an unhandled rejection would fail this test.
+  for (const failing of [[3, 4], [4], [2, 3]]) {
+    let underway = 0
+    const state = fakeState({ onInfer: async () => {
+      const call = state.calls.length
+      underway++
+      await delay(call === 2 ? 20 : 1)
+      underway--
+      if (failing.includes(call)) throw Object.assign(new Error(`call ${call}`), { code: 'WBSR_DEVICE_FAILED' })
+    } })
+    const work = upscale(state, picture(64, 400), { tile: 32, groupRows: 2 })
+    await t.rejects(work, { name: 'WbsrError', code: 'WBSR_DEVICE_FAILED', message: `call ${failing[0]}` })
+    t.equal(underway, 0)
+  }
+})
+
+t.test('a model that is disposed in the middle', async (t) => {
+  for (const at of [1, 2, 3]) {
+    const state = fakeState()
+    let calls = 0
+    await t.rejects(upscale(state, picture(64, 400), { tile: 32, groupRows: 2, onProgress: () => { if (++calls === at) state.disposed = true } }), { code: 'WBSR_DISPOSED' })
+  }
 })
 
 t.test('options are checked', async (t) => {

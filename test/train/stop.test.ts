@@ -1,6 +1,7 @@
 // All the ways in which a run ends early.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import sharp from 'sharp'
 import t from 'tap'
 import { native } from '../../lib/native.js'
 import { trainSupernet } from '../../lib/index.js'
@@ -95,6 +96,41 @@ t.test('an aborted run leaves a checkpoint of the last step', async (t) => {
   const model = await trainSupernet(run(train, { checkpoint: { directory, resume: true }, onStep: record }))
   model.dispose()
   t.same(reports.map(({ step }) => step), [4, 5, 6])
+})
+
+t.test('an abort during a validation leaves a checkpoint of the training weights', async (t) => {
+  const train = await cuttings(t.testdir({ validation: {} }))
+  const validation = path.join(train, 'validation')
+  await sharp({ create: { width: 240, height: 240, channels: 3, background: '#345', noise: { type: 'gaussian', mean: 128, sigma: 40 } } }).png().toFile(path.join(validation, 'a.png'))
+  const options = run(train, { data: { train, validation, cache: false }, validateEverySteps: 3, loss: 'l2' })
+  const whole: number[] = []
+  ;(await trainSupernet({ ...options, onStep: ({ loss }) => void whole.push(loss) })).dispose()
+  for (const after of [0, 2, 5, 9, 14, 20, 30]) {
+    const directory = path.join(train, `run${after}`)
+    const stop = new AbortController()
+    const told: string[] = []
+    const aborted = trainSupernet({ ...options, checkpoint: { directory }, signal: stop.signal,
+      onStep: ({ step }) => {
+        told.push('step')
+        if (step === 3) setTimeout(() => { stop.abort(); told.push('aborted') }, after)
+      },
+      onValidation: () => void told.push('validation'),
+    })
+    await t.rejects(aborted, { code: 'WBSR_ABORTED' })
+    t.equal(told.at(-1), 'aborted', 'nothing is told after an abort')
+    const rest: number[] = []
+    ;(await trainSupernet({ ...options, checkpoint: { directory, resume: true }, onStep: ({ loss }) => void rest.push(loss) })).dispose()
+    t.same(rest, whole.slice(whole.length - rest.length), `the same numbers after an abort ${after} ms into the validation`)
+    t.ok(rest.length <= 3)
+  }
+})
+
+t.test('a checkpoint that cannot be written is known before the first step', async (t) => {
+  const train = await cuttings(t.testdir({ file: 'not a folder' }))
+  let steps = 0
+  const bad = run(train, { checkpoint: { directory: path.join(train, 'file') }, onStep: () => void steps++ })
+  await t.rejects(trainSupernet(bad), { code: 'WBSR_IO', message: /checkpoint\.safetensors/ })
+  t.equal(steps, 0)
 })
 
 t.test('what a callback throws ends the run as it is', async (t) => {
