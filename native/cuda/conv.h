@@ -20,7 +20,7 @@ struct ConvSpec {
   int inChannels = 0, outChannels = 0;  // padded, of the forward convolution
   int kernel = 3;
   Precision precision = Precision::Bf16;
-  // Operand types. Forward: x, w -> y. BackwardData: y = dy, w -> x = dx. BackwardWeights: x, y = dy -> float dw.
+  // Operand types. Forward: x, w -> y. BackwardData: y = dy, w -> x = dx. BackwardWeights: x, y = dy -> dw, as its plan writes it.
   // x and w are of the precision's type (dx may be Float); y of Forward may be Float.
   Type x = Type::Bf16, y = Type::Bf16;
   // Forward: y = activation(conv + bias) + residual. BackwardData: dx = conv^T(dy) * activation'(gate), gate like dx.
@@ -33,7 +33,7 @@ struct ConvSpec {
 
 struct ConvArguments {
   const void* x = nullptr;     // (N, H, W, inChannels); BackwardData: the output
-  const void* w = nullptr;     // (outChannels, k, k, inChannels) of the precision's type; BackwardWeights: the output, float
+  const void* w = nullptr;     // (outChannels, k, k, inChannels) of the precision's type; BackwardWeights: the output
   const void* y = nullptr;     // (N, H, W, outChannels); Forward: the output
   const float* bias = nullptr; // (outChannels)
   const void* residual = nullptr;  // like y; never y itself
@@ -44,6 +44,9 @@ class ConvPlan {
  public:
   virtual ~ConvPlan() = default;
   virtual size_t workspace() const = 0;  // bytes of device memory that run() needs
+  // The type of what run() writes: the spec's, but dw is float or bf16 as the engine has it. Who adds it to the master's
+  // gradients reads either, so that it is not converted on its way there.
+  virtual Type written() const = 0;
   // Asynchronous; may be captured.
   virtual void run(const ConvArguments& arguments, void* workspace, cudaStream_t stream) const = 0;
   virtual std::string describe() const = 0;  // engine, fused or not, notes

@@ -18,7 +18,8 @@ struct ConvGraph {
 };
 
 // One way to compute a spec. Not fused: the graph is the convolution alone, kernels of ours do the rest. `written`: the
-// type of what the graph writes; where it is not the result's, the graph writes beside it and a kernel converts.
+// type of what the graph writes; where it is not the result's, the graph writes beside it and a kernel converts, but dw
+// stays as it is (ConvPlan::written).
 struct ConvVariant {
   bool fused = false;
   Type written = Type::Float;

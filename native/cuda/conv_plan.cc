@@ -53,21 +53,26 @@ class Plan : public ConvPlan {
       if (failed_ && !isFullMemory(failure)) failed_();
       throwCudnnError(spec_.text() + " on CUDA device " + std::to_string(handle_->device()), failure);
     }
-    if (!variant_.fused) finish(arguments, raw, stream);
+    if (!variant_.fused && !toWeights()) finish(arguments, raw, stream);
   }
+
+  Type written() const override { return toWeights() ? variant_.written : resultType(spec_); }
 
   std::string describe() const override {
     std::string text = engine_.name;
     if (variant_.fused) text += ", fused";
     else if (spec_.mode == ConvSpec::Forward && hasEpilogue()) text += ", not fused";
     else if (spec_.gate) text += ", not fused";
-    if (beside()) text += std::string(", written as ") + nameOf(variant_.written) + " and converted";
+    if (variant_.written != resultType(spec_)) text += std::string(", written as ") + nameOf(variant_.written);
+    if (beside()) text += " and converted";
     return text + ", workspace " + std::to_string(workspace()) + " bytes";
   }
 
  private:
   bool hasEpilogue() const { return spec_.bias || spec_.residual || spec_.activation != ActivationKind::None; }
-  bool beside() const { return variant_.written != resultType(spec_); }
+  bool toWeights() const { return spec_.mode == ConvSpec::BackwardWeights; }
+  // The graph writes beside the result: in the workspace.
+  bool beside() const { return !toWeights() && variant_.written != resultType(spec_); }
   int64_t pixels() const { return int64_t{spec_.batch} * spec_.height * spec_.width; }
 
   int64_t results() const {

@@ -7,7 +7,7 @@ namespace wbsr::cuda {
 // The convolution's own operands: T or float by the precision.
 Type operandType(Precision precision);
 
-// What the result's type is: y of Forward, dx of BackwardData, dw of BackwardWeights.
+// What the result's type is: y of Forward, dx of BackwardData, dw of BackwardWeights where its engine sums in float to the end.
 Type resultType(const ConvSpec& spec);
 
 // Specs that compute the same are one plan: what the direction does not use is cleared.

@@ -169,7 +169,8 @@ void Executable::convBackwardWeights(const Step& step, std::vector<bool>& copied
   const int groups = step.shuffled ? step.factor * step.factor : 1;
   const Pack slice = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups);
   const int area = step.kernel * step.kernel;
-  needScratch(sizeof(float) * static_cast<size_t>(slice.outPadded) * area * slice.inPadded);
+  const bool halfWritten = plan->written() == Type::Bf16;
+  needScratch((halfWritten ? sizeof(bf16) : sizeof(float)) * static_cast<size_t>(slice.outPadded) * area * slice.inPadded);
   const auto x = operand(step.in[0], copied), y = operand(step.in[1], copied);
   operations_.push_back([=, this, weightOffset = w.offset, fullIn = w.shape[1]] {
     ConvArguments arguments;
@@ -177,7 +178,10 @@ void Executable::convBackwardWeights(const Step& step, std::vector<bool>& copied
     arguments.w = context_.scratch.as();
     arguments.y = y();
     plan->run(arguments, context_.workspace.as(), context_.stream);
-    addWeightGradient(context_.scratch.as<float>(), slice, area, fullIn, context_.weights->gradient() + weightOffset, context_.stream);
+    withType(halfWritten, [&](auto type) {
+      using T = decltype(type);
+      addWeightGradient(context_.scratch.as<T>(), slice, area, fullIn, context_.weights->gradient() + weightOffset, context_.stream);
+    });
   });
   if (biasOffset < 0) return;
   const int64_t pixels = dOut.pixels() * program_.batch;

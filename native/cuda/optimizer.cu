@@ -157,18 +157,25 @@ __global__ void __launch_bounds__(kFiniteThreads) checkFiniteKernel(const float*
 }
 
 constexpr int kUnpackFloats = 2304;
+static_assert(kUnpackFloats >= kVector * kLargestKernel * kLargestKernel);
 
 // packed (outPadded, area, inPadded) -> gradient (., fullIn, area), added. A block has row blockIdx.x of the slice and
-// `columns` channels of it; through shared memory, so that both sides are coalesced.
-__global__ void __launch_bounds__(kThreads) addWeightGradientKernel(const float* packed, Pack slice, int area, int fullIn, int columns,
+// `columns` channels of it, a multiple of 8; through shared memory, so that both sides are coalesced.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) addWeightGradientKernel(const T* packed, Pack slice, int area, int fullIn, int columns,
     float* gradient) {
   __shared__ float staged[kUnpackFloats];
   const int o = static_cast<int>(blockIdx.x), firstColumn = static_cast<int>(blockIdx.y) * columns;
   const int n = min(columns, slice.inChannels - firstColumn);
-  const float* from = packed + int64_t{packedRow(slice, o)} * area * slice.inPadded + firstColumn;
-  for (int i = static_cast<int>(threadIdx.x); i < n * area; i += kThreads) {
-    const int tap = i / n, column = i % n;
-    staged[column * area + tap] = from[int64_t{tap} * slice.inPadded + column];
+  const T* from = packed + int64_t{packedRow(slice, o)} * area * slice.inPadded + firstColumn;
+  const int vectors = (n + kVector - 1) / kVector;
+  for (int i = static_cast<int>(threadIdx.x); i < vectors * area; i += kThreads) {
+    const int tap = i / vectors, column = i % vectors * kVector;
+    float v[kVector];
+    load(from + int64_t{tap} * slice.inPadded + column, v);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k)
+      if (column + k < n) staged[(column + k) * area + tap] = v[k];
   }
   __syncthreads();
   float* to = gradient + (int64_t{o} * fullIn + firstColumn) * area;
@@ -229,11 +236,15 @@ void checkFinite(const float* gradient, int64_t count, const double* sums, int s
   launch(checkFiniteKernel, dim3(static_cast<unsigned>(blocks)), dim3(kFiniteThreads), 0, stream, gradient, count, sums, sumCount, stop);
 }
 
-void addWeightGradient(const float* packed, const Pack& slice, int area, int fullIn, float* gradient, cudaStream_t stream) {
-  const int columns = std::min(slice.inChannels, kUnpackFloats / area);
-  if (columns <= 0) return;
+template <typename T>
+void addWeightGradient(const T* packed, const Pack& slice, int area, int fullIn, float* gradient, cudaStream_t stream) {
+  if (slice.inChannels <= 0) return;
+  const int columns = std::min(slice.inPadded, kUnpackFloats / area / kVector * kVector);
   const dim3 grid(static_cast<unsigned>(slice.outChannels), static_cast<unsigned>(divideUp(slice.inChannels, columns)));
-  launch(addWeightGradientKernel, grid, dim3(kThreads), 0, stream, packed, slice, area, fullIn, columns, gradient);
+  launch(addWeightGradientKernel<T>, grid, dim3(kThreads), 0, stream, packed, slice, area, fullIn, columns, gradient);
 }
+
+template void addWeightGradient<float>(const float*, const Pack&, int, int, float*, cudaStream_t);
+template void addWeightGradient<bf16>(const bf16*, const Pack&, int, int, float*, cudaStream_t);
 
 }  // namespace wbsr::cuda

@@ -146,7 +146,8 @@ template <typename T, typename R> std::vector<float> runPlan(const ConvSpec& s, 
 inline std::string checkSpec(ConvPlans& plans, const ConvSpec& s) {
   const auto plan = plans.get(s);
   const bool bf16Operands = s.precision == Precision::Bf16;
-  const Type result = s.mode == ConvSpec::Forward ? s.y : s.mode == ConvSpec::BackwardData ? s.x : Type::Float;
+  const Type result = plan->written();
+  check(s.mode == ConvSpec::BackwardWeights || result == (s.mode == ConvSpec::Forward ? s.y : s.x), s.text() + " has its result's type");
   Arrays a;
   const std::vector<float> values = !bf16Operands           ? runPlan<float, float>(s, *plan, a)
                                     : result == Type::Float ? runPlan<bf16, float>(s, *plan, a)

@@ -42,7 +42,13 @@ void checkEngines() {
   check(engineOf(s) == 1, "the first engine that works, is deterministic and has a workspace within bounds");
   s.bias = true;
   check(engineOf(s) == 4, "the fused one");
-  check(has(plans->get(makeSpec(ConvSpec::BackwardWeights, shape))->describe(), "converted"), "dw is written as bf16 and converted");
+  const ConvSpec toWeights = makeSpec(ConvSpec::BackwardWeights, shape);
+  const auto halved = plans->get(toWeights);
+  check(has(halved->describe(), "written as bf16") && !has(halved->describe(), "converted") && halved->written() == Type::Bf16, "dw is written as bf16");
+  fakeCudnn().halfGradients = false;
+  const auto others = makeConvPlans(0, 0);
+  check(!has(checkSpec(*others, toWeights), "written") && others->get(toWeights)->written() == Type::Float, "and as float where no engine writes bf16");
+  fakeCudnn().halfGradients = true;
   check(engineOf(makeSpec(ConvSpec::Forward, shape, Precision::Tf32)) == 9, "tf32 takes tensor cores");
   check(engineOf(makeSpec(ConvSpec::Forward, shape, Precision::Fp32)) == 1, "fp32 does not");
   fakeCudnn().bestMode = false;
@@ -58,9 +64,9 @@ void checkFallback() {
     eachSpec(shape, Precision::Bf16, [&](const ConvSpec& s) {
       const std::string how = checkSpec(*plans, s);
       const bool end = s.bias || s.residual || s.activation != ActivationKind::None;
-      const bool floats = s.mode == ConvSpec::BackwardWeights || (s.mode == ConvSpec::BackwardData && s.x == Type::Float);
-      // dw of bf16 operands is written as bf16 wherever that can be.
+      const bool floats = s.mode == ConvSpec::BackwardData && s.x == Type::Float;
       check(has(how, "not fused") == end && has(how, "converted") == floats, s.text() + " is done as " + how);
+      check(has(how, "written as bf16") == (floats || s.mode == ConvSpec::BackwardWeights), s.text() + " is done as " + how);
     });
   eachSpec(kShapes[1], Precision::Fp32, [&](const ConvSpec& s) { checkSpec(*plans, s); });
 }

@@ -180,6 +180,12 @@ int main() {
       gradientsAgree(everything(), "every operator", precision, 2, 5, 4, squared);
       for (const Graph& graph : {narrow(), sameSize(), readTwice()}) gradientsAgree(graph, "odd graph", precision, 1, 3, 4, squared);
     }
+#ifdef WBSR_HOST_CUDA
+    // Weight gradients that cuDNN writes as float, where the others were written as bf16.
+    host_cuda::fakeCudnn().halfGradients = false;
+    gradientsAgree(srresnet(2, {8, 20}, {1}), "srresnet x2, dw in float", Precision::Bf16, 2, 5, 4, squared);
+    host_cuda::fakeCudnn().halfGradients = true;
+#endif
     graphsFollowMemory();
     trainingAgrees(Precision::Fp32);
     trainingAgrees(Precision::Bf16);

@@ -272,9 +272,9 @@ struct Unpack {
   int out, in, fullOut, fullIn, area, groups;
 };
 
-void weightGradient(const Unpack& u, cudaStream_t stream) {
+template <typename T> void weightGradient(const Unpack& u, cudaStream_t stream) {
   const Pack slice{nullptr, u.out, u.in, u.groups * padded(u.out / u.groups), padded(u.in), u.groups, false};
-  std::vector<float> packed = randomVector(static_cast<size_t>(slice.outPadded) * u.area * slice.inPadded, 31);
+  const std::vector<float> packed = stored<T>(randomVector(static_cast<size_t>(slice.outPadded) * u.area * slice.inPadded, 31));
   const std::vector<float> before = randomVector(static_cast<size_t>(u.fullOut) * u.fullIn * u.area, 32);
   std::vector<float> expected = before;
   for (int o = 0; o < u.out; ++o)
@@ -284,9 +284,11 @@ void weightGradient(const Unpack& u, cudaStream_t stream) {
         const size_t master = (static_cast<size_t>(o) * u.fullIn + i) * u.area + t;
         expected[master] += packed[(static_cast<size_t>(row) * u.area + t) * slice.inPadded + i];
       }
-  DeviceArray<float> from(packed), gradient(before);
+  const DeviceArray<T> from(to<T>(packed));
+  DeviceArray<float> gradient(before);
   addWeightGradient(from.data(), slice, u.area, u.fullIn, gradient.data(), stream);
-  sameBits(gradient.download(), expected, "addWeightGradient " + std::to_string(u.out) + "x" + std::to_string(u.in) + "x" +
+  const std::string type = sizeof(T) == sizeof(float) ? "float " : "bf16 ";
+  sameBits(gradient.download(), expected, "addWeightGradient of " + type + std::to_string(u.out) + "x" + std::to_string(u.in) + "x" +
       std::to_string(u.area));
 }
 
@@ -334,9 +336,12 @@ int main() {
   manyRows(2, 19, 15 * 15, 1, stream);
   const Unpack shapes[] = {{1, 1, 1, 1, 1, 1}, {36, 13, 64, 36, 9, 1}, {144, 36, 256, 64, 9, 4}, {5, 3, 5, 3, 25, 1},
                            {2, 40, 3, 41, 225, 1}, {2, 700, 2, 700, 9, 1}};
-  for (const Unpack& u : shapes) weightGradient(u, stream);
+  for (const Unpack& u : shapes) {
+    weightGradient<float>(u, stream);
+    weightGradient<bf16>(u, stream);
+  }
 #ifndef __SANITIZE_THREAD__  // a thread for each of them would take minutes
-  weightGradient({70000, 2, 70000, 2, 1, 4}, stream);
+  weightGradient<float>({70000, 2, 70000, 2, 1, 4}, stream);
 #endif
   finiteness(stream);
   std::string message;

@@ -204,6 +204,7 @@ std::string unsupported(const std::vector<Operation>& operations) {
   if (type == CUDNN_DATA_FLOAT && result.type != CUDNN_DATA_FLOAT) return "bf16 results of float operands";
   if (type == CUDNN_DATA_BFLOAT16 && result.type == CUDNN_DATA_FLOAT && first.kind != Operation::Forward && !fakeCudnn().floatResults)
     return "float results of bf16 operands";
+  if (first.kind == Operation::BackwardWeights && result.type == CUDNN_DATA_BFLOAT16 && !fakeCudnn().halfGradients) return "dw in bf16";
   return "";
 }
 
