@@ -122,6 +122,34 @@ void checkDeferred() {
     check(valueOf(y) == (wait ? 7 : 0), wait ? "a stream waits for the event of another" : "a forgotten wait shows");
     one.synchronise();
   }
+  // The same where the stream that is read is the one that somebody waits for.
+  for (const bool wait : {false, true}) {
+    host_cuda::setMode(Mode::DeferredAhead);
+    x.zero();
+    y.zero();
+    add(x.data(), 7, one);
+    event.record(one);
+    if (wait) event.makeWait(two);
+    copy(x.data(), y.data(), two);
+    one.synchronise();
+    two.synchronise();
+    check(valueOf(y) == (wait ? 7 : 0), wait ? "a stream ahead of another waits for its event" : "a wait that a stream ahead forgot shows");
+    host_cuda::setMode(Mode::Deferred);
+  }
+  x.zero();
+  y.zero();
+  const uint64_t waitsBefore = host_cuda::waits();
+  host_cuda::forgetWait(1);
+  for (int i = 0; i < 3; ++i) {
+    add(x.data(), 1, one);
+    event.record(one);
+    event.makeWait(two);
+    copy(x.data(), y.data(), two);
+    two.synchronise();
+    check(valueOf(y) == (i == 0 ? 1 : i == 1 ? 1 : 3), "the second wait is forgotten");
+  }
+  check(host_cuda::waits() == waitsBefore + 3, "waits are counted");
+  one.synchronise();
   // An event is a place in the stream, not its end; recorded again it is the newer place.
   x.zero();
   y.zero();
@@ -161,7 +189,7 @@ void checkGraphs() {
   cuda::Stream one, two;
   cuda::Event fork, join;
   cuda::Graph graph;
-  for (const Mode mode : {Mode::Immediate, Mode::Deferred}) {
+  for (const Mode mode : {Mode::Immediate, Mode::Deferred, Mode::DeferredAhead}) {
     x.zero();
     host_cuda::setMode(mode);
     int value = 2;
@@ -183,6 +211,7 @@ void checkGraphs() {
     check(valueOf(x) == 6 && valueOf(y) == 5, "a graph is replayed, with the arguments as they were");
   }
   // The second branch forgets that the first writes what it reads: found when deferred.
+  host_cuda::setMode(Mode::Deferred);
   graph.capture(one, [&] {
     fork.record(one);
     fork.makeWait(two);
@@ -196,6 +225,25 @@ void checkGraphs() {
   graph.launch(one);
   one.synchronise();
   check(valueOf(x) == 11 && valueOf(y) == 0, "a forgotten wait within a graph shows");
+  // Or that the second writes it: found when the second goes ahead.
+  for (const bool wait : {false, true}) {
+    graph.capture(one, [&] {
+      fork.record(one);
+      add(x.data(), 10, one);
+      if (wait) fork.record(one);
+      fork.makeWait(two);
+      copy(x.data(), y.data(), two);
+      join.record(two);
+      join.makeWait(one);
+    });
+    for (const Mode mode : {Mode::Deferred, Mode::DeferredAhead}) {
+      host_cuda::setMode(mode);
+      x.zero();
+      graph.launch(one);
+      one.synchronise();
+      check(valueOf(y) == (wait || mode == Mode::Deferred ? 10 : 0), "a branch runs ahead as far as it may");
+    }
+  }
   host_cuda::setMode(Mode::Immediate);
 
   const auto begin = [&] { CUDA_OK(cudaStreamBeginCapture(one, cudaStreamCaptureModeThreadLocal)); };
@@ -331,7 +379,7 @@ int main() {
   checkDeferred();
   checkGraphs();
   checkFailures();
-  for (const Mode mode : {Mode::Immediate, Mode::Deferred}) {
+  for (const Mode mode : {Mode::Immediate, Mode::Deferred, Mode::DeferredAhead}) {
     host_cuda::setMode(mode);
     checkThreads();
   }

@@ -9,8 +9,10 @@ namespace wbsr::host_cuda {
 
 // Immediate: queued work runs at once. Deferred: it runs as late as CUDA allows, when something waits for it, and work
 // of different streams, also of those that met in a captured graph, in an order that only waits on events settle: code
-// that forgets one, or that changes a pinned buffer too early, computes something wrong.
-enum class Mode { Immediate, Deferred };
+// that forgets one, or that changes a pinned buffer too early, computes something wrong. What another stream does comes as
+// late as the waits for it allow. DeferredAhead: the same, but it comes as early as its own waits allow. One of the two
+// shows a forgotten wait, whichever side forgot it.
+enum class Mode { Immediate, Deferred, DeferredAhead };
 void setMode(Mode mode);  // runs what is queued first
 Mode mode();
 
@@ -22,6 +24,10 @@ cudaError_t enqueue(cudaStream_t stream, std::function<void()> work);
 // "launch". Errors of a broken context (cudaErrorIllegalAddress and the like) fail every call from then on, as on a device,
 // until restart().
 void failNext(const std::string& call, cudaError_t error, int after = 0);
+
+// Plants a forgotten wait: of the calls of cudaStreamWaitEvent from now on, the `after`th one after the next does nothing.
+void forgetWait(int after = 0);
+uint64_t waits();  // calls of cudaStreamWaitEvent so far
 
 // What the machine has. error: what cudaGetDeviceCount says when there is none.
 void setDevices(int count, cudaError_t error = cudaErrorNoDevice);
@@ -35,7 +41,7 @@ struct Live {
 Live live();
 uint64_t launches();  // kernels that ran so far
 
-// A process that begins: no injected failure, no broken context, Immediate, one device, no limit. What lives, lives on.
+// A process that begins: no injected failure, no planted one, no broken context, Immediate, one device, no limit. What lives, lives on.
 void restart();
 
 }  // namespace wbsr::host_cuda

@@ -1,6 +1,7 @@
 // Stream capture and graphs of the CUDA on the host. A capture lists what was queued and what each part needs; a graph
-// is replayed in the order of the capture, or (Deferred) in one that only the needs settle.
+// is replayed in the order of the capture, or (Deferred, DeferredAhead) in one that only the needs settle.
 #include <algorithm>
+#include <set>
 
 #include "state.h"
 
@@ -45,9 +46,31 @@ std::vector<int> reachable(const CUgraph_st& graph) {
   return order;
 }
 
+// Branches before the stream that they left, wherever both can go on.
+std::vector<int> branchesFirst(const CUgraph_st& graph) {
+  const size_t count = graph.nodes.size();
+  std::vector<size_t> missing(count);
+  std::vector<std::vector<int>> followers(count);
+  std::set<std::pair<bool, int>> ready;  // not a branch, node
+  for (size_t i = 0; i < count; ++i) {
+    missing[i] = graph.nodes[i].needs.size();
+    for (int need : graph.nodes[i].needs) followers[static_cast<size_t>(need)].push_back(static_cast<int>(i));
+    if (missing[i] == 0) ready.insert({!graph.nodes[i].branch, static_cast<int>(i)});
+  }
+  std::vector<int> order;
+  while (!ready.empty()) {
+    const int node = ready.begin()->second;
+    ready.erase(ready.begin());
+    order.push_back(node);
+    for (int next : followers[static_cast<size_t>(node)])
+      if (--missing[static_cast<size_t>(next)] == 0) ready.insert({!graph.nodes[static_cast<size_t>(next)].branch, next});
+  }
+  return order;
+}
+
 void replay(const CUgraph_st& graph) {
-  if (mode() == Mode::Deferred) {
-    for (int node : reachable(graph)) graph.nodes[static_cast<size_t>(node)].work();
+  if (mode() != Mode::Immediate) {
+    for (int node : mode() == Mode::Deferred ? reachable(graph) : branchesFirst(graph)) graph.nodes[static_cast<size_t>(node)].work();
   } else {
     for (const Node& node : graph.nodes) node.work();
   }

@@ -131,7 +131,7 @@ cudaError_t queueCopy(Copy copy, cudaMemcpyKind kind, cudaStream_t stream) {
     spoil(*on->capture);
     return failed(cudaErrorStreamCaptureUnsupported);
   }
-  if (pageableFrom && mode() == Mode::Deferred) {
+  if (pageableFrom && mode() != Mode::Immediate) {
     auto staged = std::make_shared<std::vector<char>>(static_cast<const char*>(copy.from), static_cast<const char*>(copy.from) + copy.fromBytes());
     copy.from = staged->data();
     return enqueue(stream, [copy, staged] { copy.run(); });

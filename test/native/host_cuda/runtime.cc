@@ -21,7 +21,8 @@ struct State {
   int devices = 1;
   cudaError_t noDevices = cudaErrorNoDevice;
   std::map<const void*, int> allowedShared;  // of kernels that asked for more than 48 KiB
-  uint64_t launches = 0;
+  uint64_t launches = 0, waits = 0;
+  int forgotten = -1;  // so many waits until one is forgotten; -1: none is
 };
 State& state() {
   static State* const one = new State;  // lives as long as anything that may call
@@ -88,6 +89,22 @@ void failNext(const std::string& call, cudaError_t error, int after) {
   state().injected.push_back({call, error, after});
 }
 
+void forgetWait(int after) {
+  const std::lock_guard lock(mutex());
+  state().forgotten = after;
+}
+
+uint64_t waits() {
+  const std::lock_guard lock(mutex());
+  return state().waits;
+}
+
+bool waitForgotten() {
+  State& s = state();
+  ++s.waits;
+  return s.forgotten >= 0 && s.forgotten-- == 0;
+}
+
 void setDevices(int count, cudaError_t error) {
   const std::lock_guard lock(mutex());
   state().devices = count;
@@ -124,6 +141,7 @@ void restart() {
   setMode(Mode::Immediate);
   State& s = state();
   s.injected.clear();
+  s.forgotten = -1;
   s.broken = cudaSuccess;
   s.devices = 1;
   s.noDevices = cudaErrorNoDevice;

@@ -17,6 +17,7 @@ namespace wbsr::host_cuda {
 struct Node {
   std::function<void()> work;
   std::vector<int> needs;
+  bool branch = false;  // of another stream than the one whose capture it is
 };
 
 struct Capture {
@@ -77,6 +78,7 @@ cudaError_t failed(cudaError_t error);  // remembers it for cudaGetLastError
 bool broken();
 int currentDevice();
 bool validDevice(int device);
+bool waitForgotten();  // counts a call of cudaStreamWaitEvent
 
 // --- streams.cc ---
 CUstream_st* legacyStream();  // of the current device

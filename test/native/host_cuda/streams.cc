@@ -14,6 +14,7 @@ struct Streams {
   std::map<int, CUstream_st*> legacy;               // by device
   std::vector<std::shared_ptr<Stream>> queues;      // also of streams destroyed with work left
   size_t streams = 0, events = 0;
+  bool ahead = false;  // DeferredAhead lets other streams go first just now
 };
 Streams& streams() {
   static Streams* const one = new Streams;
@@ -72,6 +73,12 @@ CUstream_st* legacyStream() {
 CUstream_st* resolve(cudaStream_t stream) { return stream ? stream : legacyStream(); }
 
 void runUntil(Stream& queue, uint64_t at) {
+  if (streams().mode == Mode::DeferredAhead && !streams().ahead) {
+    streams().ahead = true;
+    for (const auto& other : std::vector(streams().queues))
+      if (other.get() != &queue) runUntil(*other, other->submitted);
+    streams().ahead = false;
+  }
   while (queue.completed < at && !queue.queue.empty()) {
     const auto work = std::move(queue.queue.front());
     queue.queue.pop_front();
@@ -118,7 +125,7 @@ cudaError_t enqueue(cudaStream_t handle, std::function<void()> work) {
   }
   Capture& capture = *stream->capture;
   if (capture.invalid) return failed(cudaErrorStreamCaptureInvalidated);
-  capture.nodes.push_back({std::move(work), stream->last});
+  capture.nodes.push_back({std::move(work), stream->last, capture.origin != stream});
   stream->last = {static_cast<int>(capture.nodes.size()) - 1};
   return cudaSuccess;
 }
@@ -190,6 +197,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
   HOST_CUDA_BEGIN("cudaStreamWaitEvent");
   if (!event) return failed(cudaErrorInvalidResourceHandle);
+  if (waitForgotten()) return cudaSuccess;
   CUstream_st* const stream = resolve(handle);
   if (event->capture) {
     if (stream->capture && stream->capture != event->capture) return failed(cudaErrorStreamCaptureMerge);
