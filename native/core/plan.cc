@@ -4,16 +4,71 @@
 #include "core/program.h"
 
 namespace wbsr {
+namespace {
 
-void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace) {
+// The memory of one in-place chain of values, from the first one's birth to the last one's death, in steps.
+struct Block {
+  int id;
+  int64_t size;
+  int from, to;
+  int lateTo;  // the last step that may run late and reads it; -1: none does
+  int64_t offset = 0;
+};
+
+// Whether both need their memory at once, given that late steps are at most `late` steps behind.
+bool overlap(const Block& a, const Block& b, int late) {
+  const auto end = [late](const Block& block) { return late > 0 && block.lateTo >= 0 ? std::max(block.to, block.lateTo + late) : block.to; };
+  return a.from <= end(b) && b.from <= end(a);
+}
+
+// The lowest offset for `block` among those placed, sorted by offset.
+int64_t lowest(const std::vector<Block>& placed, const Block& block, int late) {
+  int64_t offset = 0;
+  for (const Block& other : placed) {
+    if (!overlap(other, block, late)) continue;
+    if (offset + block.size <= other.offset) break;
+    offset = std::max(offset, other.offset + other.size);
+  }
+  return offset;
+}
+
+// `placed` stays sorted by offset.
+void insert(std::vector<Block>& placed, const Block& block) {
+  placed.insert(std::upper_bound(placed.begin(), placed.end(), block, [](const Block& a, const Block& b) { return a.offset < b.offset; }), block);
+}
+
+// Moves blocks within the arena so that they write over what late steps read as long after these as there is room for, at
+// most `late` steps. In order of birth: what a block has to stay away from was born before it.
+void spread(std::vector<Block>& placed, int64_t arena, int late) {
+  std::vector<Block> order = placed;
+  std::stable_sort(order.begin(), order.end(), [](const Block& a, const Block& b) { return a.from < b.from; });
+  for (Block& block : order) {
+    const auto now = std::find_if(placed.begin(), placed.end(), [&](const Block& other) { return other.id == block.id; });
+    placed.erase(now);
+    for (int room = late; room > 0; room /= 2) {
+      const int64_t offset = lowest(placed, block, room);
+      if (offset + block.size > arena) continue;
+      block.offset = offset;
+      break;
+    }
+    insert(placed, block);
+  }
+}
+
+}  // namespace
+
+void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace, bool lateWeights) {
   auto& steps = program.steps;
   const size_t count = program.values.size();
   constexpr int kNever = -1;
   const int end = static_cast<int>(steps.size());
-  std::vector<int> born(count, kNever), dies(count, kNever);
+  std::vector<int> born(count, kNever), dies(count, kNever), lateTo(count, kNever);
   for (int i = 0; i < end; ++i) {
     for (int in : steps[i].in)
-      if (in >= 0) dies[in] = i;
+      if (in >= 0) {
+        dies[in] = i;
+        if (steps[i].kind == StepKind::ConvBackwardWeights) lateTo[in] = i;
+      }
     if (steps[i].residual >= 0) dies[steps[i].residual] = i;
     if (steps[i].out >= 0) born[steps[i].out] = i;
   }
@@ -36,9 +91,7 @@ void plan(Program& program, const std::function<int64_t(const Value&)>& floats, 
     group[step.out] = group[source];
   }
 
-  struct Block { int64_t offset, size; int from, to; };
-  struct Wanted { int id; int64_t size; int from, to; };
-  std::vector<Wanted> wanted;
+  std::vector<Block> blocks;
   std::vector<int> slot(count, -1);
   for (size_t v = 0; v < count; ++v) {
     if (born[v] == kNever || external(static_cast<int>(v))) continue;
@@ -46,36 +99,30 @@ void plan(Program& program, const std::function<int64_t(const Value&)>& floats, 
     const int64_t size = (floats(program.values[v]) + 15) / 16 * 16;
     const int to = std::max(born[v], dies[v]);
     if (slot[g] < 0) {
-      slot[g] = static_cast<int>(wanted.size());
-      wanted.push_back({g, size, born[v], to});
+      slot[g] = static_cast<int>(blocks.size());
+      blocks.push_back({g, size, born[v], to, lateTo[v]});
     } else {
-      Wanted& w = wanted[slot[g]];
-      w.size = std::max(w.size, size);
-      w.from = std::min(w.from, born[v]);
-      w.to = std::max(w.to, to);
+      Block& b = blocks[slot[g]];
+      b.size = std::max(b.size, size);
+      b.from = std::min(b.from, born[v]);
+      b.to = std::max(b.to, to);
+      b.lateTo = std::max(b.lateTo, lateTo[v]);
     }
   }
   // Largest first, at the lowest offset that is free for its whole life.
-  std::sort(wanted.begin(), wanted.end(), [](const Wanted& a, const Wanted& b) {
+  std::sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) {
     return a.size != b.size ? a.size > b.size : a.from < b.from;
   });
   std::vector<Block> placed;
-  std::vector<int64_t> offsetOf(count, -1);
   program.arenaFloats = 0;
-  for (const Wanted& w : wanted) {
-    std::vector<Block> conflicts;
-    for (const Block& block : placed)
-      if (block.from <= w.to && w.from <= block.to) conflicts.push_back(block);
-    std::sort(conflicts.begin(), conflicts.end(), [](const Block& a, const Block& b) { return a.offset < b.offset; });
-    int64_t offset = 0;
-    for (const Block& block : conflicts) {
-      if (offset + w.size <= block.offset) break;
-      offset = std::max(offset, block.offset + block.size);
-    }
-    placed.push_back({offset, w.size, w.from, w.to});
-    offsetOf[w.id] = offset;
-    program.arenaFloats = std::max(program.arenaFloats, offset + w.size);
+  for (Block& block : blocks) {
+    block.offset = lowest(placed, block, 0);
+    program.arenaFloats = std::max(program.arenaFloats, block.offset + block.size);
+    insert(placed, block);
   }
+  if (lateWeights) spread(placed, program.arenaFloats, end);
+  std::vector<int64_t> offsetOf(count, -1);
+  for (const Block& block : placed) offsetOf[block.id] = block.offset;
   program.offsets.assign(count, -1);
   for (size_t v = 0; v < count; ++v)
     if (born[v] != kNever && !external(static_cast<int>(v))) program.offsets[v] = offsetOf[group[v]];

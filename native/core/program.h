@@ -82,8 +82,11 @@ Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, in
 void fuse(Program& program);
 void differentiate(Program& program);
 // `floats` tells how much memory a value takes on the device. Input and output stay external. residualInPlace: whether
-// a convolution may write over its residual.
-void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace = true);
+// a convolution may write over its residual. lateWeights: ConvBackwardWeights steps run beside the others, and these wait
+// before they write where one of those still reads: what it reads is left alone for as long as the arena, which does not
+// grow for it, has other room.
+void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace = true,
+          bool lateWeights = false);
 // What of a height x width input the tail runs on when `keep` of its output is wanted.
 Keep coveredBy(const Graph& graph, const SubnetInfo& subnet, int height, int width, const Keep& keep);
 

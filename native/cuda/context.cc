@@ -17,14 +17,14 @@ void Context::reserve(DeviceBuffer& buffer, size_t bytes) {
 
 int64_t Context::bytes() const {
   size_t sum = 0;
-  for (const DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &lossScratch, &lossParameters, &lossSums, &cropOffsets}) sum += b->bytes();
+  for (const DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &sideWorkspace, &sideScratch, &lossScratch, &lossParameters, &lossSums, &cropOffsets}) sum += b->bytes();
   return static_cast<int64_t>(sum) + weights->bytes();
 }
 
 void Context::trim() {
   stream.synchronise();
   ++generation;
-  for (DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &cropOffsets}) b->release();
+  for (DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &sideWorkspace, &sideScratch, &cropOffsets}) b->release();
 }
 
 }  // namespace wbsr::cuda

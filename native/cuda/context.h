@@ -16,6 +16,7 @@ struct Context {
   const CudaOptions options;
   const bool half;  // wide values are bf16, else float
   Stream stream;    // everything of the network runs here
+  Stream side;      // but weight gradients, which each pass joins again (launches.h)
   std::shared_ptr<ConvPlans> plans;
   std::unique_ptr<Weights> weights;
 
@@ -25,7 +26,8 @@ struct Context {
   DeviceBuffer output;     // its output: thin, then the copy in T
   DeviceBuffer target;     // training: like the output, (N, H, W, 8) float
   DeviceBuffer workspace;  // cuDNN's
-  DeviceBuffer scratch;    // reductions, packed weight gradients
+  DeviceBuffer scratch;    // reductions
+  DeviceBuffer sideWorkspace, sideScratch;  // the same for the side stream; packed weight gradients
   DeviceBuffer lossScratch, lossParameters, lossSums;
   DeviceBuffer cropOffsets;  // (N) int2
   uint64_t generation = 0;

@@ -82,11 +82,7 @@ void Executable::preparePlans() {
   context_.plans->prepare(specs);
 }
 
-std::shared_ptr<const ConvPlan> Executable::planOf(const Step& step) {
-  auto plan = context_.plans->get(specOf(step));
-  needWorkspace(plan->workspace());
-  return plan;
-}
+std::shared_ptr<const ConvPlan> Executable::planOf(const Step& step) const { return context_.plans->get(specOf(step)); }
 
 void Executable::conv(const Step& step, std::vector<bool>& copied) {
   Context& c = context_;
@@ -97,7 +93,7 @@ void Executable::conv(const Step& step, std::vector<bool>& copied) {
     const Parameter& w = graph.parameters()[weight];
     const SmallConv shape = smallShape(step, in, out, program_.batch, w.shape[1]);
     const int64_t biasOffset = bias >= 0 ? graph.parameters()[bias].offset : -1;
-    operations_.push_back([=, this, weightOffset = w.offset] {
+    launches_.add(range(step.out), [=, this, weightOffset = w.offset] {
       const float* master = context_.weights->weights();
       smallConv(shape, at<float>(step.in[0]), master + weightOffset, biasOffset >= 0 ? master + biasOffset : nullptr,
                 step.residual >= 0 ? at<float>(step.residual) : nullptr, at<float>(step.out), context_.stream);
@@ -105,11 +101,12 @@ void Executable::conv(const Step& step, std::vector<bool>& copied) {
     return;
   }
   const auto plan = planOf(step);
+  needWorkspace(plan->workspace());
   const int groups = step.shuffled ? step.factor * step.factor : 1;
   const void* packed = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups).data;
   const float* packedBias = c.weights->biasPack(step.node, step.outChannels, groups);
   const auto x = operand(step.in[0], copied);
-  operations_.push_back([=, this] {
+  launches_.add(range(step.out), [=, this] {
     ConvArguments arguments;
     arguments.x = x();
     arguments.w = packed;
@@ -128,16 +125,17 @@ void Executable::convBackwardData(const Step& step, std::vector<bool>& copied) {
     const Parameter& w = c.graph.parameters()[c.graph.weightOf(step.node)];
     SmallConv shape = smallShape(step, dIn, dOut, program_.batch, w.shape[1]);
     WBSR_CHECK(step.activation == ActivationKind::None);
-    operations_.push_back([=, this, weightOffset = w.offset] {
+    launches_.add(range(step.out), [=, this, weightOffset = w.offset] {
       smallConvBackwardData(shape, at<float>(step.in[0]), context_.weights->weights() + weightOffset, at<float>(step.out), context_.stream);
     });
     return;
   }
   const auto plan = planOf(step);
+  needWorkspace(plan->workspace());
   const int groups = step.shuffled ? step.factor * step.factor : 1;
   const void* packed = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups).data;
   const auto y = operand(step.in[0], copied);
-  operations_.push_back([=, this] {
+  launches_.add(range(step.out), [=, this] {
     ConvArguments arguments;
     arguments.x = at(step.out);
     arguments.w = packed;
@@ -147,7 +145,8 @@ void Executable::convBackwardData(const Step& step, std::vector<bool>& copied) {
   });
 }
 
-// in[0] = the forward input, in[1] = dOut; into the gradient arena.
+// in[0] = the forward input, in[1] = dOut; into the gradient arena, which within a pass nobody else touches: on the side
+// stream, with memory of its own.
 void Executable::convBackwardWeights(const Step& step, std::vector<bool>& copied) {
   Context& c = context_;
   const wbsr::Graph& graph = c.graph;
@@ -157,40 +156,41 @@ void Executable::convBackwardWeights(const Step& step, std::vector<bool>& copied
   const int64_t biasOffset = bias >= 0 ? graph.parameters()[bias].offset : -1;
   if (small(step)) {
     const SmallConv shape = smallShape(step, in, dOut, program_.batch, w.shape[1]);
-    needScratch(smallConvScratch(shape));
-    operations_.push_back([=, this, weightOffset = w.offset] {
+    needSideScratch(smallConvScratch(shape));
+    launches_.addBeside({range(step.in[0]), range(step.in[1])}, [=, this, weightOffset = w.offset] {
       float* gradient = context_.weights->gradient();
       smallConvBackwardWeights(shape, at<float>(step.in[0]), at<float>(step.in[1]), gradient + weightOffset, biasOffset >= 0 ? gradient + biasOffset : nullptr,
-                               context_.scratch.as(), context_.stream);
+                               context_.sideScratch.as(), context_.side);
     });
     return;
   }
   const auto plan = planOf(step);
+  needSideWorkspace(plan->workspace());
   const int groups = step.shuffled ? step.factor * step.factor : 1;
   const Pack slice = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups);
   const int area = step.kernel * step.kernel;
   const bool halfWritten = plan->written() == Type::Bf16;
-  needScratch((halfWritten ? sizeof(bf16) : sizeof(float)) * static_cast<size_t>(slice.outPadded) * area * slice.inPadded);
+  needSideScratch((halfWritten ? sizeof(bf16) : sizeof(float)) * static_cast<size_t>(slice.outPadded) * area * slice.inPadded);
   const auto x = operand(step.in[0], copied), y = operand(step.in[1], copied);
-  operations_.push_back([=, this, weightOffset = w.offset, fullIn = w.shape[1]] {
+  launches_.addBeside({rangeOfOperand(step.in[0]), rangeOfOperand(step.in[1])}, [=, this, weightOffset = w.offset, fullIn = w.shape[1]] {
     ConvArguments arguments;
     arguments.x = x();
-    arguments.w = context_.scratch.as();
+    arguments.w = context_.sideScratch.as();
     arguments.y = y();
-    plan->run(arguments, context_.workspace.as(), context_.stream);
+    plan->run(arguments, context_.sideWorkspace.as(), context_.side);
     withType(halfWritten, [&](auto type) {
       using T = decltype(type);
-      addWeightGradient(context_.scratch.as<T>(), slice, area, fullIn, context_.weights->gradient() + weightOffset, context_.stream);
+      addWeightGradient(context_.sideScratch.as<T>(), slice, area, fullIn, context_.weights->gradient() + weightOffset, context_.side);
     });
   });
   if (biasOffset < 0) return;
   const int64_t pixels = dOut.pixels() * program_.batch;
-  needScratch(biasGradientScratch(pixels, dOut.paddedChannels));
-  operations_.push_back([=, this, value = step.in[1]] {
+  needSideScratch(biasGradientScratch(pixels, dOut.paddedChannels));
+  launches_.addBeside({range(step.in[1])}, [=, this, value = step.in[1]] {
     withType(isHalf(value), [&](auto type) {
       using T = decltype(type);
-      biasGradient(at<T>(value), context_.weights->gradient() + biasOffset, pixels, dOut.paddedChannels, step.outChannels, groups, context_.scratch.as(),
-                   context_.stream);
+      biasGradient(at<T>(value), context_.weights->gradient() + biasOffset, pixels, dOut.paddedChannels, step.outChannels, groups, context_.sideScratch.as(),
+                   context_.side);
     });
   });
 }

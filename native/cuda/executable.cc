@@ -18,7 +18,7 @@ Executable::Executable(Context& context, Program program) : context_(context), p
     if (l.kind == Layout::Wide) return half ? (l.image() + 1) / 2 : l.image();
     // Behind a thin value there is room for its copy in T, which convolutions read.
     return l.kind == Layout::Thin && half ? l.image() + l.image() / 2 : l.image();
-  }, false);
+  }, false, training());
   for (int64_t& offset : program_.offsets)
     if (offset > 0) offset *= program_.batch;
   program_.arenaFloats *= program_.batch;
@@ -39,6 +39,8 @@ void Executable::reserve() {
   c.reserve(c.output, externalBytes(program_.output));
   c.reserve(c.workspace, workspace_);
   c.reserve(c.scratch, scratch_);
+  c.reserve(c.sideWorkspace, sideWorkspace_);
+  c.reserve(c.sideScratch, sideScratch_);
   c.reserve(c.cropOffsets, sizeof(int2) * static_cast<size_t>(program_.batch));
   if (!training()) return;
   const int64_t values = elements(program_.output);
@@ -59,31 +61,48 @@ void* Executable::at(int value) const {
 
 void* Executable::copyOf(int value) const { return at<float>(value) + elements(value); }
 
+Launches::Range Executable::range(int value) const {
+  const Context& c = context_;
+  const int64_t bytes = elements(value) * static_cast<int64_t>(isHalf(value) ? sizeof(bf16) : sizeof(float));
+  if (value == program_.input) return {&c.input, 0, bytes};
+  if (value == program_.output) return {&c.output, 0, bytes};
+  const int64_t offset = program_.offsets[static_cast<size_t>(value)] * static_cast<int64_t>(sizeof(float));
+  WBSR_CHECK(offset >= 0);
+  return {&c.arena, offset, offset + bytes};
+}
+
+Launches::Range Executable::rangeOfCopy(int value) const {
+  const Launches::Range values = range(value);
+  return {values.buffer, values.end, values.end + elements(value) * static_cast<int64_t>(sizeof(bf16))};
+}
+
 std::function<const void*()> Executable::operand(int value, std::vector<bool>& copied) {
-  if (!context_.half || layout(value).kind == Layout::Wide) return [this, value] { return static_cast<const void*>(at(value)); };
+  if (!readsCopy(value)) return [this, value] { return static_cast<const void*>(at(value)); };
   if (!copied[static_cast<size_t>(value)]) {
     copied[static_cast<size_t>(value)] = true;
-    operations_.push_back([this, value] { cast(at<float>(value), static_cast<bf16*>(copyOf(value)), elements(value), context_.stream); });
+    launches_.add(rangeOfCopy(value), [this, value] { cast(at<float>(value), static_cast<bf16*>(copyOf(value)), elements(value), context_.stream); });
   }
   return [this, value] { return static_cast<const void*>(copyOf(value)); };
 }
 
 void Executable::needScratch(size_t bytes) { scratch_ = std::max(scratch_, bytes); }
 void Executable::needWorkspace(size_t bytes) { workspace_ = std::max(workspace_, bytes); }
+void Executable::needSideScratch(size_t bytes) { sideScratch_ = std::max(sideScratch_, bytes); }
+void Executable::needSideWorkspace(size_t bytes) { sideWorkspace_ = std::max(sideWorkspace_, bytes); }
 
 void Executable::compile() {
   preparePlans();
   std::vector<bool> copied(program_.values.size(), false);
   copied[static_cast<size_t>(program_.input)] = true;  // comes with the input
-  operations_.reserve(program_.steps.size() + 8);
   for (const Step& step : program_.steps) compileStep(step, copied);
+  launches_.schedule();
 }
 
 void Executable::compileStep(const Step& step, std::vector<bool>& copied) {
   const int batch = program_.batch;
   const cudaStream_t stream = context_.stream;
-  const auto push = [&](auto&& operation) { operations_.push_back(std::forward<decltype(operation)>(operation)); };
   const int a = step.in[0], b = step.in[1], out = step.out;
+  const auto push = [&](auto&& work) { launches_.add(range(out), std::forward<decltype(work)>(work)); };
   switch (step.kind) {
     case StepKind::Conv: conv(step, copied); break;
     case StepKind::ConvBackwardData: convBackwardData(step, copied); break;
@@ -196,9 +215,7 @@ void Executable::compileStep(const Step& step, std::vector<bool>& copied) {
   }
 }
 
-void Executable::launchAll() {
-  for (const Operation& operation : operations_) operation();
-}
+void Executable::launchAll(Launches::Kind kind) { launches_.run(context_.stream, context_.side, kind); }
 
 void Executable::run() {
   reserve();
@@ -208,14 +225,14 @@ void Executable::run() {
   if (graph_.captured()) {
     graph_.launch(context_.stream);
   } else if (++runs_ == 1) {
-    launchAll();
+    launchAll(Launches::Direct);
   } else {
     // A call that waits for the device in another thread of the process (a driver's, a library's) ends the capture.
     // That is no failure of this device: what follows either runs, or fails for a reason of its own.
     try {
-      graph_.capture(context_.stream, [this] { launchAll(); });
+      graph_.capture(context_.stream, [this] { launchAll(Launches::Captured); });
     } catch (const Error&) {
-      launchAll();
+      launchAll(Launches::Direct);
       return;
     }
     graph_.launch(context_.stream);

@@ -28,3 +28,12 @@ for (const [build, bug, env, report] of [
     t.match(output, report, 'and the sanitizer says why')
   })
 }
+
+// cuda_side_stream_check forgets each wait between the two streams of a training pass itself, one at a time.
+for (const bug of ['forgotten fork', 'forgotten join']) {
+  t.test(`cuda_side_stream_check finds a planted bug: ${bug}`, async (t) => {
+    const { status, output } = await runCheck('build', 'cuda_side_stream_check', { OMP_NUM_THREADS: '1' }, [bug])
+    t.equal(status, 1, 'the check fails')
+    t.match(output, /not ok: the gradients of a pass whose streams race/, 'because gradients are wrong')
+  })
+}

@@ -220,9 +220,12 @@ void deferredWorkAgrees() {
     weights.push_back(static_cast<float>(loss));
     return std::make_pair(weights, picture);
   };
-  const auto now = run(host_cuda::Mode::Immediate), late = run(host_cuda::Mode::Deferred);
-  check(sameBits(now.first, late.first), "training with work deferred");
-  check(now.second == late.second, "inference with work deferred");
+  const auto now = run(host_cuda::Mode::Immediate);
+  for (const auto mode : {host_cuda::Mode::Deferred, host_cuda::Mode::DeferredAhead}) {
+    const auto late = run(mode);
+    check(sameBits(now.first, late.first), "training with work deferred");
+    check(now.second == late.second, "inference with work deferred");
+  }
 }
 
 }  // namespace
