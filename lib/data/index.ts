@@ -185,7 +185,7 @@ async function measure(pair: ImagePair, grid: { scale: number; patchSize: number
       result = { key, cached: false, ...(await measurePixels(pair, bytes, lrBytes, grid)) }
       if (directory !== null) await writeCached(directory, result)
     }
-    if (result.difficulties.length === 0) throw new Unusable(pair.hr, `smaller than a patch of ${patchSize}x${patchSize} (${result.width}x${result.height})`)
+    if (result.difficulties.length === 0) throw new Unusable(pair.hr, `smaller than a patch of ${patchSize}x${patchSize} (${result.width}x${result.height} in whole LR pixels)`)
     return result
   } catch (error) {
     if (error instanceof Unusable) return { file: error.file, reason: error.reason }

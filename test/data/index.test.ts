@@ -136,7 +136,7 @@ t.test('unusable images are skipped and reported', async (t) => {
   const reason = (name: string): string => index.skipped.find((skipped) => skipped.file === at(name))!.reason
   t.match(reason('cut.jpg'), /^cannot be decoded/)
   t.match(reason('missing.png'), /^ENOENT/)
-  t.equal(reason('small.png'), 'smaller than a patch of 32x32 (64x30)')
+  t.equal(reason('small.png'), 'smaller than a patch of 32x32 (64x30 in whole LR pixels)')
   t.same(done.sort((a, b) => a - b), names.map((_, i) => i + 1))
   await t.rejects(PatchIndex.build(['text.png', 'small.png'].map((name) => pair(at(name))), { scale: 2, patchSize: 32, cache: false }), {
     code: 'WBSR_NO_DATA', message: /None of the 2 training images.*\n- .*text\.png: cannot be decoded.*\n- .*small\.png: smaller than a patch/,
