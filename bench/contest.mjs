@@ -13,8 +13,12 @@ export class Contestant {
   constructor(name, command, args, env = {}) {
     this.name = name
     this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env } })
-    this.#child.stderr.setEncoding('utf8').on('data', (chunk) => { this.#stderr = (this.#stderr + chunk).slice(-4000) })
-    this.#child.on('error', (error) => { this.#stderr += error.message })
+    this.#child.stderr.setEncoding('utf8').on('data', (chunk) => {
+      this.#stderr = (this.#stderr + chunk).slice(-4000)
+    })
+    this.#child.on('error', (error) => {
+      this.#stderr += error.message
+    })
     this.#child.stdin.on('error', () => {})
     this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]()
   }

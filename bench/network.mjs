@@ -24,12 +24,24 @@ function prepare(folder) {
   writeFileSync(file('model.onnx'), writeOnnx(network, weights))
   writeFileSync(file('lr.f32'), makeImages(count))
   writeFileSync(file('hr.f32'), makeImages(count * scale ** 2, 3))
-  return { weights: file('weights.safetensors'), model: file('model.onnx'), input: file('lr.f32'), target: file('hr.f32'), output: (name) => file(`${name}.out`) }
+  return {
+    weights: file('weights.safetensors'),
+    model: file('model.onnx'),
+    input: file('lr.f32'),
+    target: file('hr.f32'),
+    output: (name) => file(`${name}.out`),
+  }
 }
 
 const ours = (threads) => new Contestant('wbsr', process.execPath, [path.join(here, 'ours.mjs'), String(threads)])
-const torchPeer = (peer, threads) => new Contestant('PyTorch', peer.python, [path.join(here, 'peers_torch.py'), String(threads)])
-const ortPeer = (peer, threads) => new Contestant('ONNX Runtime', process.execPath, [path.join(here, 'peer_onnxruntime.mjs'), peer.folder, String(threads)])
+const torchPeer = (peer, threads) =>
+  new Contestant('PyTorch', peer.python, [path.join(here, 'peers_torch.py'), String(threads)])
+const ortPeer = (peer, threads) =>
+  new Contestant('ONNX Runtime', process.execPath, [
+    path.join(here, 'peer_onnxruntime.mjs'),
+    peer.folder,
+    String(threads),
+  ])
 
 async function largestDifference(contestants, files) {
   const outputs = []
@@ -55,7 +67,16 @@ function rows(what, targets, results, missing, extra) {
     if (missing[peer]) return { what, against: peer, target: `>= ${targets[peer]} x`, skipped: missing[peer] }
     const ratio = results[peer].seconds / results.wbsr.seconds
     const { checked, agrees } = extra(peer, index++)
-    return { what, against: peer, seconds: results.wbsr.seconds, theirs: results[peer].seconds, ratio, target: `>= ${targets[peer]} x`, reached: ratio >= targets[peer] && agrees, checked }
+    return {
+      what,
+      against: peer,
+      seconds: results.wbsr.seconds,
+      theirs: results[peer].seconds,
+      ratio,
+      target: `>= ${targets[peer]} x`,
+      reached: ratio >= targets[peer] && agrees,
+      checked,
+    }
   })
 }
 
@@ -70,12 +91,31 @@ export async function inference({ folder, threads, rounds }) {
     const request = { do: 'load', ...files, output: undefined, target: undefined, shape, ...family, ...largest }
     const loaded = {}
     for (const contestant of contestants) loaded[contestant.name] = await contestant.ask(request)
-    const results = await inTurns(contestants.map((contestant) => ({ name: contestant.name, contestant, request: { do: 'infer' } })), rounds)
+    const results = await inTurns(
+      contestants.map((contestant) => ({ name: contestant.name, contestant, request: { do: 'infer' } })),
+      rounds,
+    )
     const differences = await largestDifference(contestants, files)
     const flops = 5_193_990_144 * shape[0] // method.md
-    const table = rows('inference, SRResNet x4 64x16, 16 x 32x32', { 'ONNX Runtime': 2.0, PyTorch: 2.5 }, results, missing, (_, i) =>
-      ({ checked: `outputs differ by ${differences[i].toExponential(1)} at most`, agrees: differences[i] <= 1e-4 }))
-    return { table, details: { results, loaded, differences, gflops: Object.fromEntries(Object.entries(results).map(([name, r]) => [name, flops / r.seconds / 1e9])) } }
+    const table = rows(
+      'inference, SRResNet x4 64x16, 16 x 32x32',
+      { 'ONNX Runtime': 2.0, PyTorch: 2.5 },
+      results,
+      missing,
+      (_, i) => ({
+        checked: `outputs differ by ${differences[i].toExponential(1)} at most`,
+        agrees: differences[i] <= 1e-4,
+      }),
+    )
+    return {
+      table,
+      details: {
+        results,
+        loaded,
+        differences,
+        gflops: Object.fromEntries(Object.entries(results).map(([name, r]) => [name, flops / r.seconds / 1e9])),
+      },
+    }
   } finally {
     await Promise.all(contestants.map((contestant) => contestant.close()))
   }
@@ -90,12 +130,23 @@ export async function training({ folder, threads, rounds }) {
     const request = { do: 'load', ...files, output: undefined, shape, ...family, ...largest, learningRate: 2e-4 }
     const loaded = {}
     for (const contestant of contestants) loaded[contestant.name] = await contestant.ask(request)
-    const results = await inTurns(contestants.map((contestant) => ({ name: contestant.name, contestant, request: { do: 'train' } })), rounds)
+    const results = await inTurns(
+      contestants.map((contestant) => ({ name: contestant.name, contestant, request: { do: 'train' } })),
+      rounds,
+    )
     // After the same number of steps from the same weights on the same batch the losses must have come down alike.
     const losses = Object.values(results).map((result) => result.answers.at(-1).loss)
     const apart = Math.abs(losses[0] - (losses[1] ?? losses[0])) / losses[0]
-    const table = rows('training step (L1, forward + backward + Adam)', { PyTorch: 1.5 }, results, { PyTorch: peer.missing }, () =>
-      ({ checked: `loss after ${rounds + 1} steps ${losses.map((loss) => loss.toFixed(5)).join(' and ')}`, agrees: apart < 1e-2 }))
+    const table = rows(
+      'training step (L1, forward + backward + Adam)',
+      { PyTorch: 1.5 },
+      results,
+      { PyTorch: peer.missing },
+      () => ({
+        checked: `loss after ${rounds + 1} steps ${losses.map((loss) => loss.toFixed(5)).join(' and ')}`,
+        agrees: apart < 1e-2,
+      }),
+    )
     return { table, details: { results, loaded, losses } }
   } finally {
     await Promise.all(contestants.map((contestant) => contestant.close()))

@@ -41,7 +41,13 @@ const node = (op, inputs, output, ...attributes) =>
 
 /** TensorProto: dims = 1, data_type = 2 (FLOAT 1), name = 8, raw_data = 9. */
 const tensor = (name, shape, data) =>
-  message(5, ...shape.map((d) => integer(1, d)), integer(2, 1), text(8, name), bytes(9, Buffer.from(data.buffer, data.byteOffset, data.byteLength)))
+  message(
+    5,
+    ...shape.map((d) => integer(1, d)),
+    integer(2, 1),
+    text(8, name),
+    bytes(9, Buffer.from(data.buffer, data.byteOffset, data.byteLength)),
+  )
 
 /** ValueInfoProto of a float tensor; a string is a free dimension. */
 function valueInfo(field, name, shape) {
@@ -59,9 +65,9 @@ export function writeOnnx(network, weights) {
   const parts = []
   const constants = []
   const names = []
-  const valueOf = (index) => names[index]
+  const nameOf = (index) => names[index]
   nodes.forEach((n, i) => {
-    const inputs = n.inputs.map(valueOf)
+    const inputs = n.inputs.map(nameOf)
     const name = n.op === 'input' ? 'lr' : i === output ? 'sr' : `v${i}`
     if (n.op === 'stack') {
       names.push(inputs[depth])
@@ -75,29 +81,55 @@ export function writeOnnx(network, weights) {
         const pad = (n.kernel - 1) / 2
         const tensors = [`${n.name}.weight`, ...(n.bias ? [`${n.name}.bias`] : [])]
         for (const t of tensors) constants.push(tensor(t, weights[t].shape, weights[t].data))
-        parts.push(node('Conv', [...inputs, ...tensors], name, attribute.integers('kernel_shape', [n.kernel, n.kernel]), attribute.integers('pads', [pad, pad, pad, pad])))
+        parts.push(
+          node(
+            'Conv',
+            [...inputs, ...tensors],
+            name,
+            attribute.integers('kernel_shape', [n.kernel, n.kernel]),
+            attribute.integers('pads', [pad, pad, pad, pad]),
+          ),
+        )
         return
       }
       case 'activation':
         if (n.activation === 'relu') parts.push(node('Relu', inputs, name))
-        else if (n.activation === 'leakyRelu') parts.push(node('LeakyRelu', inputs, name, attribute.float('alpha', n.slope)))
+        else if (n.activation === 'leakyRelu')
+          parts.push(node('LeakyRelu', inputs, name, attribute.float('alpha', n.slope)))
         else parts.push(node('Sigmoid', inputs, name))
         return
       case 'add':
         parts.push(node('Add', inputs, name))
         return
       case 'pixelShuffle':
-        parts.push(node('DepthToSpace', inputs, name, attribute.integer('blocksize', n.factor), attribute.string('mode', 'CRD')))
+        parts.push(
+          node('DepthToSpace', inputs, name, attribute.integer('blocksize', n.factor), attribute.string('mode', 'CRD')),
+        )
         return
       case 'upsample':
         if (n.cubic) throw new Error('bicubic upsampling is not written')
         constants.push(tensor(`${name}.scales`, [4], new Float32Array([1, 1, n.factor, n.factor])))
-        parts.push(node('Resize', [inputs[0], '', `${name}.scales`], name, attribute.string('mode', 'linear'), attribute.string('coordinate_transformation_mode', 'half_pixel')))
+        parts.push(
+          node(
+            'Resize',
+            [inputs[0], '', `${name}.scales`],
+            name,
+            attribute.string('mode', 'linear'),
+            attribute.string('coordinate_transformation_mode', 'half_pixel'),
+          ),
+        )
         return
       default:
         throw new Error(`${n.op} is not written`)
     }
   })
-  const graph = message(7, ...parts, text(2, network.name), ...constants, valueInfo(11, 'lr', ['batch', 3, 'height', 'width']), valueInfo(12, 'sr', ['batch', 3, 'height4', 'width4']))
+  const graph = message(
+    7,
+    ...parts,
+    text(2, network.name),
+    ...constants,
+    valueInfo(11, 'lr', ['batch', 3, 'height', 'width']),
+    valueInfo(12, 'sr', ['batch', 3, 'height4', 'width4']),
+  )
   return Buffer.concat([integer(1, 8), text(2, 'wbsr bench'), graph, message(8, text(1, ''), integer(2, 13))])
 }

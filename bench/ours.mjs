@@ -24,7 +24,17 @@ await serve({
     job = { lr: floats(input), batch, height, width }
     if (target) {
       const loss = { kind: 'l1', fidelity: 'l1', dimension: 1, sigma: 1, fidelityScale: 1 }
-      Object.assign(job, { hr: floats(target), subnets: [engine.subnets.length - 1], loss, learningRate, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, emaDecay: 0 })
+      Object.assign(job, {
+        hr: floats(target),
+        subnets: [engine.subnets.length - 1],
+        loss,
+        learningRate,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weightDecay: 0,
+        emaDecay: 0,
+      })
     }
     return { device: engine.device }
   },

@@ -5,7 +5,9 @@ import { serve } from './contest.mjs'
 import { picture, timingModel } from './model.mjs'
 
 const [threads, file] = process.argv.slice(2)
-const model = file ? await loadSupernet(file, { threads: Number(threads), device: 'cpu' }) : await timingModel(Number(threads))
+const model = file
+  ? await loadSupernet(file, { threads: Number(threads), device: 'cpu' })
+  : await timingModel(Number(threads))
 const largest = model.subnets.length - 1
 const ways = {
   calibrated: { router: 'calibrated', budget: 0.6 },

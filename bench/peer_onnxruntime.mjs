@@ -12,7 +12,13 @@ let result
 
 await serve({
   async load({ model, input, shape }) {
-    const options = { executionProviders: ['cpu'], graphOptimizationLevel: 'all', intraOpNumThreads: Number(threads), interOpNumThreads: 1, executionMode: 'sequential' }
+    const options = {
+      executionProviders: ['cpu'],
+      graphOptimizationLevel: 'all',
+      intraOpNumThreads: Number(threads),
+      interOpNumThreads: 1,
+      executionMode: 'sequential',
+    }
     session = await ort.InferenceSession.create(model, options)
     const bytes = readFileSync(input)
     feeds = { lr: new ort.Tensor('float32', new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4), shape) }

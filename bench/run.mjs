@@ -17,9 +17,19 @@ import { versions } from './peers.mjs'
 import { routing } from './routing.mjs'
 
 const parts = { inference, training, routing, memory }
-const { values: options } = parseArgs({ options: { only: { type: 'string' }, rounds: { type: 'string', default: '7' }, threads: { type: 'string', default: '2' }, model: { type: 'string' }, 'no-write': { type: 'boolean' } } })
+const { values: options } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    rounds: { type: 'string', default: '7' },
+    threads: { type: 'string', default: '2' },
+    model: { type: 'string' },
+    'no-write': { type: 'boolean' },
+  },
+})
 const chosen = options.only?.split(',') ?? Object.keys(parts)
-for (const name of chosen) if (!parts[name]) throw new Error(`Expected --only to name some of ${Object.keys(parts).join(', ')} but received ${name}`)
+for (const name of chosen)
+  if (!parts[name])
+    throw new Error(`Expected --only to name some of ${Object.keys(parts).join(', ')} but received ${name}`)
 const [threads, rounds] = [Number(options.threads), Number(options.rounds)]
 if (!(threads >= 1 && rounds >= 1)) throw new Error('Expected numbers of at least 1 for --threads and --rounds')
 
@@ -31,14 +41,24 @@ const columns = [
   ['other s', (row) => seconds(row.theirs)],
   ['ratio', (row) => row.ratio?.toFixed(3) ?? '-'],
   ['wanted', (row) => row.target],
-  ['', (row) => (row.skipped ? `skipped: ${row.skipped}` : row.reached === undefined ? '' : row.reached ? 'yes' : 'NO')],
+  [
+    '',
+    (row) => (row.skipped ? `skipped: ${row.skipped}` : row.reached === undefined ? '' : row.reached ? 'yes' : 'NO'),
+  ],
   ['checked', (row) => row.checked ?? ''],
 ]
 
 function show(rows) {
   const cells = [columns.map(([title]) => title), ...rows.map((row) => columns.map(([, cell]) => cell(row)))]
   const widths = columns.map((_, i) => Math.max(...cells.map((line) => line[i].length)))
-  return cells.map((line) => line.map((cell, i) => cell.padEnd(widths[i])).join('  ').trimEnd()).join('\n')
+  return cells
+    .map((line) =>
+      line
+        .map((cell, i) => cell.padEnd(widths[i]))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
 }
 
 const git = (...args) => {
@@ -52,7 +72,9 @@ const git = (...args) => {
 const folder = mkdtempSync(path.join(os.tmpdir(), 'wbsr-bench-'))
 const cpu = native.cpuInfo()
 const load = os.loadavg()[0]
-console.log(`${cpu.name}, ${cpu.isa}, ${cpu.cores} cores, oneDNN ${cpu.onednn}, ${threads} threads, median of ${rounds} turns`)
+console.log(
+  `${cpu.name}, ${cpu.isa}, ${cpu.cores} cores, oneDNN ${cpu.onednn}, ${threads} threads, median of ${rounds} turns`,
+)
 if (load > 0.7) console.log(`bench: other programs are running (load ${load.toFixed(1)}): expect less steady figures`)
 const table = []
 const details = {}
@@ -72,9 +94,26 @@ if (!options['no-write']) {
   const record = {
     date,
     command: ['npm run bench --', ...process.argv.slice(2)].join(' '),
-    machine: { cpu: cpu.name, isa: cpu.isa, cores: cpu.cores, memory: os.totalmem(), system: `${os.type()} ${os.release()}`, loadBefore: load },
-    versions: { wbsr: JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')).version, commit: git('rev-parse', 'HEAD'), clean: git('status', '--porcelain', '--untracked-files=no') === '', node: process.version, onednn: cpu.onednn, ...versions },
-    threads, rounds, table, details,
+    machine: {
+      cpu: cpu.name,
+      isa: cpu.isa,
+      cores: cpu.cores,
+      memory: os.totalmem(),
+      system: `${os.type()} ${os.release()}`,
+      loadBefore: load,
+    },
+    versions: {
+      wbsr: JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')).version,
+      commit: git('rev-parse', 'HEAD'),
+      clean: git('status', '--porcelain', '--untracked-files=no') === '',
+      node: process.version,
+      onednn: cpu.onednn,
+      ...versions,
+    },
+    threads,
+    rounds,
+    table,
+    details,
   }
   const file = path.join(root, 'bench', 'results', `cpu-${date.slice(0, 19).replace(/[:T]/g, '-')}.json`)
   mkdirSync(path.dirname(file), { recursive: true })

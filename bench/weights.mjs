@@ -23,7 +23,7 @@ export function makeWeights(network, seed = 1) {
   const width = Math.max(...network.widths)
   const channels = []
   const weights = {}
-  network.graph.nodes.forEach((n, i) => {
+  network.graph.nodes.forEach((n) => {
     if (n.op === 'input') channels.push(n.channels.fixed)
     else if (n.op === 'pixelShuffle') channels.push(channels[n.inputs[0]] / n.factor ** 2)
     else if (n.op === 'conv') {
@@ -32,7 +32,10 @@ export function makeWeights(network, seed = 1) {
       channels.push(to)
       const std = Math.sqrt(2 / (from * n.kernel ** 2)) * (n.name.endsWith('conv2') ? 0.3 : 1)
       const uniform = (count, range) => Float32Array.from({ length: count }, () => (next() * 2 - 1) * range)
-      weights[`${n.name}.weight`] = { shape: [to, from, n.kernel, n.kernel], data: uniform(to * from * n.kernel ** 2, std * Math.sqrt(3)) }
+      weights[`${n.name}.weight`] = {
+        shape: [to, from, n.kernel, n.kernel],
+        data: uniform(to * from * n.kernel ** 2, std * Math.sqrt(3)),
+      }
       if (n.bias) weights[`${n.name}.bias`] = { shape: [to], data: uniform(to, 0.02) }
     } else channels.push(channels[n.inputs[0]])
   })
@@ -57,7 +60,14 @@ export function writeSafetensors(file, tensors) {
   json += ' '.repeat((8 - (json.length % 8)) % 8)
   const size = Buffer.alloc(8)
   size.writeBigUInt64LE(BigInt(json.length))
-  writeFileSync(file, Buffer.concat([size, Buffer.from(json), ...Object.values(tensors).map(({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength))]))
+  writeFileSync(
+    file,
+    Buffer.concat([
+      size,
+      Buffer.from(json),
+      ...Object.values(tensors).map(({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength)),
+    ]),
+  )
 }
 
 /** The flat arena of an engine, filled from a file that writeSafetensors wrote. */
@@ -68,7 +78,8 @@ export function engineWeights(engine, file) {
   const arena = new Float32Array(engine.parameterCount)
   for (const { name, shape, offset, count } of engine.parameters) {
     const entry = header[name]
-    if (JSON.stringify(entry?.shape) !== JSON.stringify(shape)) throw new Error(`${name} should be ${shape} but the file has ${entry?.shape}`)
+    if (JSON.stringify(entry?.shape) !== JSON.stringify(shape))
+      throw new Error(`${name} should be ${shape} but the file has ${entry?.shape}`)
     for (let i = 0; i < count; i++) arena[offset + i] = bytes.readFloatLE(start + entry.data_offsets[0] + 4 * i)
   }
   return arena

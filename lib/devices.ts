@@ -1,7 +1,7 @@
 // Which devices there are and which one a model runs on. Engines are made here and nowhere else.
 import { availableParallelism } from 'node:os'
-import { invalidOption, WbsrError, wrapError, type WbsrErrorCode } from './errors.js'
-import { native, type NativeEngine, type Precision } from './native.js'
+import { invalidOption, WbsrError, type WbsrErrorCode, wrapError } from './errors.js'
+import { type NativeEngine, native, type Precision } from './native.js'
 import type { Network } from './networks/network.js'
 import { checkChoice, checkInteger } from './options.js'
 
@@ -67,26 +67,43 @@ export interface ModelDevice {
 export function listDevices(): DeviceDescription[] {
   const cpu = native.cpuInfo()
   return [
-    ...native.cudaInfo().devices.map(({ index, name, details, memory }): DeviceDescription => (
-      { id: `cuda:${index}`, kind: 'cuda', name, threads: 0, details: `${details}, ${(memory / 2 ** 30).toFixed(1)} GiB` }
-    )),
+    ...native.cudaInfo().devices.map(
+      ({ index, name, details, memory }): DeviceDescription => ({
+        id: `cuda:${index}`,
+        kind: 'cuda',
+        name,
+        threads: 0,
+        details: `${details}, ${(memory / 2 ** 30).toFixed(1)} GiB`,
+      }),
+    ),
     { id: 'cpu', kind: 'cpu', name: cpu.name, threads: cpu.cores, details: `${cpu.isa}, oneDNN ${cpu.onednn}` },
   ]
 }
 
 /** Checks the option `device`. @throws WbsrError WBSR_INVALID_OPTION */
 export function checkDevice(value: unknown): DeviceOption {
-  if (value === 'auto' || value === 'cpu' || value === 'cuda' || (typeof value === 'string' && /^cuda:\d+$/.test(value))) return value as DeviceOption
+  if (
+    value === 'auto' ||
+    value === 'cpu' ||
+    value === 'cuda' ||
+    (typeof value === 'string' && /^cuda:\d+$/.test(value))
+  )
+    return value as DeviceOption
   throw invalidOption('device', `one of 'auto', 'cpu', 'cuda', 'cuda:N'`, value)
 }
 
 /** @throws WbsrError WBSR_INVALID_OPTION */
 export function checkDeviceOptions(options: Partial<Record<(typeof DEVICE_KEYS)[number], unknown>>): DeviceChoice {
   const device = checkDevice(options.device ?? 'auto')
-  const threads = options.threads === undefined ? availableParallelism() : checkInteger(options.threads, 'threads', 1, 1024)
-  const precision = options.precision === undefined ? undefined : checkChoice(options.precision, 'precision', ['bf16', 'tf32', 'fp32'] as const)
+  const threads =
+    options.threads === undefined ? availableParallelism() : checkInteger(options.threads, 'threads', 1, 1024)
+  const precision =
+    options.precision === undefined
+      ? undefined
+      : checkChoice(options.precision, 'precision', ['bf16', 'tf32', 'fp32'] as const)
   const autotune = options.autotune === undefined ? undefined : checkInteger(options.autotune, 'autotune', 0, 64)
-  if (device === 'cpu' && precision !== undefined && precision !== 'fp32') throw invalidOption('precision', `'fp32' or nothing with device 'cpu'`, precision)
+  if (device === 'cpu' && precision !== undefined && precision !== 'fp32')
+    throw invalidOption('precision', `'fp32' or nothing with device 'cpu'`, precision)
   if (device === 'cpu' && autotune !== undefined) throw invalidOption('autotune', `nothing with device 'cpu'`, autotune)
   return { device, threads, precision, autotune }
 }
@@ -96,7 +113,9 @@ function cudaIndex(device: DeviceOption): number {
   const { devices, reason } = native.cudaInfo()
   const wanted = device === 'cuda' ? devices[0] : devices.find(({ index }) => `cuda:${index}` === device)
   if (wanted) return wanted.index
-  const here = listDevices().map(({ id, name }) => `'${id}' (${name})`).join(', ')
+  const here = listDevices()
+    .map(({ id, name }) => `'${id}' (${name})`)
+    .join(', ')
   const why = devices.length === 0 ? reason : 'there is no usable CUDA device of that number'
   throw new WbsrError('WBSR_NO_DEVICE', `Device '${device}' cannot be used: ${why}. Devices here: ${here}`)
 }
@@ -107,10 +126,17 @@ export function requireDevice(device: DeviceOption): void {
 }
 
 /** What makes `auto` take the CPU when a GPU that is there cannot take the network. */
-const FALLBACK_CODES: readonly unknown[] = ['WBSR_NO_DEVICE', 'WBSR_DEVICE_FAILED', 'WBSR_OUT_OF_MEMORY'] satisfies WbsrErrorCode[]
+const FALLBACK_CODES: readonly unknown[] = [
+  'WBSR_NO_DEVICE',
+  'WBSR_DEVICE_FAILED',
+  'WBSR_OUT_OF_MEMORY',
+] satisfies WbsrErrorCode[]
 
 /** @throws WbsrError WBSR_NO_DEVICE, WBSR_DEVICE_FAILED, WBSR_OUT_OF_MEMORY; WBSR_INVALID_OPTION: a graph that makes no sense */
-export function createEngine(network: Network, { device, threads, ...gpu }: DeviceChoice): { engine: NativeEngine; fallbackReason: string | null } {
+export function createEngine(
+  network: Network,
+  { device, threads, ...gpu }: DeviceChoice,
+): { engine: NativeEngine; fallbackReason: string | null } {
   const onCpu = () => new native.Engine(network.graph, { threads })
   const onCuda = (index: number) => new native.Engine(network.graph, { threads, device: 'cuda', index, ...gpu })
   const automatic = () => {
@@ -122,7 +148,10 @@ export function createEngine(network: Network, { device, threads, ...gpu }: Devi
     } catch (error) {
       const { code, message } = error as { code?: unknown; message: string }
       if (!FALLBACK_CODES.includes(code)) throw error
-      return { engine: onCpu(), fallbackReason: `cuda:${first.index} (${first.name}) cannot take the network ${network.name}: ${message}` }
+      return {
+        engine: onCpu(),
+        fallbackReason: `cuda:${first.index} (${first.name}) cannot take the network ${network.name}: ${message}`,
+      }
     }
   }
   try {

@@ -30,7 +30,10 @@ function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value)
   if (value === null || value === undefined) return String(value)
   if (typeof value === 'function') return 'a function'
-  if (Array.isArray(value)) return value.length <= 12 && value.every((v) => typeof v !== 'object') ? `[${value.map(show).join(', ')}]` : `an array of ${value.length}`
+  if (Array.isArray(value))
+    return value.length <= 12 && value.every((v) => typeof v !== 'object')
+      ? `[${value.map(show).join(', ')}]`
+      : `an array of ${value.length}`
   if (typeof value === 'object') return `an object (${value.constructor?.name ?? 'no prototype'})`
   return String(value)
 }
@@ -50,7 +53,8 @@ export function wrapError(error: unknown, fallback: WbsrErrorCode = 'WBSR_INTERN
   if (error instanceof WbsrError) return error
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown }
   const text = context ? `${context}: ${String(message ?? error)}` : String(message ?? error)
-  if (typeof code === 'string' && code.startsWith('WBSR_')) return new WbsrError(code as WbsrErrorCode, text, { cause: error })
+  if (typeof code === 'string' && code.startsWith('WBSR_'))
+    return new WbsrError(code as WbsrErrorCode, text, { cause: error })
   if (code === 'ENOENT') return new WbsrError('WBSR_NOT_FOUND', text, { cause: error })
   if (typeof code === 'string' && /^E[A-Z]+$/.test(code)) return new WbsrError('WBSR_IO', text, { cause: error })
   return new WbsrError(fallback, text, { cause: error })

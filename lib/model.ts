@@ -5,7 +5,7 @@ import { WbsrError, wrapError } from './errors.js'
 import { invalidFile, modelWeights, readModelFile, writeModelFile } from './formats/model-file.js'
 import type { StreamOptions, UpscaleOptions } from './infer/options.js'
 import { createInferStream } from './infer/stream.js'
-import { upscale, type UpscaleResult } from './infer/upscale.js'
+import { type UpscaleResult, upscale } from './infer/upscale.js'
 import type { ClassTable, ModelState, RouterTable } from './model-state.js'
 import { checkNetwork, networkDifference } from './networks/check.js'
 import type { Network } from './networks/network.js'
@@ -42,7 +42,13 @@ export class SupernetModel {
     this.#state = state
     this.network = state.network
     this.scale = state.network.scale
-    this.subnets = state.engine.subnets.map(({ index, width, depth, flops, parameters }) => ({ index, width, depth, flops, parameters }))
+    this.subnets = state.engine.subnets.map(({ index, width, depth, flops, parameters }) => ({
+      index,
+      width,
+      depth,
+      flops,
+      parameters,
+    }))
   }
 
   #alive(): ModelState {
@@ -133,14 +139,17 @@ export async function loadSupernet(file: string, options: LoadOptions = {}): Pro
   const difference = stored && wanted && networkDifference(stored, wanted)
   if (difference) throw invalidFile(file, `holds another network than the option network: ${difference}`)
   const network = stored ?? wanted
-  if (!network) throw invalidFile(file, 'was not written by wbsr; say which network its weights belong to with the option network')
+  if (!network)
+    throw invalidFile(file, 'was not written by wbsr; say which network its weights belong to with the option network')
   let created: ReturnType<typeof createEngine>
   try {
     created = createEngine(network, device)
   } catch (error) {
     // A network that came with the file is the file's fault.
     if (!stored || !(error instanceof WbsrError) || error.code !== 'WBSR_INVALID_OPTION') throw error
-    throw new WbsrError('WBSR_INVALID_FILE', `${file}: holds a network that cannot be built: ${error.message}`, { cause: error })
+    throw new WbsrError('WBSR_INVALID_FILE', `${file}: holds a network that cannot be built: ${error.message}`, {
+      cause: error,
+    })
   }
   const { engine, fallbackReason } = created
   try {
@@ -150,6 +159,11 @@ export async function loadSupernet(file: string, options: LoadOptions = {}): Pro
     throw wrapError(error)
   }
   // Without thresholds everything is of one class, which every router gives to the largest subnet.
-  const plain = { classes: { count: 1, thresholds: [], kind: 'interval' as const }, router: null, mixture: null, training: null }
+  const plain = {
+    classes: { count: 1, thresholds: [], kind: 'interval' as const },
+    router: null,
+    mixture: null,
+    training: null,
+  }
   return new SupernetModel({ ...(contents.description ?? plain), engine, network, fallbackReason, disposed: false })
 }

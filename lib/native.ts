@@ -16,7 +16,15 @@ export type NativeChannels = { fixed: number } | { num: number; den: number }
 
 export type NativeNode =
   | { op: 'input'; inputs: []; channels: { fixed: number } }
-  | { op: 'conv'; name: string; inputs: [number]; channels: NativeChannels; kernel: number; bias: boolean; initGain: number }
+  | {
+      op: 'conv'
+      name: string
+      inputs: [number]
+      channels: NativeChannels
+      kernel: number
+      bias: boolean
+      initGain: number
+    }
   | { op: 'activation'; inputs: [number]; activation: 'relu' | 'leakyRelu' | 'sigmoid'; slope: number }
   | { op: 'add'; inputs: [number, number] }
   | { op: 'pixelShuffle'; inputs: [number]; factor: number }
@@ -99,7 +107,14 @@ export interface NativeCanvas {
   /** Rows [from, from + kept) become rows [0, kept); rows [kept, rows) are cleared. */
   move(from: number, kept: number, rows: number): Promise<void>
   /** As Addon.finishRows. alpha: (rows, width), with 2 or 4 channels. */
-  finish(first: number, rows: number, channels: number, alpha: Float32Array | null, bytes: 1 | 2 | 4, into?: PixelArray): Promise<PixelArray>
+  finish(
+    first: number,
+    rows: number,
+    channels: number,
+    alpha: Float32Array | null,
+    bytes: 1 | 2 | 4,
+    into?: PixelArray,
+  ): Promise<PixelArray>
   /** Its memory is freed with the last job that uses it. */
   dispose(): void
 }
@@ -289,7 +304,10 @@ export interface Rect {
 
 export interface Addon {
   /** @throws an Error with code WBSR_NO_DEVICE, WBSR_DEVICE_FAILED, WBSR_OUT_OF_MEMORY, WBSR_INVALID_OPTION */
-  Engine: new (graph: NativeGraph, options: EngineOptions) => NativeEngine
+  Engine: new (
+    graph: NativeGraph,
+    options: EngineOptions,
+  ) => NativeEngine
   /** Ends the running jobs between two of their steps and drops the others, whose promises never settle. For the end of the process. */
   stopJobs(): void
   /** What the CPU device found: instruction set, threads, oneDNN version. */
@@ -301,30 +319,74 @@ export interface Addon {
    * Antialiased bicubic, a = -0.5 (protocol.md); output has the input's type. border: 0 symmetric, 1 replicate. With 2 or 4
    * channels colour is weighted by alpha; images that are opaque everywhere come out as without alpha.
    */
-  resizeBicubic(data: PixelArray, width: number, height: number, channels: number, outWidth: number, outHeight: number, border: 0 | 1): Promise<PixelArray>
+  resizeBicubic(
+    data: PixelArray,
+    width: number,
+    height: number,
+    channels: number,
+    outWidth: number,
+    outHeight: number,
+    border: 0 | 1,
+  ): Promise<PixelArray>
   /**
    * dB (Infinity: equal) and mean SSIM of uint8 images after shaving. y: on Y of the protocol (1 or 3 channels; a grey value
    * is taken as Y itself, as the published Set14 figures do). ssim needs 11 x 11 pixels after shaving.
    */
-  psnr(a: Uint8Array, b: Uint8Array, width: number, height: number, channels: number, y: boolean, shave: number): Promise<number>
-  ssim(a: Uint8Array, b: Uint8Array, width: number, height: number, channels: number, y: boolean, shave: number): Promise<number>
+  psnr(
+    a: Uint8Array,
+    b: Uint8Array,
+    width: number,
+    height: number,
+    channels: number,
+    y: boolean,
+    shave: number,
+  ): Promise<number>
+  ssim(
+    a: Uint8Array,
+    b: Uint8Array,
+    width: number,
+    height: number,
+    channels: number,
+    y: boolean,
+    shave: number,
+  ): Promise<number>
   /** Gradient vectors (rects.length / 4 of them, 4 numbers each); rects = x, y, width, height. Any pixel type, 1..4 channels; premultiplied where there is alpha. */
-  gradientVectors(data: PixelArray, width: number, height: number, channels: number, rects: Int32Array): Promise<Float64Array>
+  gradientVectors(
+    data: PixelArray,
+    width: number,
+    height: number,
+    channels: number,
+    rects: Int32Array,
+  ): Promise<Float64Array>
   /**
    * Crops of uint8 RGB images -> HR (N, 3, patch, patch) and, by antialiased bicubic rounded to 8 bits as the protocol's
    * files are, LR; the kernel sees the picture around the crop, so that LR is a crop of the picture's LR file. Flips come
    * before the transpose. With `lrImages` LR is cropped instead, and x and y must be multiples of scale.
    */
-  assembleBatch(spec: BatchSource & { patchSize: number; scale: number }): Promise<{ lr: Float32Array; hr: Float32Array }>
+  assembleBatch(
+    spec: BatchSource & { patchSize: number; scale: number },
+  ): Promise<{ lr: Float32Array; hr: Float32Array }>
   /** EM fit of a Gaussian mixture. samples (N, D) in [0, 1]; weights optional (histogram counts). */
-  fitMixture(samples: Float32Array, weights: Float32Array | null, dimension: number, components: number, iterations: number, minStd: number, seed: number): Promise<{
+  fitMixture(
+    samples: Float32Array,
+    weights: Float32Array | null,
+    dimension: number,
+    components: number,
+    iterations: number,
+    minStd: number,
+    seed: number,
+  ): Promise<{
     weights: Float64Array
     means: Float64Array
     covariances: Float64Array
     logLikelihood: number
   }>
   /** Loss and gradients of predictions against targets, (pixels, D) interleaved: for tests. */
-  evaluateLoss(prediction: Float32Array, target: Float32Array, loss: NativeLoss): Promise<{
+  evaluateLoss(
+    prediction: Float32Array,
+    target: Float32Array,
+    loss: NativeLoss,
+  ): Promise<{
     loss: number
     data: number
     balance: number
@@ -344,13 +406,42 @@ export interface Addon {
    * and width, [0, 1]) when channels is 2 or 4; grey output is the luma of RGB. bytes: 1 uint8, 2 uint16, 4 float32. The
    * pixels go to `into` where it is given.
    */
-  finishRows(sum: Float32Array, weight: Float32Array, width: number, firstRow: number, rows: number, channels: number, alpha: Float32Array | null, bytes: 1 | 2 | 4, into?: PixelArray): Promise<PixelArray>
+  finishRows(
+    sum: Float32Array,
+    weight: Float32Array,
+    width: number,
+    firstRow: number,
+    rows: number,
+    channels: number,
+    alpha: Float32Array | null,
+    bytes: 1 | 2 | 4,
+    into?: PixelArray,
+  ): Promise<PixelArray>
   /** Sums over the samples of each rectangle of (clamp(a, 0, 1) - b)^2; a, b float RGB; rects = x, y, width, height. */
-  squaredErrors(a: Float32Array, b: Float32Array, width: number, height: number, rects: Int32Array): Promise<Float64Array>
+  squaredErrors(
+    a: Float32Array,
+    b: Float32Array,
+    width: number,
+    height: number,
+    rects: Int32Array,
+  ): Promise<Float64Array>
   /** Tiles (columns * rows, size, size, channels) at multiples of `step` -> the picture, overlaps averaged and rounded half up. */
-  averageTiles(tiles: Uint8Array, columns: number, rows: number, size: number, step: number, channels: number): Promise<Uint8Array>
+  averageTiles(
+    tiles: Uint8Array,
+    columns: number,
+    rows: number,
+    size: number,
+    step: number,
+    channels: number,
+  ): Promise<Uint8Array>
   /** PNG filter bytes and filtered rows (minimum sum of absolute differences per row). previous: the row above or null. 16-bit input is native-endian. */
-  pngFilterRows(data: Uint8Array | Uint16Array, width: number, rows: number, channels: number, previous: Uint8Array | Uint16Array | null): Promise<Uint8Array>
+  pngFilterRows(
+    data: Uint8Array | Uint16Array,
+    width: number,
+    rows: number,
+    channels: number,
+    previous: Uint8Array | Uint16Array | null,
+  ): Promise<Uint8Array>
 }
 
 function load(): Addon {

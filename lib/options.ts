@@ -9,27 +9,37 @@ export function checkObject(value: unknown, name: string, known: readonly string
   for (const [key, entry] of Object.entries(value)) {
     if (!known.includes(key)) throw invalidOption(name, `no other keys than ${known.join(', ')}`, key)
     // Whole option objects are called "options" or "upscale options": their keys stand alone in messages.
-    if (entry === null) throw invalidOption(/(^| )options$/.test(name) ? key : `${name}.${key}`, 'a value or undefined', null)
+    if (entry === null)
+      throw invalidOption(/(^| )options$/.test(name) ? key : `${name}.${key}`, 'a value or undefined', null)
   }
   return value as Record_
 }
 
 export function checkInteger(value: unknown, name: string, min: number, max = Number.MAX_SAFE_INTEGER): number {
   if (!Number.isInteger(value) || (value as number) < min || (value as number) > max) {
-    throw invalidOption(name, max === Number.MAX_SAFE_INTEGER ? `an integer of at least ${min}` : `an integer between ${min} and ${max}`, value)
+    throw invalidOption(
+      name,
+      max === Number.MAX_SAFE_INTEGER ? `an integer of at least ${min}` : `an integer between ${min} and ${max}`,
+      value,
+    )
   }
   return value as number
 }
 
 export function checkNumber(value: unknown, name: string, min: number, max = Infinity): number {
   if (typeof value !== 'number' || !Number.isFinite(value) || value < min || value > max) {
-    throw invalidOption(name, max === Infinity ? `a number of at least ${min}` : `a number between ${min} and ${max}`, value)
+    throw invalidOption(
+      name,
+      max === Infinity ? `a number of at least ${min}` : `a number between ${min} and ${max}`,
+      value,
+    )
   }
   return value
 }
 
 export function checkChoice<T extends string>(value: unknown, name: string, choices: readonly T[]): T {
-  if (!choices.includes(value as T)) throw invalidOption(name, `one of ${choices.map((c) => `'${c}'`).join(', ')}`, value)
+  if (!choices.includes(value as T))
+    throw invalidOption(name, `one of ${choices.map((c) => `'${c}'`).join(', ')}`, value)
   return value as T
 }
 

@@ -10,7 +10,19 @@ import os from 'node:os'
 import path from 'node:path'
 import { root, run, SetupError, which } from './run.mjs'
 
-const flags = ['-std=c++20', '-O3', '-arch=sm_90', '-cubin', '-Werror', 'all-warnings', '--expt-relaxed-constexpr', '-Xptxas', '-v', '-I', path.join(root, 'native')]
+const flags = [
+  '-std=c++20',
+  '-O3',
+  '-arch=sm_90',
+  '-cubin',
+  '-Werror',
+  'all-warnings',
+  '--expt-relaxed-constexpr',
+  '-Xptxas',
+  '-v',
+  '-I',
+  path.join(root, 'native'),
+]
 const cache = path.join(root, 'build', 'kernel-resources')
 
 /** The nvcc that the native build would take (native/cuda/plugin.cmake), or null. */
@@ -19,7 +31,11 @@ function findNvcc() {
   const local = '/usr/local'
   const toolkits = existsSync(local) ? readdirSync(local).filter((name) => /^cuda(-|$)/.test(name)) : []
   toolkits.sort((a, b) => (a === 'cuda' ? -1 : b === 'cuda' ? 1 : b.localeCompare(a, 'en', { numeric: true })))
-  return which('nvcc') ?? toolkits.map((name) => path.join(local, name, 'bin', 'nvcc')).find((file) => existsSync(file)) ?? null
+  return (
+    which('nvcc') ??
+    toolkits.map((name) => path.join(local, name, 'bin', 'nvcc')).find((file) => existsSync(file)) ??
+    null
+  )
 }
 
 /** The file and, once each, our headers that it includes, directly or not. */
@@ -27,7 +43,9 @@ function sources(file, seen = new Set()) {
   if (seen.has(file)) return seen
   seen.add(file)
   for (const [, name] of readFileSync(file, 'utf8').matchAll(/^\s*#\s*include\s+"([^"]+)"/gm)) {
-    const header = [path.dirname(file), path.join(root, 'native')].map((folder) => path.join(folder, name)).find((candidate) => existsSync(candidate))
+    const header = [path.dirname(file), path.join(root, 'native')]
+      .map((folder) => path.join(folder, name))
+      .find((candidate) => existsSync(candidate))
     if (header) sources(header, seen)
   }
   return seen
@@ -42,7 +60,14 @@ function parse(text) {
     const frame = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(part)
     if (registers === 0 || !frame) throw new SetupError(`ptxas printed something else than expected:\n${part}`)
     const [stack, stores, loads] = frame.slice(1).map(Number)
-    kernels.push({ name: part.slice(0, part.indexOf("'")), registers, shared: number(/(\d+) bytes smem/), stores, loads, stack })
+    kernels.push({
+      name: part.slice(0, part.indexOf("'")),
+      registers,
+      shared: number(/(\d+) bytes smem/),
+      stores,
+      loads,
+      stack,
+    })
   }
   return kernels
 }
@@ -50,16 +75,31 @@ function parse(text) {
 /** Readable names: without our namespaces, return type and parameters. */
 async function demangle(kernels) {
   if (!which('c++filt') || kernels.length === 0) return
-  const names = (await run('c++filt', kernels.map(({ name }) => name))).trimEnd().split('\n')
+  const names = (
+    await run(
+      'c++filt',
+      kernels.map(({ name }) => name),
+    )
+  )
+    .trimEnd()
+    .split('\n')
   kernels.forEach((kernel, i) => {
-    const text = names[i].replaceAll('wbsr::', '').replaceAll('cuda::', '').replaceAll('math::', '').replaceAll('(anonymous namespace)::', '').replaceAll('__nv_bfloat16', 'bf16')
+    const text = names[i]
+      .replaceAll('wbsr::', '')
+      .replaceAll('cuda::', '')
+      .replaceAll('math::', '')
+      .replaceAll('(anonymous namespace)::', '')
+      .replaceAll('__nv_bfloat16', 'bf16')
     // The parameters start at the last bracket that is opened outside of template arguments.
     let depth = 0
     let end = text.length
     for (let at = 0; at < text.length; at++) {
       if (text[at] === '<') depth++
       else if (text[at] === '>') depth--
-      else if (text[at] === '(' && depth === 0) { end = at; break }
+      else if (text[at] === '(' && depth === 0) {
+        end = at
+        break
+      }
     }
     kernel.name = text.slice(0, end).replace(/^void /, '')
   })
@@ -74,7 +114,9 @@ async function compile(nvcc, version, file) {
     const { key: was, kernels } = JSON.parse(readFileSync(stored, 'utf8'))
     if (was === key) return kernels
   }
-  const kernels = parse(await run(nvcc, [...flags, file, '-o', '/dev/null'], { what: path.relative(root, file), lines: 60 }))
+  const kernels = parse(
+    await run(nvcc, [...flags, file, '-o', '/dev/null'], { what: path.relative(root, file), lines: 60 }),
+  )
   await demangle(kernels)
   mkdirSync(cache, { recursive: true })
   writeFileSync(stored, JSON.stringify({ key, kernels }))
@@ -83,7 +125,11 @@ async function compile(nvcc, version, file) {
 
 function table(rows) {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => String(row[column]).length)))
-  return rows.map((row) => row.map((cell, i) => (i === 0 ? String(cell).padEnd(widths[i]) : String(cell).padStart(widths[i]))).join('  ')).join('\n')
+  return rows
+    .map((row) =>
+      row.map((cell, i) => (i === 0 ? String(cell).padEnd(widths[i]) : String(cell).padStart(widths[i]))).join('  '),
+    )
+    .join('\n')
 }
 
 const nvcc = findNvcc()
@@ -95,7 +141,13 @@ try {
   const version = await run(nvcc, ['--version'])
   const folder = path.join(root, 'native', 'cuda')
   const given = process.argv.slice(2).map((file) => path.resolve(file))
-  const files = given.length > 0 ? given : readdirSync(folder).filter((name) => name.endsWith('.cu')).sort().map((name) => path.join(folder, name))
+  const files =
+    given.length > 0
+      ? given
+      : readdirSync(folder)
+          .filter((name) => name.endsWith('.cu'))
+          .sort()
+          .map((name) => path.join(folder, name))
   const results = new Array(files.length)
   const queue = files.map((_, i) => i)
   const work = async () => {
@@ -103,12 +155,16 @@ try {
   }
   await Promise.all(Array.from({ length: os.availableParallelism() }, work))
   const all = results.flatMap((kernels, i) => kernels.map((kernel) => ({ ...kernel, file: path.basename(files[i]) })))
-  console.log(table([
-    ['kernel', 'file', 'registers', 'shared', 'spill stores/loads', 'stack'],
-    ...all.map((k) => [k.name, k.file, k.registers, k.shared, `${k.stores}/${k.loads}`, k.stack]),
-  ]))
+  console.log(
+    table([
+      ['kernel', 'file', 'registers', 'shared', 'spill stores/loads', 'stack'],
+      ...all.map((k) => [k.name, k.file, k.registers, k.shared, `${k.stores}/${k.loads}`, k.stack]),
+    ]),
+  )
   const spilling = all.filter((k) => k.stores + k.loads > 0)
-  console.log(`${all.length} kernels in ${files.length} files for sm_90, ${spilling.length} with spills; bytes, shared memory without the dynamic part`)
+  console.log(
+    `${all.length} kernels in ${files.length} files for sm_90, ${spilling.length} with spills; bytes, shared memory without the dynamic part`,
+  )
   if (spilling.length > 0) process.exitCode = 1
 } catch (error) {
   if (!(error instanceof SetupError)) throw error

@@ -14,21 +14,25 @@ const alwaysThere = /^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|li
 /** Name and file (null: not found) of the libraries that a machine may lack. */
 function needed(library) {
   const found = execFileSync('ldd', [library], { encoding: 'utf8' })
-  return [...found.matchAll(/^\s*(\S+) => (\S+)/gm)].map(([, name, file]) => [name, file === 'not' ? null : file]).filter(([name]) => !alwaysThere.test(name))
+  return [...found.matchAll(/^\s*(\S+) => (\S+)/gm)]
+    .map(([, name, file]) => [name, file === 'not' ? null : file])
+    .filter(([name]) => !alwaysThere.test(name))
 }
 
 try {
   const [command, ...options] = process.argv.slice(2)
   const arch = options.find((option) => option.startsWith('--arch='))?.slice('--arch='.length) ?? process.arch
   if (command !== 'rebuild') throw new SetupError(`Expected the command rebuild but received ${command}`)
-  if (arch !== process.arch) throw new SetupError(`Expected --arch=${process.arch}, the architecture of this machine, but received ${arch}`)
+  if (arch !== process.arch)
+    throw new SetupError(`Expected --arch=${process.arch}, the architecture of this machine, but received ${arch}`)
   if (options.includes('--debug')) throw new SetupError('Expected --release but received --debug')
   if (process.cwd() === root) throw new SetupError('Run through npm run prebuildify')
   await run(process.execPath, [path.join(root, 'scripts', 'setup.mjs')], { what: 'the build' })
 
   const addon = path.join(root, 'build', 'Release', 'wbsr.node')
   const dynamic = execFileSync('readelf', ['-d', addon], { encoding: 'utf8' })
-  if (!/\(RPATH\)[^\n]*\[\$ORIGIN\]/.test(dynamic)) throw new SetupError(`${addon} should have RPATH $ORIGIN:\n${dynamic}`)
+  if (!/\(RPATH\)[^\n]*\[\$ORIGIN\]/.test(dynamic))
+    throw new SetupError(`${addon} should have RPATH $ORIGIN:\n${dynamic}`)
 
   const plugin = path.join(root, 'build', 'Release', 'libwbsr_cuda.so')
 

@@ -10,11 +10,34 @@ try {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(stage, { recursive: true })
   const script = path.join(root, 'scripts', 'node-gyp.mjs')
-  await runTool('prebuildify/bin.js', ['--napi', '--strip', '--tag-libc', '--name', 'wbsr', '--target', process.versions.node, '--node-gyp', script, '--cwd', stage, '--out', root], { what: 'prebuildify' })
+  await runTool(
+    'prebuildify/bin.js',
+    [
+      '--napi',
+      '--strip',
+      '--tag-libc',
+      '--name',
+      'wbsr',
+      '--target',
+      process.versions.node,
+      '--node-gyp',
+      script,
+      '--cwd',
+      stage,
+      '--out',
+      root,
+    ],
+    { what: 'prebuildify' },
+  )
   rmSync(stage, { recursive: true, force: true })
-  const files = readdirSync(folder).map((name) => `${name} ${(statSync(path.join(folder, name)).size / 1e6).toFixed(1)} MB`)
+  const files = readdirSync(folder).map(
+    (name) => `${name} ${(statSync(path.join(folder, name)).size / 1e6).toFixed(1)} MB`,
+  )
   console.error(`prebuilds/linux-${process.arch}: ${files.join(', ')}`)
-  if (!existsSync(path.join(folder, 'libwbsr_cuda.so'))) console.error('prebuildify: no libwbsr_cuda.so, since it was not built here (no nvcc): this package will have no CUDA device')
+  if (!existsSync(path.join(folder, 'libwbsr_cuda.so')))
+    console.error(
+      'prebuildify: no libwbsr_cuda.so, since it was not built here (no nvcc): this package will have no CUDA device',
+    )
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
   console.error(`prebuildify: ${error.message}`)

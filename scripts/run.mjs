@@ -12,8 +12,14 @@ export class SetupError extends Error {}
 
 /** Last non-empty lines of a tool's output, without progress that overwrites itself. */
 export function lastLines(text, count = 25) {
-  const lines = text.split('\n').map((line) => line.slice(line.lastIndexOf('\r') + 1).trimEnd()).filter((line) => line !== '')
-  return lines.slice(-count).map((line) => `  | ${line}`).join('\n')
+  const lines = text
+    .split('\n')
+    .map((line) => line.slice(line.lastIndexOf('\r') + 1).trimEnd())
+    .filter((line) => line !== '')
+  return lines
+    .slice(-count)
+    .map((line) => `  | ${line}`)
+    .join('\n')
 }
 
 /** Path of a program on PATH, or null. */
@@ -33,7 +39,11 @@ export function which(program) {
  * Runs a program to its end and resolves with its output. What it printed is shown only in the error. `watch` gets
  * the output as it comes.
  */
-export function run(command, args, { cwd = root, env = process.env, what = command, lines = 25, watch = () => {} } = {}) {
+export function run(
+  command,
+  args,
+  { cwd = root, env = process.env, what = command, lines = 25, watch = () => {} } = {},
+) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
@@ -53,4 +63,5 @@ export function run(command, args, { cwd = root, env = process.env, what = comma
 }
 
 /** Runs a JavaScript tool of node_modules by its file: node_modules/.bin may be missing in copied trees. */
-export const runTool = (file, args, options) => run(process.execPath, [path.join(root, 'node_modules', file), ...args], options)
+export const runTool = (file, args, options) =>
+  run(process.execPath, [path.join(root, 'node_modules', file), ...args], options)

@@ -37,18 +37,22 @@ async function step(text, work, { announceLater = false } = {}) {
     if (announced) process.stdout.write('failed\n')
     throw error
   }
-  if (announced) process.stdout.write(`${((performance.now() - start) / 1000).toFixed(1)} s${note ? ` (${note})` : ''}\n`)
+  if (announced)
+    process.stdout.write(`${((performance.now() - start) / 1000).toFixed(1)} s${note ? ` (${note})` : ''}\n`)
 }
 
 function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number)
-  if (major < 20 || (major === 20 && minor < 19)) throw new SetupError(`Node 20.19 or newer is needed, this is ${process.version}`)
+  if (major < 20 || (major === 20 && minor < 19))
+    throw new SetupError(`Node 20.19 or newer is needed, this is ${process.version}`)
   if (process.platform !== 'linux') throw new SetupError(`wbsr builds on Linux, this is ${process.platform}`)
 }
 
 /** Debian packages that are missing, found out without asking apt: a tool or library from elsewhere is as good. */
 function missingPackages() {
-  const prefixes = ['/usr', '/usr/local', ...(process.env.CMAKE_PREFIX_PATH ?? '').split(/[:;]/)].filter((prefix) => prefix !== '')
+  const prefixes = ['/usr', '/usr/local', ...(process.env.CMAKE_PREFIX_PATH ?? '').split(/[:;]/)].filter(
+    (prefix) => prefix !== '',
+  )
   return [
     which('g++') || which('c++') ? null : 'g++',
     which('cmake') ? null : 'cmake',
@@ -64,8 +68,16 @@ async function debianPackages() {
   if (!which('apt-get')) throw new SetupError(`These are missing: ${missing.join(', ')}; ${byHand}`)
   let prefix = []
   if (process.getuid() !== 0) {
-    const allowed = which('sudo') && (await run('sudo', ['-n', 'true']).then(() => true, () => false))
-    if (!allowed) throw new SetupError(`These Debian packages are missing, and this user is neither root nor has sudo without a password: ${missing.join(', ')}; ${byHand}`)
+    const allowed =
+      which('sudo') &&
+      (await run('sudo', ['-n', 'true']).then(
+        () => true,
+        () => false,
+      ))
+    if (!allowed)
+      throw new SetupError(
+        `These Debian packages are missing, and this user is neither root nor has sudo without a password: ${missing.join(', ')}; ${byHand}`,
+      )
     prefix = ['sudo', '-n', 'env']
   } else {
     prefix = ['env']
@@ -92,10 +104,20 @@ function npmUpToDate() {
 async function npmPackages() {
   if (npmUpToDate()) return
   // No package here needs its install script; sharp ships its binaries as packages.
-  const args = ['ci', '--include=dev', '--include=optional', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline']
+  const args = [
+    'ci',
+    '--include=dev',
+    '--include=optional',
+    '--ignore-scripts',
+    '--no-audit',
+    '--no-fund',
+    '--prefer-offline',
+  ]
   const npm = process.env.npm_execpath
   const [command, before] = npm && /\.c?js$/.test(npm) ? [process.execPath, [npm]] : ['npm', []]
-  await step('installing npm packages', async () => { await run(command, [...before, ...args], { what: 'npm ci' }) })
+  await step('installing npm packages', async () => {
+    await run(command, [...before, ...args], { what: 'npm ci' })
+  })
 }
 
 /** Removes a build folder that another place or a vanished CMake made: CMake would only refuse it. */
@@ -110,22 +132,35 @@ function dropForeignBuild(folder) {
 /** Configures where needed and lets ninja decide what to compile; says so only when there is something. */
 async function build(folder, what, configure, target) {
   dropForeignBuild(folder)
-  await step(what, async (announce) => {
-    if (!existsSync(path.join(folder, 'build.ninja'))) {
-      announce()
-      await configure()
-    }
-    // Beside compiling, ninja only looks whether the lists of source files changed ("Re-checking").
-    const watch = (text) => { if (/^\[\d+\/\d+\] (?!Re-checking)/m.test(text)) announce() }
-    await run('ninja', ['-C', folder, '-j', String(cores), ...(target ? [target] : [])], { what: 'the native build', lines: 60, watch })
-    // nvcc is optional (native/cuda/plugin.cmake).
-    return /^WBSR_CUDA_STATUS:INTERNAL=(.*)$/m.exec(readFileSync(path.join(folder, 'CMakeCache.txt'), 'utf8'))?.[1]
-  }, { announceLater: true })
+  await step(
+    what,
+    async (announce) => {
+      if (!existsSync(path.join(folder, 'build.ninja'))) {
+        announce()
+        await configure()
+      }
+      // Beside compiling, ninja only looks whether the lists of source files changed ("Re-checking").
+      const watch = (text) => {
+        if (/^\[\d+\/\d+\] (?!Re-checking)/m.test(text)) announce()
+      }
+      await run('ninja', ['-C', folder, '-j', String(cores), ...(target ? [target] : [])], {
+        what: 'the native build',
+        lines: 60,
+        watch,
+      })
+      // nvcc is optional (native/cuda/plugin.cmake).
+      return /^WBSR_CUDA_STATUS:INTERNAL=(.*)$/m.exec(readFileSync(path.join(folder, 'CMakeCache.txt'), 'utf8'))?.[1]
+    },
+    { announceLater: true },
+  )
 }
 
 /** The addon, and with --test the native checks beside it. */
 function nativeBuild() {
-  const configure = () => runTool('cmake-js/bin/cmake-js', ['configure', '-G', 'Ninja', '--CDCMAKE_BUILD_TYPE=Release'], { what: 'cmake-js configure' })
+  const configure = () =>
+    runTool('cmake-js/bin/cmake-js', ['configure', '-G', 'Ninja', '--CDCMAKE_BUILD_TYPE=Release'], {
+      what: 'cmake-js configure',
+    })
   return build(at('build'), 'compiling the native addon', configure, forTest ? null : 'wbsr')
 }
 
@@ -146,7 +181,12 @@ function filesIn(folder) {
 /** lib/ to dist/, when lib/, the settings or the compiler changed. */
 async function typeScriptBuild() {
   const hash = createHash('sha256')
-  for (const file of [...filesIn(at('lib')), at('tsconfig.json'), at('tsconfig.build.json'), at('node_modules', 'typescript', 'package.json')]) {
+  for (const file of [
+    ...filesIn(at('lib')),
+    at('tsconfig.json'),
+    at('tsconfig.build.json'),
+    at('node_modules', 'typescript', 'package.json'),
+  ]) {
     hash.update(path.relative(root, file)).update('\0').update(readFileSync(file)).update('\0')
   }
   const digest = hash.digest('hex')

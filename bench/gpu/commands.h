@@ -27,7 +27,9 @@ inline void begin() {
 inline cuda::CudaOptions optionsOf(const Request& request) {
   cuda::CudaOptions options;
   const std::string precision = request.text("precision", "bf16");
-  options.precision = precision == "fp32" ? cuda::Precision::Fp32 : precision == "tf32" ? cuda::Precision::Tf32 : cuda::Precision::Bf16;
+  options.precision = precision == "fp32" ? cuda::Precision::Fp32
+                    : precision == "tf32" ? cuda::Precision::Tf32
+                                          : cuda::Precision::Bf16;
   options.autotune = request.number("autotune", 8);
   return options;
 }

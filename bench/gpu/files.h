@@ -15,7 +15,10 @@
 namespace wbsr::bench {
 
 // How many: of sizes that are known not to be negative.
-template <typename... Sizes> size_t product(Sizes... sizes) { return (static_cast<size_t>(sizes) * ...); }
+template <typename... Sizes>
+size_t product(Sizes... sizes) {
+  return (static_cast<size_t>(sizes) * ...);
+}
 
 template <typename T>
 void writeFile(const std::string& file, const std::vector<T>& values) {
@@ -29,7 +32,8 @@ std::vector<T> readFile(const std::string& file, size_t count) {
   std::vector<T> values(count);
   std::ifstream in(file, std::ios::binary);
   in.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(count * sizeof(T)));
-  if (!in || in.peek() != EOF) throw Error("WBSR_IO", "Expected " + std::to_string(count * sizeof(T)) + " bytes in " + file);
+  if (!in || in.peek() != EOF)
+    throw Error("WBSR_IO", "Expected " + std::to_string(count * sizeof(T)) + " bytes in " + file);
   return values;
 }
 
@@ -56,7 +60,8 @@ struct Photograph {
 // <folder>/index.txt: name width height, a line each; <folder>/<name>.rgb.
 inline std::vector<Photograph> readPhotographs(const std::string& folder) {
   std::ifstream index(folder + "/index.txt");
-  if (!index) throw Error("WBSR_NOT_FOUND", "There are no photographs in " + folder + ": run bench/gpu/carry.sh where Node is");
+  if (!index)
+    throw Error("WBSR_NOT_FOUND", "There are no photographs in " + folder + ": run bench/gpu/carry.sh where Node is");
   std::vector<Photograph> out;
   for (std::string line; std::getline(index, line);) {
     Photograph p;
@@ -86,7 +91,8 @@ inline Photograph syntheticPicture(int width, int height, uint64_t seed) {
           value += 0.08f * std::sin(0.6f * along + 6.f * w[2] + static_cast<float>(c) * w[3]);
         }
         value += 0.04f * (random.next() - 0.5f) * static_cast<float>(x * 4 / width);
-        p.pixels[(static_cast<size_t>(y) * width + x) * 3 + c] = static_cast<uint8_t>(std::min(255.f, std::max(0.f, value * 255.f + 0.5f)));
+        p.pixels[(static_cast<size_t>(y) * width + x) * 3 + c] =
+            static_cast<uint8_t>(std::min(255.f, std::max(0.f, value * 255.f + 0.5f)));
       }
   return p;
 }

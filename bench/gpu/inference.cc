@@ -29,16 +29,20 @@ class Inference {
     state_.reset();
     const int width = request.number("width"), depth = request.number("depth");
     const std::string network = request.text("network");
-    if (network == "srresnet") graph_ = std::make_unique<Graph>(srresnet(4, {width}, {depth}));
-    else if (network == "rcan") graph_ = std::make_unique<Graph>(rcan(4, {width}, {depth}, request.number("groups", 10)));
-    else throw Error("WBSR_INVALID_OPTION", "Expected srresnet or rcan for network");
+    if (network == "srresnet")
+      graph_ = std::make_unique<Graph>(srresnet(4, {width}, {depth}));
+    else if (network == "rcan")
+      graph_ = std::make_unique<Graph>(rcan(4, {width}, {depth}, request.number("groups", 10)));
+    else
+      throw Error("WBSR_INVALID_OPTION", "Expected srresnet or rcan for network");
     const std::vector<float> weights = timingWeights(*graph_, 1);
     writeWeights(*graph_, weights, request.text("folder") + "/weights");
     state_ = makeState(*graph_, request);
     state_->guard([&] { state_->context->weights->set(Arena::Weights, weights.data()); });
     const SubnetInfo& info = graph_->subnets().back();
     Json answer;
-    return answer.number("parameters", static_cast<double>(info.parameters)).number("flops", static_cast<double>(info.flops));
+    return answer.number("parameters", static_cast<double>(info.parameters))
+        .number("flops", static_cast<double>(info.flops));
   }
 
   Json prepare(const Request& request) {
@@ -58,7 +62,8 @@ class Inference {
     std::vector<double> seconds;
     state().guard([&] {
       cuda::Executable& program = fill(request);
-      seconds = deviceSeconds(state_->context->stream, request.number("repeats", 5), request.number("inner", 1), [&] { program.run(); });
+      seconds = deviceSeconds(state_->context->stream, request.number("repeats", 5), request.number("inner", 1),
+                              [&] { program.run(); });
     });
     Json answer;
     return answer.numbers("seconds", seconds);
@@ -95,14 +100,16 @@ class Inference {
 
   const Shape& of(const Request& request) {
     const auto found = shapes_.find(request.text("name"));
-    if (found == shapes_.end()) throw Error("WBSR_INVALID_OPTION", "do=prepare comes first for " + request.text("name"));
+    if (found == shapes_.end())
+      throw Error("WBSR_INVALID_OPTION", "do=prepare comes first for " + request.text("name"));
     return found->second;
   }
 
   // The program of the shape, its input in place unless told otherwise.
   cuda::Executable& fill(const Request& request, bool input = true) {
     const Shape& shape = of(request);
-    cuda::Executable& program = state_->executable(0, shape.batch, shape.height, shape.width, shape.height, shape.width, false);
+    cuda::Executable& program =
+        state_->executable(0, shape.batch, shape.height, shape.width, shape.height, shape.width, false);
     if (!input) return program;
     program.reserve();
     const cudaStream_t stream = state_->context->stream;
@@ -112,7 +119,8 @@ class Inference {
     cuda::withType(state_->context->half, [&](auto type) {
       using T = decltype(type);
       T* copy = static_cast<T*>(program.inputCopy());
-      cuda::planarToThin(planar.as<float>(), program.inputThin(), copy, shape.batch, int64_t{shape.height} * shape.width, stream);
+      cuda::planarToThin(planar.as<float>(), program.inputThin(), copy, shape.batch,
+                         int64_t{shape.height} * shape.width, stream);
     });
     state_->context->stream.synchronise();
     return program;

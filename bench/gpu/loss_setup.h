@@ -35,8 +35,11 @@ inline LossSpec defaultLoss(const std::vector<Photograph>& pictures) {
 // For the peer.
 inline Json lossJson(const LossSpec& spec) {
   Json json;
-  return json.number("sigma", spec.sigma).number("fidelityScale", spec.fidelityScale).numbers("weights", spec.mixture.weights)
-      .numbers("means", spec.mixture.means).numbers("covariances", spec.mixture.covariances);
+  return json.number("sigma", spec.sigma)
+      .number("fidelityScale", spec.fidelityScale)
+      .numbers("weights", spec.mixture.weights)
+      .numbers("means", spec.mixture.means)
+      .numbers("covariances", spec.mixture.covariances);
 }
 
 }  // namespace wbsr::bench

@@ -67,7 +67,9 @@ class GraphWriter {
 
 inline ChannelRule byWidth(int num = 1, int den = 1) { return {true, 0, num, den}; }
 inline ChannelRule always(int channels) { return {false, channels, 1, 1}; }
-inline std::vector<int> shuffleFactors(int scale) { return scale == 4 ? std::vector<int>{2, 2} : std::vector<int>{scale}; }
+inline std::vector<int> shuffleFactors(int scale) {
+  return scale == 4 ? std::vector<int>{2, 2} : std::vector<int>{scale};
+}
 
 inline Graph srresnet(int scale, const std::vector<int>& widths, const std::vector<int>& depths) {
   constexpr float gain = 0.1f;
@@ -94,7 +96,8 @@ inline Graph rcan(int scale, const std::vector<int>& widths, const std::vector<i
   const int blocks = depths.back();
   const auto attention = [&](const std::string& name, int x) {
     const int squeezed = g.relu(g.conv(name + ".conv_du.0", g.unary(Op::GlobalPool, x), byWidth(1, 16), 1));
-    return g.binary(Op::ScaleChannels, x, g.activation(g.conv(name + ".conv_du.2", squeezed, byWidth(), 1), ActivationKind::Sigmoid));
+    return g.binary(Op::ScaleChannels, x,
+                    g.activation(g.conv(name + ".conv_du.2", squeezed, byWidth(), 1), ActivationKind::Sigmoid));
   };
   const int image = g.input();
   const int head = g.conv("head.0", g.conv("sub_mean", image, always(3), 1), byWidth());

@@ -15,7 +15,9 @@ namespace {
 const char* nameOf(Precision p) { return p == Precision::Bf16 ? " bf16" : p == Precision::Tf32 ? " tf32" : " fp32"; }
 // Root of the mean squared difference over that of the expected values. bf16 rounds every value between layers to 8 bits
 // (2e-3 each), which dozens of layers add up; tf32 rounds the products' operands to 11.
-double tolerance(Precision precision) { return precision == Precision::Fp32 ? 1e-4 : precision == Precision::Tf32 ? 4e-3 : 3e-2; }
+double tolerance(Precision precision) {
+  return precision == Precision::Fp32 ? 1e-4 : precision == Precision::Tf32 ? 4e-3 : 3e-2;
+}
 
 int threads() { return static_cast<int>(std::max(1u, std::min(16u, std::thread::hardware_concurrency()))); }
 
@@ -86,7 +88,8 @@ void tenSteps(const Graph& graph, Precision precision) {
     const double most = precision == Precision::Fp32 ? 1e-3 : 2e-2;
     check(gap < most, what + ": " + std::to_string(losses[1][i]) + " for " + std::to_string(losses[0][i]));
   }
-  check(losses[1] == losses[2] && sameBits(weights[1], weights[2]), std::string("ten steps twice give the same bits") + nameOf(precision));
+  check(losses[1] == losses[2] && sameBits(weights[1], weights[2]),
+        std::string("ten steps twice give the same bits") + nameOf(precision));
 }
 
 }  // namespace

@@ -36,14 +36,17 @@ void fillWith(DeviceBuffer& buffer, size_t count, cudaStream_t stream, F&& value
   for (T& v : host) v = value();
   buffer.reserve(count * sizeof(T));
   for (size_t at = 0; at < count; at += host.size())
-    cuda::copyNow(buffer.as<T>() + at, host.data(), std::min(host.size(), count - at) * sizeof(T), cudaMemcpyHostToDevice, stream);
+    cuda::copyNow(buffer.as<T>() + at, host.data(), std::min(host.size(), count - at) * sizeof(T),
+                  cudaMemcpyHostToDevice, stream);
 }
 
 struct Operators {
   cuda::Stream stream;
   Uniform random{3};
 
-  void floats(DeviceBuffer& buffer, size_t count) { fillWith<float>(buffer, count, stream, [&] { return random.next(); }); }
+  void floats(DeviceBuffer& buffer, size_t count) {
+    fillWith<float>(buffer, count, stream, [&] { return random.next(); });
+  }
   void halves(DeviceBuffer& buffer, size_t count, float size = 1.f) {
     fillWith<bf16>(buffer, count, stream, [&] { return __float2bfloat16((random.next() * 2 - 1) * size); });
   }
@@ -57,7 +60,8 @@ struct Operators {
 
   template <typename F>
   Json timed(const Request& request, const char* unit, double amount, F&& work) {
-    const std::vector<double> seconds = deviceSeconds(stream, request.number("repeats", 10), request.number("inner", 1), work);
+    const std::vector<double> seconds =
+        deviceSeconds(stream, request.number("repeats", 10), request.number("inner", 1), work);
     WBSR_CUDA(cudaGetLastError());
     Json answer;
     return answer.numbers("seconds", seconds).number(unit, amount);
@@ -73,7 +77,8 @@ struct Operators {
   }
 
   Json router(const Request& request) {
-    const int width = request.number("width"), height = request.number("height"), tile = request.number("tile"), classes = 10, subnets = 9;
+    const int width = request.number("width"), height = request.number("height"), tile = request.number("tile"),
+              classes = 10, subnets = 9;
     const int columns = (width + tile - 1) / tile, rows = (height + tile - 1) / tile;
     const int64_t tiles = int64_t{columns} * rows;
     const size_t count = product(3, width, height);
@@ -85,7 +90,8 @@ struct Operators {
     thresholds.reserve(limits.size() * sizeof(double));
     map.reserve(subnetOfClass.size() * sizeof(int32_t));
     cuda::copyNow(thresholds.as(), limits.data(), limits.size() * sizeof(double), cudaMemcpyHostToDevice, stream);
-    cuda::copyNow(map.as(), subnetOfClass.data(), subnetOfClass.size() * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
+    cuda::copyNow(map.as(), subnetOfClass.data(), subnetOfClass.size() * sizeof(int32_t), cudaMemcpyHostToDevice,
+                  stream);
     difficulties.reserve(static_cast<size_t>(tiles) * sizeof(double));
     for (DeviceBuffer* b : {&classOf, &subnetOf, &lists}) b->reserve(static_cast<size_t>(tiles) * sizeof(int32_t));
     counts.reserve(subnets * sizeof(int32_t));
@@ -112,7 +118,9 @@ struct Operators {
     const std::string mode = request.text("mode");
     cuda::ConvSpec spec;
     using cuda::ConvSpec;
-    spec.mode = mode == "weights" ? ConvSpec::BackwardWeights : mode == "data" ? ConvSpec::BackwardData : ConvSpec::Forward;
+    spec.mode = mode == "weights" ? ConvSpec::BackwardWeights
+              : mode == "data"    ? ConvSpec::BackwardData
+                                  : ConvSpec::Forward;
     spec.batch = request.number("batch");
     spec.height = request.number("height");
     spec.width = request.number("width");
@@ -129,8 +137,10 @@ struct Operators {
     DeviceBuffer x, y, w, bias, workspace;
     halves(x, product(pixels, spec.inChannels));
     halves(y, product(pixels, spec.outChannels));
-    if (spec.mode == cuda::ConvSpec::BackwardWeights) floats(w, weights);
-    else halves(w, weights, 0.05f);
+    if (spec.mode == cuda::ConvSpec::BackwardWeights)
+      floats(w, weights);
+    else
+      halves(w, weights, 0.05f);
     floats(bias, static_cast<size_t>(spec.outChannels));
     workspace.reserve(std::max<size_t>(plan->workspace(), 16));
     cuda::ConvArguments arguments;
@@ -159,18 +169,21 @@ struct Operators {
     halves(small, count);
     large.reserve(count * sizeof(bf16));
     const double amount = 2.0 * static_cast<double>(count * sizeof(bf16));
-    return timed(request, "bytes", amount, [&] { cuda::pixelShuffle(shape, small.as<bf16>(), large.as<bf16>(), stream); });
+    return timed(request, "bytes", amount,
+                 [&] { cuda::pixelShuffle(shape, small.as<bf16>(), large.as<bf16>(), stream); });
   }
 
   Json upsample(const Request& request) {
-    const int batch = request.number("batch"), height = request.number("height"), width = request.number("width"), factor = 4;
+    const int batch = request.number("batch"), height = request.number("height"), width = request.number("width"),
+              factor = 4;
     const size_t in = product(8, batch, height, width), out = in * factor * factor;
     DeviceBuffer small, addend, large;
     floats(small, in);
     floats(addend, out);
     large.reserve(out * sizeof(float));
     return timed(request, "bytes", 4.0 * static_cast<double>(in + 2 * out), [&] {
-      cuda::upsample(small.as<float>(), addend.as<float>(), large.as<float>(), batch, height, width, 8, factor, false, stream);
+      cuda::upsample(small.as<float>(), addend.as<float>(), large.as<float>(), batch, height, width, 8, factor, false,
+                     stream);
     });
   }
 
@@ -197,7 +210,8 @@ struct Operators {
     copy.reserve(pixels * 8 * sizeof(bf16));
     const cuda::DevicePicture source{picture.as(), Sample::U8, columns * width, rows * height, 3};
     return timed(request, "bytes", static_cast<double>(pixels) * (3 + 32 + 16), [&] {
-      cuda::gatherTiles(source, tiles.as<cuda::TileJob>(), batch, height, width, thin.as<float>(), copy.as<bf16>(), stream);
+      cuda::gatherTiles(source, tiles.as<cuda::TileJob>(), batch, height, width, thin.as<float>(), copy.as<bf16>(),
+                        stream);
     });
   }
 
@@ -215,8 +229,8 @@ struct Operators {
     zeros(weights, canvas * sizeof(int32_t));
     // The network's pixels are read 32 bytes at a time; sums and weights are read and written.
     return timed(request, "bytes", static_cast<double>(pixels) * (32 + 2 * 16), [&] {
-      cuda::blendTiles(output.as<float>(), height, width, tiles.as<cuda::TileJob>(), batch, width, height, sums.as<int32_t>(),
-                       weights.as<int32_t>(), columns * width, stream);
+      cuda::blendTiles(output.as<float>(), height, width, tiles.as<cuda::TileJob>(), batch, width, height,
+                       sums.as<int32_t>(), weights.as<int32_t>(), columns * width, stream);
     });
   }
 
@@ -226,8 +240,9 @@ struct Operators {
     fillWith<int32_t>(sums, product(count, 3), stream, [&] { return static_cast<int32_t>(random.next() * (1 << 20)); });
     fillWith<int32_t>(weights, static_cast<size_t>(count), stream, [&] { return 1 << 20; });
     pixels.reserve(product(count, 3));
-    return timed(request, "bytes", static_cast<double>(count) * (16 + 3),
-                 [&] { cuda::finishRows(sums.as<int32_t>(), weights.as<int32_t>(), nullptr, count, 3, Sample::U8, pixels.as(), stream); });
+    return timed(request, "bytes", static_cast<double>(count) * (16 + 3), [&] {
+      cuda::finishRows(sums.as<int32_t>(), weights.as<int32_t>(), nullptr, count, 3, Sample::U8, pixels.as(), stream);
+    });
   }
 
   Json loss(const Request& request) {
@@ -258,8 +273,8 @@ struct Operators {
     sums.reserve(cuda::kLossSums * sizeof(double));
     zeros(scratch, cuda::lossScratch(count));
     Json answer = timed(request, "bytes", 36.0 * static_cast<double>(count), [&] {
-      cuda::loss(onDevice.as<cuda::LossParameters>(), p.as<float>(), stride, t.as<float>(), stride, g.as<float>(), stride, count,
-                 sums.as<double>(), scratch.as(), stream);
+      cuda::loss(onDevice.as<cuda::LossParameters>(), p.as<float>(), stride, t.as<float>(), stride, g.as<float>(),
+                 stride, count, sums.as<double>(), scratch.as(), stream);
     });
     std::vector<float> wide(product(count, stride));
     std::vector<double> totals(cuda::kLossSums);
@@ -267,7 +282,8 @@ struct Operators {
     cuda::copyNow(totals.data(), sums.as(), totals.size() * sizeof(double), cudaMemcpyDeviceToHost, stream);
     for (size_t i = 0; i < values; ++i) gradient[i] = wide[i / 3 * static_cast<size_t>(stride) + i % 3];
     writeFile(request.text("folder") + "/gradient.wbsr.f32", gradient);
-    return answer.number("value", cuda::lossReport(spec, totals.data(), count * 3).loss).raw("loss", lossJson(spec).str());
+    return answer.number("value", cuda::lossReport(spec, totals.data(), count * 3).loss)
+        .raw("loss", lossJson(spec).str());
   }
 };
 
@@ -285,9 +301,11 @@ Commands operatorCommands() {
       return (self->get()->*command)(request);
     };
   };
-  return {{"copy", with(&Operators::copy)},       {"router", with(&Operators::router)}, {"conv", with(&Operators::conv)},
-          {"shuffle", with(&Operators::shuffle)}, {"upsample", with(&Operators::upsample)}, {"gather", with(&Operators::gather)},
-          {"blend", with(&Operators::blend)},     {"finish", with(&Operators::finish)}, {"loss", with(&Operators::loss)}};
+  return {{"copy", with(&Operators::copy)},         {"router", with(&Operators::router)},
+          {"conv", with(&Operators::conv)},         {"shuffle", with(&Operators::shuffle)},
+          {"upsample", with(&Operators::upsample)}, {"gather", with(&Operators::gather)},
+          {"blend", with(&Operators::blend)},       {"finish", with(&Operators::finish)},
+          {"loss", with(&Operators::loss)}};
 }
 
 }  // namespace wbsr::bench

@@ -7,8 +7,8 @@ import sharp from 'sharp'
 import { groupSpan, makeGrid, tileRects } from '../../dist/infer/grid.js'
 import { checkUpscaleOptions } from '../../dist/infer/options.js'
 import { contextOf, groupBand, groupRegions, planPicture } from '../../dist/infer/plan.js'
-import { classOf } from '../../dist/model-state.js'
 import { SupernetModel } from '../../dist/model.js'
+import { classOf } from '../../dist/model-state.js'
 import { native } from '../../dist/native.js'
 import { photographNames, picture, timingState } from '../model.mjs'
 
@@ -19,28 +19,73 @@ const [width, height] = tiny ? [40, 36] : [1920, 1080]
 
 /** Four photographs side by side near their own size: enlarged ones would be smooth, and every tile easy. */
 async function frame() {
-  const quarters = await Promise.all(['airplane-from-above', 'dust-bowl-home', 'nagasaki-boats', 'march-pastoral'].map((name) => picture(name, width / 2, height / 2)))
-  const composed = quarters.map(({ data }, i) => ({ input: Buffer.from(data), raw: { width: width / 2, height: height / 2, channels: 3 }, left: (i % 2) * (width / 2), top: Math.floor(i / 2) * (height / 2) }))
-  const data = await sharp({ create: { width, height, channels: 3, background: 'black' } }).composite(composed).removeAlpha().raw().toBuffer()
+  const quarters = await Promise.all(
+    ['airplane-from-above', 'dust-bowl-home', 'nagasaki-boats', 'march-pastoral'].map((name) =>
+      picture(name, width / 2, height / 2),
+    ),
+  )
+  const composed = quarters.map(({ data }, i) => ({
+    input: Buffer.from(data),
+    raw: { width: width / 2, height: height / 2, channels: 3 },
+    left: (i % 2) * (width / 2),
+    top: Math.floor(i / 2) * (height / 2),
+  }))
+  const data = await sharp({ create: { width, height, channels: 3, background: 'black' } })
+    .composite(composed)
+    .removeAlpha()
+    .raw()
+    .toBuffer()
   return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height, channels: 3 }
 }
 
 /** One way through the picture, as upscale() goes it: lines of the plan that routed.cc reads. */
 async function way(state, image, name, options, routed) {
   const settings = checkUpscaleOptions(options, state)
-  const grid = makeGrid(width, height, settings.tile === 'image' ? Math.max(width, height) : settings.tile, settings.groupRows)
+  const grid = makeGrid(
+    width,
+    height,
+    settings.tile === 'image' ? Math.max(width, height) : settings.tile,
+    settings.groupRows,
+  )
   const context = contextOf(settings)
   const vectors = await native.gradientVectors(image.data, width, height, 3, tileRects(grid, 0, grid.rows, 0))
-  const classes = Array.from({ length: grid.columns * grid.rows }, (_, i) => classOf(state.classes, Math.sqrt(vectors.subarray(4 * i, 4 * i + 4).reduce((sum, v) => sum + v * v, 0))))
+  const classes = Array.from({ length: grid.columns * grid.rows }, (_, i) =>
+    classOf(state.classes, Math.sqrt(vectors.subarray(4 * i, 4 * i + 4).reduce((sum, v) => sum + v * v, 0))),
+  )
   const map = planPicture(state, settings, grid, classes, context)
   const subnets = classes.map((k) => map[k - 1])
   const lines = [`way ${name} ${routed ? map.length : 0} ${routed ? Array.from(map).join(' ') : ''}`.trim()]
   for (let group = 0; group < grid.groups; group++) {
     const { firstRow, endRow, y1 } = groupSpan(grid, group)
     const band = groupBand(state, grid, group, context.margin)
-    const regions = groupRegions(state, grid, group, band, subnets.slice(firstRow * grid.columns, endRow * grid.columns), context, settings.regionPixels)
+    const regions = groupRegions(
+      state,
+      grid,
+      group,
+      band,
+      subnets.slice(firstRow * grid.columns, endRow * grid.columns),
+      context,
+      settings.regionPixels,
+    )
     lines.push(`group ${band.top} ${band.bottom} ${y1 === height ? y1 : y1 - context.blend} ${regions.length}`)
-    for (const r of regions) lines.push([r.subnet, r.x, r.y, r.width, r.height, r.keepX, r.keepY, r.keepWidth, r.keepHeight, r.rampLeft, r.rampTop, r.rampRight, r.rampBottom].join(' '))
+    for (const r of regions)
+      lines.push(
+        [
+          r.subnet,
+          r.x,
+          r.y,
+          r.width,
+          r.height,
+          r.keepX,
+          r.keepY,
+          r.keepWidth,
+          r.keepHeight,
+          r.rampLeft,
+          r.rampTop,
+          r.rampRight,
+          r.rampBottom,
+        ].join(' '),
+      )
   }
   return { lines, settings, grid }
 }
@@ -70,12 +115,30 @@ const subnet = state.engine.subnets.length - 1
 const cut = tiny ? { tile: 16 } : {}
 const calibrated = await way(state, image, 'calibrated', { router: 'calibrated', budget: 0.6, ...cut }, true)
 const tiled = await way(state, image, 'tiled', { router: { subnet }, ...cut }, false)
-const whole = await way(state, image, 'whole', { router: { subnet }, tile: 'image', regionPixels: width * height }, false)
+const whole = await way(
+  state,
+  image,
+  'whole',
+  { router: { subnet }, tile: 'image', regionPixels: width * height },
+  false,
+)
 const { widths, depths, scale } = state.network
-writeFileSync(path.join(folder, 'plan.txt'), [
-  `picture ${width} ${height}`, `widths ${widths.join(' ')}`, `depths ${depths.join(' ')}`, `scale ${scale}`, `tile ${calibrated.grid.tile}`,
-  `batch ${2 * calibrated.settings.regionPixels}`, `thresholds ${state.classes.thresholds.join(' ')}`, ...calibrated.lines, ...tiled.lines, ...whole.lines, '',
-].join('\n'))
+writeFileSync(
+  path.join(folder, 'plan.txt'),
+  [
+    `picture ${width} ${height}`,
+    `widths ${widths.join(' ')}`,
+    `depths ${depths.join(' ')}`,
+    `scale ${scale}`,
+    `tile ${calibrated.grid.tile}`,
+    `batch ${2 * calibrated.settings.regionPixels}`,
+    `thresholds ${state.classes.thresholds.join(' ')}`,
+    ...calibrated.lines,
+    ...tiled.lines,
+    ...whole.lines,
+    '',
+  ].join('\n'),
+)
 const model = new SupernetModel({ ...state, engine })
 await model.save(path.join(folder, 'model.safetensors'))
 model.dispose()

@@ -63,12 +63,18 @@ class Routed {
     }
     if (request.has("save")) writeFile(request.text("save"), result_);
     Json answer;
-    return answer.numbers("seconds", seconds).numbers("network", network).numbers("routing", routing).number("flops", flops)
-        .number("batches", batches).number("memory", static_cast<double>(device_->memory()));
+    return answer.numbers("seconds", seconds)
+        .numbers("network", network)
+        .numbers("routing", routing)
+        .number("flops", flops)
+        .number("batches", batches)
+        .number("memory", static_cast<double>(device_->memory()));
   }
 
  private:
-  struct Times { double network = 0, routing = 0, flops = 0, batches = 0; };
+  struct Times {
+    double network = 0, routing = 0, flops = 0, batches = 0;
+  };
 
   template <typename T>
   static std::vector<T> rest(std::istringstream& words) {
@@ -87,13 +93,20 @@ class Routed {
       std::string key;
       words >> key;
       bool ok = true;
-      if (key == "picture") ok = static_cast<bool>(words >> width_ >> height_);
-      else if (key == "widths") widths_ = rest<int>(words);
-      else if (key == "depths") depths_ = rest<int>(words);
-      else if (key == "scale") ok = static_cast<bool>(words >> scale_);
-      else if (key == "tile") ok = static_cast<bool>(words >> tile_);
-      else if (key == "batch") ok = static_cast<bool>(words >> maxBatchPixels_);
-      else if (key == "thresholds") thresholds_ = rest<double>(words);
+      if (key == "picture")
+        ok = static_cast<bool>(words >> width_ >> height_);
+      else if (key == "widths")
+        widths_ = rest<int>(words);
+      else if (key == "depths")
+        depths_ = rest<int>(words);
+      else if (key == "scale")
+        ok = static_cast<bool>(words >> scale_);
+      else if (key == "tile")
+        ok = static_cast<bool>(words >> tile_);
+      else if (key == "batch")
+        ok = static_cast<bool>(words >> maxBatchPixels_);
+      else if (key == "thresholds")
+        thresholds_ = rest<double>(words);
       else if (key == "way") {
         std::string name;
         int classes = 0;
@@ -107,13 +120,14 @@ class Routed {
         ok = static_cast<bool>(words >> group.top >> group.bottom >> group.finish >> count);
         for (size_t i = 0; ok && i < count; ++i) {
           Region r{};
-          ok = static_cast<bool>(in >> r.subnet >> r.x >> r.y >> r.width >> r.height >> r.keepX >> r.keepY >> r.keepWidth >> r.keepHeight >>
-                                 r.rampLeft >> r.rampTop >> r.rampRight >> r.rampBottom);
+          ok = static_cast<bool>(in >> r.subnet >> r.x >> r.y >> r.width >> r.height >> r.keepX >> r.keepY >>
+                                 r.keepWidth >> r.keepHeight >> r.rampLeft >> r.rampTop >> r.rampRight >> r.rampBottom);
           group.regions.push_back(r);
         }
         std::getline(in, line);  // ends the last region's line
         way->groups.push_back(std::move(group));
-      } else ok = key.empty();
+      } else
+        ok = key.empty();
       if (!ok) throw Error("WBSR_IO", "Cannot read " + file + ": " + line);
     }
     if (ways_.empty() || width_ < 1 || height_ < 1) throw Error("WBSR_IO", "The plan " + file + " is not complete");
@@ -157,7 +171,8 @@ class Routed {
     };
     for (const GroupPlan& group : way.groups) {
       const int64_t kept = std::max(0, std::min(bottom, group.bottom) - group.top);
-      canvas_->move(kept > 0 ? int64_t{group.top - top} * scale_ : 0, kept * scale_, int64_t{group.bottom - group.top} * scale_);
+      canvas_->move(kept > 0 ? int64_t{group.top - top} * scale_ : 0, kept * scale_,
+                    int64_t{group.bottom - group.top} * scale_);
       top = group.top;
       bottom = group.bottom;
       InferJob job;
@@ -198,7 +213,8 @@ class Routed {
 
 Commands routedCommands() {
   const auto self = std::make_shared<Routed>();
-  return {{"load", [=](const Request& r) { return self->load(r); }}, {"run", [=](const Request& r) { return self->run(r); }}};
+  return {{"load", [=](const Request& r) { return self->load(r); }},
+          {"run", [=](const Request& r) { return self->run(r); }}};
 }
 
 }  // namespace wbsr::bench

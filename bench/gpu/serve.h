@@ -32,7 +32,9 @@ class Request {
     if (found == values_.end()) throw Error("WBSR_INVALID_OPTION", "Expected " + key + "=... in the request");
     return found->second;
   }
-  std::string text(const std::string& key, const std::string& otherwise) const { return has(key) ? text(key) : otherwise; }
+  std::string text(const std::string& key, const std::string& otherwise) const {
+    return has(key) ? text(key) : otherwise;
+  }
   int number(const std::string& key) const { return std::stoi(text(key)); }
   int number(const std::string& key, int otherwise) const { return has(key) ? number(key) : otherwise; }
   std::vector<int> list(const std::string& key) const {  // 32,48,64
@@ -51,7 +53,8 @@ class Json {
   Json& text(const std::string& key, const std::string& value) { return raw(key, quoted(value)); }
   Json& number(const std::string& key, double value) { return raw(key, formatted(value)); }
   Json& boolean(const std::string& key, bool value) { return raw(key, value ? "true" : "false"); }
-  template <typename T> Json& numbers(const std::string& key, const std::vector<T>& values) {
+  template <typename T>
+  Json& numbers(const std::string& key, const std::vector<T>& values) {
     std::string list = "[";
     for (const T& v : values) list += (list.size() > 1 ? "," : "") + formatted(static_cast<double>(v));
     return raw(key, list + "]");

@@ -46,6 +46,8 @@ std::vector<double> deviceSeconds(cudaStream_t stream, int repeats, int inner, F
   return seconds;
 }
 
-inline double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+inline double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 }  // namespace wbsr::bench

@@ -50,7 +50,8 @@ std::vector<uint8_t> upscaled(Device& device, const Graph& graph, const View& pi
 int train(const Request& request) {
   std::vector<Photograph> pictures = readPhotographs(request.text("photographs"));
   const std::string heldName = request.text("held", "march-pastoral");
-  const auto held = std::find_if(pictures.begin(), pictures.end(), [&](const Photograph& p) { return p.name == heldName; });
+  const auto held =
+      std::find_if(pictures.begin(), pictures.end(), [&](const Photograph& p) { return p.name == heldName; });
   if (held == pictures.end()) throw Error("WBSR_NOT_FOUND", "There is no photograph " + heldName);
   const Photograph test = *held;
   pictures.erase(held);
@@ -59,7 +60,8 @@ int train(const Request& request) {
                                request.has("depths") ? request.list("depths") : std::vector<int>{4, 8, 16});
   const auto device = cuda::makeDevice(graph, optionsOf(request));
   device->initialise(1);
-  const int steps = request.number("steps", 1000), batch = request.number("batch", 16), patch = request.number("patch", 128);
+  const int steps = request.number("steps", 1000), batch = request.number("batch", 16),
+            patch = request.number("patch", 128);
   const int last = static_cast<int>(graph.subnets().size()) - 1;
 
   TrainJob job{};
@@ -76,7 +78,8 @@ int train(const Request& request) {
   const auto take = [&] {
     const TrainReport report = device->wait(tickets.front());
     tickets.pop_front();
-    if (!report.finite) throw Error("WBSR_NON_FINITE", "the loss of step " + std::to_string(losses.size() + 1) + " is not finite");
+    if (!report.finite)
+      throw Error("WBSR_NON_FINITE", "the loss of step " + std::to_string(losses.size() + 1) + " is not finite");
     losses.push_back(report.mean.data);
   };
   const double start = now();
@@ -98,7 +101,8 @@ int train(const Request& request) {
     job.subnets = {last};
     if (last > 0) job.subnets.push_back(0);
     if (last > 1) job.subnets.push_back(1 + static_cast<int>(random.next() * static_cast<float>(last - 1)));
-    job.learningRate = 1e-7f + (5e-4f - 1e-7f) * 0.5f * (1 + std::cos(3.14159265f * static_cast<float>(step) / static_cast<float>(steps)));
+    job.learningRate = 1e-7f + (5e-4f - 1e-7f) * 0.5f *
+                                   (1 + std::cos(3.14159265f * static_cast<float>(step) / static_cast<float>(steps)));
     if (tickets.size() == 2) take();
     tickets.push_back(device->submit(job));
   }
@@ -110,10 +114,13 @@ int train(const Request& request) {
   device->setArena(Arena::Weights, ema.data());
   const int scale = graph.scale(), most = request.number("size", 1 << 20);
   const int width = std::min(most, test.width) / scale, height = std::min(most, test.height) / scale;
-  std::vector<uint8_t> whole(product(3, width * scale, height * scale)), small(product(3, width, height)), bicubic(whole.size());
+  std::vector<uint8_t> whole(product(3, width * scale, height * scale)), small(product(3, width, height)),
+      bicubic(whole.size());
   for (int y = 0; y < height * scale; ++y)
-    std::copy_n(test.pixels.data() + product(3, y, test.width), width * scale * 3, whole.data() + product(3, y, width * scale));
-  image::resizeBicubic({whole.data(), Sample::U8, width * scale, height * scale, 3}, small.data(), width, height, image::Border::Symmetric);
+    std::copy_n(test.pixels.data() + product(3, y, test.width), width * scale * 3,
+                whole.data() + product(3, y, width * scale));
+  image::resizeBicubic({whole.data(), Sample::U8, width * scale, height * scale, 3}, small.data(), width, height,
+                       image::Border::Symmetric);
   const View lr{small.data(), Sample::U8, width, height, 3};
   image::resizeBicubic(lr, bicubic.data(), width * scale, height * scale, image::Border::Symmetric);
   const std::vector<uint8_t> sr = upscaled(*device, graph, lr, 128);
@@ -129,9 +136,18 @@ int train(const Request& request) {
     curve.push_back(sum / static_cast<double>(part));
   }
   Json answer;
-  answer.boolean("ok", ours > theirs).text("device", device->facts().name).text("held", test.name).number("steps", steps)
-      .number("batch", batch).number("patch", patch).number("psnr", ours).number("bicubic", theirs).number("seconds", seconds)
-      .number("secondsPerStep", seconds / steps).numbers("dataTerm", curve).number("memory", static_cast<double>(device->memory()));
+  answer.boolean("ok", ours > theirs)
+      .text("device", device->facts().name)
+      .text("held", test.name)
+      .number("steps", steps)
+      .number("batch", batch)
+      .number("patch", patch)
+      .number("psnr", ours)
+      .number("bicubic", theirs)
+      .number("seconds", seconds)
+      .number("secondsPerStep", seconds / steps)
+      .numbers("dataTerm", curve)
+      .number("memory", static_cast<double>(device->memory()));
   std::printf("%s\n", answer.str().c_str());
   return ours > theirs ? 0 : 1;
 }

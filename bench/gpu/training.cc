@@ -25,12 +25,16 @@ class Training {
     weights_ = timingWeights(*graph_, 1);
     writeWeights(*graph_, weights_, request.text("folder") + "/weights");
     pictures_.clear();
-    if (request.has("photographs")) pictures_ = readPhotographs(request.text("photographs"));
-    else for (uint64_t seed = 1; seed <= 4; ++seed) pictures_.push_back(syntheticPicture(1024, 768, seed));
+    if (request.has("photographs"))
+      pictures_ = readPhotographs(request.text("photographs"));
+    else
+      for (uint64_t seed = 1; seed <= 4; ++seed) pictures_.push_back(syntheticPicture(1024, 768, seed));
     loss_ = defaultLoss(pictures_);
     device_ = cuda::makeDevice(*graph_, optionsOf(request));
     Json answer;
-    answer.raw("loss", lossJson(loss_).str()).text("device", device_->facts().name).text("details", device_->facts().details);
+    answer.raw("loss", lossJson(loss_).str())
+        .text("device", device_->facts().name)
+        .text("details", device_->facts().details);
     std::string subnets;
     for (const SubnetInfo& s : graph_->subnets())
       subnets += (subnets.empty() ? "[[" : ",[") + std::to_string(s.width) + "," + std::to_string(s.depth) + "]";
@@ -96,7 +100,9 @@ class Training {
     while (!tickets.empty()) take();
     const double seconds = (now() - start) / steps;
     Json answer;
-    return answer.number("seconds", seconds).numbers("losses", losses).number("parts", parts)
+    return answer.number("seconds", seconds)
+        .numbers("losses", losses)
+        .number("parts", parts)
         .number("memory", static_cast<double>(device_->memory()));
   }
 

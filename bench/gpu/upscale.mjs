@@ -33,14 +33,15 @@ try {
   const small = part(whole, 900, 480, tiny ? 70 : 200, tiny ? 50 : 150)
   const reference = await loadSupernet(file, { device: 'cpu' })
   const agreement = {}
-  for (const [name, options] of Object.entries(ways)) agreement[name] = psnr((await model.upscale(small, options)).data, (await reference.upscale(small, options)).data)
+  for (const [name, options] of Object.entries(ways))
+    agreement[name] = psnr((await model.upscale(small, options)).data, (await reference.upscale(small, options)).data)
   reference.dispose()
   // bf16 keeps 8 bits of each value between layers: a grey level or so at the end.
   const agree = Object.values(agreement).every((value) => value >= 45)
 
   const image = tiny ? small : whole
   const times = Object.fromEntries(Object.keys(ways).map((name) => [name, { all: [], network: [] }]))
-  const first = {}  // seconds of the first picture: cuDNN compiles, or reads what it has compiled
+  const first = {} // seconds of the first picture: cuDNN compiles, or reads what it has compiled
   let share
   for (let round = -1; round < Number(rounds); round++) {
     for (const [name, options] of Object.entries(ways)) {

@@ -6,17 +6,34 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import sharp, { type Sharp } from 'sharp'
-import {
-  allocationOverlay, psnr, resizeBicubic, srresnet, ssim, stitchTo, tilesOf, trainSupernet, WbsrError,
-  type RawImage, type SupernetModel, type UpscaledTile, type UpscaleOptions,
-} from '../index.js'
 import { encodeImage } from '../formats/encode.js'
 import { decodeImage } from '../formats/images.js'
+import {
+  allocationOverlay,
+  psnr,
+  type RawImage,
+  resizeBicubic,
+  type SupernetModel,
+  srresnet,
+  ssim,
+  stitchTo,
+  tilesOf,
+  trainSupernet,
+  type UpscaledTile,
+  type UpscaleOptions,
+  WbsrError,
+} from '../index.js'
 import { lossCurve } from './loss-curve.js'
 import { alignedTable } from './table.js'
 
 const TRAINING = [
-  'acanthus-mollis', 'airplane-from-above', 'allium-oreophilum', 'black-canyon', 'dust-bowl-home', 'french-alpine-landscape', 'locomotion-house-cat',
+  'acanthus-mollis',
+  'airplane-from-above',
+  'allium-oreophilum',
+  'black-canyon',
+  'dust-bowl-home',
+  'french-alpine-landscape',
+  'locomotion-house-cat',
 ]
 const HELD_OUT = ['march-pastoral', 'nagasaki-boats']
 const SCALE = 2
@@ -39,7 +56,12 @@ function photograph(name: string): string {
 /** Steps that take about `seconds` on this machine, by a short trial. */
 async function stepsFor(seconds: number, files: string[]): Promise<number> {
   const times: number[] = []
-  const trial = await trainSupernet({ ...settings(files), steps: TRIAL_STEPS, calibration: { images: 1 }, onStep: () => times.push(performance.now()) })
+  const trial = await trainSupernet({
+    ...settings(files),
+    steps: TRIAL_STEPS,
+    calibration: { images: 1 },
+    onStep: () => times.push(performance.now()),
+  })
   trial.dispose()
   const half = TRIAL_STEPS / 2 // the first half warms caches up
   const perStep = (times.at(-1)! - times[half]!) / (times.length - 1 - half) / 1000
@@ -49,7 +71,9 @@ async function stepsFor(seconds: number, files: string[]): Promise<number> {
 async function train(seconds: number, output: string): Promise<SupernetModel> {
   const files = TRAINING.map(photograph)
   const steps = await stepsFor(seconds, files)
-  console.log(`Training ${steps} steps on ${files.length} photographs; every step runs the largest, the smallest and one random subnet`)
+  console.log(
+    `Training ${steps} steps on ${files.length} photographs; every step runs the largest, the smallest and one random subnet`,
+  )
   const losses: number[] = []
   let printed = 0
   const model = await trainSupernet({
@@ -66,11 +90,17 @@ async function train(seconds: number, output: string): Promise<SupernetModel> {
       )
     },
   })
-  await sharp(Buffer.from(lossCurve(losses, 'Training loss of the largest subnet'))).png().toFile(path.join(output, 'loss.png'))
+  await sharp(Buffer.from(lossCurve(losses, 'Training loss of the largest subnet')))
+    .png()
+    .toFile(path.join(output, 'loss.png'))
   return model
 }
 
-interface Cost { gflops: number; share: number; seconds: number }
+interface Cost {
+  gflops: number
+  share: number
+  seconds: number
+}
 
 /** Collects the table: quality of every picture made, against its original. */
 class Table {
@@ -84,8 +114,15 @@ class Table {
     if (method === 'bicubic') this.#bicubic = y
     const gain = y - this.#bicubic
     this.rows.push([
-      photograph, method, y.toFixed(2), method === 'bicubic' ? '' : (gain < 0 ? '' : '+') + gain.toFixed(2), rgb.toFixed(2), similarity.toFixed(4),
-      cost ? cost.gflops.toFixed(1) : '', cost ? `${(100 * cost.share).toFixed(0)} %` : '', cost ? cost.seconds.toFixed(2) : '',
+      photograph,
+      method,
+      y.toFixed(2),
+      method === 'bicubic' ? '' : (gain < 0 ? '' : '+') + gain.toFixed(2),
+      rgb.toFixed(2),
+      similarity.toFixed(4),
+      cost ? cost.gflops.toFixed(1) : '',
+      cost ? `${(100 * cost.share).toFixed(0)} %` : '',
+      cost ? cost.seconds.toFixed(2) : '',
     ])
   }
 }
@@ -108,7 +145,11 @@ async function compare(model: SupernetModel, name: string, lr: RawImage, hr: Raw
     await model.upscale(lr, options) // primitives are built on first use: the second run shows the steady state
     const result = await model.upscale(lr, options)
     const { flops, flopsOfLargest } = result.allocation
-    await table.add(name, method, result, hr, { gflops: flops / 1e9, share: flops / flopsOfLargest, seconds: result.seconds })
+    await table.add(name, method, result, hr, {
+      gflops: flops / 1e9,
+      share: flops / flopsOfLargest,
+      seconds: result.seconds,
+    })
   }
 }
 
@@ -133,19 +174,32 @@ async function detail(images: RawImage[], file: string): Promise<void> {
         .toBuffer(),
     ),
   )
-  await sharp({ create: { width: parts.length * (width * zoom + gap) - gap, height: height * zoom, channels: 3, background: 'white' } })
+  await sharp({
+    create: {
+      width: parts.length * (width * zoom + gap) - gap,
+      height: height * zoom,
+      channels: 3,
+      background: 'white',
+    },
+  })
     .composite(parts.map((input, i) => ({ input, left: i * (width * zoom + gap), top: 0 })))
     .png()
     .toFile(file)
 }
 
 function asSharp(image: RawImage): Sharp {
-  return sharp(image.data as Uint8Array, { raw: { width: image.width, height: image.height, channels: image.channels } })
+  return sharp(image.data as Uint8Array, {
+    raw: { width: image.width, height: image.height, channels: image.channels },
+  })
 }
 
 async function main(): Promise<void> {
   const seconds = Number(process.env['WBSR_DEMO_SECONDS'] ?? 90)
-  if (!(seconds > 0)) throw new WbsrError('WBSR_INVALID_OPTION', `Expected a positive number of seconds for WBSR_DEMO_SECONDS but received ${process.env['WBSR_DEMO_SECONDS']}`)
+  if (!(seconds > 0))
+    throw new WbsrError(
+      'WBSR_INVALID_OPTION',
+      `Expected a positive number of seconds for WBSR_DEMO_SECONDS but received ${process.env['WBSR_DEMO_SECONDS']}`,
+    )
   const output = path.resolve('demo-output')
   await mkdir(output, { recursive: true })
 
@@ -159,7 +213,12 @@ async function main(): Promise<void> {
     const original = await decodeImage(photograph(held), held)
     const lr = await resizeBicubic(original, { scale: 1 / SCALE })
     const [width, height] = [lr.width * SCALE, lr.height * SCALE]
-    const hr: RawImage = { data: new Uint8Array(await asSharp(original).extract({ left: 0, top: 0, width, height }).raw().toBuffer()), width, height, channels: 3 }
+    const hr: RawImage = {
+      data: new Uint8Array(await asSharp(original).extract({ left: 0, top: 0, width, height }).raw().toBuffer()),
+      width,
+      height,
+      channels: 3,
+    }
     await compare(model, held, lr, hr, table)
 
     const lrFile = path.join(output, `${held}-lr.png`)
@@ -174,9 +233,16 @@ async function main(): Promise<void> {
     await detail([await resizeBicubic(lr, { width, height }), sr, hr], path.join(output, `${held}-detail.png`))
   }
   model.dispose()
-  console.log(`\nAgainst the originals: x${SCALE}, LR by antialiased bicubic, border of ${SCALE} pixels shaved, SSIM on Y, gain in dB over bicubic on Y`)
+  console.log(
+    `\nAgainst the originals: x${SCALE}, LR by antialiased bicubic, border of ${SCALE} pixels shaved, SSIM on Y, gain in dB over bicubic on Y`,
+  )
   console.log(`FLOPs with halo, "of largest": of the largest subnet on the whole picture\n`)
-  console.log(alignedTable(['photograph', 'method', 'PSNR-Y', 'gain', 'PSNR-RGB', 'SSIM', 'GFLOP', 'of largest', 'seconds'], table.rows))
+  console.log(
+    alignedTable(
+      ['photograph', 'method', 'PSNR-Y', 'gain', 'PSNR-RGB', 'SSIM', 'GFLOP', 'of largest', 'seconds'],
+      table.rows,
+    ),
+  )
   console.log(`\nPictures, loss curve and model are in ${output}`)
 }
 

@@ -3,7 +3,9 @@
 /** SVG of 800 x 400 pixels. Losses that are not positive cannot stand on a logarithmic axis and are left out. */
 export function lossCurve(losses: readonly number[], title: string): string {
   const [width, height, left, top, right, bottom] = [800, 400, 64, 36, 16, 40]
-  const points = losses.flatMap((loss, i) => (loss > 0 && Number.isFinite(loss) ? [{ step: i + 1, log: Math.log10(loss) }] : []))
+  const points = losses.flatMap((loss, i) =>
+    loss > 0 && Number.isFinite(loss) ? [{ step: i + 1, log: Math.log10(loss) }] : [],
+  )
   const logs = points.map((p) => p.log)
   const [low, high] = logs.length ? [Math.min(...logs), Math.max(...logs)] : [-2, 0]
   const span = Math.max(high - low, 1e-6)

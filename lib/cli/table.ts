@@ -3,6 +3,10 @@
 /** Columns aligned: the first two left, numbers right. */
 export function alignedTable(header: string[], rows: string[][]): string {
   const widths = header.map((title, c) => Math.max(title.length, ...rows.map((row) => row[c]!.length)))
-  const line = (cells: string[]) => cells.map((cell, c) => (c < 2 ? cell.padEnd(widths[c]!) : cell.padStart(widths[c]!))).join('  ').trimEnd()
+  const line = (cells: string[]) =>
+    cells
+      .map((cell, c) => (c < 2 ? cell.padEnd(widths[c]!) : cell.padStart(widths[c]!)))
+      .join('  ')
+      .trimEnd()
   return [line(header), line(widths.map((w) => '-'.repeat(w))), ...rows.map(line)].join('\n')
 }

@@ -2,14 +2,14 @@
 // the options, the seed and k alone.
 import { aborted, invalidOption, WbsrError } from '../errors.js'
 import { classOf } from '../model-state.js'
-import { native, type BatchSource, type CropSpec } from '../native.js'
+import { type BatchSource, type CropSpec, native } from '../native.js'
 import { checkInteger } from '../options.js'
-import { cropToScale, ImageCache, readRgb, type RgbImage } from './decode.js'
+import { cropToScale, ImageCache, type RgbImage, readRgb } from './decode.js'
 import { checkPair, findImages, pairImages } from './files.js'
-import { checkGrid, PatchIndex, type IndexedImage, type SkippedImage } from './index.js'
+import { checkGrid, type IndexedImage, PatchIndex, type SkippedImage } from './index.js'
 import { checkDataOptions, type DataOptions } from './options.js'
 import { permutation, randomFor } from './random.js'
-import { Sampler, streams, type SamplerOptions } from './sampler.js'
+import { Sampler, type SamplerOptions, streams } from './sampler.js'
 
 export interface DatasetOptions {
   data: DataOptions
@@ -75,13 +75,19 @@ export class Dataset {
   }
 
   /** Images that are left out, and why. */
-  get skipped(): readonly SkippedImage[] { return this.index.skipped }
+  get skipped(): readonly SkippedImage[] {
+    return this.index.skipped
+  }
 
   /** Gradient classes of the patches, for the router. */
-  get classes() { return this.sampler.classes }
+  get classes() {
+    return this.sampler.classes
+  }
 
   /** Decoded images held and decoded so far. */
-  get memory(): { bytes: number; loads: number } { return { bytes: this.#images.bytes, loads: this.#images.loads } }
+  get memory(): { bytes: number; loads: number } {
+    return { bytes: this.#images.bytes, loads: this.#images.loads }
+  }
 
   /**
    * Finds the images, indexes their patches and prepares the sampler.
@@ -95,10 +101,13 @@ export class Dataset {
     const grid = checkGrid({ scale, patchSize: options.patchSize, step: data.step })
     const batchSize = checkInteger(options.batchSize, 'batchSize', 1)
     const seed = checkInteger(options.seed, 'seed', 0)
-    if ((options.steps === undefined) === (options.epochs === undefined)) throw invalidOption('steps', 'exactly one of steps and epochs', options.steps)
-    const length = options.steps === undefined ? checkInteger(options.epochs, 'epochs', 1) : checkInteger(options.steps, 'steps', 1)
+    if ((options.steps === undefined) === (options.epochs === undefined))
+      throw invalidOption('steps', 'exactly one of steps and epochs', options.steps)
+    const length =
+      options.steps === undefined ? checkInteger(options.epochs, 'epochs', 1) : checkInteger(options.steps, 'steps', 1)
     const files = await findImages(data.train, 'data.train')
-    const pairs = data.lr === undefined ? files.map((hr) => ({ hr, lr: null })) : await pairImages(files, data.lr, scale, 'data.lr')
+    const pairs =
+      data.lr === undefined ? files.map((hr) => ({ hr, lr: null })) : await pairImages(files, data.lr, scale, 'data.lr')
     const { signal, onProgress } = options
     const index = await PatchIndex.build(pairs, { scale, ...grid, cache: data.cache, signal, onProgress })
     const steps = options.steps === undefined ? length * Math.ceil(index.difficulties.length / batchSize) : length
@@ -115,7 +124,10 @@ export class Dataset {
     return await this.#images.get(`hr ${hr}`, async () => {
       const image = cropToScale(await readRgb(hr), this.index.scale)
       if (image.width === width && image.height === height) return image
-      throw new WbsrError('WBSR_INVALID_IMAGE', `${hr}: changed during the run: expected ${width}x${height} but it is ${image.width}x${image.height}`)
+      throw new WbsrError(
+        'WBSR_INVALID_IMAGE',
+        `${hr}: changed during the run: expected ${width}x${height} but it is ${image.width}x${image.height}`,
+      )
     })
   }
 
@@ -179,12 +191,14 @@ export class Dataset {
     const { scale, patchSize, images } = this.index
     const numbers = [...new Set(crops.map((crop) => crop.image))]
     // All settle before one fails: nothing goes on reading once the caller knows of the error.
-    const loaded = await Promise.allSettled(numbers.map(async (number) => {
-      const [high, low] = await Promise.allSettled([this.#high(images[number]!), this.#low(images[number]!)])
-      if (high.status === 'rejected') throw high.reason
-      if (low.status === 'rejected') throw low.reason
-      return { high: high.value, low: low.value }
-    }))
+    const loaded = await Promise.allSettled(
+      numbers.map(async (number) => {
+        const [high, low] = await Promise.allSettled([this.#high(images[number]!), this.#low(images[number]!)])
+        if (high.status === 'rejected') throw high.reason
+        if (low.status === 'rejected') throw low.reason
+        return { high: high.value, low: low.value }
+      }),
+    )
     const pairs = loaded.map((result) => {
       if (result.status === 'rejected') throw result.reason
       return result.value
@@ -196,7 +210,13 @@ export class Dataset {
       crops: crops.map((crop) => ({ ...crop, image: numbers.indexOf(crop.image) })),
     }
     return {
-      step, source, batchSize: patches.length, lrSize: patchSize / scale, hrSize: patchSize, level: this.sampler.level(step), patches,
+      step,
+      source,
+      batchSize: patches.length,
+      lrSize: patchSize / scale,
+      hrSize: patchSize,
+      level: this.sampler.level(step),
+      patches,
       classes: Array.from(patches, (patch) => classOf(this.classes, this.index.difficulties[patch]!)),
     }
   }
@@ -209,7 +229,10 @@ export class Dataset {
    */
   async pixelSample(count: number, seed: number): Promise<Uint8Array> {
     const random = randomFor(seed, streams.pixels)
-    const chosen = Array.from(permutation(this.index.images.length, random).subarray(0, 64), (i) => this.index.images[i]!)
+    const chosen = Array.from(
+      permutation(this.index.images.length, random).subarray(0, 64),
+      (i) => this.index.images[i]!,
+    )
     const total = chosen.reduce((sum, image) => sum + image.width * image.height, 0)
     const samples = new Uint8Array(count * 3)
     let pixels = 0

@@ -20,8 +20,17 @@ export interface RgbImage {
  */
 export async function decodeRgb(bytes: Buffer, file: string): Promise<RgbImage> {
   try {
-    const { data, info } = await sharp(bytes, { failOn: 'error' }).autoOrient().removeAlpha().toColourspace('srgb').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
-    if (info.channels !== 3) throw new WbsrError('WBSR_INVALID_IMAGE', `${file}: Expected an RGB or grey image but it has ${info.channels} channels`)
+    const { data, info } = await sharp(bytes, { failOn: 'error' })
+      .autoOrient()
+      .removeAlpha()
+      .toColourspace('srgb')
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true })
+    if (info.channels !== 3)
+      throw new WbsrError(
+        'WBSR_INVALID_IMAGE',
+        `${file}: Expected an RGB or grey image but it has ${info.channels} channels`,
+      )
     return { data, width: info.width, height: info.height }
   } catch (error) {
     if (error instanceof WbsrError) throw error
@@ -51,7 +60,12 @@ export async function readBytes(file: string): Promise<Buffer> {
 
 /** A file that is left out of a data set instead of ending the run. */
 export class Unusable extends Error {
-  constructor(readonly file: string, readonly reason: string) { super(`${file}: ${reason}`) }
+  constructor(
+    readonly file: string,
+    readonly reason: string,
+  ) {
+    super(`${file}: ${reason}`)
+  }
 }
 
 /** Turns the failure of reading or decoding a file into Unusable. */

@@ -18,7 +18,8 @@ async function findOne(spec: string, name: string): Promise<string[]> {
   if (kind === 'file') return [spec]
   if (kind === 'folder') {
     const images = (await filesBelow(spec)).filter(isImage)
-    if (images.length === 0) throw new WbsrError('WBSR_NO_DATA', `${name}: no image (${extensions.join(' ')}) in folder ${spec}`)
+    if (images.length === 0)
+      throw new WbsrError('WBSR_NO_DATA', `${name}: no image (${extensions.join(' ')}) in folder ${spec}`)
     return images
   }
   if (!isPattern(spec)) throw new WbsrError('WBSR_NOT_FOUND', `${name}: there is no file or folder ${spec}`)
@@ -27,7 +28,8 @@ async function findOne(spec: string, name: string): Promise<string[]> {
     if (/[*?]/.test(pattern)) found.push(...(await glob(pattern)).filter(isImage))
     else found.push(...(await findOne(pattern, name)))
   }
-  if (found.length === 0) throw new WbsrError('WBSR_NO_DATA', `${name}: no image (${extensions.join(' ')}) matches ${spec}`)
+  if (found.length === 0)
+    throw new WbsrError('WBSR_NO_DATA', `${name}: no image (${extensions.join(' ')}) matches ${spec}`)
   return found
 }
 
@@ -47,7 +49,8 @@ export async function findImages(spec: FileSpec, name: string): Promise<string[]
   }
   const found = new Set<string>()
   try {
-    for (const item of list as readonly string[]) for (const file of await findOne(item, name)) found.add(path.normalize(file))
+    for (const item of list as readonly string[])
+      for (const file of await findOne(item, name)) found.add(path.normalize(file))
   } catch (error) {
     throw wrapError(error, 'WBSR_IO', name)
   }
@@ -68,7 +71,12 @@ export interface ImagePair {
  * @throws WbsrError WBSR_NOT_FOUND: an HR file without LR file; WBSR_INVALID_OPTION: two LR files that fit equally well; and
  *   what findImages throws
  */
-export async function pairImages(hrFiles: readonly string[], lr: FileSpec, scale: number, name: string): Promise<ImagePair[]> {
+export async function pairImages(
+  hrFiles: readonly string[],
+  lr: FileSpec,
+  scale: number,
+  name: string,
+): Promise<ImagePair[]> {
   const byName = new Map<string, string[]>()
   for (const file of await findImages(lr, name)) {
     const stem = path.parse(file).name
@@ -77,9 +85,14 @@ export async function pairImages(hrFiles: readonly string[], lr: FileSpec, scale
   return hrFiles.map((hr) => {
     const stem = path.parse(hr).name
     const stems = [stem, `${stem}x${scale}`, `${stem}_x${scale}`]
-    const candidates = stems.flatMap((candidate) => byName.get(candidate) ?? []).filter((file) => path.resolve(file) !== path.resolve(hr))
+    const candidates = stems
+      .flatMap((candidate) => byName.get(candidate) ?? [])
+      .filter((file) => path.resolve(file) !== path.resolve(hr))
     if (candidates.length === 0) {
-      throw new WbsrError('WBSR_NOT_FOUND', `${name}: no LR file for ${hr} in ${String(lr)} (looked for ${stems.join(', ')} with any image extension)`)
+      throw new WbsrError(
+        'WBSR_NOT_FOUND',
+        `${name}: no LR file for ${hr} in ${String(lr)} (looked for ${stems.join(', ')} with any image extension)`,
+      )
     }
     const folders = path.dirname(path.resolve(hr)).split('/').reverse()
     const agreement = (file: string): number => {
@@ -94,7 +107,10 @@ export async function pairImages(hrFiles: readonly string[], lr: FileSpec, scale
   })
 }
 
-interface Size { width: number; height: number }
+interface Size {
+  width: number
+  height: number
+}
 
 /**
  * LR must be exactly HR / scale, HR cut down (right and bottom) to a multiple of the scale.
@@ -105,5 +121,8 @@ export function checkPair(pair: { hr: string; lr: string }, hr: Size, lr: Size, 
   const width = Math.floor(hr.width / scale)
   const height = Math.floor(hr.height / scale)
   if (lr.width === width && lr.height === height) return
-  throw new WbsrError('WBSR_INVALID_IMAGE', `Expected ${width}x${height} for LR image ${pair.lr} (1/${scale} of ${pair.hr}, ${hr.width}x${hr.height}) but it is ${lr.width}x${lr.height}`)
+  throw new WbsrError(
+    'WBSR_INVALID_IMAGE',
+    `Expected ${width}x${height} for LR image ${pair.lr} (1/${scale} of ${pair.hr}, ${hr.width}x${hr.height}) but it is ${lr.width}x${lr.height}`,
+  )
 }

@@ -17,8 +17,10 @@ export function expandBraces(pattern: string): string[] {
     for (let i = open; i < pattern.length; i++) {
       const c = pattern[i]
       if (c === '{') depth++
-      else if (c === ',' && depth === 1) { parts.push(pattern.slice(from, i)); from = i + 1 }
-      else if (c === '}' && --depth === 0) {
+      else if (c === ',' && depth === 1) {
+        parts.push(pattern.slice(from, i))
+        from = i + 1
+      } else if (c === '}' && --depth === 0) {
         if (parts.length === 0) break
         parts.push(pattern.slice(from, i))
         return parts.flatMap((part) => expandBraces(pattern.slice(0, open) + part + pattern.slice(i + 1)))
@@ -29,7 +31,10 @@ export function expandBraces(pattern: string): string[] {
 }
 
 function segmentMatcher(segment: string): RegExp {
-  const source = segment.replace(/[.+^${}()|[\]\\]/g, '\\$&').replace(/\*+/g, '[^/]*').replace(/\?/g, '[^/]')
+  const source = segment
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replace(/\*+/g, '[^/]*')
+    .replace(/\?/g, '[^/]')
   // As in a shell, names with a leading dot must be asked for.
   return new RegExp(`^${segment.startsWith('.') ? '' : '(?!\\.)'}${source}$`, 'u')
 }
@@ -78,7 +83,10 @@ export async function glob(pattern: string): Promise<string[]> {
     }
   }
   const absolute = pattern.startsWith('/')
-  await walk(absolute ? '/' : '', pattern.split('/').filter((segment) => segment !== ''))
+  await walk(
+    absolute ? '/' : '',
+    pattern.split('/').filter((segment) => segment !== ''),
+  )
   return [...found]
 }
 

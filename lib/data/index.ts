@@ -73,11 +73,17 @@ export function gridPositions(length: number, patchSize: number, step: number): 
 }
 
 /** Checks patchSize and step; names as in the options of trainSupernet. @throws WbsrError WBSR_INVALID_OPTION */
-export function checkGrid(options: { scale: number; patchSize: number; step?: number }): { patchSize: number; step: number } {
+export function checkGrid(options: { scale: number; patchSize: number; step?: number }): {
+  patchSize: number
+  step: number
+} {
   const { scale } = options
   const patchSize = checkInteger(options.patchSize, 'patchSize', scale)
   if (patchSize % scale !== 0) throw invalidOption('patchSize', `a multiple of the scale ${scale}`, patchSize)
-  const step = options.step === undefined ? Math.max(1, Math.floor(patchSize / 2 / scale)) * scale : checkInteger(options.step, 'data.step', scale)
+  const step =
+    options.step === undefined
+      ? Math.max(1, Math.floor(patchSize / 2 / scale)) * scale
+      : checkInteger(options.step, 'data.step', scale)
   if (step % scale !== 0) throw invalidOption('data.step', `a multiple of the scale ${scale}`, step)
   return { patchSize, step }
 }
@@ -97,7 +103,11 @@ export class PatchIndex {
   readonly cache: { hits: number; misses: number }
   readonly #imageOf: Uint32Array
 
-  private constructor(grid: { scale: number; patchSize: number; step: number }, measured: (ImagePair & Measured)[], skipped: SkippedImage[]) {
+  private constructor(
+    grid: { scale: number; patchSize: number; step: number },
+    measured: (ImagePair & Measured)[],
+    skipped: SkippedImage[],
+  ) {
     this.scale = grid.scale
     this.patchSize = grid.patchSize
     this.step = grid.step
@@ -139,7 +149,7 @@ export class PatchIndex {
    */
   static async build(pairs: readonly ImagePair[], options: IndexOptions): Promise<PatchIndex> {
     const grid = { scale: options.scale, ...checkGrid(options) }
-    const directory = options.cache === false ? null : options.cache ?? defaultCacheDirectory()
+    const directory = options.cache === false ? null : (options.cache ?? defaultCacheDirectory())
     const found: (Measured | SkippedImage)[] = []
     let next = 0
     let done = 0
@@ -152,40 +162,61 @@ export class PatchIndex {
       }
     }
     // A failing worker must not leave others running behind the caller's back.
-    const workers = await Promise.allSettled(Array.from({ length: Math.min(pairs.length, availableParallelism(), 8) }, async () => {
-      try {
-        await worker()
-      } catch (error) {
-        next = pairs.length
-        throw error
-      }
-    }))
-    for (const result of workers) if (result.status === 'rejected') throw wrapError(result.reason, 'WBSR_INTERNAL', 'Indexing the training images')
+    const workers = await Promise.allSettled(
+      Array.from({ length: Math.min(pairs.length, availableParallelism(), 8) }, async () => {
+        try {
+          await worker()
+        } catch (error) {
+          next = pairs.length
+          throw error
+        }
+      }),
+    )
+    for (const result of workers)
+      if (result.status === 'rejected') throw wrapError(result.reason, 'WBSR_INTERNAL', 'Indexing the training images')
     const measured: (ImagePair & Measured)[] = []
     const skipped: SkippedImage[] = []
-    found.forEach((result, i) => { 'reason' in result ? skipped.push(result) : measured.push({ ...pairs[i]!, ...result }) })
+    found.forEach((result, i) => {
+      'reason' in result ? skipped.push(result) : measured.push({ ...pairs[i]!, ...result })
+    })
     if (measured.length === 0) {
-      const shown = skipped.slice(0, 5).map(({ file, reason }) => `\n- ${file}: ${reason}`).join('')
-      throw new WbsrError('WBSR_NO_DATA', `None of the ${pairs.length} training images can be used${shown}${skipped.length > 5 ? `\n- and ${skipped.length - 5} more` : ''}`)
+      const shown = skipped
+        .slice(0, 5)
+        .map(({ file, reason }) => `\n- ${file}: ${reason}`)
+        .join('')
+      throw new WbsrError(
+        'WBSR_NO_DATA',
+        `None of the ${pairs.length} training images can be used${shown}${skipped.length > 5 ? `\n- and ${skipped.length - 5} more` : ''}`,
+      )
     }
     return new PatchIndex(grid, measured, skipped)
   }
 }
 
 /** Difficulties of one image, or why it is of no use. */
-async function measure(pair: ImagePair, grid: { scale: number; patchSize: number; step: number }, directory: string | null): Promise<Measured | SkippedImage> {
+async function measure(
+  pair: ImagePair,
+  grid: { scale: number; patchSize: number; step: number },
+  directory: string | null,
+): Promise<Measured | SkippedImage> {
   const { scale, patchSize, step } = grid
   try {
     const bytes = await usable(pair.hr, readBytes(pair.hr))
     const lrBytes = pair.lr === null ? null : await usable(pair.lr, readBytes(pair.lr))
     const content = [await sha256(bytes), lrBytes && (await sha256(lrBytes))]
-    const key = createHash('sha256').update(JSON.stringify({ definitionVersion, scale, patchSize, step, content })).digest('hex')
+    const key = createHash('sha256')
+      .update(JSON.stringify({ definitionVersion, scale, patchSize, step, content }))
+      .digest('hex')
     let result = directory === null ? null : await readCached(directory, key, grid)
     if (!result) {
       result = { key, cached: false, ...(await measurePixels(pair, bytes, lrBytes, grid)) }
       if (directory !== null) await writeCached(directory, result)
     }
-    if (result.difficulties.length === 0) throw new Unusable(pair.hr, `smaller than a patch of ${patchSize}x${patchSize} (${result.width}x${result.height} in whole LR pixels)`)
+    if (result.difficulties.length === 0)
+      throw new Unusable(
+        pair.hr,
+        `smaller than a patch of ${patchSize}x${patchSize} (${result.width}x${result.height} in whole LR pixels)`,
+      )
     return result
   } catch (error) {
     if (error instanceof Unusable) return { file: error.file, reason: error.reason }
@@ -193,7 +224,12 @@ async function measure(pair: ImagePair, grid: { scale: number; patchSize: number
   }
 }
 
-async function measurePixels(pair: ImagePair, bytes: Buffer, lrBytes: Buffer | null, grid: { scale: number; patchSize: number; step: number }): Promise<{ width: number; height: number; difficulties: Float64Array }> {
+async function measurePixels(
+  pair: ImagePair,
+  bytes: Buffer,
+  lrBytes: Buffer | null,
+  grid: { scale: number; patchSize: number; step: number },
+): Promise<{ width: number; height: number; difficulties: Float64Array }> {
   const { scale, patchSize, step } = grid
   const whole = await usable(pair.hr, decodeRgb(bytes, pair.hr))
   const hr = cropToScale(whole, scale)
@@ -207,7 +243,8 @@ async function measurePixels(pair: ImagePair, bytes: Buffer, lrBytes: Buffer | n
   }
   const rects: number[] = []
   for (const y of gridPositions(hr.height, patchSize, step)) {
-    for (const x of gridPositions(hr.width, patchSize, step)) rects.push(x / scale, y / scale, patchSize / scale, patchSize / scale)
+    for (const x of gridPositions(hr.width, patchSize, step))
+      rects.push(x / scale, y / scale, patchSize / scale, patchSize / scale)
   }
   const difficulties = new Float64Array(rects.length / 4)
   if (rects.length > 0) {
@@ -228,13 +265,26 @@ function checksum(width: number, height: number, difficulties: Float64Array): st
 }
 
 /** Null for everything but an intact entry of this key. */
-async function readCached(directory: string, key: string, grid: { patchSize: number; step: number }): Promise<Measured | null> {
+async function readCached(
+  directory: string,
+  key: string,
+  grid: { patchSize: number; step: number },
+): Promise<Measured | null> {
   try {
-    const entry = JSON.parse(await readFile(path.join(directory, `${key}.json`), 'utf8')) as { width: number; height: number; checksum: string; difficulties: number[] }
+    const entry = JSON.parse(await readFile(path.join(directory, `${key}.json`), 'utf8')) as {
+      width: number
+      height: number
+      checksum: string
+      difficulties: number[]
+    }
     const difficulties = Float64Array.from(entry.difficulties)
     const { width, height } = entry
     if (entry.checksum !== checksum(width, height, difficulties)) return null
-    if (difficulties.length !== gridPositions(width, grid.patchSize, grid.step).length * gridPositions(height, grid.patchSize, grid.step).length) return null
+    if (
+      difficulties.length !==
+      gridPositions(width, grid.patchSize, grid.step).length * gridPositions(height, grid.patchSize, grid.step).length
+    )
+      return null
     return { key, width, height, difficulties, cached: true }
   } catch {
     return null
@@ -242,7 +292,12 @@ async function readCached(directory: string, key: string, grid: { patchSize: num
 }
 
 async function writeCached(directory: string, { key, width, height, difficulties }: Measured): Promise<void> {
-  const entry = JSON.stringify({ width, height, checksum: checksum(width, height, difficulties), difficulties: [...difficulties] })
+  const entry = JSON.stringify({
+    width,
+    height,
+    checksum: checksum(width, height, difficulties),
+    difficulties: [...difficulties],
+  })
   // A full or read-only disk costs time in the next run, it does not stop this one.
   await writeFileAtomic(path.join(directory, `${key}.json`), Buffer.from(entry)).catch(() => {})
 }

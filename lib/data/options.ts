@@ -21,8 +21,19 @@ export interface DataOptions {
 }
 
 /** Fills in the defaults (file patterns are checked when they are searched). @throws WbsrError WBSR_INVALID_OPTION */
-export function checkDataOptions(options: unknown, name = 'data'): DataOptions & { cache: string | false | undefined; memory: number } {
-  const given = checkObject(options, name, ['train', 'validation', 'lr', 'validationLr', 'step', 'cache', 'memory']) as unknown as DataOptions
+export function checkDataOptions(
+  options: unknown,
+  name = 'data',
+): DataOptions & { cache: string | false | undefined; memory: number } {
+  const given = checkObject(options, name, [
+    'train',
+    'validation',
+    'lr',
+    'validationLr',
+    'step',
+    'cache',
+    'memory',
+  ]) as unknown as DataOptions
   const files = (key: 'train' | 'validation' | 'lr' | 'validationLr'): FileSpec | undefined => {
     const value: unknown = given[key]
     if (value === undefined && key !== 'train') return undefined
@@ -32,7 +43,8 @@ export function checkDataOptions(options: unknown, name = 'data'): DataOptions &
     }
     return value as FileSpec
   }
-  if (given.validationLr !== undefined && given.validation === undefined) throw invalidOption(`${name}.validationLr`, `nothing without ${name}.validation`, given.validationLr)
+  if (given.validationLr !== undefined && given.validation === undefined)
+    throw invalidOption(`${name}.validationLr`, `nothing without ${name}.validation`, given.validationLr)
   return {
     train: files('train')!,
     validation: files('validation'),

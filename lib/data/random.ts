@@ -12,8 +12,10 @@ export interface RandomStream {
 
 /** High 32 bits of the unsigned product a * b (Math.imul gives the low ones). */
 function multiplyHigh(a: number, b: number): number {
-  const a0 = a & 0xffff, a1 = a >>> 16
-  const b0 = b & 0xffff, b1 = b >>> 16
+  const a0 = a & 0xffff,
+    a1 = a >>> 16
+  const b0 = b & 0xffff,
+    b1 = b >>> 16
   const cross = a1 * b0 + ((a0 * b0) >>> 16) // below 2^32
   const middle = a0 * b1 + (cross & 0xffff) // below 2^32
   return (a1 * b1 + Math.floor(cross / 0x10000) + Math.floor(middle / 0x10000)) >>> 0
@@ -24,10 +26,15 @@ function multiplyHigh(a: number, b: number): number {
  * (key0, key1).
  */
 export function philox(counter: Uint32Array, key0: number, key1: number): void {
-  let c0 = counter[0]!, c1 = counter[1]!, c2 = counter[2]!, c3 = counter[3]!
+  let c0 = counter[0]!,
+    c1 = counter[1]!,
+    c2 = counter[2]!,
+    c3 = counter[3]!
   for (let round = 0; round < 10; round++) {
-    const high0 = multiplyHigh(0xd2511f53, c0), low0 = Math.imul(0xd2511f53, c0)
-    const high1 = multiplyHigh(0xcd9e8d57, c2), low1 = Math.imul(0xcd9e8d57, c2)
+    const high0 = multiplyHigh(0xd2511f53, c0),
+      low0 = Math.imul(0xd2511f53, c0)
+    const high1 = multiplyHigh(0xcd9e8d57, c2),
+      low1 = Math.imul(0xcd9e8d57, c2)
     c0 = (high1 ^ c1 ^ key0) >>> 0
     c1 = low1 >>> 0
     c2 = (high0 ^ c3 ^ key1) >>> 0

@@ -1,6 +1,6 @@
 // Gradient classes and Hierarchical Equalization Sampling (HES): which patches a training step sees (method.md section 3).
 import { invalidOption } from '../errors.js'
-import { classOf, type ClassTable } from '../model-state.js'
+import { type ClassTable, classOf } from '../model-state.js'
 import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
 import { permutation, randomFor } from './random.js'
 
@@ -19,7 +19,13 @@ export interface SamplerOptions {
 
 /** Fills in the defaults. @throws WbsrError WBSR_INVALID_OPTION */
 export function checkSamplerOptions(options: unknown, name = 'sampler'): Required<SamplerOptions> {
-  const given = checkObject(options ?? {}, name, ['kind', 'classes', 'classLevelFrom', 'delta', 'thresholds']) as SamplerOptions
+  const given = checkObject(options ?? {}, name, [
+    'kind',
+    'classes',
+    'classLevelFrom',
+    'delta',
+    'thresholds',
+  ]) as SamplerOptions
   const delta = checkNumber(given.delta ?? 0.9, `${name}.delta`, 0, 1)
   if (delta === 0) throw invalidOption(`${name}.delta`, 'a number above 0 and at most 1', delta)
   return {
@@ -43,7 +49,10 @@ function quantile(sorted: Float64Array, share: number): number {
  * The class thresholds of a set of difficulties (at least one). `interval` splits the range between their 0.5 % and 99.5 %
  * quantiles evenly; `quantile` takes t_k = t[k N / K] of the sorted difficulties, so that classes are equally large.
  */
-export function buildClasses(difficulties: ArrayLike<number>, options: { classes: number; thresholds: 'interval' | 'quantile' }): ClassTable {
+export function buildClasses(
+  difficulties: ArrayLike<number>,
+  options: { classes: number; thresholds: 'interval' | 'quantile' },
+): ClassTable {
   const { classes: count, thresholds: kind } = options
   const sorted = Float64Array.from(difficulties).sort()
   const low = quantile(sorted, 0.005)
@@ -80,18 +89,28 @@ export class Sampler {
   readonly #orders = new Map<number, Uint32Array>()
 
   /** @param difficulties of all patches, at least one */
-  constructor(difficulties: ArrayLike<number>, run: { batchSize: number; steps: number; seed: number }, options?: SamplerOptions) {
+  constructor(
+    difficulties: ArrayLike<number>,
+    run: { batchSize: number; steps: number; seed: number },
+    options?: SamplerOptions,
+  ) {
     this.options = checkSamplerOptions(options)
     this.#patches = difficulties.length
     this.#batchSize = run.batchSize
     this.#seed = run.seed
     this.classes = buildClasses(difficulties, this.options)
     const members: number[][] = Array.from({ length: this.classes.count }, () => [])
-    for (let patch = 0; patch < difficulties.length; patch++) members[classOf(this.classes, difficulties[patch]!) - 1]!.push(patch)
+    for (let patch = 0; patch < difficulties.length; patch++)
+      members[classOf(this.classes, difficulties[patch]!) - 1]!.push(patch)
     this.members = members.map((list) => Uint32Array.from(list))
     // 0.07 * 100 must be step 7 although the product is a little more than 7.
-    this.classLevelStep = this.options.kind === 'uniform' ? run.steps : Math.min(run.steps, Math.ceil(this.options.classLevelFrom * run.steps - 1e-9))
-    const weights = this.members.map((list, i) => (list.length === 0 ? 0 : this.options.delta ** (this.classes.count - 1 - i)))
+    this.classLevelStep =
+      this.options.kind === 'uniform'
+        ? run.steps
+        : Math.min(run.steps, Math.ceil(this.options.classLevelFrom * run.steps - 1e-9))
+    const weights = this.members.map((list, i) =>
+      list.length === 0 ? 0 : this.options.delta ** (this.classes.count - 1 - i),
+    )
     const total = weights.reduce((sum, weight) => sum + weight, 0)
     let sum = 0
     this.#cumulative = weights.map((weight) => (sum += weight) / total)
@@ -106,7 +125,8 @@ export class Sampler {
   draw(step: number): Uint32Array {
     const patches = new Uint32Array(this.#batchSize)
     for (let slot = 0; slot < patches.length; slot++) {
-      patches[slot] = this.level(step) === 'sample' ? this.#bySample(step * this.#batchSize + slot) : this.#byClass(step, slot)
+      patches[slot] =
+        this.level(step) === 'sample' ? this.#bySample(step * this.#batchSize + slot) : this.#byClass(step, slot)
     }
     return patches
   }

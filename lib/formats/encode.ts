@@ -2,7 +2,7 @@
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import sharp, { type Sharp } from 'sharp'
-import { WbsrError, invalidOption } from '../errors.js'
+import { invalidOption, WbsrError } from '../errors.js'
 import { checkInteger, checkObject, checkString } from '../options.js'
 import type { PixelArray, RawImage } from '../types.js'
 import { AtomicFile } from './files.js'
@@ -15,22 +15,40 @@ export interface EncodeOptions {
   compressionLevel?: number
 }
 
-const FORMATS = { '.png': 'png', '.jpg': 'jpeg', '.jpeg': 'jpeg', '.webp': 'webp', '.tif': 'tiff', '.tiff': 'tiff', '.avif': 'avif' } as const
+const FORMATS = {
+  '.png': 'png',
+  '.jpg': 'jpeg',
+  '.jpeg': 'jpeg',
+  '.webp': 'webp',
+  '.tif': 'tiff',
+  '.tiff': 'tiff',
+  '.avif': 'avif',
+} as const
 
 export type OutputFormat = (typeof FORMATS)[keyof typeof FORMATS]
 
 /** Of which format a file is to be, by its name. @throws WbsrError WBSR_INVALID_OPTION */
 export function outputFormat(file: unknown, name: string): OutputFormat {
   const extension = path.extname(checkString(file, name)).toLowerCase()
-  if (!Object.hasOwn(FORMATS, extension)) throw invalidOption(name, `a file name ending in ${Object.keys(FORMATS).join(', ')}`, file)
+  if (!Object.hasOwn(FORMATS, extension))
+    throw invalidOption(name, `a file name ending in ${Object.keys(FORMATS).join(', ')}`, file)
   return FORMATS[extension as keyof typeof FORMATS]
 }
 
-export function checkEncodeOptions(options: unknown, name: string, more: readonly string[] = []): Required<EncodeOptions> {
-  const { quality, compressionLevel } = checkObject(options, name, ['quality', 'compressionLevel', ...more]) as EncodeOptions
+export function checkEncodeOptions(
+  options: unknown,
+  name: string,
+  more: readonly string[] = [],
+): Required<EncodeOptions> {
+  const { quality, compressionLevel } = checkObject(options, name, [
+    'quality',
+    'compressionLevel',
+    ...more,
+  ]) as EncodeOptions
   return {
     quality: quality === undefined ? 95 : checkInteger(quality, `${name}.quality`, 1, 100),
-    compressionLevel: compressionLevel === undefined ? 6 : checkInteger(compressionLevel, `${name}.compressionLevel`, 0, 9),
+    compressionLevel:
+      compressionLevel === undefined ? 6 : checkInteger(compressionLevel, `${name}.compressionLevel`, 0, 9),
   }
 }
 
@@ -60,16 +78,33 @@ async function integers(data: PixelArray, format: OutputFormat): Promise<Uint8Ar
 }
 
 /** Encodes what `pipeline` holds into a file, atomically. bytes: of the uncompressed pixels. */
-export async function encodePipeline(pipeline: Sharp, file: string, format: OutputFormat, options: Required<EncodeOptions>, bytes: number, signal?: AbortSignal): Promise<void> {
+export async function encodePipeline(
+  pipeline: Sharp,
+  file: string,
+  format: OutputFormat,
+  options: Required<EncodeOptions>,
+  bytes: number,
+  signal?: AbortSignal,
+): Promise<void> {
   const { quality, compressionLevel } = options
   switch (format) {
-    case 'png': pipeline = pipeline.png({ compressionLevel, adaptiveFiltering: true }); break
+    case 'png':
+      pipeline = pipeline.png({ compressionLevel, adaptiveFiltering: true })
+      break
     // JPEG has no alpha: transparent parts become white, like the paper they are mostly printed on.
-    case 'jpeg': pipeline = pipeline.flatten({ background: '#ffffff' }).jpeg({ quality, chromaSubsampling: '4:4:4' }); break
-    case 'webp': pipeline = pipeline.webp({ quality }); break
+    case 'jpeg':
+      pipeline = pipeline.flatten({ background: '#ffffff' }).jpeg({ quality, chromaSubsampling: '4:4:4' })
+      break
+    case 'webp':
+      pipeline = pipeline.webp({ quality })
+      break
     // sharp's default for TIFF is lossy.
-    case 'tiff': pipeline = pipeline.tiff({ compression: 'deflate', predictor: 'horizontal', bigtiff: bytes > 4e9 }); break
-    case 'avif': pipeline = pipeline.avif({ quality }); break
+    case 'tiff':
+      pipeline = pipeline.tiff({ compression: 'deflate', predictor: 'horizontal', bigtiff: bytes > 4e9 })
+      break
+    case 'avif':
+      pipeline = pipeline.avif({ quality })
+      break
   }
   const atomic = await AtomicFile.open(file)
   try {
@@ -99,11 +134,13 @@ export async function encodePipeline(pipeline: Sharp, file: string, format: Outp
 export async function encodeImage(image: RawImage, file: string, options: EncodeOptions = {}): Promise<void> {
   const format = outputFormat(file, 'file')
   const checked = checkEncodeOptions(options, 'options')
-  if (typeof image !== 'object' || image === null) throw invalidOption('image', '{ data, width, height, channels }', image)
+  if (typeof image !== 'object' || image === null)
+    throw invalidOption('image', '{ data, width, height, channels }', image)
   const { data, width, height, channels } = checkRawImage(image, 'image')
   const pixels = await integers(data, format)
   const deep = pixels instanceof Uint16Array && (format === 'png' || format === 'tiff')
-  const pipeline = sharp(pixels, { raw: { width, height, channels }, limitInputPixels: false })
-    .toColourspace(outputSpace(channels, deep))
+  const pipeline = sharp(pixels, { raw: { width, height, channels }, limitInputPixels: false }).toColourspace(
+    outputSpace(channels, deep),
+  )
   await encodePipeline(pipeline, file, format, checked, pixels.byteLength)
 }

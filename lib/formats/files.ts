@@ -1,7 +1,7 @@
 // Files that are either complete or not there: everything wbsr writes goes through here, so that a full disk, a crash
 // or an abort never costs the user the file that was there before.
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { WbsrError } from '../errors.js'
 
@@ -14,7 +14,12 @@ const WRITE_BYTES = 1 << 24
 function cannotWrite(file: string, cause: unknown): WbsrError {
   if (cause instanceof WbsrError) return cause
   const { code, message } = cause as { code?: unknown; message?: unknown }
-  const why = code === 'ENOSPC' ? 'no space left on the disk' : code === 'EACCES' || code === 'EPERM' ? 'permission denied' : String(message ?? cause)
+  const why =
+    code === 'ENOSPC'
+      ? 'no space left on the disk'
+      : code === 'EACCES' || code === 'EPERM'
+        ? 'permission denied'
+        : String(message ?? cause)
   return new WbsrError('WBSR_IO', `Cannot write ${file}: ${why}`, { cause })
 }
 
@@ -64,15 +69,20 @@ export class AtomicFile {
     let temporary = ''
     try {
       const old = await statOrNull(file)
-      if (old?.isDirectory()) throw new WbsrError('WBSR_IO', `Cannot write ${file}: it is a folder, expected the name of a file`)
+      if (old?.isDirectory())
+        throw new WbsrError('WBSR_IO', `Cannot write ${file}: it is a folder, expected the name of a file`)
       // Renaming over /dev/null or a pipe would replace it.
       if (old && !old.isFile()) throw new WbsrError('WBSR_IO', `Cannot write ${file}: it is not a regular file`)
-      if (/[/\\]$/.test(file)) throw new WbsrError('WBSR_IO', `Cannot write ${file}: expected the name of a file, not of a folder`)
+      if (/[/\\]$/.test(file))
+        throw new WbsrError('WBSR_IO', `Cannot write ${file}: expected the name of a file, not of a folder`)
       const target = old ? await realpath(file) : path.resolve(file)
       const folder = path.dirname(target)
       await mkdir(folder, { recursive: true })
       // File names may have 255 bytes; the suffix must still fit.
-      temporary = path.join(folder, `.${Buffer.from(path.basename(target)).subarray(0, 200).toString().replaceAll('\ufffd', '')}.${randomBytes(6).toString('hex')}.tmp`)
+      temporary = path.join(
+        folder,
+        `.${Buffer.from(path.basename(target)).subarray(0, 200).toString().replaceAll('\ufffd', '')}.${randomBytes(6).toString('hex')}.tmp`,
+      )
       handle = await open(temporary, 'wx+')
       if (old) await handle.chmod(old.mode & 0o777)
       return new AtomicFile(file, target, temporary, handle)
@@ -101,7 +111,10 @@ export class AtomicFile {
       await rename(this.temporary, this.#target)
       // The new name itself must survive a power cut too; folders that cannot be synced (some network disks) are let be.
       const folder = await open(path.dirname(this.#target), 'r')
-      await folder.sync().catch(() => {}).finally(() => folder.close())
+      await folder
+        .sync()
+        .catch(() => {})
+        .finally(() => folder.close())
     } catch (error) {
       await this.discard()
       throw cannotWrite(this.#file, error)
@@ -127,7 +140,10 @@ export class AtomicFile {
  * @throws WbsrError WBSR_IO that names the file (full disk, permissions, a folder of that name); a WbsrError thrown by
  *   `write` (such as WBSR_ABORTED) passes through as it is
  */
-export async function writeFileAtomic(file: string, write: FileChunks | ((handle: FileHandle) => Promise<void>)): Promise<void> {
+export async function writeFileAtomic(
+  file: string,
+  write: FileChunks | ((handle: FileHandle) => Promise<void>),
+): Promise<void> {
   const atomic = await AtomicFile.open(file)
   try {
     if (typeof write === 'function') await write(atomic.handle)

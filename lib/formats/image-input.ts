@@ -2,7 +2,7 @@
 // and from which sharp can be asked for pixels. The rules on colour live here, once, for whole pictures and for rows.
 import { access, constants, open as openFile, readFile, stat } from 'node:fs/promises'
 import sharp, { type Metadata, type Region, type Sharp, type SharpOptions } from 'sharp'
-import { WbsrError, invalidOption } from '../errors.js'
+import { invalidOption, WbsrError } from '../errors.js'
 import { checkInteger } from '../options.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
 
@@ -26,12 +26,18 @@ export const PIXEL_ARRAYS = [Uint8Array, Uint8ClampedArray, Uint16Array, Float32
 /** Checks decoded pixels that a user made. @throws WbsrError WBSR_INVALID_OPTION naming the property */
 export function checkRawImage(value: unknown, name: string): RawImage {
   const { data, width, height, channels } = value as RawImage
-  if (!PIXEL_ARRAYS.some((type) => data instanceof type)) throw invalidOption(`${name}.data`, 'a Uint8Array, Uint8ClampedArray, Uint16Array or Float32Array', data)
+  if (!PIXEL_ARRAYS.some((type) => data instanceof type))
+    throw invalidOption(`${name}.data`, 'a Uint8Array, Uint8ClampedArray, Uint16Array or Float32Array', data)
   checkInteger(width, `${name}.width`, 1)
   checkInteger(height, `${name}.height`, 1)
   checkInteger(channels, `${name}.channels`, 1, 4)
   const count = width * height * channels
-  if (data.length !== count) throw invalidOption(`${name}.data`, `${count} values (${width} x ${height} pixels of ${channels} channels)`, data.length)
+  if (data.length !== count)
+    throw invalidOption(
+      `${name}.data`,
+      `${count} values (${width} x ${height} pixels of ${channels} channels)`,
+      data.length,
+    )
   return value as RawImage
 }
 
@@ -61,8 +67,16 @@ export class EncodedImage {
   private constructor(source: string | Buffer, label: string, metadata: Metadata) {
     const { depth, space, hasAlpha, channels } = metadata
     // libvips could turn floats, 32-bit integers and spectra into bytes, but not in a way that a user would expect.
-    if (depth !== 'uchar' && depth !== 'ushort') throw new WbsrError('WBSR_INVALID_IMAGE', `Cannot use ${label}: expected 8 or 16 bits per channel but it has ${depth} samples`)
-    if (channels > (space === 'cmyk' ? 5 : 4) || String(space) === 'multiband') throw new WbsrError('WBSR_INVALID_IMAGE', `Cannot use ${label}: expected 1 to 4 channels of grey or colour but it has ${channels} of ${space}`)
+    if (depth !== 'uchar' && depth !== 'ushort')
+      throw new WbsrError(
+        'WBSR_INVALID_IMAGE',
+        `Cannot use ${label}: expected 8 or 16 bits per channel but it has ${depth} samples`,
+      )
+    if (channels > (space === 'cmyk' ? 5 : 4) || String(space) === 'multiband')
+      throw new WbsrError(
+        'WBSR_INVALID_IMAGE',
+        `Cannot use ${label}: expected 1 to 4 channels of grey or colour but it has ${channels} of ${space}`,
+      )
     const grey = space === 'b-w' || space === 'grey16'
     this.label = label
     this.header = {
@@ -76,7 +90,10 @@ export class EncodedImage {
 
   static async open(input: string | Buffer, name: string): Promise<EncodedImage> {
     const label = typeof input === 'string' ? input : `${name} (${input.length} bytes)`
-    if (input.length === 0) throw typeof input === 'string' ? invalidOption(name, 'a file path', input) : new WbsrError('WBSR_INVALID_IMAGE', `Expected an encoded image for ${name} but the Buffer is empty`)
+    if (input.length === 0)
+      throw typeof input === 'string'
+        ? invalidOption(name, 'a file path', input)
+        : new WbsrError('WBSR_INVALID_IMAGE', `Expected an encoded image for ${name} but the Buffer is empty`)
     let source = input
     if (typeof input === 'string') {
       await checkReadable(input)
@@ -107,10 +124,15 @@ export class EncodedImage {
     pipeline = pipeline.autoOrient().toColourspace(asDeep ? (grey ? 'grey16' : 'rgb16') : grey ? 'b-w' : 'srgb')
     // sharp works in Display P3 on 16-bit pictures with a profile.
     if (convert && bits === 16) pipeline = pipeline.withIccProfile('srgb')
-    const { data, info } = await read(label, () => pipeline.raw({ depth: asDeep ? 'ushort' : 'uchar' }).toBuffer({ resolveWithObject: true }))
+    const { data, info } = await read(label, () =>
+      pipeline.raw({ depth: asDeep ? 'ushort' : 'uchar' }).toBuffer({ resolveWithObject: true }),
+    )
     const rows = range ? range.rows : height
     if (info.width !== width || info.height !== rows || info.channels !== channels) {
-      throw new WbsrError('WBSR_INVALID_IMAGE', `Cannot use ${label}: expected ${width} x ${rows} pixels of ${channels} channels but found ${info.width} x ${info.height} of ${info.channels}`)
+      throw new WbsrError(
+        'WBSR_INVALID_IMAGE',
+        `Cannot use ${label}: expected ${width} x ${rows} pixels of ${channels} channels but found ${info.width} x ${info.height} of ${info.channels}`,
+      )
     }
     const pixels = asPixels(data, asDeep ? 16 : 8)
     // Narrowing a typed array takes the low byte, which is v again.
@@ -145,13 +167,15 @@ async function checkReadable(file: string): Promise<void> {
   try {
     const stats = await stat(file)
     if (stats.isDirectory()) throw new WbsrError('WBSR_INVALID_IMAGE', `Expected an image file but ${file} is a folder`)
-    if (!stats.isFile()) throw new WbsrError('WBSR_INVALID_IMAGE', `Expected an image file but ${file} is not a regular file`)
+    if (!stats.isFile())
+      throw new WbsrError('WBSR_INVALID_IMAGE', `Expected an image file but ${file} is not a regular file`)
     if (stats.size === 0) throw new WbsrError('WBSR_INVALID_IMAGE', `Expected an image file but ${file} is empty`)
     await access(file, constants.R_OK)
   } catch (error) {
     if (error instanceof WbsrError) throw error
     const { code, message } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw new WbsrError('WBSR_NOT_FOUND', `Image ${file} does not exist`, { cause: error })
+    if (code === 'ENOENT' || code === 'ENOTDIR')
+      throw new WbsrError('WBSR_NOT_FOUND', `Image ${file} does not exist`, { cause: error })
     throw new WbsrError('WBSR_IO', `Cannot read ${file}: ${message}`, { cause: error })
   }
 }
@@ -161,9 +185,17 @@ async function read<T>(label: string, work: () => Promise<T>): Promise<T> {
     return await work()
   } catch (cause) {
     const message = (cause as Error).message.trim().split('\n')[0]!
-    if (/unsupported image format/.test(message)) throw new WbsrError('WBSR_INVALID_IMAGE', `Expected an image (PNG, JPEG, WebP, TIFF, AVIF, GIF ...) but ${label} is of another or an unknown format`, { cause })
-    if (/out of memory/i.test(message)) throw new WbsrError('WBSR_OUT_OF_MEMORY', `Not enough memory to decode ${label}: ${message}`, { cause })
-    throw new WbsrError('WBSR_INVALID_IMAGE', `Cannot decode ${label}, is it damaged or truncated? (${message})`, { cause })
+    if (/unsupported image format/.test(message))
+      throw new WbsrError(
+        'WBSR_INVALID_IMAGE',
+        `Expected an image (PNG, JPEG, WebP, TIFF, AVIF, GIF ...) but ${label} is of another or an unknown format`,
+        { cause },
+      )
+    if (/out of memory/i.test(message))
+      throw new WbsrError('WBSR_OUT_OF_MEMORY', `Not enough memory to decode ${label}: ${message}`, { cause })
+    throw new WbsrError('WBSR_INVALID_IMAGE', `Cannot decode ${label}, is it damaged or truncated? (${message})`, {
+      cause,
+    })
   }
 }
 
@@ -174,6 +206,7 @@ export async function openImage(input: ImageInput, name: string): Promise<Encode
     const bytes = input as Uint8Array
     return EncodedImage.open(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), name)
   }
-  if (typeof input !== 'object' || input === null || !('data' in input)) throw invalidOption(name, 'a file path, an encoded image in a Buffer or { data, width, height, channels }', input)
+  if (typeof input !== 'object' || input === null || !('data' in input))
+    throw invalidOption(name, 'a file path, an encoded image in a Buffer or { data, width, height, channels }', input)
   return checkRawImage(input, name)
 }

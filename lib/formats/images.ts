@@ -2,9 +2,9 @@
 // are in encode.ts and png.ts.
 import { invalidOption } from '../errors.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
-import { EncodedImage, bitsOf, openImage, type ImageHeader } from './image-input.js'
+import { bitsOf, EncodedImage, type ImageHeader, openImage } from './image-input.js'
 
-export { encodeImage, type EncodeOptions } from './encode.js'
+export { type EncodeOptions, encodeImage } from './encode.js'
 export { checkRawImage, type ImageHeader } from './image-input.js'
 
 /** Decoded bytes that a RowSource holds at most (more only if the rows asked for need it): enough for a whole 4K picture at 16 bits. */
@@ -58,7 +58,10 @@ export class RowSource {
   /** Reads the header; throws as decodeImage does. */
   static async open(input: ImageInput, name = 'input', bandBytes = BAND_BYTES): Promise<RowSource> {
     const image = await openImage(input, name)
-    const header = image instanceof EncodedImage ? image.header : { width: image.width, height: image.height, channels: image.channels, bits: bitsOf(image.data) }
+    const header =
+      image instanceof EncodedImage
+        ? image.header
+        : { width: image.width, height: image.height, channels: image.channels, bits: bitsOf(image.data) }
     return new RowSource(image, header, bandBytes)
   }
 
@@ -70,7 +73,8 @@ export class RowSource {
   /** Rows [first, first + rows), interleaved. A view that must not be changed. */
   async read(first: number, rows: number): Promise<PixelArray> {
     const { width, height, channels } = this.header
-    if (!Number.isInteger(first) || !Number.isInteger(rows) || first < 0 || rows < 1 || first + rows > height) throw invalidOption('rows', `rows within 0..${height}`, `${first}..${first + rows}`)
+    if (!Number.isInteger(first) || !Number.isInteger(rows) || first < 0 || rows < 1 || first + rows > height)
+      throw invalidOption('rows', `rows within 0..${height}`, `${first}..${first + rows}`)
     if (first < this.#first || first + rows > this.#first + this.#rows) {
       const start = height <= this.#bandRows ? 0 : first
       const count = Math.min(height - start, Math.max(rows, this.#bandRows))

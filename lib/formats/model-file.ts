@@ -5,7 +5,7 @@ import type { ClassTable, Mixture, ModelState, RouterTable } from '../model-stat
 import type { NativeParameter } from '../native.js'
 import { checkNetwork } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
-import { readSafetensors, writeSafetensors, type Tensor } from './safetensors.js'
+import { readSafetensors, type Tensor, writeSafetensors } from './safetensors.js'
 
 /** Goes up when an older wbsr could not read a newer file. */
 const FORMAT = 1
@@ -45,19 +45,33 @@ export function describeModel(model: ModelDescription): Record<string, string> {
 
 /** An arena as tensors named prefix + parameter name (views, no copies). */
 export function arenaTensors(parameters: NativeParameter[], values: Float32Array, prefix = ''): Tensor[] {
-  return parameters.map((p) => ({ name: prefix + p.name, dtype: 'F32', shape: p.shape, data: values.subarray(p.offset, p.offset + p.count) }))
+  return parameters.map((p) => ({
+    name: prefix + p.name,
+    dtype: 'F32',
+    shape: p.shape,
+    data: values.subarray(p.offset, p.offset + p.count),
+  }))
 }
 
 /** Tensors named prefix + parameter name as one arena. @throws WbsrError WBSR_INVALID_FILE */
-export function tensorsArena(file: string, parameters: NativeParameter[], tensors: Map<string, Tensor>, prefix = ''): Float32Array {
+export function tensorsArena(
+  file: string,
+  parameters: NativeParameter[],
+  tensors: Map<string, Tensor>,
+  prefix = '',
+): Float32Array {
   const arena = new Float32Array(parameters.reduce((end, p) => Math.max(end, p.offset + p.count), 0))
   for (const p of parameters) {
     const tensor = tensors.get(prefix + p.name)
     if (!tensor) throw invalidFile(file, `tensor ${prefix + p.name} of shape [${p.shape.join(', ')}] is missing`)
     if (JSON.stringify(tensor.shape) !== JSON.stringify(p.shape)) {
-      throw invalidFile(file, `tensor ${prefix + p.name} has shape [${tensor.shape.join(', ')}] where [${p.shape.join(', ')}] is expected`)
+      throw invalidFile(
+        file,
+        `tensor ${prefix + p.name} has shape [${tensor.shape.join(', ')}] where [${p.shape.join(', ')}] is expected`,
+      )
     }
-    if (!(tensor.data instanceof Float32Array)) throw invalidFile(file, `tensor ${prefix + p.name} has type ${tensor.dtype} where F32 is expected`)
+    if (!(tensor.data instanceof Float32Array))
+      throw invalidFile(file, `tensor ${prefix + p.name} has type ${tensor.dtype} where F32 is expected`)
     arena.set(tensor.data, p.offset)
   }
   return arena
@@ -68,11 +82,17 @@ export function tensorsArena(file: string, parameters: NativeParameter[], tensor
  *
  * @throws WbsrError WBSR_INVALID_FILE naming the tensor that is missing, unknown or of another shape
  */
-export function modelWeights(file: string, contents: ModelFile, network: Network, parameters: NativeParameter[]): Float32Array {
+export function modelWeights(
+  file: string,
+  contents: ModelFile,
+  network: Network,
+  parameters: NativeParameter[],
+): Float32Array {
   const tensors = contents.description ? contents.tensors : renameForeign(contents.tensors, network)
   const names = new Set(parameters.map((p) => p.name))
   for (const name of tensors.keys()) {
-    if (!names.has(name) && !name.startsWith(TRAINING_PREFIX)) throw invalidFile(file, `tensor ${name} is not part of ${title(network)}`)
+    if (!names.has(name) && !name.startsWith(TRAINING_PREFIX))
+      throw invalidFile(file, `tensor ${name} is not part of ${title(network)}`)
   }
   const averaged = [...tensors.keys()].some((name) => name.startsWith(EMA_PREFIX))
   return tensorsArena(file, parameters, tensors, averaged ? EMA_PREFIX : '')
@@ -85,7 +105,8 @@ function title({ name, scale, widths, depths }: Network): string {
 /** BasicSR's names for the layers of SRResNet are taken as well. */
 function renameForeign(tensors: Map<string, Tensor>, network: Network): Map<string, Tensor> {
   if (network.name !== 'srresnet') return tensors
-  const rename = (name: string) => name.replace(/^body\.(\d+)\.conv([12])\./, 'recon_trunk.$1.conv$2.').replace(/^conv_hr\./, 'HRconv.')
+  const rename = (name: string) =>
+    name.replace(/^body\.(\d+)\.conv([12])\./, 'recon_trunk.$1.conv$2.').replace(/^conv_hr\./, 'HRconv.')
   return new Map([...tensors].map(([name, tensor]) => [rename(name), tensor]))
 }
 
@@ -106,26 +127,40 @@ export async function writeModelFile(file: string, model: ModelState): Promise<v
 /** @throws WbsrError WBSR_NOT_FOUND, WBSR_INVALID_FILE, WBSR_IO */
 export async function readModelFile(file: string): Promise<ModelFile> {
   const { tensors, metadata } = await readSafetensors(file)
-  return { tensors, metadata, description: metadata['wbsr.format'] === undefined ? null : readDescription(file, metadata) }
+  return {
+    tensors,
+    metadata,
+    description: metadata['wbsr.format'] === undefined ? null : readDescription(file, metadata),
+  }
 }
 
 function readDescription(file: string, metadata: Record<string, string>): ModelDescription {
   const format = metadata['wbsr.format']
   if (format !== String(FORMAT)) throw invalidFile(file, `has format ${format}, this wbsr reads format ${FORMAT}`)
-  if (metadata['wbsr.difficulty'] !== DIFFICULTY) throw invalidFile(file, `defines difficulty as ${metadata['wbsr.difficulty']} where ${DIFFICULTY} is expected`)
+  if (metadata['wbsr.difficulty'] !== DIFFICULTY)
+    throw invalidFile(file, `defines difficulty as ${metadata['wbsr.difficulty']} where ${DIFFICULTY} is expected`)
   let network: Network
   try {
     network = checkNetwork(readJson(file, metadata, 'wbsr.network'), 'network')
   } catch (error) {
-    throw error instanceof WbsrError && error.code === 'WBSR_INVALID_FILE' ? error : invalidFile(file, `metadata wbsr.network: ${(error as Error).message}`, error)
+    throw error instanceof WbsrError && error.code === 'WBSR_INVALID_FILE'
+      ? error
+      : invalidFile(file, `metadata wbsr.network: ${(error as Error).message}`, error)
   }
   const classes = checkClasses(file, readJson(file, metadata, 'wbsr.classes'))
   return {
     network,
     classes,
-    router: metadata['wbsr.router'] === undefined ? null : checkRouter(file, readJson(file, metadata, 'wbsr.router'), classes, network),
-    mixture: metadata['wbsr.mixture'] === undefined ? null : checkMixture(file, readJson(file, metadata, 'wbsr.mixture')),
-    training: metadata['wbsr.training'] === undefined ? null : (object(file, 'wbsr.training', readJson(file, metadata, 'wbsr.training')) as Record<string, unknown>),
+    router:
+      metadata['wbsr.router'] === undefined
+        ? null
+        : checkRouter(file, readJson(file, metadata, 'wbsr.router'), classes, network),
+    mixture:
+      metadata['wbsr.mixture'] === undefined ? null : checkMixture(file, readJson(file, metadata, 'wbsr.mixture')),
+    training:
+      metadata['wbsr.training'] === undefined
+        ? null
+        : (object(file, 'wbsr.training', readJson(file, metadata, 'wbsr.training')) as Record<string, unknown>),
   }
 }
 
@@ -141,7 +176,8 @@ export function readJson(file: string, metadata: Record<string, string>, key: st
 }
 
 function object(file: string, key: string, value: unknown): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalidFile(file, `metadata ${key} is not an object`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalidFile(file, `metadata ${key} is not an object`)
   return value as Record<string, unknown>
 }
 
@@ -154,7 +190,13 @@ function isTable(value: unknown, [length, ...inner]: number[]): boolean {
 function checkClasses(file: string, value: unknown): ClassTable {
   const { count, thresholds, kind } = object(file, 'wbsr.classes', value)
   const ascending = Array.isArray(thresholds) && thresholds.every((t: number, i) => i === 0 || t >= thresholds[i - 1])
-  if (!Number.isInteger(count) || (count as number) < 1 || !isTable(thresholds, [(count as number) - 1]) || !ascending || (kind !== 'interval' && kind !== 'quantile')) {
+  if (
+    !Number.isInteger(count) ||
+    (count as number) < 1 ||
+    !isTable(thresholds, [(count as number) - 1]) ||
+    !ascending ||
+    (kind !== 'interval' && kind !== 'quantile')
+  ) {
     throw invalidFile(file, 'metadata wbsr.classes is not { count, thresholds: count - 1 ascending numbers, kind }')
   }
   return { count: count as number, thresholds: thresholds as number[], kind }
@@ -169,7 +211,8 @@ function checkRouter(file: string, value: unknown, classes: ClassTable, network:
     isTable(router['frequency'], [classes.count]) &&
     isTable(router['tiles'], []) &&
     isTable(router['tileSize'], [])
-  if (!valid) throw invalidFile(file, `metadata wbsr.router is not a table of ${classes.count} classes by ${subnets} subnets`)
+  if (!valid)
+    throw invalidFile(file, `metadata wbsr.router is not a table of ${classes.count} classes by ${subnets} subnets`)
   return router as unknown as RouterTable
 }
 
@@ -177,8 +220,19 @@ function checkMixture(file: string, value: unknown): Mixture {
   const { dimension, weights, means, covariances } = object(file, 'wbsr.mixture', value)
   const d = dimension as number
   const k = Array.isArray(weights) ? weights.length : 0
-  if ((d !== 1 && d !== 3) || k === 0 || !isTable(weights, [k]) || !isTable(means, [k, d]) || !isTable(covariances, [k, d, d])) {
+  if (
+    (d !== 1 && d !== 3) ||
+    k === 0 ||
+    !isTable(weights, [k]) ||
+    !isTable(means, [k, d]) ||
+    !isTable(covariances, [k, d, d])
+  ) {
     throw invalidFile(file, 'metadata wbsr.mixture is not { dimension, weights, means, covariances } of one size')
   }
-  return { dimension: d, weights: weights as number[], means: means as number[][], covariances: covariances as number[][][] }
+  return {
+    dimension: d,
+    weights: weights as number[],
+    means: means as number[][],
+    covariances: covariances as number[][][],
+  }
 }

@@ -8,7 +8,15 @@ export function pixelsLike<T extends PixelArray>(source: T, length: number): T {
 }
 
 /** Cuts `width` x `height` pixels at (x, y) out of rows of `rowWidth` pixels. Always a copy, of the same type. */
-export function cutPixels<T extends PixelArray>(source: T, rowWidth: number, channels: number, x: number, y: number, width: number, height: number): T {
+export function cutPixels<T extends PixelArray>(
+  source: T,
+  rowWidth: number,
+  channels: number,
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+): T {
   const out = pixelsLike(source, width * height * channels)
   for (let row = 0; row < height; row++) {
     const start = ((y + row) * rowWidth + x) * channels

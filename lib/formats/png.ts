@@ -45,7 +45,12 @@ export class PngEncoder {
     this.#write = write
     const level = shape.compressionLevel
     // Z_FILTERED is what libpng takes for filtered rows.
-    this.#deflate = createDeflate({ level, memLevel: 9, chunkSize: 1 << 16, strategy: level === 0 ? constants.Z_DEFAULT_STRATEGY : constants.Z_FILTERED })
+    this.#deflate = createDeflate({
+      level,
+      memLevel: 9,
+      chunkSize: 1 << 16,
+      strategy: level === 0 ? constants.Z_DEFAULT_STRATEGY : constants.Z_FILTERED,
+    })
     this.#output = this.#drain().catch((error: unknown) => {
       this.#error = error
       this.#deflate.destroy()
@@ -71,7 +76,8 @@ export class PngEncoder {
     const stride = width * channels
     const rows = data.length / stride
     if (data.BYTES_PER_ELEMENT * 8 !== bits) throw invalidOption('rows', `${bits}-bit samples`, data)
-    if (!Number.isInteger(rows) || this.#row + rows > height) throw invalidOption('rows', `at most ${height - this.#row} rows of ${stride} samples`, data.length)
+    if (!Number.isInteger(rows) || this.#row + rows > height)
+      throw invalidOption('rows', `at most ${height - this.#row} rows of ${stride} samples`, data.length)
     const step = Math.max(1, Math.floor(PIECE_BYTES / (stride * (bits / 8))))
     for (let first = 0; first < rows; first += step) {
       const piece = data.subarray(first * stride, Math.min(rows, first + step) * stride)
@@ -89,7 +95,8 @@ export class PngEncoder {
 
   /** Ends the file after the last row. */
   async end(): Promise<void> {
-    if (this.#row !== this.#shape.height) throw invalidOption('rows', `${this.#shape.height} rows before the end`, this.#row)
+    if (this.#row !== this.#shape.height)
+      throw invalidOption('rows', `${this.#shape.height} rows before the end`, this.#row)
     this.#deflate.end()
     await this.#output
     if (this.#error) throw this.#error

@@ -1,12 +1,22 @@
 // safetensors, the format of models and checkpoints: 8 bytes of little-endian header length, a JSON header with
 // dtype, shape and data_offsets of every tensor, then raw little-endian bytes. npm has no library for it.
 // Reading is strict: a file that is damaged in any way is refused with a word on what was expected.
-import { open, type FileHandle } from 'node:fs/promises'
-import { WbsrError, invalidOption } from '../errors.js'
+import { type FileHandle, open } from 'node:fs/promises'
+import { invalidOption, WbsrError } from '../errors.js'
 import { writeBytes, writeFileAtomic } from './files.js'
 import { repeatedKey } from './json-keys.js'
 
-export type TensorArray = Float32Array | Float64Array | Int8Array | Int16Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array | Uint32Array | BigUint64Array
+export type TensorArray =
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array
+  | Uint8Array
+  | Uint16Array
+  | Uint32Array
+  | BigUint64Array
 
 type ArrayType = { new (buffer: ArrayBuffer): TensorArray; readonly BYTES_PER_ELEMENT: number }
 
@@ -47,7 +57,8 @@ export interface Safetensors {
 const MAX_HEADER = 100_000_000
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
 
 /**
@@ -56,10 +67,15 @@ const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
  *
  * @throws WbsrError WBSR_INVALID_OPTION for a tensor whose data, type and shape do not fit; WBSR_IO
  */
-export async function writeSafetensors(file: string, tensors: readonly Tensor[], metadata: Record<string, string> = {}): Promise<void> {
+export async function writeSafetensors(
+  file: string,
+  tensors: readonly Tensor[],
+  metadata: Record<string, string> = {},
+): Promise<void> {
   const header: [string, unknown][] = []
   if (Object.keys(metadata).length > 0) {
-    for (const [key, value] of Object.entries(metadata)) if (typeof value !== 'string') throw invalidOption(`metadata.${key}`, 'a string', value)
+    for (const [key, value] of Object.entries(metadata))
+      if (typeof value !== 'string') throw invalidOption(`metadata.${key}`, 'a string', value)
     header.push(['__metadata__', metadata])
   }
   const names = new Set(['__metadata__'])
@@ -67,10 +83,19 @@ export async function writeSafetensors(file: string, tensors: readonly Tensor[],
   let offset = 0
   for (const { name, dtype, shape, data } of ordered) {
     const type = DTYPES[dtype]
-    if (!type || dtype === 'F16' || dtype === 'BF16') throw invalidOption(`dtype of tensor ${name}`, `one of ${Object.keys(DTYPES).filter((d) => !d.endsWith('F16')).join(', ')}`, dtype)
+    if (!type || dtype === 'F16' || dtype === 'BF16')
+      throw invalidOption(
+        `dtype of tensor ${name}`,
+        `one of ${Object.keys(DTYPES)
+          .filter((d) => !d.endsWith('F16'))
+          .join(', ')}`,
+        dtype,
+      )
     if (names.has(name)) throw invalidOption('tensors', 'distinct tensor names other than __metadata__', name)
-    if (!(data instanceof type.array)) throw invalidOption(`data of tensor ${name}`, `a ${type.array.name} (${dtype})`, data)
-    if (!shape.every(isCount) || product(shape) !== data.length) throw invalidOption(`shape of tensor ${name}`, `a shape of ${data.length} elements`, shape)
+    if (!(data instanceof type.array))
+      throw invalidOption(`data of tensor ${name}`, `a ${type.array.name} (${dtype})`, data)
+    if (!shape.every(isCount) || product(shape) !== data.length)
+      throw invalidOption(`shape of tensor ${name}`, `a shape of ${data.length} elements`, shape)
     names.add(name)
     header.push([name, { dtype, shape, data_offsets: [offset, offset + data.byteLength] }])
     offset += data.byteLength
@@ -82,7 +107,8 @@ export async function writeSafetensors(file: string, tensors: readonly Tensor[],
   text.copy(start, 8)
   await writeFileAtomic(file, async (handle) => {
     await writeBytes(handle, start)
-    for (const { data } of ordered) await writeBytes(handle, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    for (const { data } of ordered)
+      await writeBytes(handle, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   })
 }
 
@@ -98,7 +124,14 @@ function widen(halves: Uint16Array, dtype: 'F16' | 'BF16'): Float32Array {
     const half = halves[i]!
     const exponent = (half >> 10) & 31
     const fraction = half & 1023
-    const size = exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15)
+    const size =
+      exponent === 0
+        ? fraction * 2 ** -24
+        : exponent === 31
+          ? fraction
+            ? NaN
+            : Infinity
+          : (1 + fraction / 1024) * 2 ** (exponent - 15)
     out[i] = half & 0x8000 ? -size : size
   }
   return out
@@ -127,7 +160,12 @@ async function fileSource(file: string, handle: FileHandle): Promise<Source> {
     size: stats.size,
     async read(target, position) {
       for (let done = 0; done < target.byteLength; ) {
-        const { bytesRead } = await handle.read(target, done, Math.min(1 << 26, target.byteLength - done), position + done)
+        const { bytesRead } = await handle.read(
+          target,
+          done,
+          Math.min(1 << 26, target.byteLength - done),
+          position + done,
+        )
         if (bytesRead === 0) throw new WbsrError('WBSR_INVALID_FILE', `${file} became shorter while it was read`)
         done += bytesRead
       }
@@ -138,16 +176,25 @@ async function fileSource(file: string, handle: FileHandle): Promise<Source> {
 /** One entry of the header, checked. */
 function checkEntry(name: string, entry: unknown, dataSize: number, fail: (what: string) => never) {
   if (!isRecord(entry)) fail(`tensor ${name}: expected an object in the header`)
-  for (const key of ['dtype', 'shape', 'data_offsets']) if (!Object.hasOwn(entry, key)) fail(`tensor ${name}: ${key} is missing`)
-  for (const key of Object.keys(entry)) if (!['dtype', 'shape', 'data_offsets'].includes(key)) fail(`tensor ${name}: unknown key ${key}`)
+  for (const key of ['dtype', 'shape', 'data_offsets'])
+    if (!Object.hasOwn(entry, key)) fail(`tensor ${name}: ${key} is missing`)
+  for (const key of Object.keys(entry))
+    if (!['dtype', 'shape', 'data_offsets'].includes(key)) fail(`tensor ${name}: unknown key ${key}`)
   const { dtype, shape, data_offsets: offsets } = entry as { dtype: unknown; shape: unknown; data_offsets: unknown }
-  if (typeof dtype !== 'string' || !Object.hasOwn(DTYPES, dtype)) fail(`tensor ${name}: unknown dtype ${JSON.stringify(dtype)}, expected one of ${Object.keys(DTYPES).join(', ')}`)
-  if (!Array.isArray(shape) || !shape.every(isCount)) fail(`tensor ${name}: expected a list of sizes as shape but found ${JSON.stringify(shape)}`)
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) fail(`tensor ${name}: expected two data_offsets but found ${JSON.stringify(offsets)}`)
+  if (typeof dtype !== 'string' || !Object.hasOwn(DTYPES, dtype))
+    fail(`tensor ${name}: unknown dtype ${JSON.stringify(dtype)}, expected one of ${Object.keys(DTYPES).join(', ')}`)
+  if (!Array.isArray(shape) || !shape.every(isCount))
+    fail(`tensor ${name}: expected a list of sizes as shape but found ${JSON.stringify(shape)}`)
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
+    fail(`tensor ${name}: expected two data_offsets but found ${JSON.stringify(offsets)}`)
   const [begin, end] = offsets as [number, number]
-  if (begin > end || end > dataSize) fail(`tensor ${name}: data_offsets ${begin}..${end} are outside of the ${dataSize} bytes of data (truncated file?)`)
+  if (begin > end || end > dataSize)
+    fail(`tensor ${name}: data_offsets ${begin}..${end} are outside of the ${dataSize} bytes of data (truncated file?)`)
   const bytes = product(shape as number[]) * DTYPES[dtype as TensorDtype].bytes
-  if (bytes !== end - begin) fail(`tensor ${name}: shape [${(shape as number[]).join(', ')}] of ${dtype} needs ${bytes} bytes but has ${end - begin}`)
+  if (bytes !== end - begin)
+    fail(
+      `tensor ${name}: shape [${(shape as number[]).join(', ')}] of ${dtype} needs ${bytes} bytes but has ${end - begin}`,
+    )
   return { name, dtype: dtype as TensorDtype, shape: shape as number[], begin, end }
 }
 
@@ -160,7 +207,8 @@ async function parse(source: Source): Promise<Safetensors> {
   await source.read(lengthBytes, 0)
   const length = Number(lengthBytes.readBigUInt64LE(0))
   if (length > MAX_HEADER) fail(`a header of ${length} bytes is too large (at most ${MAX_HEADER})`)
-  if (8 + length > source.size) fail(`it is truncated: the header should have ${length} bytes but only ${source.size - 8} follow`)
+  if (8 + length > source.size)
+    fail(`it is truncated: the header should have ${length} bytes but only ${source.size - 8} follow`)
   const text = Buffer.alloc(length)
   await source.read(text, 8)
   let header: unknown
@@ -173,11 +221,14 @@ async function parse(source: Source): Promise<Safetensors> {
   const repeated = repeatedKey(text.toString())
   if (repeated !== null) fail(`key ${JSON.stringify(repeated)} appears twice in its header`)
   const metadata = Object.hasOwn(header, '__metadata__') ? header.__metadata__ : {}
-  if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) fail('expected an object of strings as __metadata__')
+  if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === 'string'))
+    fail('expected an object of strings as __metadata__')
 
   const dataStart = 8 + length
   const dataSize = source.size - dataStart
-  const entries = Object.entries(header).filter(([name]) => name !== '__metadata__').map(([name, entry]) => checkEntry(name, entry, dataSize, fail))
+  const entries = Object.entries(header)
+    .filter(([name]) => name !== '__metadata__')
+    .map(([name, entry]) => checkEntry(name, entry, dataSize, fail))
   let covered = 0
   for (const { name, begin, end } of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
     if (begin < covered) fail(`tensor ${name}: data_offsets ${begin}..${end} overlap those of another tensor`)
@@ -191,7 +242,8 @@ async function parse(source: Source): Promise<Safetensors> {
     // A buffer of its own per tensor: always aligned, and one tensor kept does not hold the others.
     const bytes = new ArrayBuffer(end - begin)
     await source.read(new Uint8Array(bytes), dataStart + begin)
-    const data = dtype === 'F16' || dtype === 'BF16' ? widen(new Uint16Array(bytes), dtype) : new DTYPES[dtype].array(bytes)
+    const data =
+      dtype === 'F16' || dtype === 'BF16' ? widen(new Uint16Array(bytes), dtype) : new DTYPES[dtype].array(bytes)
     tensors.set(name, { name, dtype, shape, data })
   }
   return { tensors, metadata: metadata as Record<string, string> }
@@ -212,8 +264,10 @@ export async function readSafetensors(file: string | Uint8Array): Promise<Safete
     return await parse(await fileSource(file, handle))
   } catch (error) {
     if (error instanceof WbsrError) throw error
-    if ((error as { code?: string }).code === 'ENOENT') throw new WbsrError('WBSR_NOT_FOUND', `${file} does not exist, expected a safetensors file`, { cause: error })
-    if (error instanceof RangeError) throw new WbsrError('WBSR_OUT_OF_MEMORY', `Not enough memory to read ${file}`, { cause: error })
+    if ((error as { code?: string }).code === 'ENOENT')
+      throw new WbsrError('WBSR_NOT_FOUND', `${file} does not exist, expected a safetensors file`, { cause: error })
+    if (error instanceof RangeError)
+      throw new WbsrError('WBSR_OUT_OF_MEMORY', `Not enough memory to read ${file}`, { cause: error })
     throw new WbsrError('WBSR_IO', `Cannot read ${file}: ${(error as Error).message}`, { cause: error })
   } finally {
     await handle?.close()

@@ -1,6 +1,6 @@
 // Tiles back to rows. Tiles come in any order inside a line of tiles, and lines may overtake each other a little; rows
 // leave from top to bottom. Held are the lines that are not complete and those that wait for one above them.
-import { WbsrError, invalidOption } from '../errors.js'
+import { invalidOption, WbsrError } from '../errors.js'
 import { bitsOf } from '../formats/image-input.js'
 import type { PixelArray, Tile } from '../types.js'
 import { checkTile, haloOf } from './check-tile.js'
@@ -31,7 +31,11 @@ export function checkBandTile(value: unknown): Tile {
   const tile = checkTile(value)
   const { x, y, width, height, picture } = tile
   if (picture && (x + width > picture.width || y + height > picture.height)) {
-    throw invalidOption('tile', `a tile inside its picture of ${picture.width} x ${picture.height}`, `${width} x ${height} at ${x}, ${y}`)
+    throw invalidOption(
+      'tile',
+      `a tile inside its picture of ${picture.width} x ${picture.height}`,
+      `${width} x ${height} at ${x}, ${y}`,
+    )
   }
   return tile
 }
@@ -76,9 +80,13 @@ export class BandAssembler {
     const { x, y } = alone ? { x: 0, y: 0 } : tile
     const where = `the tile of ${tile.width} x ${tile.height} at ${x}, ${y}`
     const own = tile.picture ?? { width: tile.width, height: tile.height, name: undefined }
-    if (own.width !== width || own.height !== height || own.name !== name) this.#fail(`${where} is of another picture (${own.name ?? 'no name'}, ${own.width} x ${own.height}) than the first (${name ?? 'no name'}, ${width} x ${height})`)
+    if (own.width !== width || own.height !== height || own.name !== name)
+      this.#fail(
+        `${where} is of another picture (${own.name ?? 'no name'}, ${own.width} x ${own.height}) than the first (${name ?? 'no name'}, ${width} x ${height})`,
+      )
     if (tile.channels !== channels) this.#fail(`${where} has ${tile.channels} channels, the first had ${channels}`)
-    if (bitsOf(tile.data) !== bits) this.#fail(`${where} has ${bitsOf(tile.data)} bits per sample, the first had ${bits}`)
+    if (bitsOf(tile.data) !== bits)
+      this.#fail(`${where} has ${bitsOf(tile.data)} bits per sample, the first had ${bits}`)
 
     const band = this.#bandAt(y, tile.height, where)
     if (band.parts.some(([from, to]) => x < to && from < x + tile.width)) this.#fail(`${where} overlaps another one`)
@@ -96,12 +104,16 @@ export class BandAssembler {
   #bandAt(y: number, height: number, where: string): Band {
     const band = this.#bands.get(y)
     if (band) {
-      if (band.height !== height) this.#fail(`${where} is not as high as its neighbours (${band.height}): tiles must form lines`)
+      if (band.height !== height)
+        this.#fail(`${where} is not as high as its neighbours (${band.height}): tiles must form lines`)
       return band
     }
     if (y < this.#nextRow) this.#fail(`${where} overlaps rows that are complete already`)
     for (const other of this.#bands.values()) {
-      if (y < other.y + other.height && other.y < y + height) this.#fail(`${where} overlaps the line of tiles in rows ${other.y}..${other.y + other.height}: tiles must form lines`)
+      if (y < other.y + other.height && other.y < y + height)
+        this.#fail(
+          `${where} overlaps the line of tiles in rows ${other.y}..${other.y + other.height}: tiles must form lines`,
+        )
     }
     const { width, channels, bits } = this.picture
     const made: Band = { y, height, data: new ARRAYS[bits](width * height * channels), parts: [], columns: 0 }

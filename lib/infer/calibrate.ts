@@ -52,13 +52,24 @@ export function fillUnseen(values: readonly (number | null)[]): number[] {
   })
 }
 
-async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSize: number, maxTiles: number, sums: Sums, cancellation: Cancellation): Promise<void> {
+async function addPicture(
+  state: ModelState,
+  lr: RawImage,
+  hr: RawImage,
+  tileSize: number,
+  maxTiles: number,
+  sums: Sums,
+  cancellation: Cancellation,
+): Promise<void> {
   const { engine, network } = state
   const { scale } = network
   const regionPixels = defaultRegionPixels(state)
   const { width, height } = lr
   if (hr.width !== width * scale || hr.height !== height * scale) {
-    throw new WbsrError('WBSR_INVALID_IMAGE', `Expected a HR image of ${width * scale}x${height * scale} pixels for a LR image of ${width}x${height} but it has ${hr.width}x${hr.height}`)
+    throw new WbsrError(
+      'WBSR_INVALID_IMAGE',
+      `Expected a HR image of ${width * scale}x${height * scale} pixels for a LR image of ${width}x${height} but it has ${hr.width}x${hr.height}`,
+    )
   }
   const grid = makeGrid(width, height, tileSize)
   const context = { halo: HALO, blend: 0, margin: HALO }
@@ -70,13 +81,21 @@ async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSiz
     const { classes } = await routeGroup(state, band, lr.channels, grid, group)
     const input = await native.toRgbFloat(band.data, width, rows, lr.channels)
     const stride = width * scale * hr.channels
-    const target = await native.toRgbFloat(hr.data.subarray(top * scale * stride, bottom * scale * stride), width * scale, rows * scale, hr.channels)
+    const target = await native.toRgbFloat(
+      hr.data.subarray(top * scale * stride, bottom * scale * stride),
+      width * scale,
+      rows * scale,
+      hr.channels,
+    )
     const rects = tileRects(grid, firstRow, endRow, top).map((n) => n * scale)
-    const errorsOf = (prediction: Float32Array) => native.squaredErrors(prediction, target, width * scale, rows * scale, rects)
+    const errorsOf = (prediction: Float32Array) =>
+      native.squaredErrors(prediction, target, width * scale, rows * scale, rects)
     cancellation.check()
 
     const classOfTile = Array.from(classes, (k) => k - 1)
-    const bicubic = await errorsOf((await native.resizeBicubic(input, width, rows, 3, width * scale, rows * scale, 0)) as Float32Array)
+    const bicubic = await errorsOf(
+      (await native.resizeBicubic(input, width, rows, 3, width * scale, rows * scale, 0)) as Float32Array,
+    )
     classOfTile.forEach((k, i) => {
       sums.bicubic[k]! += bicubic[i]!
       sums.samples[k]! += 3 * rects[4 * i + 2]! * rects[4 * i + 3]!
@@ -87,7 +106,13 @@ async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSiz
       // Nothing overlaps, so the weighted sum is the prediction.
       const sum = new Float32Array(width * scale * rows * scale * 3)
       const weight = new Float32Array(width * scale * rows * scale)
-      await engine.infer({ inputs: [{ data: input, width, height: rows }], outputs: [{ sum, weight }], regions, maxBatchPixels: 2 * regionPixels, cancel: cancellation.flag })
+      await engine.infer({
+        inputs: [{ data: input, width, height: rows }],
+        outputs: [{ sum, weight }],
+        regions,
+        maxBatchPixels: 2 * regionPixels,
+        cancel: cancellation.flag,
+      })
       cancellation.check()
       const errors = await errorsOf(sum)
       classOfTile.forEach((k, i) => (sums.error[k]![index]! += errors[i]!))
@@ -102,12 +127,19 @@ async function addPicture(state: ModelState, lr: RawImage, hr: RawImage, tileSiz
  *
  * @throws WbsrError WBSR_NO_DATA when no picture came, WBSR_INVALID_IMAGE when HR is not LR times scale, WBSR_ABORTED
  */
-export async function calibrate(state: ModelState, images: AsyncIterable<{ lr: RawImage; hr: RawImage }>, options: CalibrateOptions = {}): Promise<RouterTable> {
+export async function calibrate(
+  state: ModelState,
+  images: AsyncIterable<{ lr: RawImage; hr: RawImage }>,
+  options: CalibrateOptions = {},
+): Promise<RouterTable> {
   checkUsable(state)
   checkObject(options, 'calibrate options', ['tileSize', 'maxTiles', 'signal'])
   const tileSize = checkInteger(options.tileSize ?? 64, 'tileSize', 16, 4096)
   const maxTiles = options.maxTiles === undefined ? Infinity : checkInteger(options.maxTiles, 'maxTiles', 1)
-  const cancellation = new Cancellation('calibration', options.signal === undefined ? undefined : checkSignal(options.signal, 'signal'))
+  const cancellation = new Cancellation(
+    'calibration',
+    options.signal === undefined ? undefined : checkSignal(options.signal, 'signal'),
+  )
   const sums = new Sums(state.classes.count, state.engine.subnets.length)
   try {
     cancellation.check()
@@ -121,9 +153,11 @@ export async function calibrate(state: ModelState, images: AsyncIterable<{ lr: R
   } finally {
     cancellation.release()
   }
-  if (sums.tiles === 0) throw new WbsrError('WBSR_NO_DATA', 'Expected at least one picture to calibrate the router with')
+  if (sums.tiles === 0)
+    throw new WbsrError('WBSR_NO_DATA', 'Expected at least one picture to calibrate the router with')
   const total = sums.samples.reduce((a, b) => a + b)
-  const means = (column: (k: number) => number) => fillUnseen(sums.samples.map((n, k) => (n > 0 ? column(k) / n : null)))
+  const means = (column: (k: number) => number) =>
+    fillUnseen(sums.samples.map((n, k) => (n > 0 ? column(k) / n : null)))
   const columns = state.engine.subnets.map(({ index }) => means((k) => sums.error[k]![index]!))
   return {
     squaredError: sums.samples.map((_, k) => columns.map((column) => column[k]!)),

@@ -23,7 +23,12 @@ export interface Grid {
  * @param groupRows tile rows in memory together; by default as many as make about 256 LR pixels, so that memory grows
  *   with the picture's width only and little halo is computed twice
  */
-export function makeGrid(width: number, height: number, tile: number, groupRows = Math.max(1, Math.round(256 / tile))): Grid {
+export function makeGrid(
+  width: number,
+  height: number,
+  tile: number,
+  groupRows = Math.max(1, Math.round(256 / tile)),
+): Grid {
   const columns = Math.ceil(width / tile)
   const rows = Math.ceil(height / tile)
   return { width, height, tile, columns, rows, groupRows, groups: Math.ceil(rows / groupRows) }
@@ -33,7 +38,12 @@ export function makeGrid(width: number, height: number, tile: number, groupRows 
 export function tileArea(grid: Grid, column: number, row: number, columns = 1, rows = 1): Area {
   const x = column * grid.tile
   const y = row * grid.tile
-  return { x, y, width: Math.min((column + columns) * grid.tile, grid.width) - x, height: Math.min((row + rows) * grid.tile, grid.height) - y }
+  return {
+    x,
+    y,
+    width: Math.min((column + columns) * grid.tile, grid.width) - x,
+    height: Math.min((row + rows) * grid.tile, grid.height) - y,
+  }
 }
 
 /** Tile rows and LR rows of a group, [first, end). */

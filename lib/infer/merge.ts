@@ -1,7 +1,7 @@
 // Same-subnet neighbours become one region before they run, so that halo is not computed twice (method.md section 6).
 // Pure and deterministic: numbers in, rectangles out.
 import type { InferRegion, NativeSubnet } from '../native.js'
-import { tileArea, type Area, type Grid } from './grid.js'
+import { type Area, type Grid, tileArea } from './grid.js'
 
 /** LR pixels by which a region's kept part reaches over its edge, where it is blended with its neighbour's. */
 export const BLEND = 2
@@ -31,7 +31,13 @@ export interface MergedTiles {
  * @param subnets row by row; -1: no tile there
  * @param firstRow tile row of subnets[0] in the picture
  */
-export function mergeTiles(subnets: ArrayLike<number>, columns: number, firstRow: number, maxColumns: number, maxRows: number): MergedTiles[] {
+export function mergeTiles(
+  subnets: ArrayLike<number>,
+  columns: number,
+  firstRow: number,
+  maxColumns: number,
+  maxRows: number,
+): MergedTiles[] {
   const merged: MergedTiles[] = []
   // By first column: pictures can be thousands of tiles wide, and routing tries several maps for each.
   let above = new Map<number, MergedTiles>()
@@ -47,7 +53,8 @@ export function mergeTiles(subnets: ArrayLike<number>, columns: number, firstRow
           const column = start + Math.floor(((end - start) * i) / pieces)
           const next = start + Math.floor(((end - start) * (i + 1)) / pieces)
           let region = above.get(column)
-          if (region && region.columns === next - column && region.subnet === subnet && region.rows < maxRows) region.rows++
+          if (region && region.columns === next - column && region.subnet === subnet && region.rows < maxRows)
+            region.rows++
           else merged.push((region = { column, row: firstRow + row, columns: next - column, rows: 1, subnet }))
           current.set(column, region)
         }
@@ -112,16 +119,33 @@ export function reach(core: Area, wanted: number, grid: Grid, band: Band): [numb
  * a ramp across that overlap; what is seen is `halo` pixels more (no more than the receptive field). Positions are
  * those of the band's buffer.
  */
-export function regionOf(merged: MergedTiles, grid: Grid, band: Band, subnet: NativeSubnet, halo: number, blend: number): InferRegion {
+export function regionOf(
+  merged: MergedTiles,
+  grid: Grid,
+  band: Band,
+  subnet: NativeSubnet,
+  halo: number,
+  blend: number,
+): InferRegion {
   const core = tileArea(grid, merged.column, merged.row, merged.columns, merged.rows)
   const around = reach(core, blend + Math.min(halo, subnet.receptiveField), grid, band)
   const [left, top, right, bottom] = around
-  const seen = { x: core.x - left, y: core.y - band.top - top, width: core.width + left + right, height: core.height + top + bottom }
+  const seen = {
+    x: core.x - left,
+    y: core.y - band.top - top,
+    width: core.width + left + right,
+    height: core.height + top + bottom,
+  }
   return { picture: 0, subnet: merged.subnet, ...seen, ...keptOf(core, around, band, blend) }
 }
 
 /** What of a region is kept, and its ramps. `around`: how far it sees left, up, right and down. */
-export function keptOf(core: Area, around: readonly [number, number, number, number], band: Band, blend: number): Omit<InferRegion, 'picture' | 'subnet' | keyof Area> {
+export function keptOf(
+  core: Area,
+  around: readonly [number, number, number, number],
+  band: Band,
+  blend: number,
+): Omit<InferRegion, 'picture' | 'subnet' | keyof Area> {
   const [left, top, right, bottom] = around.map((n) => Math.min(blend, n)) as [number, number, number, number]
   const keepWidth = core.width + left + right
   const keepHeight = core.height + top + bottom
@@ -142,6 +166,8 @@ export function keptOf(core: Area, around: readonly [number, number, number, num
 export function regionFlops(region: InferRegion, subnet: NativeSubnet): number {
   const inside = (start: number, length: number, seenStart: number, seenLength: number) =>
     Math.min(start + length + subnet.tailField, seenStart + seenLength) - Math.max(start - subnet.tailField, seenStart)
-  const tail = inside(region.keepX, region.keepWidth, region.x, region.width) * inside(region.keepY, region.keepHeight, region.y, region.height)
+  const tail =
+    inside(region.keepX, region.keepWidth, region.x, region.width) *
+    inside(region.keepY, region.keepHeight, region.y, region.height)
   return ((subnet.flops - subnet.tailFlops) * region.width * region.height + subnet.tailFlops * tail) / 1024
 }

@@ -1,5 +1,5 @@
 // Options of upscale and of the infer stream: what they mean, their defaults and their checks.
-import { WbsrError, aborted, invalidOption } from '../errors.js'
+import { aborted, invalidOption, WbsrError } from '../errors.js'
 import type { ModelState } from '../model-state.js'
 import { checkChoice, checkFunction, checkInteger, checkNumber, checkObject, checkSignal } from '../options.js'
 import type { Router } from './routers.js'
@@ -93,8 +93,14 @@ function checkRouter(value: unknown, state: ModelState): Router {
     const { subnet } = checkObject(value, 'router', ['subnet'])
     return { subnet: checkInteger(subnet, 'router.subnet', 0, state.engine.subnets.length - 1) }
   }
-  if (typeof value !== 'string' || !(ROUTERS as readonly string[]).includes(value)) throw invalidOption('router', "'projection', 'projection-budget', 'calibrated' or { subnet }", value)
-  if (value === 'calibrated' && !state.router) throw invalidOption('router', "'projection', 'projection-budget' or { subnet } (this model has no router table: checkpoints and weights of other tools have none)", value)
+  if (typeof value !== 'string' || !(ROUTERS as readonly string[]).includes(value))
+    throw invalidOption('router', "'projection', 'projection-budget', 'calibrated' or { subnet }", value)
+  if (value === 'calibrated' && !state.router)
+    throw invalidOption(
+      'router',
+      "'projection', 'projection-budget' or { subnet } (this model has no router table: checkpoints and weights of other tools have none)",
+      value,
+    )
   return checkChoice(value, 'router', ROUTERS)
 }
 
@@ -104,10 +110,20 @@ export function defaultRegionPixels(state: ModelState): number {
 }
 
 function checkRouting(options: Record<string, unknown>, state: ModelState): RoutingSettings {
-  const { budget = 0.6, alpha = 1, halo = 'auto', regionPixels = defaultRegionPixels(state), groupRows, signal } = options
-  if (typeof halo !== 'number' && halo !== 'auto') throw invalidOption('halo', "'auto' or an integer of at least 0", halo)
-  if (typeof budget !== 'number' || !(budget > 0 && budget <= 1)) throw invalidOption('budget', 'a number above 0 and at most 1', budget)
-  if (typeof alpha !== 'number' || !(alpha > 0 && alpha < Infinity)) throw invalidOption('alpha', 'a number above 0', alpha)
+  const {
+    budget = 0.6,
+    alpha = 1,
+    halo = 'auto',
+    regionPixels = defaultRegionPixels(state),
+    groupRows,
+    signal,
+  } = options
+  if (typeof halo !== 'number' && halo !== 'auto')
+    throw invalidOption('halo', "'auto' or an integer of at least 0", halo)
+  if (typeof budget !== 'number' || !(budget > 0 && budget <= 1))
+    throw invalidOption('budget', 'a number above 0 and at most 1', budget)
+  if (typeof alpha !== 'number' || !(alpha > 0 && alpha < Infinity))
+    throw invalidOption('alpha', 'a number above 0', alpha)
   return {
     router: checkRouter(options.router, state),
     budget: checkNumber(budget, 'budget', 0, 1),
@@ -120,9 +136,16 @@ function checkRouting(options: Record<string, unknown>, state: ModelState): Rout
 }
 
 export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleSettings {
-  const options = checkObject(value, 'upscale options', [...ROUTING_KEYS, 'tile', 'protocol', 'budgetScope', 'onProgress'])
+  const options = checkObject(value, 'upscale options', [
+    ...ROUTING_KEYS,
+    'tile',
+    'protocol',
+    'budgetScope',
+    'onProgress',
+  ])
   const { tile = 64, protocol = 'full', budgetScope = 'picture', onProgress } = options
-  if (typeof tile !== 'number' && tile !== 'image') throw invalidOption('tile', "an integer between 16 and 4096 or 'image'", tile)
+  if (typeof tile !== 'number' && tile !== 'image')
+    throw invalidOption('tile', "an integer between 16 and 4096 or 'image'", tile)
   if (protocol === 'paper') {
     for (const key of ['tile', 'halo', 'budgetScope', 'groupRows', 'regionPixels']) {
       if (options[key] !== undefined) throw invalidOption(key, "nothing with protocol 'paper'", options[key])
@@ -137,7 +160,10 @@ export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleS
   }
 }
 
-export function checkStreamOptions(value: unknown, state: ModelState): RoutingSettings & { batchTiles: number; highWaterMark: number } {
+export function checkStreamOptions(
+  value: unknown,
+  state: ModelState,
+): RoutingSettings & { batchTiles: number; highWaterMark: number } {
   const options = checkObject(value, 'infer stream options', [...ROUTING_KEYS, 'batchTiles', 'highWaterMark'])
   return {
     ...checkRouting(options, state),

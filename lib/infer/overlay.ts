@@ -8,7 +8,13 @@ import type { Allocation } from './upscale.js'
 
 /** Blue (cheapest) over cyan, green and yellow to red (costliest), t in [0, 1]. */
 export function costColour(t: number): [number, number, number] {
-  const ramp = [[38, 70, 200], [40, 170, 220], [70, 190, 90], [245, 205, 60], [215, 40, 40]] as const
+  const ramp = [
+    [38, 70, 200],
+    [40, 170, 220],
+    [70, 190, 90],
+    [245, 205, 60],
+    [215, 40, 40],
+  ] as const
   const position = Math.min(1, Math.max(0, t)) * (ramp.length - 1)
   const i = Math.min(Math.floor(position), ramp.length - 2)
   return ramp[i]!.map((v, c) => Math.round(v + (ramp[i + 1]![c]! - v) * (position - i))) as [number, number, number]
@@ -21,22 +27,29 @@ export function costColour(t: number): [number, number, number] {
  * @param options.opacity of the tint, 0..1. Default 0.45.
  * @throws WbsrError WBSR_INVALID_OPTION, also when the picture's size is not a multiple of the allocation's
  */
-export function allocationOverlay(image: RawImage, allocation: Pick<Allocation, 'tiles' | 'histogram'>, options: { opacity?: number } = {}): RawImage {
+export function allocationOverlay(
+  image: RawImage,
+  allocation: Pick<Allocation, 'tiles' | 'histogram'>,
+  options: { opacity?: number } = {},
+): RawImage {
   checkRawImage(image, 'image')
   checkObject(options, 'allocationOverlay options', ['opacity'])
   const opacity = checkNumber(options.opacity ?? 0.45, 'opacity', 0, 1)
-  if (!Array.isArray(allocation?.tiles) || !Array.isArray(allocation.histogram)) throw invalidOption('allocation', 'the allocation that upscale returned', allocation)
+  if (!Array.isArray(allocation?.tiles) || !Array.isArray(allocation.histogram))
+    throw invalidOption('allocation', 'the allocation that upscale returned', allocation)
   const { data, width, height, channels } = image
   const lrWidth = allocation.tiles.reduce((edge, tile) => Math.max(edge, tile.x + tile.width), 1)
   const lrHeight = allocation.tiles.reduce((edge, tile) => Math.max(edge, tile.y + tile.height), 1)
   const scale = width / lrWidth
-  if (!Number.isInteger(scale) || height !== lrHeight * scale) throw invalidOption('image', `a picture of ${lrWidth}x${lrHeight} pixels or a multiple`, `${width}x${height}`)
+  if (!Number.isInteger(scale) || height !== lrHeight * scale)
+    throw invalidOption('image', `a picture of ${lrWidth}x${lrHeight} pixels or a multiple`, `${width}x${height}`)
 
   const factor = data instanceof Float32Array ? 255 : data instanceof Uint16Array ? 1 / 257 : 1
   const colours = channels >= 3 ? 3 : 1
   const out = new Uint8Array(width * height * 3)
   for (let i = 0; i < width * height; i++) {
-    for (let c = 0; c < 3; c++) out[3 * i + c] = Math.min(255, Math.max(0, Math.round(data[i * channels + (colours === 3 ? c : 0)]! * factor)))
+    for (let c = 0; c < 3; c++)
+      out[3 * i + c] = Math.min(255, Math.max(0, Math.round(data[i * channels + (colours === 3 ? c : 0)]! * factor)))
   }
   const source = out.slice() // tiles of the paper's protocol overlap: the last one wins, none is tinted twice
   for (const tile of allocation.tiles) {

@@ -2,7 +2,7 @@
 import { WbsrError } from '../errors.js'
 import { cutPixels } from '../formats/pixels.js'
 import { classOf, difficultyOf, type ModelState } from '../model-state.js'
-import { native, type InferRegion } from '../native.js'
+import { type InferRegion, native } from '../native.js'
 import type { RawImage } from '../types.js'
 import type { Cancellation, UpscaleSettings } from './options.js'
 import { planPaper } from './plan.js'
@@ -14,11 +14,22 @@ const STEP = 28
 const BATCH = 64
 
 /** 32x32 tiles at step 28, each rounded to 8 bits, overlaps averaged; the remainder is dropped. */
-export async function upscalePaper(state: ModelState, image: RawImage, settings: UpscaleSettings, cancellation: Cancellation, start: number): Promise<UpscaleResult> {
+export async function upscalePaper(
+  state: ModelState,
+  image: RawImage,
+  settings: UpscaleSettings,
+  cancellation: Cancellation,
+  start: number,
+): Promise<UpscaleResult> {
   const { width, height, channels } = image
   const { engine, network } = state
-  if (image.data.BYTES_PER_ELEMENT !== 1 || channels === 2 || channels === 4) throw new WbsrError('WBSR_INVALID_IMAGE', "Expected 8-bit grey or RGB pixels for protocol 'paper'")
-  if (width < TILE || height < TILE) throw new WbsrError('WBSR_INVALID_IMAGE', `Expected an image of at least ${TILE}x${TILE} pixels for protocol 'paper' but it has ${width}x${height}`)
+  if (image.data.BYTES_PER_ELEMENT !== 1 || channels === 2 || channels === 4)
+    throw new WbsrError('WBSR_INVALID_IMAGE', "Expected 8-bit grey or RGB pixels for protocol 'paper'")
+  if (width < TILE || height < TILE)
+    throw new WbsrError(
+      'WBSR_INVALID_IMAGE',
+      `Expected an image of at least ${TILE}x${TILE} pixels for protocol 'paper' but it has ${width}x${height}`,
+    )
   const columns = Math.floor((width - TILE) / STEP) + 1
   const rows = Math.floor((height - TILE) / STEP) + 1
   const count = columns * rows
@@ -39,22 +50,53 @@ export async function upscalePaper(state: ModelState, image: RawImage, settings:
   let networkSeconds = 0
   for (let first = 0; first < count; first += BATCH) {
     const batch = Array.from({ length: Math.min(BATCH, count - first) }, (_, i) => first + i)
-    const inputs = batch.map((i) => ({ data: cutPixels(image.data, width, channels, position(i).x, position(i).y, TILE, TILE), width: TILE, height: TILE, channels }))
-    const outputs = batch.map(() => ({ sum: new Float32Array(edge * edge * 3), weight: new Float32Array(edge * edge) }))
-    const regions = batch.map((i, picture): InferRegion => ({
-      picture, subnet: map[classes[i]! - 1]!, x: 0, y: 0, width: TILE, height: TILE,
-      keepX: 0, keepY: 0, keepWidth: TILE, keepHeight: TILE, rampLeft: 0, rampTop: 0, rampRight: 0, rampBottom: 0,
+    const inputs = batch.map((i) => ({
+      data: cutPixels(image.data, width, channels, position(i).x, position(i).y, TILE, TILE),
+      width: TILE,
+      height: TILE,
+      channels,
     }))
-    const report = await engine.infer({ inputs, outputs, regions, maxBatchPixels: settings.regionPixels, cancel: cancellation.flag })
+    const outputs = batch.map(() => ({ sum: new Float32Array(edge * edge * 3), weight: new Float32Array(edge * edge) }))
+    const regions = batch.map(
+      (i, picture): InferRegion => ({
+        picture,
+        subnet: map[classes[i]! - 1]!,
+        x: 0,
+        y: 0,
+        width: TILE,
+        height: TILE,
+        keepX: 0,
+        keepY: 0,
+        keepWidth: TILE,
+        keepHeight: TILE,
+        rampLeft: 0,
+        rampTop: 0,
+        rampRight: 0,
+        rampBottom: 0,
+      }),
+    )
+    const report = await engine.infer({
+      inputs,
+      outputs,
+      regions,
+      maxBatchPixels: settings.regionPixels,
+      cancel: cancellation.flag,
+    })
     cancellation.check()
     networkSeconds += report.networkSeconds
     for (const region of regions) {
       histogram[region.subnet]!++
       flops += engine.subnets[region.subnet]!.flops
     }
-    const finished = await Promise.all(outputs.map(({ sum, weight }) => native.finishRows(sum, weight, edge, 0, edge, channels, null, 1)))
+    const finished = await Promise.all(
+      outputs.map(({ sum, weight }) => native.finishRows(sum, weight, edge, 0, edge, channels, null, 1)),
+    )
     finished.forEach((tile, i) => tiles.set(tile, (first + i) * edge * edge * channels))
-    await settings.onProgress?.({ done: first + batch.length, total: count, seconds: (performance.now() - start) / 1000 })
+    await settings.onProgress?.({
+      done: first + batch.length,
+      total: count,
+      seconds: (performance.now() - start) / 1000,
+    })
   }
 
   const data = await native.averageTiles(tiles, columns, rows, edge, STEP * network.scale, channels)
@@ -66,7 +108,14 @@ export async function upscalePaper(state: ModelState, image: RawImage, settings:
     height: ((rows - 1) * STEP + TILE) * network.scale,
     channels,
     allocation: {
-      tiles: Array.from(classes, (k, i) => ({ ...position(i), width: TILE, height: TILE, difficulty: difficultyOf(vectors, i), class: k, subnet: map[k - 1]! })),
+      tiles: Array.from(classes, (k, i) => ({
+        ...position(i),
+        width: TILE,
+        height: TILE,
+        difficulty: difficultyOf(vectors, i),
+        class: k,
+        subnet: map[k - 1]!,
+      })),
       flops,
       flopsOfLargest: largest * count,
       histogram,

@@ -4,12 +4,12 @@
 // Groups overlap by a few blended rows. Their weighted sums are carried from one group to the next, so a group
 // finishes its rows but for the last ones, which the next group (or finish()) completes.
 import type { ModelState } from '../model-state.js'
-import { native, type NativeCanvas, type NativeEngine, type RouteResult } from '../native.js'
+import { type NativeCanvas, type NativeEngine, native, type RouteResult } from '../native.js'
 import type { PixelArray } from '../types.js'
-import { groupSpan, type Grid } from './grid.js'
+import { type Grid, groupSpan } from './grid.js'
 import { regionFlops } from './merge.js'
-import { checkUsable, type Cancellation } from './options.js'
-import { groupBand, groupRegions, type Context } from './plan.js'
+import { type Cancellation, checkUsable } from './options.js'
+import { type Context, groupBand, groupRegions } from './plan.js'
 import { allSettled, heard } from './promises.js'
 
 /** Rows of context that cubic interpolation needs. */
@@ -40,10 +40,23 @@ function rowsOf(data: PixelArray, stride: number, first: number, end: number): P
 }
 
 /** Difficulties and classes of all tiles of a group, whose rows the band holds. */
-export async function routeGroup({ engine, classes }: ModelState, band: Pick<PixelBand, 'data' | 'top'>, channels: 1 | 2 | 3 | 4, grid: Grid, group: number): Promise<RouteResult> {
+export async function routeGroup(
+  { engine, classes }: ModelState,
+  band: Pick<PixelBand, 'data' | 'top'>,
+  channels: 1 | 2 | 3 | 4,
+  grid: Grid,
+  group: number,
+): Promise<RouteResult> {
   const { y0, y1 } = groupSpan(grid, group)
   const data = rowsOf(band.data, grid.width * channels, y0 - band.top, y1 - band.top)
-  return engine.route({ data, width: grid.width, height: y1 - y0, channels, tile: grid.tile, thresholds: classes.thresholds })
+  return engine.route({
+    data,
+    width: grid.width,
+    height: y1 - y0,
+    channels,
+    tile: grid.tile,
+    thresholds: classes.thresholds,
+  })
 }
 
 /** The canvas of the last picture, for the next one of the same engine: writing to fresh pages costs more than blending does. */
@@ -74,7 +87,15 @@ export class PicturePass {
   #band: PixelBand | null = null
 
   /** @param target pixels of the whole SR picture; strips are then views of it, else arrays of their own */
-  constructor(state: ModelState, grid: Grid, channels: 1 | 2 | 3 | 4, context: Context, regionPixels: number, cancellation: Cancellation, target: PixelArray | null = null) {
+  constructor(
+    state: ModelState,
+    grid: Grid,
+    channels: 1 | 2 | 3 | 4,
+    context: Context,
+    regionPixels: number,
+    cancellation: Cancellation,
+    target: PixelArray | null = null,
+  ) {
     this.#state = state
     this.#grid = grid
     this.#channels = channels
@@ -110,11 +131,20 @@ export class PicturePass {
     const top = Math.max(span.top, band.top)
     const bottom = Math.min(span.bottom, band.bottom)
     checkUsable(this.#state)
-    if (this.#finished < this.#end && this.#end !== y0) throw new Error('finish() comes before a group that does not follow the last')
+    if (this.#finished < this.#end && this.#end !== y0)
+      throw new Error('finish() comes before a group that does not follow the last')
     const canvas = this.#canvas ?? (await this.#takeCanvas())
 
     const mask = band.mask?.subarray((top - band.top) * width, (bottom - band.top) * width)
-    const regions = groupRegions(this.#state, this.#grid, group, { top, bottom, mask }, subnets, this.#context, this.#regionPixels)
+    const regions = groupRegions(
+      this.#state,
+      this.#grid,
+      group,
+      { top, bottom, mask },
+      subnets,
+      this.#context,
+      this.#regionPixels,
+    )
     const stride = width * this.#channels
     const data = rowsOf(band.data, stride, top - band.top, bottom - band.top)
     // Rows that this group's band is too short to reach (tiles without halo) get nothing more from it.
@@ -122,13 +152,15 @@ export class PicturePass {
     if (this.#hasAlpha) await before
     // From here on the engine has one job after the other without waiting for us.
     const moved = heard(this.#moveTo(canvas, top, bottom, y0))
-    const ran = heard(engine.infer({
-      inputs: [{ data, width, height: bottom - top, channels: this.#channels }],
-      outputs: [{ canvas }],
-      regions,
-      maxBatchPixels: 2 * this.#regionPixels,
-      cancel: this.#cancellation.flag,
-    }))
+    const ran = heard(
+      engine.infer({
+        inputs: [{ data, width, height: bottom - top, channels: this.#channels }],
+        outputs: [{ canvas }],
+        regions,
+        maxBatchPixels: 2 * this.#regionPixels,
+        cancel: this.#cancellation.flag,
+      }),
+    )
     this.#end = y1
     this.#band = band
     const after = heard(this.#take(y1 === height ? y1 : y1 - this.#context.blend))
@@ -154,14 +186,16 @@ export class PicturePass {
     if (!canvas || this.#state.disposed) return
     spareCanvases.get(this.#state.engine)?.dispose()
     spareCanvases.delete(this.#state.engine)
-    if (canvas.width * canvas.rows <= SPARE_AT_MOST[this.#state.engine.device.kind]) spareCanvases.set(this.#state.engine, canvas)
+    if (canvas.width * canvas.rows <= SPARE_AT_MOST[this.#state.engine.device.kind])
+      spareCanvases.set(this.#state.engine, canvas)
     else canvas.dispose()
   }
 
   async #takeCanvas(): Promise<NativeCanvas> {
     const { engine, network } = this.#state
     const width = this.#grid.width * network.scale
-    const rows = Math.min(this.#grid.height, this.#grid.groupRows * this.#grid.tile + 2 * this.#context.margin) * network.scale
+    const rows =
+      Math.min(this.#grid.height, this.#grid.groupRows * this.#grid.tile + 2 * this.#context.margin) * network.scale
     const spare = spareCanvases.get(engine)
     spareCanvases.delete(engine)
     if (spare?.width === width && spare.rows >= rows) return (this.#canvas = spare)
@@ -207,7 +241,15 @@ export class PicturePass {
     const bottom = Math.min(band.bottom, end + CUBIC_REACH)
     const pixels = rowsOf(band.data, width * this.#channels, top - band.top, bottom - band.top)
     const plane = await native.toAlphaFloat(pixels, width, bottom - top, this.#channels)
-    const large = (await native.resizeBicubic(plane, width, bottom - top, 1, width * scale, (bottom - top) * scale, 0)) as Float32Array
+    const large = (await native.resizeBicubic(
+      plane,
+      width,
+      bottom - top,
+      1,
+      width * scale,
+      (bottom - top) * scale,
+      0,
+    )) as Float32Array
     return large.subarray((first - top) * scale * width * scale, (end - top) * scale * width * scale)
   }
 }

@@ -1,11 +1,11 @@
 // From difficulties and a budget to the class -> subnet map of one picture or of a stream (method.md section 6).
 import type { ModelState } from '../model-state.js'
 import type { InferRegion } from '../native.js'
-import { bandSpan, evenBandSpan, groupSpan, tileArea, type Grid } from './grid.js'
-import { AUTO_HALO, BLEND, mergeTiles, regionFlops, regionLimits, regionOf, type Band } from './merge.js'
+import { bandSpan, evenBandSpan, type Grid, groupSpan, tileArea } from './grid.js'
+import { AUTO_HALO, type Band, BLEND, mergeTiles, regionFlops, regionLimits, regionOf } from './merge.js'
 import type { RoutingSettings } from './options.js'
 import { regularRegions } from './regular.js'
-import { calibratedMap, fitBudget, projectionBudgetMap, projectionMap, type ClassMap } from './routers.js'
+import { type ClassMap, calibratedMap, fitBudget, projectionBudgetMap, projectionMap } from './routers.js'
 
 /** Tiles of a picture are on average merged to about two by two. */
 export const MERGED_TILES = 2
@@ -24,18 +24,33 @@ export function contextOf(settings: Pick<RoutingSettings, 'halo'>): Context {
 }
 
 /** LR rows that a group's band should hold on this engine. */
-export function groupBand(state: ModelState, grid: Grid, group: number, margin: number): { top: number; bottom: number } {
+export function groupBand(
+  state: ModelState,
+  grid: Grid,
+  group: number,
+  margin: number,
+): { top: number; bottom: number } {
   return (state.engine.device.regular ? evenBandSpan : bandSpan)(grid, group, margin)
 }
 
 /** Regions of one group. subnets: of the group's tiles, row by row, -1 where a tile is missing. */
-export function groupRegions(state: ModelState, grid: Grid, group: number, band: Band, subnets: ArrayLike<number>, context: Context, regionPixels: number): InferRegion[] {
+export function groupRegions(
+  state: ModelState,
+  grid: Grid,
+  group: number,
+  band: Band,
+  subnets: ArrayLike<number>,
+  context: Context,
+  regionPixels: number,
+): InferRegion[] {
   const { device, subnets: byIndex } = state.engine
   // Around missing pixels every region is another anyway.
-  if (device.regular && !band.mask) return regularRegions(grid, group, band, subnets, byIndex, { ...context, regionPixels })
+  if (device.regular && !band.mask)
+    return regularRegions(grid, group, band, subnets, byIndex, { ...context, regionPixels })
   const { maxColumns, maxRows } = regionLimits(grid, regionPixels)
   return mergeTiles(subnets, grid.columns, groupSpan(grid, group).firstRow, maxColumns, maxRows).map((merged) =>
-    regionOf(merged, grid, band, byIndex[merged.subnet]!, context.halo, context.blend))
+    regionOf(merged, grid, band, byIndex[merged.subnet]!, context.halo, context.blend),
+  )
 }
 
 /** What the largest subnet costs on the whole picture: 2 x MAC. */
@@ -44,13 +59,28 @@ export function largestFlops(state: ModelState, width: number, height: number): 
 }
 
 /** Real cost of a map on a picture, merged and with halo, as a share of largestFlops. */
-function shareOfPicture(state: ModelState, grid: Grid, classes: ArrayLike<number>, map: ClassMap, context: Context, regionPixels: number): number {
+function shareOfPicture(
+  state: ModelState,
+  grid: Grid,
+  classes: ArrayLike<number>,
+  map: ClassMap,
+  context: Context,
+  regionPixels: number,
+): number {
   let flops = 0
   for (let group = 0; group < grid.groups; group++) {
     const { firstRow, endRow } = groupSpan(grid, group)
     const subnets = new Int32Array((endRow - firstRow) * grid.columns)
     for (let i = 0; i < subnets.length; i++) subnets[i] = map[classes[firstRow * grid.columns + i]! - 1]!
-    for (const region of groupRegions(state, grid, group, groupBand(state, grid, group, context.margin), subnets, context, regionPixels)) {
+    for (const region of groupRegions(
+      state,
+      grid,
+      group,
+      groupBand(state, grid, group, context.margin),
+      subnets,
+      context,
+      regionPixels,
+    )) {
       flops += regionFlops(region, state.engine.subnets[region.subnet]!)
     }
   }
@@ -83,7 +113,13 @@ function unlimited(settings: RoutingSettings): number {
  *
  * @param classes of all tiles of the grid, row by row
  */
-export function planPicture(state: ModelState, settings: RoutingSettings, grid: Grid, classes: ArrayLike<number>, context: Context): ClassMap {
+export function planPicture(
+  state: ModelState,
+  settings: RoutingSettings,
+  grid: Grid,
+  classes: ArrayLike<number>,
+  context: Context,
+): ClassMap {
   const frequency = new Array<number>(state.classes.count).fill(0)
   for (let i = 0; i < classes.length; i++) {
     const { width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))

@@ -4,8 +4,8 @@
 // window is shifted inwards, which costs a little more than a cut one would. What is kept and how it is blended is that
 // of merge.ts.
 import type { InferRegion, NativeSubnet } from '../native.js'
-import { groupSpan, tileArea, type Area, type Grid } from './grid.js'
-import { keptOf, reach, type Band, type MergedTiles } from './merge.js'
+import { type Area, type Grid, groupSpan, tileArea } from './grid.js'
+import { type Band, keptOf, type MergedTiles, reach } from './merge.js'
 
 /** Edges in tiles, largest first. */
 const SQUARES = [4, 2, 1]
@@ -23,11 +23,17 @@ export interface RegularContext {
  * @param subnets row by row; -1: no tile there
  * @param firstRow tile row of subnets[0] in the picture
  */
-export function mergeSquares(subnets: ArrayLike<number>, columns: number, firstRow: number, largest: number): MergedTiles[] {
+export function mergeSquares(
+  subnets: ArrayLike<number>,
+  columns: number,
+  firstRow: number,
+  largest: number,
+): MergedTiles[] {
   const rows = subnets.length / columns
   const merged: MergedTiles[] = []
   const uniform = (column: number, row: number, edge: number, subnet: number) => {
-    for (let y = row; y < row + edge; y++) for (let x = column; x < column + edge; x++) if (subnets[y * columns + x] !== subnet) return false
+    for (let y = row; y < row + edge; y++)
+      for (let x = column; x < column + edge; x++) if (subnets[y * columns + x] !== subnet) return false
     return true
   }
   const split = (column: number, row: number, level: number) => {
@@ -39,11 +45,18 @@ export function mergeSquares(subnets: ArrayLike<number>, columns: number, firstR
       return
     }
     const half = edge / 2
-    for (const [dx, dy] of [[0, 0], [half, 0], [0, half], [half, half]] as const) split(column + dx, row + dy, level + 1)
+    for (const [dx, dy] of [
+      [0, 0],
+      [half, 0],
+      [0, half],
+      [half, half],
+    ] as const)
+      split(column + dx, row + dy, level + 1)
   }
   const level = SQUARES.findIndex((edge) => edge <= largest)
   const step = SQUARES[level]!
-  for (let row = 0; row < rows; row += step) for (let column = 0; column < columns; column += step) split(column, row, level)
+  for (let row = 0; row < rows; row += step)
+    for (let column = 0; column < columns; column += step) split(column, row, level)
   return merged
 }
 
@@ -64,11 +77,20 @@ function wholeCores(grid: Grid, group: number, regionPixels: number): Area[] {
   const height = y1 - y0
   const rows = Math.min(endRow - firstRow, Math.ceil(height / Math.sqrt(regionPixels)))
   const columns = Math.min(grid.columns, Math.ceil((grid.width * Math.ceil(height / rows)) / regionPixels))
-  return evenly(y0, height, rows).flatMap(([y, h]) => evenly(0, grid.width, columns).map(([x, width]) => ({ x, y, width, height: h })))
+  return evenly(y0, height, rows).flatMap(([y, h]) =>
+    evenly(0, grid.width, columns).map(([x, width]) => ({ x, y, width, height: h })),
+  )
 }
 
 /** Regions of one group whose band has all of its pixels. subnets: of the group's tiles, row by row, -1 where one is missing. */
-export function regularRegions(grid: Grid, group: number, band: Band, subnets: ArrayLike<number>, byIndex: readonly NativeSubnet[], context: RegularContext): InferRegion[] {
+export function regularRegions(
+  grid: Grid,
+  group: number,
+  band: Band,
+  subnets: ArrayLike<number>,
+  byIndex: readonly NativeSubnet[],
+  context: RegularContext,
+): InferRegion[] {
   const first = subnets[0]!
   const whole = first >= 0 && Array.prototype.every.call(subnets, (subnet) => subnet === first)
   if (whole) {
@@ -78,16 +100,44 @@ export function regularRegions(grid: Grid, group: number, band: Band, subnets: A
     return cores.map((core) => windowOf(core, width, height, first, grid, band, byIndex, context))
   }
   const { firstRow } = groupSpan(grid, group)
-  return mergeSquares(subnets, grid.columns, firstRow, largestSquare(grid, context.regionPixels)).map(({ column, row, columns, rows, subnet }) =>
-    windowOf(tileArea(grid, column, row, columns, rows), columns * grid.tile, rows * grid.tile, subnet, grid, band, byIndex, context))
+  return mergeSquares(subnets, grid.columns, firstRow, largestSquare(grid, context.regionPixels)).map(
+    ({ column, row, columns, rows, subnet }) =>
+      windowOf(
+        tileArea(grid, column, row, columns, rows),
+        columns * grid.tile,
+        rows * grid.tile,
+        subnet,
+        grid,
+        band,
+        byIndex,
+        context,
+      ),
+  )
 }
 
 /** One core, seen through a window for cores of spanWidth x spanHeight. */
-function windowOf(core: Area, spanWidth: number, spanHeight: number, subnet: number, grid: Grid, band: Band, byIndex: readonly NativeSubnet[], { halo, blend }: RegularContext): InferRegion {
+function windowOf(
+  core: Area,
+  spanWidth: number,
+  spanHeight: number,
+  subnet: number,
+  grid: Grid,
+  band: Band,
+  byIndex: readonly NativeSubnet[],
+  { halo, blend }: RegularContext,
+): InferRegion {
   const margin = blend + Math.min(halo, byIndex[subnet]!.receptiveField)
   const width = Math.min(spanWidth + 2 * margin, grid.width)
   const height = Math.min(spanHeight + 2 * margin, band.bottom - band.top)
   const x = Math.max(0, Math.min(core.x - margin, grid.width - width))
   const y = Math.max(band.top, Math.min(core.y - margin, band.bottom - height))
-  return { picture: 0, subnet, x, y: y - band.top, width, height, ...keptOf(core, reach(core, margin, grid, band), band, blend) }
+  return {
+    picture: 0,
+    subnet,
+    x,
+    y: y - band.top,
+    width,
+    height,
+    ...keptOf(core, reach(core, margin, grid, band), band, blend),
+  }
 }

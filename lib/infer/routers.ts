@@ -24,7 +24,12 @@ export function projectionMap(classes: number, subnets: number): ClassMap {
  * @param costs cost of every subnet; any unit
  * @param target C_t in the same unit
  */
-export function projectionBudgetMap(classes: number, costs: readonly number[], target: number, alpha: number): ClassMap {
+export function projectionBudgetMap(
+  classes: number,
+  costs: readonly number[],
+  target: number,
+  alpha: number,
+): ClassMap {
   return Array.from({ length: classes }, (_, i) => {
     let best = 0
     let bestDistance = Infinity
@@ -47,7 +52,11 @@ interface Step {
 }
 
 /** The lower convex hull of (cost, error) of one class, as the steps from each of its points to the next. */
-function hullSteps(errors: readonly number[], costs: readonly number[], classIndex: number): { start: number; steps: Step[] } {
+function hullSteps(
+  errors: readonly number[],
+  costs: readonly number[],
+  classIndex: number,
+): { start: number; steps: Step[] } {
   const order = costs.map((_, m) => m).sort((a, b) => costs[a]! - costs[b]! || errors[a]! - errors[b]! || a - b)
   const slope = (a: number, b: number) => (errors[a]! - errors[b]!) / (costs[b]! - costs[a]!)
   const hull = [order[0]!]
@@ -56,7 +65,10 @@ function hullSteps(errors: readonly number[], costs: readonly number[], classInd
     while (hull.length > 1 && slope(hull.at(-2)!, hull.at(-1)!) <= slope(hull.at(-1)!, m)) hull.pop()
     hull.push(m)
   }
-  return { start: hull[0]!, steps: hull.slice(1).map((to, i) => ({ class: classIndex, to, slope: slope(hull[i]!, to) })) }
+  return {
+    start: hull[0]!,
+    steps: hull.slice(1).map((to, i) => ({ class: classIndex, to, slope: slope(hull[i]!, to) })),
+  }
 }
 
 /**
@@ -73,7 +85,12 @@ function hullSteps(errors: readonly number[], costs: readonly number[], classInd
  * @param frequency [class - 1], sums to 1
  * @returns all cheapest when even that exceeds the budget
  */
-export function calibratedMap(squaredError: readonly (readonly number[])[], costs: readonly number[], frequency: readonly number[], budget: number): ClassMap {
+export function calibratedMap(
+  squaredError: readonly (readonly number[])[],
+  costs: readonly number[],
+  frequency: readonly number[],
+  budget: number,
+): ClassMap {
   const hulls = squaredError.map((errors, k) => hullSteps(errors, costs, k))
   const map = hulls.map((hull) => hull.start)
   const limit = budget * (1 + 1e-12)
@@ -93,7 +110,13 @@ export function calibratedMap(squaredError: readonly (readonly number[])[], cost
 const EXCHANGE_ENTRIES = 500
 
 /** Local search: as long as changing one class, or one class up and another down, lowers the error within the limit. */
-function spendRest(map: ClassMap, squaredError: readonly (readonly number[])[], costs: readonly number[], frequency: readonly number[], limit: number): ClassMap {
+function spendRest(
+  map: ClassMap,
+  squaredError: readonly (readonly number[])[],
+  costs: readonly number[],
+  frequency: readonly number[],
+  limit: number,
+): ClassMap {
   const gain = (k: number, m: number) => frequency[k]! * (squaredError[k]![map[k]!]! - squaredError[k]![m]!)
   const extra = (k: number, m: number) => frequency[k]! * (costs[m]! - costs[map[k]!]!)
   for (;;) {
@@ -116,7 +139,14 @@ function spendRest(map: ClassMap, squaredError: readonly (readonly number[])[], 
         for (let other = 0; other < map.length; other++) {
           if (other === k || frequency[other] === 0) continue
           for (let down = 0; down < costs.length; down++) {
-            if (extra(other, down) + need <= 0) offer([[k, m], [other, down]], up + gain(other, down))
+            if (extra(other, down) + need <= 0)
+              offer(
+                [
+                  [k, m],
+                  [other, down],
+                ],
+                up + gain(other, down),
+              )
           }
         }
       }
@@ -134,7 +164,11 @@ function spendRest(map: ClassMap, squaredError: readonly (readonly number[])[], 
  * @param shareOf real cost of a map as a share of the largest subnet on the whole picture
  * @returns the map at budget 0 (all cheapest) when nothing fits
  */
-export function fitBudget(budget: number, mapAt: (budget: number) => ClassMap, shareOf: (map: ClassMap) => number): ClassMap {
+export function fitBudget(
+  budget: number,
+  mapAt: (budget: number) => ClassMap,
+  shareOf: (map: ClassMap) => number,
+): ClassMap {
   const known = new Map<string, boolean>()
   const fits = (map: ClassMap): boolean => {
     const key = map.join()

@@ -2,8 +2,16 @@
 // grows with the width of the picture, not with its height.
 import { Writable } from 'node:stream'
 import sharp from 'sharp'
-import { WbsrError, aborted, wrapError } from '../errors.js'
-import { checkEncodeOptions, encodePipeline, outputFormat, outputSpace, quantise, type EncodeOptions, type OutputFormat } from '../formats/encode.js'
+import { aborted, WbsrError, wrapError } from '../errors.js'
+import {
+  checkEncodeOptions,
+  type EncodeOptions,
+  encodePipeline,
+  type OutputFormat,
+  outputFormat,
+  outputSpace,
+  quantise,
+} from '../formats/encode.js'
 import { AtomicFile } from '../formats/files.js'
 import { PngEncoder } from '../formats/png.js'
 import { checkSignal } from '../options.js'
@@ -55,12 +63,17 @@ export class Stitcher extends Writable {
   }
 
   #run(work: () => Promise<void>, callback: (error?: Error | null) => void): void {
-    this.#work = work().then(() => callback(), (error: unknown) => callback(wrapError(error)))
+    this.#work = work().then(
+      () => callback(),
+      (error: unknown) => callback(wrapError(error)),
+    )
   }
 
   // The file is opened before the first tile, so that a folder without permission is known before hours of inference.
   override _construct(callback: (error?: Error | null) => void): void {
-    this.#run(async () => { this.#atomic = await AtomicFile.open(this.#file) }, callback)
+    this.#run(async () => {
+      this.#atomic = await AtomicFile.open(this.#file)
+    }, callback)
   }
 
   override _write(value: unknown, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
@@ -111,15 +124,26 @@ export class Stitcher extends Writable {
   #startPng(): PngEncoder {
     const { width, height, channels } = this.#bands!.picture
     const compressionLevel = this.#format === 'png' ? this.#options.compressionLevel : 1
-    return new PngEncoder({ width, height, channels, bits: this.#bits(), compressionLevel }, (bytes) => this.#atomic!.write(bytes))
+    return new PngEncoder({ width, height, channels, bits: this.#bits(), compressionLevel }, (bytes) =>
+      this.#atomic!.write(bytes),
+    )
   }
 
   /** The other formats: sharp reads the PNG that was made row by row, and writes another file. */
   async #transcode(): Promise<void> {
     const { width, height, channels } = this.#bands!.picture
     const deep = this.#bits() === 16 && this.#format === 'tiff'
-    const pipeline = sharp(this.#atomic!.temporary, { limitInputPixels: false, sequentialRead: true }).toColourspace(outputSpace(channels, deep))
-    await encodePipeline(pipeline, this.#file, this.#format, this.#options, width * height * channels * (deep ? 2 : 1), this.#signal)
+    const pipeline = sharp(this.#atomic!.temporary, { limitInputPixels: false, sequentialRead: true }).toColourspace(
+      outputSpace(channels, deep),
+    )
+    await encodePipeline(
+      pipeline,
+      this.#file,
+      this.#format,
+      this.#options,
+      width * height * channels * (deep ? 2 : 1),
+      this.#signal,
+    )
     await this.#atomic!.discard()
   }
 }

@@ -10,11 +10,11 @@ import type { Tile, UpscaledTile } from '../types.js'
 import { groupSpan } from './grid.js'
 import { Cancellation, checkStreamOptions, checkUsable, type RoutingSettings, type StreamOptions } from './options.js'
 import { PicturePass, routeGroup } from './picture-pass.js'
-import { MERGED_TILES, contextOf, planDataset, type Context } from './plan.js'
+import { type Context, contextOf, MERGED_TILES, planDataset } from './plan.js'
 import type { ClassMap } from './routers.js'
 import { SingleTiles } from './single-tiles.js'
-import { TilePicture, assembleBand, checkGridTile, samePicture } from './tile-picture.js'
-import { TileRows, type TileDecision } from './tile-rows.js'
+import { assembleBand, checkGridTile, samePicture, TilePicture } from './tile-picture.js'
+import { type TileDecision, TileRows } from './tile-rows.js'
 
 /** One picture on its way through the stream. */
 class PictureRun {
@@ -80,7 +80,12 @@ class InferStream extends Transform {
   #resume: (() => void) | null = null
 
   constructor(state: ModelState, settings: ReturnType<typeof checkStreamOptions>) {
-    super({ writableObjectMode: true, readableObjectMode: true, writableHighWaterMark: 1, readableHighWaterMark: settings.highWaterMark })
+    super({
+      writableObjectMode: true,
+      readableObjectMode: true,
+      writableHighWaterMark: 1,
+      readableHighWaterMark: settings.highWaterMark,
+    })
     this.#state = state
     this.#settings = settings
     this.#context = contextOf(settings)
@@ -97,11 +102,17 @@ class InferStream extends Transform {
   }
 
   override _transform(value: unknown, _: BufferEncoding, done: TransformCallback): void {
-    this.#accept(value).then(() => done(), (error) => done(this.#explain(error)))
+    this.#accept(value).then(
+      () => done(),
+      (error) => done(this.#explain(error)),
+    )
   }
 
   override _flush(done: TransformCallback): void {
-    this.#end().then(() => done(), (error) => done(this.#explain(error)))
+    this.#end().then(
+      () => done(),
+      (error) => done(this.#explain(error)),
+    )
   }
 
   override _read(size: number): void {

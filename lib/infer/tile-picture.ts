@@ -4,8 +4,8 @@ import { invalidOption } from '../errors.js'
 import { pixelsLike } from '../formats/pixels.js'
 import { checkInteger } from '../options.js'
 import type { PixelArray, Tile } from '../types.js'
-import { checkTile, haloOf, NO_HALO, type Halo } from './check-tile.js'
-import { groupSpan, makeGrid, type Grid } from './grid.js'
+import { checkTile, type Halo, haloOf, NO_HALO } from './check-tile.js'
+import { type Grid, groupSpan, makeGrid } from './grid.js'
 import type { PixelBand } from './picture-pass.js'
 
 /** A tile that has, if it is part of a picture, its place on the picture's grid. @throws WbsrError WBSR_INVALID_OPTION naming the property */
@@ -18,9 +18,19 @@ export function checkGridTile(value: unknown): Tile {
 function checkPlace({ x, y, width, height, halo, picture }: Tile): void {
   checkInteger(picture!.tileSize, 'tile.picture.tileSize', 4)
   const place = (position: number, length: number, size: number, names: [string, string]) => {
-    if (position >= size || position % picture!.tileSize !== 0) throw invalidOption(`tile.${names[0]}`, `a multiple of the tile size ${picture!.tileSize} below ${size}`, position)
+    if (position >= size || position % picture!.tileSize !== 0)
+      throw invalidOption(
+        `tile.${names[0]}`,
+        `a multiple of the tile size ${picture!.tileSize} below ${size}`,
+        position,
+      )
     const expected = Math.min(picture!.tileSize, size - position)
-    if (length !== expected) throw invalidOption(`tile.${names[1]}`, `${expected} (tile size ${picture!.tileSize}, clipped at the picture's border)`, length)
+    if (length !== expected)
+      throw invalidOption(
+        `tile.${names[1]}`,
+        `${expected} (tile size ${picture!.tileSize}, clipped at the picture's border)`,
+        length,
+      )
   }
   place(x, width, picture!.width, ['x', 'width'])
   place(y, height, picture!.height, ['y', 'height'])
@@ -61,9 +71,20 @@ export class TilePicture {
   add(tile: Tile): void {
     const { grid, first } = this
     const index = (tile.y / grid.tile) * grid.columns + tile.x / grid.tile
-    if (this.#seen[index]) throw invalidOption('tile', `one tile at each place of a picture (pictures come one after the other)`, `a second one at ${tile.x}, ${tile.y}`)
-    if (tile.channels !== first.channels) throw invalidOption('tile.channels', `${first.channels} as in the picture's first tile`, tile.channels)
-    if (tile.data.constructor !== first.data.constructor) throw invalidOption('tile.data', `a ${first.data.constructor.name} as in the picture's first tile`, tile.data.constructor.name)
+    if (this.#seen[index])
+      throw invalidOption(
+        'tile',
+        `one tile at each place of a picture (pictures come one after the other)`,
+        `a second one at ${tile.x}, ${tile.y}`,
+      )
+    if (tile.channels !== first.channels)
+      throw invalidOption('tile.channels', `${first.channels} as in the picture's first tile`, tile.channels)
+    if (tile.data.constructor !== first.data.constructor)
+      throw invalidOption(
+        'tile.data',
+        `a ${first.data.constructor.name} as in the picture's first tile`,
+        tile.data.constructor.name,
+      )
     this.#seen[index] = 1
     this.#missing--
     const group = Math.floor(tile.y / grid.tile / grid.groupRows)
@@ -91,7 +112,12 @@ export class TilePicture {
 }
 
 /** LR rows [top, bottom) around a group from its tiles: halos first, then the tiles themselves over them. */
-export function assembleBand(grid: Grid, group: number, { top, bottom }: { top: number; bottom: number }, tiles: readonly Tile[]): PixelBand {
+export function assembleBand(
+  grid: Grid,
+  group: number,
+  { top, bottom }: { top: number; bottom: number },
+  tiles: readonly Tile[],
+): PixelBand {
   const { data: like, channels } = tiles[0]!
   const data = pixelsLike(like, grid.width * (bottom - top) * channels)
   const mask = new Uint8Array(grid.width * (bottom - top))
@@ -123,7 +149,8 @@ function trimBand(band: Required<PixelBand>, grid: Grid, group: number, channels
   let { top, bottom } = band
   while (top < y0 && useless(top)) top++
   while (bottom > y1 && useless(bottom - 1)) bottom--
-  const cut = (values: PixelArray, unit: number) => values.subarray((top - band.top) * grid.width * unit, (bottom - band.top) * grid.width * unit)
+  const cut = (values: PixelArray, unit: number) =>
+    values.subarray((top - band.top) * grid.width * unit, (bottom - band.top) * grid.width * unit)
   const rest = cut(mask, 1) as Uint8Array
   return { data: cut(data, channels), top, bottom, ...(rest.includes(0) && { mask: rest }) }
 }

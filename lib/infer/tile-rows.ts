@@ -14,8 +14,22 @@ export interface TileDecision {
 
 export function upscaledTile({ tile, ...decision }: TileDecision, data: PixelArray, scale: number): UpscaledTile {
   const { x, y, width, height, channels, picture } = tile
-  const scaled = picture && { ...picture, width: picture.width * scale, height: picture.height * scale, tileSize: picture.tileSize * scale }
-  return { x: x * scale, y: y * scale, width: width * scale, height: height * scale, data, channels, ...(scaled && { picture: scaled }), ...decision }
+  const scaled = picture && {
+    ...picture,
+    width: picture.width * scale,
+    height: picture.height * scale,
+    tileSize: picture.tileSize * scale,
+  }
+  return {
+    x: x * scale,
+    y: y * scale,
+    width: width * scale,
+    height: height * scale,
+    data,
+    channels,
+    ...(scaled && { picture: scaled }),
+    ...decision,
+  }
 }
 
 export class TileRows {
@@ -57,11 +71,22 @@ export class TileRows {
         this.#row = row
         this.#pixels = pixelsLike(strip.data, (rowEnd - row * edge) * stride)
       }
-      this.#pixels.set(strip.data.subarray((y - strip.firstRow) * stride, (end - strip.firstRow) * stride), (y - row * edge) * stride)
+      this.#pixels.set(
+        strip.data.subarray((y - strip.firstRow) * stride, (end - strip.firstRow) * stride),
+        (y - row * edge) * stride,
+      )
       if (end === rowEnd) {
         for (const decision of this.#waiting.get(row) ?? []) {
           const { x, width: w, height: h } = decision.tile
-          const data = cutPixels(this.#pixels, rowWidth, this.#channels, x * this.#scale, 0, w * this.#scale, h * this.#scale)
+          const data = cutPixels(
+            this.#pixels,
+            rowWidth,
+            this.#channels,
+            x * this.#scale,
+            0,
+            w * this.#scale,
+            h * this.#scale,
+          )
           tiles.push(upscaledTile(decision, data, this.#scale))
         }
         this.#waiting.delete(row)

@@ -2,8 +2,8 @@
 // picture, not with its height.
 import { Readable } from 'node:stream'
 import { aborted, wrapError } from '../errors.js'
+import { type ImageHeader, RowSource } from '../formats/images.js'
 import { cutPixels } from '../formats/pixels.js'
-import { RowSource, type ImageHeader } from '../formats/images.js'
 import { checkInteger, checkObject, checkSignal } from '../options.js'
 import type { ImageInput, PixelArray, Tile } from '../types.js'
 
@@ -43,7 +43,11 @@ export class TileReader extends Readable {
 
   /** @param bandBytes decoded bytes that are held at most (see RowSource) */
   constructor(input: ImageInput, options: TilesOptions = {}, bandBytes?: number) {
-    const { size = 64, halo = 'auto', signal } = checkObject(options, 'options', ['size', 'halo', 'signal']) as TilesOptions
+    const {
+      size = 64,
+      halo = 'auto',
+      signal,
+    } = checkObject(options, 'options', ['size', 'halo', 'signal']) as TilesOptions
     super({ objectMode: true })
     this.#input = input
     this.#size = checkInteger(size, 'options.size', 1)
@@ -109,7 +113,16 @@ export class TileReader extends Readable {
     }
     const picture: Tile['picture'] = { width: pictureWidth, height: pictureHeight, tileSize: this.#size }
     if (typeof this.#input === 'string') picture.name = this.#input
-    return { x, y: band.y, width, height: band.height, data, channels, halo: { left, top: band.top, right, bottom: band.bottom }, picture }
+    return {
+      x,
+      y: band.y,
+      width,
+      height: band.height,
+      data,
+      channels,
+      halo: { left, top: band.top, right, bottom: band.bottom },
+      picture,
+    }
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {

@@ -5,12 +5,12 @@ import { decodeImage } from '../formats/images.js'
 import type { ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
-import { groupSpan, makeGrid, tileArea, type Grid } from './grid.js'
+import { type Grid, groupSpan, makeGrid, tileArea } from './grid.js'
 import { Cancellation, checkUpscaleOptions, checkUsable, type UpscaleOptions, type UpscaleSettings } from './options.js'
 import { upscalePaper } from './paper.js'
 import { PicturePass, routeGroup } from './picture-pass.js'
+import { contextOf, largestFlops, MERGED_TILES, planDataset, planPicture } from './plan.js'
 import { allSettled, heard } from './promises.js'
-import { MERGED_TILES, contextOf, largestFlops, planDataset, planPicture } from './plan.js'
 
 /** What was decided for one tile. Positions and sizes in LR pixels. */
 export interface AllocatedTile {
@@ -55,8 +55,16 @@ function newPixels(like: PixelArray, length: number): PixelArray {
 const AHEAD = 2
 
 /** Difficulties and classes of all tiles of a picture, group by group so that an abort is heard. */
-async function routePicture(state: ModelState, image: RawImage, grid: Grid, cancellation: Cancellation): Promise<RouteResult> {
-  const result: RouteResult = { difficulties: new Float64Array(grid.columns * grid.rows), classes: new Int32Array(grid.columns * grid.rows) }
+async function routePicture(
+  state: ModelState,
+  image: RawImage,
+  grid: Grid,
+  cancellation: Cancellation,
+): Promise<RouteResult> {
+  const result: RouteResult = {
+    difficulties: new Float64Array(grid.columns * grid.rows),
+    classes: new Int32Array(grid.columns * grid.rows),
+  }
   await ahead(grid.groups, AHEAD, async (group) => {
     const { difficulties, classes } = await routeGroup(state, { data: image.data, top: 0 }, image.channels, grid, group)
     cancellation.check()
@@ -81,13 +89,27 @@ async function ahead(count: number, most: number, start: (index: number) => Prom
   await allSettled(running)
 }
 
-async function upscaleFull(state: ModelState, image: RawImage, settings: UpscaleSettings, cancellation: Cancellation, start: number): Promise<UpscaleResult> {
+async function upscaleFull(
+  state: ModelState,
+  image: RawImage,
+  settings: UpscaleSettings,
+  cancellation: Cancellation,
+  start: number,
+): Promise<UpscaleResult> {
   const { width, height, channels } = image
   const { scale } = state.network
-  const grid = makeGrid(width, height, settings.tile === 'image' ? Math.max(width, height) : settings.tile, settings.groupRows)
+  const grid = makeGrid(
+    width,
+    height,
+    settings.tile === 'image' ? Math.max(width, height) : settings.tile,
+    settings.groupRows,
+  )
   const context = contextOf(settings)
   const { difficulties, classes } = await routePicture(state, image, grid, cancellation)
-  const map = settings.budgetScope === 'picture' ? planPicture(state, settings, grid, classes, context) : planDataset(state, settings, MERGED_TILES * grid.tile, context)
+  const map =
+    settings.budgetScope === 'picture'
+      ? planPicture(state, settings, grid, classes, context)
+      : planDataset(state, settings, MERGED_TILES * grid.tile, context)
   const subnets = classes.map((k) => map[k - 1]!)
 
   const stride = width * channels
@@ -98,7 +120,11 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
     const { top, bottom } = pass.bandOf(group)
     const band = { data: image.data.subarray(top * stride, bottom * stride), top, bottom }
     await pass.run(group, band, subnets.subarray(firstRow * grid.columns, endRow * grid.columns))
-    await settings.onProgress?.({ done: endRow * grid.columns, total: grid.rows * grid.columns, seconds: (performance.now() - start) / 1000 })
+    await settings.onProgress?.({
+      done: endRow * grid.columns,
+      total: grid.rows * grid.columns,
+      seconds: (performance.now() - start) / 1000,
+    })
   }
   try {
     await runGroup(0)
@@ -112,7 +138,12 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
   const tiles = Array.from(classes, (k, i) => {
     const subnet = subnets[i]!
     histogram[subnet]!++
-    return { ...tileArea(grid, i % grid.columns, Math.floor(i / grid.columns)), difficulty: difficulties[i]!, class: k, subnet }
+    return {
+      ...tileArea(grid, i % grid.columns, Math.floor(i / grid.columns)),
+      difficulty: difficulties[i]!,
+      class: k,
+      subnet,
+    }
   })
   const seconds = (performance.now() - start) / 1000
   const network = pass.totals.networkSeconds
@@ -135,7 +166,11 @@ async function upscaleFull(state: ModelState, image: RawImage, settings: Upscale
  * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_IO, WBSR_ABORTED, WBSR_DISPOSED,
  *   WBSR_OUT_OF_MEMORY; and whatever onProgress throws, as it is
  */
-export async function upscale(state: ModelState, input: ImageInput, options: UpscaleOptions = {}): Promise<UpscaleResult> {
+export async function upscale(
+  state: ModelState,
+  input: ImageInput,
+  options: UpscaleOptions = {},
+): Promise<UpscaleResult> {
   checkUsable(state)
   const settings = checkUpscaleOptions(options, state)
   const cancellation = new Cancellation('upscale', settings.signal)
@@ -159,7 +194,13 @@ export async function upscale(state: ModelState, input: ImageInput, options: Ups
     cancellation.check()
     checkUsable(state)
     const start = performance.now()
-    return await (settings.protocol === 'paper' ? upscalePaper : upscaleFull)(state, image, settings, cancellation, start)
+    return await (settings.protocol === 'paper' ? upscalePaper : upscaleFull)(
+      state,
+      image,
+      settings,
+      cancellation,
+      start,
+    )
   } catch (error) {
     if (thrown) throw (thrown as { error: unknown }).error
     throw wrapError(cancellation.explain(error))

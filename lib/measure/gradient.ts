@@ -1,9 +1,9 @@
 // The measure by which sampler and router tell easy from hard.
 import { wrapError } from '../errors.js'
+import { decodeImage } from '../formats/images.js'
 import { difficultyOf } from '../model-state.js'
 import { native } from '../native.js'
 import type { ImageInput } from '../types.js'
-import { decodeImage } from '../formats/images.js'
 
 export interface GradientVector {
   /** mean |Gx|, std |Gx|, mean |Gy|, std |Gy|; samples in [0, 1], so each is at most 0.5. */
@@ -22,7 +22,9 @@ export interface GradientVector {
 export async function gradientVector(image: ImageInput): Promise<GradientVector> {
   const { data, width, height, channels } = await decodeImage(image, 'image')
   try {
-    const vector = [...(await native.gradientVectors(data, width, height, channels, Int32Array.of(0, 0, width, height)))]
+    const vector = [
+      ...(await native.gradientVectors(data, width, height, channels, Int32Array.of(0, 0, width, height))),
+    ]
     return { vector: vector as GradientVector['vector'], difficulty: difficultyOf(vector, 0) }
   } catch (error) {
     throw wrapError(error)

@@ -1,9 +1,9 @@
 // PSNR and SSIM by the conventions of the super-resolution literature.
 import { invalidOption, wrapError } from '../errors.js'
+import { decodeImage } from '../formats/images.js'
 import { native } from '../native.js'
 import { checkChoice, checkInteger, checkObject } from '../options.js'
 import type { ImageInput, RawImage } from '../types.js'
-import { decodeImage } from '../formats/images.js'
 
 export interface MeasureOptions {
   /**
@@ -17,13 +17,20 @@ export interface MeasureOptions {
 
 function bytesOf(image: RawImage, name: string): Uint8Array {
   const { data } = image
-  if (image.channels === 2 || image.channels === 4) throw invalidOption(name, 'an image without alpha channel', `${image.channels} channels`)
+  if (image.channels === 2 || image.channels === 4)
+    throw invalidOption(name, 'an image without alpha channel', `${image.channels} channels`)
   if (data instanceof Uint8Array) return data
   if (data instanceof Uint8ClampedArray) return new Uint8Array(data.buffer, data.byteOffset, data.length)
   throw invalidOption(name, '8-bit pixels', data)
 }
 
-async function measure(kind: 'psnr' | 'ssim', a: ImageInput, b: ImageInput, options: MeasureOptions, smallest: number): Promise<number> {
+async function measure(
+  kind: 'psnr' | 'ssim',
+  a: ImageInput,
+  b: ImageInput,
+  options: MeasureOptions,
+  smallest: number,
+): Promise<number> {
   checkObject(options, 'options', ['channel', 'shave'])
   const channel = options.channel === undefined ? 'y' : checkChoice(options.channel, 'channel', ['y', 'rgb'])
   const shave = options.shave === undefined ? 0 : checkInteger(options.shave, 'shave', 0)
@@ -31,10 +38,15 @@ async function measure(kind: 'psnr' | 'ssim', a: ImageInput, b: ImageInput, opti
   const size = ({ width, height, channels }: RawImage) => `${width} x ${height} x ${channels}`
   const bytesA = bytesOf(first, 'a')
   const bytesB = bytesOf(second, 'b')
-  if (size(first) !== size(second)) throw invalidOption('b', `${size(first)} samples (width x height x channels), as a has,`, size(second))
+  if (size(first) !== size(second))
+    throw invalidOption('b', `${size(first)} samples (width x height x channels), as a has,`, size(second))
   const { width, height, channels } = first
   if (Math.min(width, height) - 2 * shave < smallest) {
-    throw invalidOption('a', `at least ${smallest} x ${smallest} pixels after shaving ${shave} on each side`, `${width} x ${height}`)
+    throw invalidOption(
+      'a',
+      `at least ${smallest} x ${smallest} pixels after shaving ${shave} on each side`,
+      `${width} x ${height}`,
+    )
   }
   try {
     const value = await native[kind](bytesA, bytesB, width, height, channels, channel === 'y', shave)

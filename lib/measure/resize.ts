@@ -1,10 +1,10 @@
 // Bicubic resize as super-resolution means it: MATLAB's imresize with antialiasing.
 import { invalidOption, wrapError } from '../errors.js'
+import { decodeImage } from '../formats/images.js'
+import { cutPixels } from '../formats/pixels.js'
 import { native } from '../native.js'
 import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
 import type { ImageInput, RawImage } from '../types.js'
-import { cutPixels } from '../formats/pixels.js'
-import { decodeImage } from '../formats/images.js'
 
 export interface ResizeOptions {
   /**
@@ -42,9 +42,11 @@ function cropTo(image: RawImage, width: number, height: number): RawImage {
  */
 export async function resizeBicubic(image: ImageInput, options: ResizeOptions): Promise<RawImage> {
   checkObject(options, 'options', ['scale', 'width', 'height', 'border'])
-  const border = options.border === undefined ? 'symmetric' : checkChoice(options.border, 'border', ['symmetric', 'replicate'])
+  const border =
+    options.border === undefined ? 'symmetric' : checkChoice(options.border, 'border', ['symmetric', 'replicate'])
   const sized = options.width !== undefined || options.height !== undefined
-  if (sized === (options.scale !== undefined)) throw invalidOption('options', 'either scale or width and height', sized ? 'both' : 'neither')
+  if (sized === (options.scale !== undefined))
+    throw invalidOption('options', 'either scale or width and height', sized ? 'both' : 'neither')
   if (sized) {
     checkInteger(options.width, 'width', 1, maxSide)
     checkInteger(options.height, 'height', 1, maxSide)
@@ -62,18 +64,31 @@ export async function resizeBicubic(image: ImageInput, options: ResizeOptions): 
       width = Math.floor(source.width / factor)
       height = Math.floor(source.height / factor)
       if (width < 1 || height < 1) {
-        throw invalidOption('image', `at least ${factor} x ${factor} pixels (scale 1/${factor})`, `${source.width} x ${source.height}`)
+        throw invalidOption(
+          'image',
+          `at least ${factor} x ${factor} pixels (scale 1/${factor})`,
+          `${source.width} x ${source.height}`,
+        )
       }
       source = cropTo(source, width * factor, height * factor)
     } else {
       width = Math.max(1, Math.round(source.width * scale))
       height = Math.max(1, Math.round(source.height * scale))
-      if (Math.max(width, height) > maxSide) throw invalidOption('scale', `a result of at most ${maxSide} pixels a side`, `${width} x ${height}`)
+      if (Math.max(width, height) > maxSide)
+        throw invalidOption('scale', `a result of at most ${maxSide} pixels a side`, `${width} x ${height}`)
     }
   }
   const { channels } = source
   try {
-    const data = await native.resizeBicubic(source.data, source.width, source.height, channels, width, height, border === 'replicate' ? 1 : 0)
+    const data = await native.resizeBicubic(
+      source.data,
+      source.width,
+      source.height,
+      channels,
+      width,
+      height,
+      border === 'replicate' ? 1 : 0,
+    )
     return { data, width, height, channels }
   } catch (error) {
     throw wrapError(error)

@@ -15,11 +15,14 @@ export function checkNetwork(value: unknown, name: string): Network {
   const graph = record(network['graph'], `${name}.graph`, 'an object')
   for (const [key, max] of Object.entries(LEVELS)) {
     checkLevels(network[key], `${name}.${key}`, max)
-    if (JSON.stringify(graph[key]) !== JSON.stringify(network[key])) throw invalidOption(`${name}.graph.${key}`, `the same as ${name}.${key}`, graph[key])
+    if (JSON.stringify(graph[key]) !== JSON.stringify(network[key]))
+      throw invalidOption(`${name}.graph.${key}`, `the same as ${name}.${key}`, graph[key])
   }
-  if (graph['scale'] !== network['scale']) throw invalidOption(`${name}.graph.scale`, `the same as ${name}.scale`, graph['scale'])
+  if (graph['scale'] !== network['scale'])
+    throw invalidOption(`${name}.graph.scale`, `the same as ${name}.scale`, graph['scale'])
   const nodes = graph['nodes']
-  if (!Array.isArray(nodes) || nodes.length === 0 || nodes.length > MAX_NODES) throw invalidOption(`${name}.graph.nodes`, 'a non-empty array of nodes', nodes)
+  if (!Array.isArray(nodes) || nodes.length === 0 || nodes.length > MAX_NODES)
+    throw invalidOption(`${name}.graph.nodes`, 'a non-empty array of nodes', nodes)
   nodes.forEach((node: unknown, i) => {
     const at = `${name}.graph.nodes[${i}]`
     const inputs = record(node, at, 'an object')['inputs']
@@ -38,7 +41,8 @@ function record(value: unknown, name: string, expected: string): Record<string, 
 function checkLevels(value: unknown, name: string, max: number): void {
   if (!Array.isArray(value) || value.length === 0) throw invalidOption(name, 'a non-empty array of integers', value)
   value.forEach((v, i) => checkInteger(v, `${name}[${i}]`, 1, max))
-  if (value.some((v: number, i) => i > 0 && v <= value[i - 1])) throw invalidOption(name, 'ascending distinct values', value)
+  if (value.some((v: number, i) => i > 0 && v <= value[i - 1]))
+    throw invalidOption(name, 'ascending distinct values', value)
 }
 
 /** The first thing in which two networks differ, "here" being the second one; null: they are the same. */

@@ -50,11 +50,22 @@ export class GraphBuilder {
     options: { kernel?: number; bias?: boolean; initGain?: number } = {},
   ): Value {
     const rule: NativeChannels =
-      typeof channels === 'number' ? { fixed: channels }
-      : channels === 'width' ? { num: 1, den: 1 }
-      : 'times' in channels ? { num: channels.times, den: 1 }
-      : { num: channels.of, den: channels.per }
-    return this.#push({ op: 'conv', name, inputs: [input.node], channels: rule, kernel: options.kernel ?? 3, bias: options.bias ?? true, initGain: options.initGain ?? 1 })
+      typeof channels === 'number'
+        ? { fixed: channels }
+        : channels === 'width'
+          ? { num: 1, den: 1 }
+          : 'times' in channels
+            ? { num: channels.times, den: 1 }
+            : { num: channels.of, den: channels.per }
+    return this.#push({
+      op: 'conv',
+      name,
+      inputs: [input.node],
+      channels: rule,
+      kernel: options.kernel ?? 3,
+      bias: options.bias ?? true,
+      initGain: options.initGain ?? 1,
+    })
   }
 
   relu(input: Value): Value {
@@ -80,7 +91,12 @@ export class GraphBuilder {
 
   /** By the network's scale unless told otherwise; half-pixel centres, edges clamped. */
   upsample(input: Value, options: { factor?: number; cubic?: boolean } = {}): Value {
-    return this.#push({ op: 'upsample', inputs: [input.node], factor: options.factor ?? this.scale, cubic: options.cubic ?? false })
+    return this.#push({
+      op: 'upsample',
+      inputs: [input.node],
+      factor: options.factor ?? this.scale,
+      cubic: options.cubic ?? false,
+    })
   }
 
   /** Mean over height and width: (C, H, W) -> (C, 1, 1). */

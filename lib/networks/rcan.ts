@@ -28,7 +28,8 @@ export function rcan(options: RcanOptions): Network {
   const scale = checkInteger(options.scale, 'scale', 2, 4)
   const groups = checkInteger(options.groups ?? 10, 'groups', 1, 64)
   const g = new GraphBuilder({ scale, widths: options.widths ?? [36, 52, 64], depths: options.depths ?? [5, 10, 20] })
-  if (Math.min(...g.widths) < 16) throw invalidOption('widths', 'widths of at least 16 (channel attention has a sixteenth of them)', options.widths)
+  if (Math.min(...g.widths) < 16)
+    throw invalidOption('widths', 'widths of at least 16 (channel attention has a sixteenth of them)', options.widths)
   const blocks = Math.max(...g.depths)
 
   const attention = (name: string, x: Value): Value => {

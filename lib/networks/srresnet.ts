@@ -29,7 +29,11 @@ export function srresnet(options: SrresnetOptions): Network {
   checkObject(options, 'srresnet options', ['scale', 'preset', 'widths', 'depths'])
   const scale = checkInteger(options.scale, 'scale', 2, 4)
   const preset = srresnetPresets[checkChoice(options.preset ?? 'fast', 'preset', ['paper', 'fast'])]
-  const g = new GraphBuilder({ scale, widths: options.widths ?? preset.widths, depths: options.depths ?? preset.depths })
+  const g = new GraphBuilder({
+    scale,
+    widths: options.widths ?? preset.widths,
+    depths: options.depths ?? preset.depths,
+  })
   const init = { initGain: 0.1 }
 
   const image = g.input()

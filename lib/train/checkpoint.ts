@@ -2,9 +2,17 @@
 // stopped at step k and continued gives the numbers of one that never stopped. loadSupernet reads them as models too.
 import { WbsrError } from '../errors.js'
 import {
-  arenaTensors, describeModel, EMA_PREFIX, invalidFile, readJson, readModelFile, tensorsArena, TRAINING_PREFIX, type ModelFile,
+  arenaTensors,
+  describeModel,
+  EMA_PREFIX,
+  invalidFile,
+  type ModelFile,
+  readJson,
+  readModelFile,
+  TRAINING_PREFIX,
+  tensorsArena,
 } from '../formats/model-file.js'
-import { writeSafetensors, type Tensor } from '../formats/safetensors.js'
+import { type Tensor, writeSafetensors } from '../formats/safetensors.js'
 import type { ClassTable, Mixture } from '../model-state.js'
 import type { NativeEngine } from '../native.js'
 import { networkDifference } from '../networks/check.js'
@@ -12,7 +20,12 @@ import type { Network } from '../networks/network.js'
 import type { EpochSums, HistoryEntry } from './reports.js'
 
 const STEPS = `${TRAINING_PREFIX}steps`
-const ARENAS = [['weights', ''], ['ema', EMA_PREFIX], ['m', `${TRAINING_PREFIX}m/`], ['v', `${TRAINING_PREFIX}v/`]] as const
+const ARENAS = [
+  ['weights', ''],
+  ['ema', EMA_PREFIX],
+  ['m', `${TRAINING_PREFIX}m/`],
+  ['v', `${TRAINING_PREFIX}v/`],
+] as const
 
 /** What a run must have in common with its checkpoint. Plain JSON, compared key by key. */
 export type Fingerprint = Record<string, unknown>
@@ -38,10 +51,22 @@ export interface Snapshot {
 }
 
 /** Copies the state between two steps. */
-export function takeSnapshot(engine: NativeEngine, ema: boolean, run: { network: Network; classes: ClassTable; fingerprint: Fingerprint }, progress: Progress): Snapshot {
-  const tensors = ARENAS.filter(([arena]) => ema || arena !== 'ema').flatMap(([arena, prefix]) => arenaTensors(engine.parameters, engine.getArena(arena), prefix))
+export function takeSnapshot(
+  engine: NativeEngine,
+  ema: boolean,
+  run: { network: Network; classes: ClassTable; fingerprint: Fingerprint },
+  progress: Progress,
+): Snapshot {
+  const tensors = ARENAS.filter(([arena]) => ema || arena !== 'ema').flatMap(([arena, prefix]) =>
+    arenaTensors(engine.parameters, engine.getArena(arena), prefix),
+  )
   const steps = engine.getSteps()
-  tensors.push({ name: STEPS, dtype: 'I32', shape: [engine.parameters.length, steps.length / engine.parameters.length], data: steps })
+  tensors.push({
+    name: STEPS,
+    dtype: 'I32',
+    shape: [engine.parameters.length, steps.length / engine.parameters.length],
+    data: steps,
+  })
   const { mixture, ...rest } = progress
   const metadata = describeModel({ network: run.network, classes: run.classes, router: null, mixture, training: null })
   metadata['wbsr.checkpoint'] = JSON.stringify({ ...rest, options: run.fingerprint })
@@ -58,7 +83,11 @@ export async function writeSnapshot(file: string, snapshot: Snapshot): Promise<v
  *
  * @throws WbsrError WBSR_INVALID_FILE naming what differs
  */
-export async function readCheckpoint(file: string, network: Network, fingerprint: Fingerprint): Promise<{ contents: ModelFile; progress: Progress } | null> {
+export async function readCheckpoint(
+  file: string,
+  network: Network,
+  fingerprint: Fingerprint,
+): Promise<{ contents: ModelFile; progress: Progress } | null> {
   let contents: ModelFile
   try {
     contents = await readModelFile(file)
@@ -67,27 +96,58 @@ export async function readCheckpoint(file: string, network: Network, fingerprint
     throw error
   }
   const stored = contents.description
-  if (!stored || contents.metadata['wbsr.checkpoint'] === undefined) throw invalidFile(file, 'is not a training checkpoint (a finished model cannot be continued)')
+  if (!stored || contents.metadata['wbsr.checkpoint'] === undefined)
+    throw invalidFile(file, 'is not a training checkpoint (a finished model cannot be continued)')
   const other = networkDifference(stored.network, network)
   if (other) throw invalidFile(file, `is the checkpoint of another network: ${other}`)
-  const { step, loss, history, epoch, options } = readJson(file, contents.metadata, 'wbsr.checkpoint') as Record<string, unknown>
-  if (!Number.isInteger(step) || (step as number) < 0 || !Array.isArray(history) || !isObject(epoch) || !isObject(options)) {
+  const { step, loss, history, epoch, options } = readJson(file, contents.metadata, 'wbsr.checkpoint') as Record<
+    string,
+    unknown
+  >
+  if (
+    !Number.isInteger(step) ||
+    (step as number) < 0 ||
+    !Array.isArray(history) ||
+    !isObject(epoch) ||
+    !isObject(options)
+  ) {
     throw invalidFile(file, 'metadata wbsr.checkpoint is not { step, loss, history, epoch, options }')
   }
   const differing = differences(options, JSON.parse(JSON.stringify(fingerprint)) as Fingerprint)
   if (differing.length > 0) {
-    throw invalidFile(file, `is the checkpoint of a run with other options: ${differing.join('; ')} (resume: false starts anew)`)
+    throw invalidFile(
+      file,
+      `is the checkpoint of a run with other options: ${differing.join('; ')} (resume: false starts anew)`,
+    )
   }
-  return { contents, progress: { step: step as number, loss, history: history as HistoryEntry[], epoch: epoch as unknown as EpochSums, mixture: stored.mixture } }
+  return {
+    contents,
+    progress: {
+      step: step as number,
+      loss,
+      history: history as HistoryEntry[],
+      epoch: epoch as unknown as EpochSums,
+      mixture: stored.mixture,
+    },
+  }
 }
 
 /** Puts the arenas of a checkpoint into an engine. @throws WbsrError WBSR_INVALID_FILE */
-export function restoreArenas(file: string, engine: NativeEngine, network: Network, ema: boolean, { tensors }: ModelFile): void {
+export function restoreArenas(
+  file: string,
+  engine: NativeEngine,
+  network: Network,
+  ema: boolean,
+  { tensors }: ModelFile,
+): void {
   const { parameters } = engine
-  const arenas = ARENAS.filter(([arena]) => ema || arena !== 'ema').map(([arena, prefix]) => [arena, tensorsArena(file, parameters, tensors, prefix)] as const)
+  const arenas = ARENAS.filter(([arena]) => ema || arena !== 'ema').map(
+    ([arena, prefix]) => [arena, tensorsArena(file, parameters, tensors, prefix)] as const,
+  )
   const steps = tensors.get(STEPS)
   const size = parameters.length * network.widths.length
-  if (!(steps?.data instanceof Int32Array) || steps.data.length !== size) throw invalidFile(file, `tensor ${STEPS} of ${size} I32 values is missing or of another shape`)
+  if (!(steps?.data instanceof Int32Array) || steps.data.length !== size)
+    throw invalidFile(file, `tensor ${STEPS} of ${size} I32 values is missing or of another shape`)
   for (const [arena, values] of arenas) engine.setArena(arena, values)
   engine.setSteps(steps.data)
 }

@@ -8,9 +8,9 @@ import type { Batch } from '../data/dataset.js'
 import type { Prefetcher } from '../data/prefetcher.js'
 import { aborted, wrapError } from '../errors.js'
 import type { NativeEngine, TrainReport } from '../native.js'
+import { interruptible } from './interruptible.js'
 import type { LossController } from './loss.js'
 import type { TrainPlan } from './options.js'
-import { interruptible } from './interruptible.js'
 import { emaDecayAt, learningRateAt, subnetsOfStep } from './schedule.js'
 
 /** One step as it was given out. */
@@ -62,9 +62,15 @@ export class Flight {
   }
 
   /** The step to give out next. */
-  get next(): number { return this.#next }
-  get empty(): boolean { return this.#underway.length === 0 }
-  get full(): boolean { return this.#underway.length >= this.#depth || this.#next >= this.#parts.steps }
+  get next(): number {
+    return this.#next
+  }
+  get empty(): boolean {
+    return this.#underway.length === 0
+  }
+  get full(): boolean {
+    return this.#underway.length >= this.#depth || this.#next >= this.#parts.steps
+  }
 
   /** Gives the next step out as soon as its batch is there. @throws WbsrError WBSR_ABORTED; what the data ended with */
   async give(): Promise<void> {
@@ -78,7 +84,8 @@ export class Flight {
     const index = this.#next
     const progress = index / Math.max(1, steps - 1)
     const step: Step = {
-      index, waited,
+      index,
+      waited,
       subnets: subnetsOfStep(plan.subnetsPerStep, engine.subnets.length, plan.seed, index),
       learningRate: learningRateAt(index, steps, plan.optimizer.learningRate, plan.optimizer.finalLearningRate),
       sigma: loss.sigma(progress),
@@ -88,13 +95,28 @@ export class Flight {
     const { epsilon, weightDecay, betas } = plan.optimizer
     const pixels = 'source' in batch ? { source: batch.source } : { lr: batch.lr, hr: batch.hr }
     const job = engine.train({
-      batch: batch.batchSize, width: batch.lrSize, height: batch.lrSize, ...pixels, subnets: step.subnets, loss: native,
-      learningRate: step.learningRate, beta1: betas[0], beta2: betas[1], epsilon, weightDecay, emaDecay: emaDecayAt(index, plan.ema), cancel: this.#parts.cancel,
+      batch: batch.batchSize,
+      width: batch.lrSize,
+      height: batch.lrSize,
+      ...pixels,
+      subnets: step.subnets,
+      loss: native,
+      learningRate: step.learningRate,
+      beta1: betas[0],
+      beta2: betas[1],
+      epsilon,
+      weightDecay,
+      emaDecay: emaDecayAt(index, plan.ema),
+      cancel: this.#parts.cancel,
     })
     const report = job.catch((error: unknown) => Promise.reject(wrapError(error, 'WBSR_INTERNAL', `Step ${index + 1}`)))
     const underway: Underway = { ...step, report, ended: null }
     // Who takes the step hears of its failure.
-    report.catch(() => {}).then(() => { underway.ended = performance.now() })
+    report
+      .catch(() => {})
+      .then(() => {
+        underway.ended = performance.now()
+      })
     this.#underway.push(underway)
     this.#next = index + 1
   }
@@ -110,6 +132,8 @@ export class Flight {
     const steps = this.#underway.splice(0)
     const results = await Promise.allSettled(steps.map((step) => step.report))
     const failed = results.findIndex((result) => result.status === 'rejected')
-    return steps.slice(0, failed < 0 ? steps.length : failed).map((step, i) => ({ step, report: (results[i] as PromiseFulfilledResult<TrainReport>).value }))
+    return steps
+      .slice(0, failed < 0 ? steps.length : failed)
+      .map((step, i) => ({ step, report: (results[i] as PromiseFulfilledResult<TrainReport>).value }))
   }
 }

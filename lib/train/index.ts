@@ -11,12 +11,12 @@ import type { ModelFile } from '../formats/model-file.js'
 import { calibrate } from '../infer/calibrate.js'
 import { SupernetModel } from '../model.js'
 import type { Mixture, ModelState } from '../model-state.js'
-import { readCheckpoint, restoreArenas, type Fingerprint, type Progress } from './checkpoint.js'
+import { type Fingerprint, type Progress, readCheckpoint, restoreArenas } from './checkpoint.js'
+import { interruptible } from './interruptible.js'
 import { LossController } from './loss.js'
 import { fitPixelMixture } from './mixture.js'
 import { checkTrainOptions, type TrainOptions, type TrainPlan } from './options.js'
 import { noSums } from './reports.js'
-import { interruptible } from './interruptible.js'
 import { Trainer } from './trainer.js'
 
 export const CHECKPOINT_FILE = 'checkpoint.safetensors'
@@ -41,10 +41,17 @@ export async function trainSupernet(options: TrainOptions): Promise<SupernetMode
   requireDevice(plan.device.device)
   const { network, data, batchSize, patchSize, sampler, seed } = plan
   const dataset = await interruptible(
-    Dataset.open({ data, scale: network.scale, patchSize, batchSize, ...plan.length, sampler, seed, signal }), plan.signal,
+    Dataset.open({ data, scale: network.scale, patchSize, batchSize, ...plan.length, sampler, seed, signal }),
+    plan.signal,
   )
   try {
-    const validation = data.validation === undefined ? null : await interruptible(ValidationSet.open(data.validation, { scale: network.scale, lr: data.validationLr, signal }), plan.signal)
+    const validation =
+      data.validation === undefined
+        ? null
+        : await interruptible(
+            ValidationSet.open(data.validation, { scale: network.scale, lr: data.validationLr, signal }),
+            plan.signal,
+          )
     return await train(plan, dataset, validation)
   } catch (error) {
     // Whatever ends up here after an abort was caused by it, except for what a user must know of all the same.
@@ -70,7 +77,16 @@ async function train(plan: TrainPlan, dataset: Dataset, validation: ValidationSe
   await announce(plan, dataset, validation, progress?.step ?? 0)
 
   const { engine, fallbackReason } = createEngine(network, plan.device)
-  const state: ModelState = { engine, network, classes: dataset.classes, router: null, mixture, training: null, fallbackReason, disposed: false }
+  const state: ModelState = {
+    engine,
+    network,
+    classes: dataset.classes,
+    router: null,
+    mixture,
+    training: null,
+    fallbackReason,
+    disposed: false,
+  }
   let weights: Float32Array
   let history: unknown[]
   try {
@@ -90,8 +106,14 @@ async function train(plan: TrainPlan, dataset: Dataset, validation: ValidationSe
     finished.engine.setArena('weights', weights)
     const calibration = await calibrateOn(plan, dataset, validation, finished)
     finished.training = {
-      steps: dataset.steps, stepsPerEpoch: dataset.stepsPerEpoch, images: dataset.index.images.length, patches: dataset.index.difficulties.length,
-      skipped: dataset.skipped.map(({ file }) => path.basename(file)), options: fingerprint, history, calibration,
+      steps: dataset.steps,
+      stepsPerEpoch: dataset.stepsPerEpoch,
+      images: dataset.index.images.length,
+      patches: dataset.index.difficulties.length,
+      skipped: dataset.skipped.map(({ file }) => path.basename(file)),
+      options: fingerprint,
+      history,
+      calibration,
     }
     return new SupernetModel(finished)
   } catch (error) {
@@ -110,35 +132,65 @@ async function fitMixture({ loss, seed }: TrainPlan, dataset: Dataset): Promise<
 /** All that decides the numbers of a run; what it leaves out (device, checkpointing, callbacks) does not, but for rounding. */
 function fingerprintOf(plan: TrainPlan, dataset: Dataset): Fingerprint {
   const { batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed } = plan
-  return { data: dataset.index.fingerprint, steps: dataset.steps, batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed }
+  return {
+    data: dataset.index.fingerprint,
+    steps: dataset.steps,
+    batchSize,
+    patchSize,
+    sampler,
+    loss,
+    optimizer,
+    ema,
+    subnetsPerStep,
+    seed,
+  }
 }
 
-async function openCheckpoint(plan: TrainPlan, fingerprint: Fingerprint): Promise<{ file: string; contents: ModelFile; progress: Progress } | null> {
+async function openCheckpoint(
+  plan: TrainPlan,
+  fingerprint: Fingerprint,
+): Promise<{ file: string; contents: ModelFile; progress: Progress } | null> {
   const { checkpoint } = plan
   if (!checkpoint || checkpoint.resume === false) return null
   const named = typeof checkpoint.resume === 'string' && checkpoint.resume !== 'auto'
   const file = named ? (checkpoint.resume as string) : path.join(checkpoint.directory, CHECKPOINT_FILE)
   const found = await readCheckpoint(file, plan.network, fingerprint)
-  if (!found && checkpoint.resume !== 'auto') throw new WbsrError('WBSR_NOT_FOUND', `${file}: there is no checkpoint to resume from`)
+  if (!found && checkpoint.resume !== 'auto')
+    throw new WbsrError('WBSR_NOT_FOUND', `${file}: there is no checkpoint to resume from`)
   return found && { file, ...found }
 }
 
-async function announce(plan: TrainPlan, dataset: Dataset, validation: ValidationSet | null, resumedFrom: number): Promise<void> {
+async function announce(
+  plan: TrainPlan,
+  dataset: Dataset,
+  validation: ValidationSet | null,
+  resumedFrom: number,
+): Promise<void> {
   const skipped = [...dataset.skipped, ...(validation?.skipped ?? [])]
   if (!plan.onStart) {
     for (const { file, reason } of skipped) process.emitWarning(`${file} is left out: ${reason}`, 'WbsrWarning')
     return
   }
   const report = {
-    steps: dataset.steps, epochs: Math.ceil(dataset.steps / dataset.stepsPerEpoch), resumedFrom, images: dataset.index.images.length,
-    patches: dataset.index.difficulties.length, validationImages: validation?.files.length ?? 0, skipped,
+    steps: dataset.steps,
+    epochs: Math.ceil(dataset.steps / dataset.stepsPerEpoch),
+    resumedFrom,
+    images: dataset.index.images.length,
+    patches: dataset.index.difficulties.length,
+    validationImages: validation?.files.length ?? 0,
+    skipped,
     classCounts: dataset.sampler.members.map((members) => members.length),
   }
   await interruptible(Promise.resolve(plan.onStart(report)), plan.signal)
 }
 
 /** Measures the router's table on validation images, or, without any, on a seeded choice of training images. */
-async function calibrateOn(plan: TrainPlan, dataset: Dataset, validation: ValidationSet | null, state: ModelState): Promise<Record<string, unknown>> {
+async function calibrateOn(
+  plan: TrainPlan,
+  dataset: Dataset,
+  validation: ValidationSet | null,
+  state: ModelState,
+): Promise<Record<string, unknown>> {
   const { seed, data, network } = plan
   const signal = plan.signal ?? undefined
   const { tileSize, images } = plan.calibration
@@ -147,14 +199,22 @@ async function calibrateOn(plan: TrainPlan, dataset: Dataset, validation: Valida
   if (!validation || candidates.length > images) {
     const order = permutation(candidates.length, randomFor(seed, CALIBRATION_STREAM))
     const chosen = [...order.subarray(0, images)].map((i) => candidates[i]!)
-    set = await ValidationSet.open(chosen, { scale: network.scale, lr: validation ? data.validationLr : data.lr, signal })
+    set = await ValidationSet.open(chosen, {
+      scale: network.scale,
+      lr: validation ? data.validationLr : data.lr,
+      signal,
+    })
   }
   const pairs = async function* () {
-    for await (const { lr, hr } of set!.images(signal)) yield { lr: { ...lr, channels: 3 as const }, hr: { ...hr, channels: 3 as const } }
+    for await (const { lr, hr } of set!.images(signal))
+      yield { lr: { ...lr, channels: 3 as const }, hr: { ...hr, channels: 3 as const } }
   }
   const router = await calibrate(state, pairs(), { tileSize, signal })
   if (!router.squaredError.flat().every(Number.isFinite)) {
-    throw new WbsrError('WBSR_NON_FINITE', `The weights after step ${dataset.steps} give no finite pictures; a lower optimizer.learningRate may help`)
+    throw new WbsrError(
+      'WBSR_NON_FINITE',
+      `The weights after step ${dataset.steps} give no finite pictures; a lower optimizer.learningRate may help`,
+    )
   }
   state.router = router
   return { source: validation ? 'validation' : 'training', images: set!.files.length, tiles: router.tiles, tileSize }

@@ -2,7 +2,7 @@
 // native (native/core/math/bdloss.h).
 import { invalidOption, WbsrError, wrapError } from '../errors.js'
 import type { Mixture } from '../model-state.js'
-import { native, type NativeLoss } from '../native.js'
+import { type NativeLoss, native } from '../native.js'
 import { checkBoolean, checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
 import { toNativeMixture } from './mixture.js'
 
@@ -92,7 +92,8 @@ export function checkLoss(options: unknown = 'bd', name = 'loss'): CheckedLoss {
   }
   const o = given as Record<string, unknown>
   const fidelity = checkChoice(o.fidelity ?? 'l1', `${name}.fidelity`, ['l1', 'l2'] as const)
-  if (fidelity === 'l2' && o.typicalResidual !== undefined) throw invalidOption(`${name}.typicalResidual`, `no value with fidelity 'l2'`, o.typicalResidual)
+  if (fidelity === 'l2' && o.typicalResidual !== undefined)
+    throw invalidOption(`${name}.typicalResidual`, `no value with fidelity 'l2'`, o.typicalResidual)
   const space = checkChoice(o.space ?? 'channel', `${name}.space`, ['channel', 'rgb'] as const)
   return {
     kind,
@@ -101,7 +102,8 @@ export function checkLoss(options: unknown = 'bd', name = 'loss'): CheckedLoss {
     components: checkInteger(o.components ?? 8, `${name}.components`, 1, 32),
     sigma: checkSigma(o.sigma ?? 0.02, `${name}.sigma`),
     fidelity,
-    typicalResidual: o.typicalResidual === undefined ? null : checkNumber(o.typicalResidual, `${name}.typicalResidual`, 1e-4, 1),
+    typicalResidual:
+      o.typicalResidual === undefined ? null : checkNumber(o.typicalResidual, `${name}.typicalResidual`, 1e-4, 1),
     minStd: checkNumber(o.minStd ?? 4 / 255, `${name}.minStd`, 1 / 255, 0.5),
   }
 }
@@ -109,7 +111,14 @@ export function checkLoss(options: unknown = 'bd', name = 'loss'): CheckedLoss {
 function checkSigma(value: unknown, name: string): CheckedSigma {
   const o = typeof value === 'number' ? { initial: checkNumber(value, name, MIN_SIGMA, 1) } : value
   if (typeof o !== 'object') throw invalidOption(name, `a number between ${MIN_SIGMA} and 1 or an object`, value)
-  const { initial: first, final, learn, learningRate, floor, cap } = checkObject(o, name, ['initial', 'final', 'learn', 'learningRate', 'floor', 'cap'])
+  const {
+    initial: first,
+    final,
+    learn,
+    learningRate,
+    floor,
+    cap,
+  } = checkObject(o, name, ['initial', 'final', 'learn', 'learningRate', 'floor', 'cap'])
   const initial = checkNumber(first, `${name}.initial`, MIN_SIGMA, 1)
   const learned = checkBoolean(learn ?? false, `${name}.learn`)
   if (learned && final !== undefined) throw invalidOption(`${name}.final`, 'no value together with learn', final)
@@ -156,7 +165,11 @@ export class LossController {
     this.#state = { sigma: checked.kind === 'bd' ? checked.sigma.initial : 0, m: 0, v: 0, steps: 0 }
     if (checked.kind !== 'bd') return
     if (mixture?.dimension !== checked.dimension) {
-      throw invalidOption('mixture', `a mixture of dimension ${checked.dimension}`, mixture && `one of dimension ${mixture.dimension}`)
+      throw invalidOption(
+        'mixture',
+        `a mixture of dimension ${checked.dimension}`,
+        mixture && `one of dimension ${mixture.dimension}`,
+      )
     }
     this.#mixture = toNativeMixture(mixture)
   }
@@ -174,7 +187,14 @@ export class LossController {
     const loss = this.#loss
     if (loss.kind !== 'bd') return { kind: loss.kind, fidelity: loss.kind, dimension: 1, sigma: 0, fidelityScale: 1 }
     const sigma = this.sigma(progress)
-    const spec = { kind: 'bd' as const, fidelity: loss.fidelity, dimension: loss.dimension, sigma, fidelityScale: 1, mixture: this.#mixture }
+    const spec = {
+      kind: 'bd' as const,
+      fidelity: loss.fidelity,
+      dimension: loss.dimension,
+      sigma,
+      fidelityScale: 1,
+      mixture: this.#mixture,
+    }
     return loss.fidelity === 'l1' ? { ...spec, fidelityScale: await this.#fidelityScale(spec) } : spec
   }
 
@@ -188,7 +208,9 @@ export class LossController {
     let scale = this.#scales.get(step)
     if (!scale) {
       const sigma = fixed ? spec.sigma : 1.01 ** step
-      scale = native.fidelityScale({ ...spec, sigma }, loss.typicalResidual ?? sigma).catch((error: unknown) => Promise.reject(wrapError(error)))
+      scale = native
+        .fidelityScale({ ...spec, sigma }, loss.typicalResidual ?? sigma)
+        .catch((error: unknown) => Promise.reject(wrapError(error)))
       this.#scales.set(step, scale)
     }
     return scale
@@ -202,7 +224,8 @@ export class LossController {
    */
   update(sigmaGradient: number): void {
     if (this.#loss.kind !== 'bd' || !this.#loss.sigma.learn) return
-    if (!Number.isFinite(sigmaGradient)) throw new WbsrError('WBSR_NON_FINITE', `The gradient of the loss's sigma became ${sigmaGradient}`)
+    if (!Number.isFinite(sigmaGradient))
+      throw new WbsrError('WBSR_NON_FINITE', `The gradient of the loss's sigma became ${sigmaGradient}`)
     const { learningRate, floor, cap } = this.#loss.sigma
     const { sigma } = this.#state
     // On log sigma (dL/dlog sigma = sigma dL/dsigma), so that steps are relative and sigma stays positive.
@@ -224,8 +247,17 @@ export class LossController {
     const s = state as Partial<Record<keyof LossState, unknown>> | null
     const numbers = [s?.sigma, s?.m, s?.v, s?.steps]
     const { floor, cap } = this.#loss.kind === 'bd' && this.#loss.sigma.learn ? this.#loss.sigma : { floor: 0, cap: 1 }
-    if (!numbers.every((value) => Number.isFinite(value)) || (s!.sigma as number) < floor || (s!.sigma as number) > cap || (s!.steps as number) < 0 || (s!.v as number) < 0) {
-      throw new WbsrError('WBSR_INVALID_FILE', "The checkpoint's loss state is damaged or belongs to other loss options")
+    if (
+      !numbers.every((value) => Number.isFinite(value)) ||
+      (s!.sigma as number) < floor ||
+      (s!.sigma as number) > cap ||
+      (s!.steps as number) < 0 ||
+      (s!.v as number) < 0
+    ) {
+      throw new WbsrError(
+        'WBSR_INVALID_FILE',
+        "The checkpoint's loss state is damaged or belongs to other loss options",
+      )
     }
     this.#state = { sigma: s!.sigma as number, m: s!.m as number, v: s!.v as number, steps: s!.steps as number }
   }

@@ -2,7 +2,7 @@
 // checkpoint (method.md section 4). The fit itself is native (EM, native/cpu/mixture.h).
 import { invalidOption, wrapError } from '../errors.js'
 import type { Mixture } from '../model-state.js'
-import { native, type NativeLoss } from '../native.js'
+import { type NativeLoss, native } from '../native.js'
 
 export interface MixtureFitOptions {
   /** 1: single channel values, from a histogram of all samples. 3: RGB, full covariances. */
@@ -28,9 +28,11 @@ export interface MixtureFitOptions {
  * @throws WbsrError WBSR_INVALID_OPTION for an empty sample, one that is no multiple of 3, or options out of range.
  */
 export async function fitPixelMixture(pixels: Uint8Array, options: MixtureFitOptions): Promise<Mixture> {
-  if (pixels.length === 0 || pixels.length % 3 !== 0) throw invalidOption('pixels', 'RGB bytes of at least one pixel', pixels.length)
+  if (pixels.length === 0 || pixels.length % 3 !== 0)
+    throw invalidOption('pixels', 'RGB bytes of at least one pixel', pixels.length)
   const { dimension, components, minStd, seed, iterations = 200, maxSamples = 20000 } = options
-  const { samples, weights } = dimension === 1 ? histogram(pixels) : { samples: spread(pixels, maxSamples), weights: null }
+  const { samples, weights } =
+    dimension === 1 ? histogram(pixels) : { samples: spread(pixels, maxSamples), weights: null }
   try {
     const fit = await native.fitMixture(samples, weights, dimension, components, iterations, minStd, seed)
     return fromNativeMixture(fit, dimension)
@@ -43,7 +45,10 @@ export async function fitPixelMixture(pixels: Uint8Array, options: MixtureFitOpt
 function histogram(bytes: Uint8Array): { samples: Float32Array; weights: Float32Array } {
   const counts = new Float64Array(256) // exact where float32 counts would stop at 2^24
   for (const value of bytes) counts[value]! += 1
-  return { samples: Float32Array.from({ length: 256 }, (_, value) => value / 255), weights: Float32Array.from(counts, (count) => count / bytes.length) }
+  return {
+    samples: Float32Array.from({ length: 256 }, (_, value) => value / 255),
+    weights: Float32Array.from(counts, (count) => count / bytes.length),
+  }
 }
 
 function spread(pixels: Uint8Array, maxSamples: number): Float32Array {
@@ -59,12 +64,21 @@ function spread(pixels: Uint8Array, maxSamples: number): Float32Array {
 
 /** Flat arrays (K), (K, D), (K, D, D) -> nested ones, which JSON can hold. */
 export function fromNativeMixture(flat: NonNullable<NativeLoss['mixture']>, dimension: 1 | 3): Mixture {
-  const rows = (values: Float64Array, length: number) => Array.from({ length: values.length / length }, (_, row) => Array.from(values.subarray(row * length, (row + 1) * length)))
-  const matrices = rows(flat.covariances, dimension * dimension).map((matrix) => rows(Float64Array.from(matrix), dimension))
+  const rows = (values: Float64Array, length: number) =>
+    Array.from({ length: values.length / length }, (_, row) =>
+      Array.from(values.subarray(row * length, (row + 1) * length)),
+    )
+  const matrices = rows(flat.covariances, dimension * dimension).map((matrix) =>
+    rows(Float64Array.from(matrix), dimension),
+  )
   return { dimension, weights: Array.from(flat.weights), means: rows(flat.means, dimension), covariances: matrices }
 }
 
 /** The reverse of {@link fromNativeMixture}. */
 export function toNativeMixture(mixture: Mixture): NonNullable<NativeLoss['mixture']> {
-  return { weights: Float64Array.from(mixture.weights), means: Float64Array.from(mixture.means.flat()), covariances: Float64Array.from(mixture.covariances.flat(2)) }
+  return {
+    weights: Float64Array.from(mixture.weights),
+    means: Float64Array.from(mixture.means.flat()),
+    covariances: Float64Array.from(mixture.covariances.flat(2)),
+  }
 }

@@ -5,8 +5,16 @@ import { checkDeviceOptions, DEVICE_KEYS, type DeviceChoice, type DeviceOptions 
 import { invalidOption } from '../errors.js'
 import { checkNetwork } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
-import { checkChoice, checkFunction, checkInteger, checkNumber, checkObject, checkSignal, checkString } from '../options.js'
-import { checkLoss, type CheckedLoss, type LossOptions } from './loss.js'
+import {
+  checkChoice,
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  checkObject,
+  checkSignal,
+  checkString,
+} from '../options.js'
+import { type CheckedLoss, checkLoss, type LossOptions } from './loss.js'
 import type { EpochReport, StartReport, StepReport, ValidationReport } from './reports.js'
 import type { SubnetsPerStep } from './schedule.js'
 
@@ -101,8 +109,27 @@ export interface TrainPlan {
 }
 
 const KEYS = [
-  'network', 'data', 'steps', 'epochs', 'batchSize', 'patchSize', 'sampler', 'loss', 'optimizer', 'ema', 'subnetsPerStep', 'seed',
-  ...DEVICE_KEYS, 'signal', 'checkpoint', 'validateEverySteps', 'calibration', 'onStart', 'onStep', 'onEpoch', 'onValidation',
+  'network',
+  'data',
+  'steps',
+  'epochs',
+  'batchSize',
+  'patchSize',
+  'sampler',
+  'loss',
+  'optimizer',
+  'ema',
+  'subnetsPerStep',
+  'seed',
+  ...DEVICE_KEYS,
+  'signal',
+  'checkpoint',
+  'validateEverySteps',
+  'calibration',
+  'onStart',
+  'onStep',
+  'onEpoch',
+  'onValidation',
 ] as const
 
 /** @throws WbsrError WBSR_INVALID_OPTION */
@@ -111,27 +138,37 @@ export function checkTrainOptions(value: unknown): TrainPlan {
   const given = <T>(key: (typeof KEYS)[number], check: (v: unknown, name: string) => T, fallback: T): T =>
     options[key] === undefined ? fallback : check(options[key], key)
   const network = checkNetwork(options['network'], 'network')
-  if (options['steps'] !== undefined && options['epochs'] !== undefined) throw invalidOption('steps and epochs', 'only one', [options['steps'], options['epochs']])
+  if (options['steps'] !== undefined && options['epochs'] !== undefined)
+    throw invalidOption('steps and epochs', 'only one', [options['steps'], options['epochs']])
   const patchSize = given('patchSize', (v, name) => checkInteger(v, name, 8, 4096), 128)
-  if (patchSize % network.scale !== 0) throw invalidOption('patchSize', `a multiple of the scale ${network.scale}`, patchSize)
-  if (options['validateEverySteps'] !== undefined && (options['data'] as Partial<DataOptions> | undefined)?.validation === undefined) {
+  if (patchSize % network.scale !== 0)
+    throw invalidOption('patchSize', `a multiple of the scale ${network.scale}`, patchSize)
+  if (
+    options['validateEverySteps'] !== undefined &&
+    (options['data'] as Partial<DataOptions> | undefined)?.validation === undefined
+  ) {
     throw invalidOption('validateEverySteps', 'no value without data.validation', options['validateEverySteps'])
   }
-  const callback = (key: 'onStart' | 'onStep' | 'onEpoch' | 'onValidation') => given<((report: never) => unknown) | null>(key, checkFunction, null)
+  const callback = (key: 'onStart' | 'onStep' | 'onEpoch' | 'onValidation') =>
+    given<((report: never) => unknown) | null>(key, checkFunction, null)
   return {
     network,
     data: checkDataOptions(options['data']),
     length:
-      options['steps'] !== undefined ?
-        { steps: checkInteger(options['steps'], 'steps', 1, 2 ** 31 - 1) }
-      : { epochs: given('epochs', (v, name) => checkInteger(v, name, 1, 2 ** 31 - 1), 100) },
+      options['steps'] !== undefined
+        ? { steps: checkInteger(options['steps'], 'steps', 1, 2 ** 31 - 1) }
+        : { epochs: given('epochs', (v, name) => checkInteger(v, name, 1, 2 ** 31 - 1), 100) },
     batchSize: given('batchSize', (v, name) => checkInteger(v, name, 1, 4096), 16),
     patchSize,
     sampler: checkSamplerOptions(options['sampler']),
     loss: checkLoss(options['loss']),
     optimizer: checkOptimizer(options['optimizer']),
     ema: options['ema'] === false ? 0 : given('ema', (v, name) => checkBelowOne(v, name, 'false or a number'), 0.999),
-    subnetsPerStep: given('subnetsPerStep', (v, name) => checkChoice(v, name, ['sandwich', 'single'] as const), 'sandwich'),
+    subnetsPerStep: given(
+      'subnetsPerStep',
+      (v, name) => checkChoice(v, name, ['sandwich', 'single'] as const),
+      'sandwich',
+    ),
     seed: given('seed', (v, name) => checkInteger(v, name, 0), 1),
     device: checkDeviceOptions(options),
     signal: given<AbortSignal | null>('signal', checkSignal, null),
@@ -146,18 +183,30 @@ export function checkTrainOptions(value: unknown): TrainPlan {
 }
 
 function checkBelowOne(value: unknown, name: string, what = 'a number'): number {
-  if (typeof value !== 'number' || !(value >= 0 && value < 1)) throw invalidOption(name, `${what} of at least 0 and below 1`, value)
+  if (typeof value !== 'number' || !(value >= 0 && value < 1))
+    throw invalidOption(name, `${what} of at least 0 and below 1`, value)
   return value
 }
 
 function checkOptimizer(value: unknown): Required<OptimizerOptions> {
-  const optimizer = checkObject(value ?? {}, 'optimizer', ['learningRate', 'finalLearningRate', 'betas', 'epsilon', 'weightDecay'])
+  const optimizer = checkObject(value ?? {}, 'optimizer', [
+    'learningRate',
+    'finalLearningRate',
+    'betas',
+    'epsilon',
+    'weightDecay',
+  ])
   const learningRate = checkNumber(optimizer['learningRate'] ?? 2e-4, 'optimizer.learningRate', 0)
   const betas = optimizer['betas'] ?? [0.9, 0.999]
   if (!Array.isArray(betas) || betas.length !== 2) throw invalidOption('optimizer.betas', 'two numbers', betas)
   return {
     learningRate,
-    finalLearningRate: checkNumber(optimizer['finalLearningRate'] ?? Math.min(1e-7, learningRate), 'optimizer.finalLearningRate', 0, learningRate),
+    finalLearningRate: checkNumber(
+      optimizer['finalLearningRate'] ?? Math.min(1e-7, learningRate),
+      'optimizer.finalLearningRate',
+      0,
+      learningRate,
+    ),
     betas: [checkBelowOne(betas[0], 'optimizer.betas[0]'), checkBelowOne(betas[1], 'optimizer.betas[1]')],
     epsilon: checkNumber(optimizer['epsilon'] ?? 1e-8, 'optimizer.epsilon', Number.MIN_VALUE),
     weightDecay: checkNumber(optimizer['weightDecay'] ?? 0, 'optimizer.weightDecay', 0),
@@ -168,7 +217,8 @@ function checkCheckpoint(value: unknown): Required<CheckpointOptions> | null {
   if (value === undefined) return null
   const checkpoint = checkObject(value, 'checkpoint', ['directory', 'everySteps', 'resume'])
   const resume = checkpoint['resume'] ?? 'auto'
-  if (typeof resume !== 'boolean' && (typeof resume !== 'string' || resume === '')) throw invalidOption('checkpoint.resume', `'auto', a boolean or a file`, resume)
+  if (typeof resume !== 'boolean' && (typeof resume !== 'string' || resume === ''))
+    throw invalidOption('checkpoint.resume', `'auto', a boolean or a file`, resume)
   return {
     directory: checkString(checkpoint['directory'], 'checkpoint.directory'),
     everySteps: checkInteger(checkpoint['everySteps'] ?? 500, 'checkpoint.everySteps', 1),

@@ -120,6 +120,10 @@ export class Meter {
     const waited = this.#steps.reduce((sum, s) => sum + s.waited, 0)
     const count = this.#steps.length
     if (count === 0 || total === 0) return { imagesPerSecond: 0, waitForData: 0, eta: 0 }
-    return { imagesPerSecond: (count * this.#images) / total, waitForData: Math.min(1, waited / total), eta: (total / count) * stepsLeft }
+    return {
+      imagesPerSecond: (count * this.#images) / total,
+      waitForData: Math.min(1, waited / total),
+      eta: (total / count) * stepsLeft,
+    }
   }
 }

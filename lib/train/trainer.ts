@@ -5,12 +5,12 @@ import { Prefetcher } from '../data/prefetcher.js'
 import type { ValidationSet } from '../data/validation.js'
 import { aborted, WbsrError } from '../errors.js'
 import type { ModelState } from '../model-state.js'
-import { takeSnapshot, writeSnapshot, type Fingerprint, type Progress, type Snapshot } from './checkpoint.js'
-import { Flight, type Ended } from './flight.js'
+import { type Fingerprint, type Progress, type Snapshot, takeSnapshot, writeSnapshot } from './checkpoint.js'
+import { type Ended, Flight } from './flight.js'
 import { interruptible } from './interruptible.js'
 import type { LossController } from './loss.js'
 import type { TrainPlan } from './options.js'
-import { Meter, noSums, type EpochSums, type HistoryEntry } from './reports.js'
+import { type EpochSums, type HistoryEntry, Meter, noSums } from './reports.js'
 import { measure, onAverage } from './validation.js'
 
 export interface RunParts {
@@ -62,11 +62,21 @@ export class Trainer {
     plan.signal?.addEventListener('abort', stop, { once: true })
     const { engine } = this.#parts.state
     // A pipelined device cuts its crops itself, while it works on the step before.
-    const produce = (step: number): Promise<Batch> => (engine.device.pipelined ? dataset.source(step) : dataset.batch(step))
+    const produce = (step: number): Promise<Batch> =>
+      engine.device.pipelined ? dataset.source(step) : dataset.batch(step)
     const batches = new Prefetcher(produce, { first: from.step, end: dataset.steps })
-    const flight = new Flight({ plan, engine, loss: this.#parts.loss, batches, steps: dataset.steps, first: from.step, cancel: this.#cancel })
+    const flight = new Flight({
+      plan,
+      engine,
+      loss: this.#parts.loss,
+      batches,
+      steps: dataset.steps,
+      first: from.step,
+      cancel: this.#cancel,
+    })
     try {
-      if (this.#step > 0 && (await this.#settle()) && this.#parts.checkpointFile) await writeSnapshot(this.#parts.checkpointFile, this.#snapshot())
+      if (this.#step > 0 && (await this.#settle()) && this.#parts.checkpointFile)
+        await writeSnapshot(this.#parts.checkpointFile, this.#snapshot())
       while (this.#step < dataset.steps) await this.#advance(flight)
     } catch (error) {
       const rest = await flight.drain()
@@ -93,7 +103,13 @@ export class Trainer {
     const gradientRatio = this.#book(ended)
     await this.#writePending()
     await this.#call(plan.onStep, {
-      ...this.#position(), loss: report.loss, data: report.data, balance: report.balance, gradientRatio, learningRate: step.learningRate, sigma: step.sigma,
+      ...this.#position(),
+      loss: report.loss,
+      data: report.data,
+      balance: report.balance,
+      gradientRatio,
+      learningRate: step.learningRate,
+      sigma: step.sigma,
       losses: step.subnets.map((subnet, i) => ({ subnet, loss: report.losses[i]! })),
       ...this.#meter.read(dataset.steps - this.#step),
       ...(report.parts > 1 && { parts: report.parts }),
@@ -104,7 +120,7 @@ export class Trainer {
     if (plan.checkpoint && (last || this.#step % plan.checkpoint.everySteps === 0)) {
       this.#pending = this.#snapshot()
       // No step comes after the last one: its weights are taken by their looks.
-      if (last && isFinite(this.#pending)) await this.#writePending()
+      if (last && allFinite(this.#pending)) await this.#writePending()
     }
   }
 
@@ -123,7 +139,10 @@ export class Trainer {
    */
   #book({ step, report }: Ended): number {
     if (!report.finite || !Number.isFinite(report.loss)) {
-      throw new WbsrError('WBSR_NON_FINITE', `The loss of step ${step.index + 1} is not finite (learning rate ${step.learningRate}); a lower optimizer.learningRate may help`)
+      throw new WbsrError(
+        'WBSR_NON_FINITE',
+        `The loss of step ${step.index + 1} is not finite (learning rate ${step.learningRate}); a lower optimizer.learningRate may help`,
+      )
     }
     this.#parts.loss.update(report.sigmaGradient)
     this.#step = step.index + 1
@@ -159,7 +178,12 @@ export class Trainer {
 
   #position() {
     const { dataset } = this.#parts
-    return { step: this.#step, steps: dataset.steps, epoch: Math.ceil(this.#step / dataset.stepsPerEpoch), epochs: this.#epochs }
+    return {
+      step: this.#step,
+      steps: dataset.steps,
+      epoch: Math.ceil(this.#step / dataset.stepsPerEpoch),
+      epochs: this.#epochs,
+    }
   }
 
   async #endEpoch(at: { step: number; steps: number; epoch: number; epochs: number }): Promise<void> {
@@ -168,12 +192,21 @@ export class Trainer {
     this.#sums = noSums()
     this.#changed = true
     await this.#call(this.#parts.plan.onEpoch, {
-      ...at, loss: loss / steps, data: data / steps, balance: balance / steps, gradientRatio: gradientRatio / steps, stepsRun: steps, seconds,
+      ...at,
+      loss: loss / steps,
+      data: data / steps,
+      balance: balance / steps,
+      gradientRatio: gradientRatio / steps,
+      stepsRun: steps,
+      seconds,
     })
     this.#epochStarted = performance.now()
   }
 
-  async #validate(validation: ValidationSet, at: { step: number; steps: number; epoch: number; epochs: number }): Promise<void> {
+  async #validate(
+    validation: ValidationSet,
+    at: { step: number; steps: number; epoch: number; epochs: number },
+  ): Promise<void> {
     const { plan, state } = this.#parts
     const started = performance.now()
     const ema = plan.ema > 0
@@ -201,8 +234,19 @@ export class Trainer {
 
   #snapshot(): Snapshot {
     const { plan, dataset, state, fingerprint, loss } = this.#parts
-    const progress: Progress = { step: this.#step, loss: loss.state(), mixture: state.mixture, history: this.history, epoch: this.#sums }
-    return takeSnapshot(state.engine, plan.ema > 0, { network: state.network, classes: dataset.classes, fingerprint }, progress)
+    const progress: Progress = {
+      step: this.#step,
+      loss: loss.state(),
+      mixture: state.mixture,
+      history: this.history,
+      epoch: this.#sums,
+    }
+    return takeSnapshot(
+      state.engine,
+      plan.ema > 0,
+      { network: state.network, classes: dataset.classes, fingerprint },
+      progress,
+    )
   }
 
   async #writePending(): Promise<void> {
@@ -215,12 +259,12 @@ export class Trainer {
   async #saveOnAbort(): Promise<void> {
     if (!this.#parts.checkpointFile || !this.#changed) return
     const snapshot = this.#snapshot()
-    if (isFinite(snapshot)) await writeSnapshot(this.#parts.checkpointFile, snapshot)
+    if (allFinite(snapshot)) await writeSnapshot(this.#parts.checkpointFile, snapshot)
   }
 }
 
 /** Tens of millions of values: 0 x a finite value is 0, and a sum is ten times faster than a call per value. */
-function isFinite({ tensors }: Snapshot): boolean {
+function allFinite({ tensors }: Snapshot): boolean {
   return tensors.every(({ data }) => {
     if (!(data instanceof Float32Array)) return true
     let zero = 0

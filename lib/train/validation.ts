@@ -3,7 +3,7 @@ import type { RgbImage } from '../data/decode.js'
 import type { ValidationSet } from '../data/validation.js'
 import { upscale } from '../infer/upscale.js'
 import type { ModelState } from '../model-state.js'
-import { native, type NativeEngine } from '../native.js'
+import { type NativeEngine, native } from '../native.js'
 import type { Psnr } from './reports.js'
 
 export interface Scores {
@@ -18,12 +18,17 @@ export interface Scores {
  *
  * @throws WbsrError WBSR_ABORTED
  */
-export async function measure(state: ModelState, images: ValidationSet, signal: AbortSignal | undefined): Promise<Scores> {
+export async function measure(
+  state: ModelState,
+  images: ValidationSet,
+  signal: AbortSignal | undefined,
+): Promise<Scores> {
   const { scale } = state.network
   const sums = { bicubic: { y: 0, rgb: 0 }, smallest: { y: 0, rgb: 0 }, largest: { y: 0, rgb: 0 } }
   let count = 0
   for await (const { hr, lr } of images.images(signal)) {
-    const sr = async (subnet: number) => (await upscale(state, { ...lr, channels: 3 }, { router: { subnet }, signal })).data as Uint8Array
+    const sr = async (subnet: number) =>
+      (await upscale(state, { ...lr, channels: 3 }, { router: { subnet }, signal })).data as Uint8Array
     const bicubic = (await native.resizeBicubic(lr.data, lr.width, lr.height, 3, hr.width, hr.height, 0)) as Uint8Array
     await add(sums.bicubic, bicubic, hr, scale)
     await add(sums.smallest, await sr(0), hr, scale)

@@ -6,7 +6,8 @@ namespace {
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   wbsr::bindings::initialiseJobs(env);
-  exports.Set("stopJobs", Napi::Function::New(env, [](const Napi::CallbackInfo&) { wbsr::bindings::stopJobs(); }, "stopJobs"));
+  exports.Set("stopJobs", Napi::Function::New(
+                              env, [](const Napi::CallbackInfo&) { wbsr::bindings::stopJobs(); }, "stopJobs"));
   wbsr::bindings::registerEngine(env, exports);
   wbsr::bindings::registerDevices(env, exports);
   wbsr::bindings::registerImages(env, exports);

@@ -35,11 +35,13 @@ inline int integerArgument(const Napi::Value& value, const std::string& name, in
 // Before an array of that many elements is made here: V8 ends the process where it cannot make one.
 inline void requireMemory(Napi::Env env, double elements, size_t elementBytes) {
   constexpr double kMostElements = 4294967296.0;  // of a typed array in Node 20
-  if (!(elements <= kMostElements)) throwError(env, "WBSR_OUT_OF_MEMORY", "The result would have more than 2^32 numbers");
+  if (!(elements <= kMostElements))
+    throwError(env, "WBSR_OUT_OF_MEMORY", "The result would have more than 2^32 numbers");
   const size_t bytes = static_cast<size_t>(elements) * elementBytes;
   if (bytes < size_t{1} << 26) return;
   void* probe = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (probe == MAP_FAILED) throwError(env, "WBSR_OUT_OF_MEMORY", "Not enough memory for a result of " + std::to_string(bytes >> 20) + " MiB");
+  if (probe == MAP_FAILED)
+    throwError(env, "WBSR_OUT_OF_MEMORY", "Not enough memory for a result of " + std::to_string(bytes >> 20) + " MiB");
   munmap(probe, bytes);
 }
 

@@ -43,10 +43,12 @@ std::shared_ptr<const BatchSource> readBatchSource(const Napi::Object& object, i
   const Napi::Value lrImages = object.Get("lrImages");
   if (!lrImages.IsUndefined()) {
     source->lrImages = pictures(lrImages, "lrImages", keep, env);
-    if (source->lrImages.size() != source->images.size()) throwExpected("one picture per image", "lrImages", lrImages, env);
+    if (source->lrImages.size() != source->images.size())
+      throwExpected("one picture per image", "lrImages", lrImages, env);
   }
   const Napi::Value crops = object.Get("crops");
-  if (!crops.IsArray() || crops.As<Napi::Array>().Length() == 0) throwExpected("a non-empty array", "crops", crops, env);
+  if (!crops.IsArray() || crops.As<Napi::Array>().Length() == 0)
+    throwExpected("a non-empty array", "crops", crops, env);
   Napi::Array list = crops.As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const std::string name = "crops[" + std::to_string(i) + "]";
@@ -54,9 +56,11 @@ std::shared_ptr<const BatchSource> readBatchSource(const Napi::Object& object, i
     if (!entry.IsObject()) throwExpected("an object", name, entry, env);
     Napi::Object item = entry.As<Napi::Object>();
     Crop crop;
-    crop.image = integerArgument(item.Get("image"), name + ".image", 0, static_cast<int>(source->images.size()) - 1, env);
+    crop.image =
+        integerArgument(item.Get("image"), name + ".image", 0, static_cast<int>(source->images.size()) - 1, env);
     const View& view = source->images[static_cast<size_t>(crop.image)];
-    if (view.width < patch || view.height < patch) throwExpected("an image of at least patchSize", name + ".image", item.Get("image"), env);
+    if (view.width < patch || view.height < patch)
+      throwExpected("an image of at least patchSize", name + ".image", item.Get("image"), env);
     crop.x = integerArgument(item.Get("x"), name + ".x", 0, view.width - patch, env);
     crop.y = integerArgument(item.Get("y"), name + ".y", 0, view.height - patch, env);
     crop.flipX = booleanArgument(item.Get("flipX"), name + ".flipX", env);
@@ -66,7 +70,8 @@ std::shared_ptr<const BatchSource> readBatchSource(const Napi::Object& object, i
       const View& lr = source->lrImages[static_cast<size_t>(crop.image)];
       if (crop.x % scale != 0) throwExpected("a multiple of scale (with lrImages)", name + ".x", item.Get("x"), env);
       if (crop.y % scale != 0) throwExpected("a multiple of scale (with lrImages)", name + ".y", item.Get("y"), env);
-      if (crop.x + patch > lr.width * scale || crop.y + patch > lr.height * scale) throwExpected("a crop inside the LR image", name, entry, env);
+      if (crop.x + patch > lr.width * scale || crop.y + patch > lr.height * scale)
+        throwExpected("a crop inside the LR image", name, entry, env);
     }
     source->crops.push_back(crop);
   }

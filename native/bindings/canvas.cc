@@ -44,16 +44,17 @@ void Canvases::dispose(Napi::Env env) {
 
 Napi::FunctionReference* CanvasHandle::define(Napi::Env env) {
   const Napi::Function made =
-      DefineClass(env, "Canvas", {InstanceAccessor<&CanvasHandle::width>("width"), InstanceAccessor<&CanvasHandle::rows>("rows"),
-                                  InstanceMethod<&CanvasHandle::move>("move"), InstanceMethod<&CanvasHandle::finish>("finish"),
-                                  InstanceMethod<&CanvasHandle::dispose>("dispose")});
+      DefineClass(env, "Canvas",
+                  {InstanceAccessor<&CanvasHandle::width>("width"), InstanceAccessor<&CanvasHandle::rows>("rows"),
+                   InstanceMethod<&CanvasHandle::move>("move"), InstanceMethod<&CanvasHandle::finish>("finish"),
+                   InstanceMethod<&CanvasHandle::dispose>("dispose")});
   auto* reference = new Napi::FunctionReference(Napi::Persistent(made));
   reference->SuppressDestruct();  // goes with the environment
   return reference;
 }
 
-Napi::Object CanvasHandle::make(const Napi::FunctionReference& canvasClass, const Napi::Object& engine, std::shared_ptr<HeldCanvas> held,
-                                std::shared_ptr<Canvases> canvases) {
+Napi::Object CanvasHandle::make(const Napi::FunctionReference& canvasClass, const Napi::Object& engine,
+                                std::shared_ptr<HeldCanvas> held, std::shared_ptr<Canvases> canvases) {
   const Napi::Env env = engine.Env();
   Parts parts{std::move(held), std::move(canvases)};
   Napi::Object canvas = canvasClass.New({Napi::External<Parts>::New(env, &parts)});
@@ -63,7 +64,8 @@ Napi::Object CanvasHandle::make(const Napi::FunctionReference& canvasClass, cons
 }
 
 std::shared_ptr<HeldCanvas> CanvasHandle::heldBy(const Napi::Value& value, const std::string& name) {
-  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kCanvasTag)) throwExpected("a canvas", name, value, value.Env());
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kCanvasTag))
+    throwExpected("a canvas", name, value, value.Env());
   return Unwrap(value.As<Napi::Object>())->held(value.Env());
 }
 
@@ -97,9 +99,13 @@ const std::shared_ptr<HeldCanvas>& CanvasHandle::held(Napi::Env env) const {
   return held_;
 }
 
-Napi::Value CanvasHandle::width(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), static_cast<double>(width_)); }
+Napi::Value CanvasHandle::width(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(width_));
+}
 
-Napi::Value CanvasHandle::rows(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), static_cast<double>(rows_)); }
+Napi::Value CanvasHandle::rows(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(rows_));
+}
 
 // move(from, kept, rows)
 Napi::Value CanvasHandle::move(const Napi::CallbackInfo& info) {
@@ -110,7 +116,8 @@ Napi::Value CanvasHandle::move(const Napi::CallbackInfo& info) {
   const int kept = integerArgument(info[1], "kept", 0, rows, env);
   const int from = integerArgument(info[0], "from", 0, most - kept, env);
   const Napi::Object self = info.This().As<Napi::Object>();
-  return engineOf(self).run(self, {}, [=](Device&) { canvas->canvas->move(from, kept, rows); }, [](Napi::Env e) { return e.Undefined(); });
+  return engineOf(self).run(
+      self, {}, [=](Device&) { canvas->canvas->move(from, kept, rows); }, [](Napi::Env e) { return e.Undefined(); });
 }
 
 // finish(first, rows, channels, alpha, bytes, into?)
@@ -122,12 +129,14 @@ Napi::Value CanvasHandle::finish(const Napi::CallbackInfo& info) {
   const int channels = integerArgument(info[2], "channels", 1, 4, env);
   const float* alpha = alphaArgument(info[3], channels, rows * canvas->width, env);
   const Sample type = sampleArgument(info[4], env);
-  const Result out = resultArgument(info[5], type, static_cast<double>(rows) * static_cast<double>(canvas->width) * channels, env);
+  const Result out =
+      resultArgument(info[5], type, static_cast<double>(rows) * static_cast<double>(canvas->width) * channels, env);
   const Napi::Object self = info.This().As<Napi::Object>();
   void* data = out.data;
   auto ticket = std::make_shared<int64_t>(0);
   return engineOf(self).run(
-      self, {info[3], out.array}, [=](Device&) { *ticket = canvas->canvas->submitFinish(first, rows, channels, alpha, type, data); },
+      self, {info[3], out.array},
+      [=](Device&) { *ticket = canvas->canvas->submitFinish(first, rows, channels, alpha, type, data); },
       [](Napi::Env) { return Napi::Value(); },  // the last one kept: the pixels
       [=](Device&) { canvas->canvas->waitFinish(*ticket); });
 }

@@ -33,8 +33,8 @@ class CanvasHandle : public Napi::ObjectWrap<CanvasHandle> {
  public:
   // The class, for make(); lives as long as the environment.
   static Napi::FunctionReference* define(Napi::Env env);
-  static Napi::Object make(const Napi::FunctionReference& canvasClass, const Napi::Object& engine, std::shared_ptr<HeldCanvas> held,
-                           std::shared_ptr<Canvases> canvases);
+  static Napi::Object make(const Napi::FunctionReference& canvasClass, const Napi::Object& engine,
+                           std::shared_ptr<HeldCanvas> held, std::shared_ptr<Canvases> canvases);
   // What a JavaScript value holds. Throws WBSR_INVALID_OPTION, WBSR_DISPOSED.
   static std::shared_ptr<HeldCanvas> heldBy(const Napi::Value& value, const std::string& name);
 

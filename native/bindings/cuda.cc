@@ -33,7 +33,8 @@ std::filesystem::path ownFolder() {
 bool whole(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
   Elf64_Ehdr head;
-  if (!in.read(reinterpret_cast<char*>(&head), sizeof head) || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0) return true;
+  if (!in.read(reinterpret_cast<char*>(&head), sizeof head) || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0)
+    return true;
   return head.e_shoff + uint64_t{head.e_shnum} * head.e_shentsize <= std::filesystem::file_size(file);
 }
 
@@ -50,11 +51,13 @@ const cuda::Plugin* openPlugin() {
     refuse("the CUDA plugin cannot be opened (" + std::string(why ? why : file) + ")");
   }
   const auto entry = reinterpret_cast<cuda::PluginEntry>(dlsym(library, cuda::kPluginEntry));
-  if (!entry) refuse("the CUDA plugin " + file + " has no function " + cuda::kPluginEntry + ": it is not wbsr's, or of another version");
+  if (!entry)
+    refuse("the CUDA plugin " + file + " has no function " + cuda::kPluginEntry +
+           ": it is not wbsr's, or of another version");
   const cuda::Plugin* plugin = entry();
   if (std::strcmp(plugin->version, WBSR_PLUGIN_VERSION) != 0)
-    refuse("the CUDA plugin " + file + " is of another build (" + plugin->version + ") than the addon (" WBSR_PLUGIN_VERSION
-           "): install or build wbsr again");
+    refuse("the CUDA plugin " + file + " is of another build (" + plugin->version +
+           ") than the addon (" WBSR_PLUGIN_VERSION "): install or build wbsr again");
   return plugin;
 }
 

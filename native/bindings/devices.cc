@@ -26,6 +26,8 @@ Napi::Value cudaInfo(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void registerDevices(Napi::Env env, Napi::Object exports) { exports.Set("cudaInfo", Napi::Function::New(env, cudaInfo, "cudaInfo")); }
+void registerDevices(Napi::Env env, Napi::Object exports) {
+  exports.Set("cudaInfo", Napi::Function::New(env, cudaInfo, "cudaInfo"));
+}
 
 }  // namespace wbsr::bindings

@@ -85,7 +85,8 @@ int countOf(const Napi::Object& options, const char* key, int most) {
 // What makes the device that the options ask for.
 std::function<std::unique_ptr<Device>(const Graph&)> makerOf(const Napi::Object& options, int threads) {
   const std::atomic<bool>* closingFlag = &closing(options.Env());
-  if (choiceOf(options, "device", {"cpu", "cuda"}) == 0) return [=](const Graph& graph) { return cpu::makeDevice(graph, threads, closingFlag); };
+  if (choiceOf(options, "device", {"cpu", "cuda"}) == 0)
+    return [=](const Graph& graph) { return cpu::makeDevice(graph, threads, closingFlag); };
   cuda::CudaOptions cuda;
   cuda.device = countOf(options, "index", 1 << 16);
   cuda.precision = static_cast<cuda::Precision>(choiceOf(options, "precision", {"bf16", "tf32", "fp32"}));
@@ -98,15 +99,19 @@ std::function<std::unique_ptr<Device>(const Graph&)> makerOf(const Napi::Object&
 
 void Engine::define(Napi::Env env, Napi::Object exports) {
   Napi::FunctionReference* canvasClass = CanvasHandle::define(env);
-  exports.Set("Engine", DefineClass(env, "Engine",
-                                    {InstanceAccessor<&Engine::device>("device"), InstanceAccessor<&Engine::subnets>("subnets"),
-                                     InstanceAccessor<&Engine::parameters>("parameters"), InstanceAccessor<&Engine::parameterCount>("parameterCount"),
-                                     InstanceMethod<&Engine::initialise>("initialise"), InstanceMethod<&Engine::setArena>("setArena"),
-                                     InstanceMethod<&Engine::getArena>("getArena"), InstanceMethod<&Engine::readWeights>("readWeights"), InstanceMethod<&Engine::getSteps>("getSteps"),
-                                     InstanceMethod<&Engine::setSteps>("setSteps"), InstanceMethod<&Engine::forward>("forward"),
-                                     InstanceMethod<&Engine::route>("route"), InstanceMethod<&Engine::createCanvas>("createCanvas", napi_default, canvasClass),
-                                     InstanceMethod<&Engine::infer>("infer"), InstanceMethod<&Engine::train>("train"),
-                                     InstanceMethod<&Engine::memory>("memory"), InstanceMethod<&Engine::dispose>("dispose")}));
+  exports.Set(
+      "Engine",
+      DefineClass(env, "Engine",
+                  {InstanceAccessor<&Engine::device>("device"), InstanceAccessor<&Engine::subnets>("subnets"),
+                   InstanceAccessor<&Engine::parameters>("parameters"),
+                   InstanceAccessor<&Engine::parameterCount>("parameterCount"),
+                   InstanceMethod<&Engine::initialise>("initialise"), InstanceMethod<&Engine::setArena>("setArena"),
+                   InstanceMethod<&Engine::getArena>("getArena"), InstanceMethod<&Engine::readWeights>("readWeights"),
+                   InstanceMethod<&Engine::getSteps>("getSteps"), InstanceMethod<&Engine::setSteps>("setSteps"),
+                   InstanceMethod<&Engine::forward>("forward"), InstanceMethod<&Engine::route>("route"),
+                   InstanceMethod<&Engine::createCanvas>("createCanvas", napi_default, canvasClass),
+                   InstanceMethod<&Engine::infer>("infer"), InstanceMethod<&Engine::train>("train"),
+                   InstanceMethod<&Engine::memory>("memory"), InstanceMethod<&Engine::dispose>("dispose")}));
 }
 
 Engine::Engine(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine>(info) {
@@ -268,7 +273,9 @@ Napi::Value Engine::readWeights(const Napi::CallbackInfo& info) {
   Napi::Float32Array out = Napi::Float32Array::New(env, static_cast<size_t>(core(env).graph.parameterCount()));
   float* values = out.Data();
   // An empty value: the last one kept.
-  return run(info.This().As<Napi::Object>(), {out}, [=](Device& device) { device.getArena(Arena::Weights, values); }, [](Napi::Env) { return Napi::Value(); });
+  return run(
+      info.This().As<Napi::Object>(), {out}, [=](Device& device) { device.getArena(Arena::Weights, values); },
+      [](Napi::Env) { return Napi::Value(); });
 }
 
 Napi::Value Engine::getSteps(const Napi::CallbackInfo& info) {
@@ -282,7 +289,8 @@ Napi::Value Engine::getSteps(const Napi::CallbackInfo& info) {
 void Engine::setSteps(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const size_t expected = core(env).graph.parameters().size() * core(env).graph.widths().size();
-  const auto* values = arrayArgument<int32_t>(info[0], "steps", napi_int32_array, "Int32Array", static_cast<int64_t>(expected), env);
+  const auto* values =
+      arrayArgument<int32_t>(info[0], "steps", napi_int32_array, "Int32Array", static_cast<int64_t>(expected), env);
   const std::vector<int32_t> steps{values, values + expected};
   whileIdle(env, [&](Device& device) { device.setSteps(steps); });
 }
@@ -302,11 +310,14 @@ Napi::Value Engine::forward(const Napi::CallbackInfo& info) {
   const int subnet = subnetOf(env, numbers[0]), batch = numbers[2], height = numbers[3], width = numbers[4];
   const Napi::Float32Array input = floatsOf(env, info[1], "input", samplesOf(env, "forward", batch, height, width));
   requireMemory(env, static_cast<double>(input.ElementLength()) * scale * scale, sizeof(float));
-  const Napi::Float32Array output = Napi::Float32Array::New(env, input.ElementLength() * static_cast<size_t>(scale * scale));
+  const Napi::Float32Array output =
+      Napi::Float32Array::New(env, input.ElementLength() * static_cast<size_t>(scale * scale));
   const float* in = input.Data();
   float* out = const_cast<Napi::Float32Array&>(output).Data();
-  return run(info.This().As<Napi::Object>(), {input, output}, [=](Device& device) { device.forward(subnet, in, out, batch, height, width); },
-             [](Napi::Env) { return Napi::Value(); });  // the last one kept: output
+  return run(
+      info.This().As<Napi::Object>(), {input, output},
+      [=](Device& device) { device.forward(subnet, in, out, batch, height, width); },
+      [](Napi::Env) { return Napi::Value(); });  // the last one kept: output
 }
 
 Napi::Value Engine::memory(const Napi::CallbackInfo& info) {

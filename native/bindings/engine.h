@@ -41,7 +41,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
   void whileIdle(Napi::Env env, const Part& work);
   void account(Napi::Env env);
   int subnetOf(Napi::Env env, int subnet) const;
-  std::vector<Picture> readPictures(const Napi::Object& job, KeepAlive& keep, std::vector<std::shared_ptr<HeldCanvas>>& canvases) const;
+  std::vector<Picture> readPictures(const Napi::Object& job, KeepAlive& keep,
+                                    std::vector<std::shared_ptr<HeldCanvas>>& canvases) const;
   std::vector<Region> readRegions(const Napi::Object& job, const std::vector<Picture>& pictures) const;
 
   Napi::Value device(const Napi::CallbackInfo& info);

@@ -42,7 +42,8 @@ class EngineCore {
   void check() const {
     std::lock_guard<std::mutex> lock(lock_);
     if (!failure_.empty())
-      throw Error("WBSR_DEVICE_FAILED", "The device failed and this model cannot be used any more. It failed with: " + failure_);
+      throw Error("WBSR_DEVICE_FAILED",
+                  "The device failed and this model cannot be used any more. It failed with: " + failure_);
   }
 
   // Freed by the next job, on its thread: the device may be in the middle of one now. Any thread.

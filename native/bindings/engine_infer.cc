@@ -21,7 +21,8 @@ View viewOf(const Napi::Object& object, const std::string& name, KeepAlive& keep
   view.channels = channels.IsUndefined() ? 3 : integerArgument(channels, name + ".channels", 1, 4, env);
   const double samples = static_cast<double>(view.width) * view.height * view.channels;
   if (static_cast<double>(pixels.length) != samples)
-    throwExpected(std::to_string(static_cast<int64_t>(samples)) + " samples (width x height x channels)", name + ".data", data, env);
+    throwExpected(std::to_string(static_cast<int64_t>(samples)) + " samples (width x height x channels)",
+                  name + ".data", data, env);
   keep.push_back(data);
   return view;
 }
@@ -50,14 +51,18 @@ Napi::Value Engine::route(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < thresholds.Length(); ++i) {
     const Napi::Value value = thresholds[i];
     const double threshold = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
-    if (!(i == 0 ? threshold == threshold : threshold >= job->thresholds.back())) throwExpected("ascending numbers", "thresholds", thresholds, env);
+    if (!(i == 0 ? threshold == threshold : threshold >= job->thresholds.back()))
+      throwExpected("ascending numbers", "thresholds", thresholds, env);
     job->thresholds.push_back(threshold);
   }
   if (!object.Get("map").IsUndefined()) {
     for (int subnet : intsOf(object, "map")) job->map.push_back(subnetOf(env, subnet));
-    if (job->map.size() != job->thresholds.size() + 1) throwExpected("one subnet for each class", "map", object.Get("map"), env);
+    if (job->map.size() != job->thresholds.size() + 1)
+      throwExpected("one subnet for each class", "map", object.Get("map"), env);
   }
-  const auto tiles = [&](int side) { return (static_cast<size_t>(side) + static_cast<size_t>(job->tile) - 1) / static_cast<size_t>(job->tile); };
+  const auto tiles = [&](int side) {
+    return (static_cast<size_t>(side) + static_cast<size_t>(job->tile) - 1) / static_cast<size_t>(job->tile);
+  };
   const size_t count = tiles(job->pixels.width) * tiles(job->pixels.height);
   requireMemory(env, static_cast<double>(count), sizeof(double));
   Napi::Float64Array difficulties = Napi::Float64Array::New(env, count);
@@ -75,7 +80,9 @@ Napi::Value Engine::route(const Napi::CallbackInfo& info) {
     keep.push_back(subnets);
   }
   keep.push_back(result);
-  return run(info.This().As<Napi::Object>(), keep, [job](Device& device) { device.route(*job); }, [](Napi::Env) { return Napi::Value(); });
+  return run(
+      info.This().As<Napi::Object>(), keep, [job](Device& device) { device.route(*job); },
+      [](Napi::Env) { return Napi::Value(); });
 }
 
 // createCanvas(width, rows), in SR pixels
@@ -91,14 +98,16 @@ Napi::Value Engine::createCanvas(const Napi::CallbackInfo& info) {
   const Napi::Object canvas = CanvasHandle::make(*canvasClass, self, held, canvases_);
   CanvasHandle* handle = CanvasHandle::Unwrap(canvas);
   // Made on the engine's thread, where the device may be in the middle of something now.
-  return run(self, {canvas}, [held](Device& device) { held->canvas = device.makeCanvas(held->width, held->rows); },
-             [handle](Napi::Env e) {
-               handle->ready(e);
-               return Napi::Value();  // the last one kept: canvas
-             });
+  return run(
+      self, {canvas}, [held](Device& device) { held->canvas = device.makeCanvas(held->width, held->rows); },
+      [handle](Napi::Env e) {
+        handle->ready(e);
+        return Napi::Value();  // the last one kept: canvas
+      });
 }
 
-std::vector<Picture> Engine::readPictures(const Napi::Object& job, KeepAlive& keep, std::vector<std::shared_ptr<HeldCanvas>>& canvases) const {
+std::vector<Picture> Engine::readPictures(const Napi::Object& job, KeepAlive& keep,
+                                          std::vector<std::shared_ptr<HeldCanvas>>& canvases) const {
   const Napi::Env env = job.Env();
   const int scale = core(env).graph.scale();
   const Napi::Array inputs = arrayOf(job, "inputs"), outputs = arrayOf(job, "outputs");
@@ -114,7 +123,8 @@ std::vector<Picture> Engine::readPictures(const Napi::Object& job, KeepAlive& ke
       const std::shared_ptr<HeldCanvas> held = CanvasHandle::heldBy(out.Get("canvas"), name);
       if (held->core != core_) invalid(env, name, "a canvas of this engine");
       if (held->width != width || held->rows < height)
-        invalid(env, name, "a canvas of " + std::to_string(width) + " pixels and at least " + std::to_string(height) + " rows");
+        invalid(env, name,
+                "a canvas of " + std::to_string(width) + " pixels and at least " + std::to_string(height) + " rows");
       keep.push_back(out.Get("canvas"));
       canvases.push_back(held);
       p.canvas = held->canvas.get();
@@ -136,18 +146,25 @@ std::vector<Region> Engine::readRegions(const Napi::Object& job, const std::vect
   std::vector<Region> out;
   for (uint32_t i = 0; i < regions.Length(); ++i) {
     const Napi::Object item = objectAt(regions, i, "regions");
-    const Region r{intOf(item, "picture"), subnetOf(env, intOf(item, "subnet")), intOf(item, "x"), intOf(item, "y"), intOf(item, "width"),
-                   intOf(item, "height"), intOf(item, "keepX"), intOf(item, "keepY"), intOf(item, "keepWidth"), intOf(item, "keepHeight"),
-                   intOf(item, "rampLeft"), intOf(item, "rampTop"), intOf(item, "rampRight"), intOf(item, "rampBottom")};
+    const Region r{intOf(item, "picture"),   subnetOf(env, intOf(item, "subnet")),
+                   intOf(item, "x"),         intOf(item, "y"),
+                   intOf(item, "width"),     intOf(item, "height"),
+                   intOf(item, "keepX"),     intOf(item, "keepY"),
+                   intOf(item, "keepWidth"), intOf(item, "keepHeight"),
+                   intOf(item, "rampLeft"),  intOf(item, "rampTop"),
+                   intOf(item, "rampRight"), intOf(item, "rampBottom")};
     const std::string name = indexed("regions", i);
-    if (r.picture < 0 || r.picture >= static_cast<int>(pictures.size())) invalid(env, name + ".picture", "an index into inputs");
+    if (r.picture < 0 || r.picture >= static_cast<int>(pictures.size()))
+      invalid(env, name + ".picture", "an index into inputs");
     const Picture& p = pictures[static_cast<size_t>(r.picture)];
-    if (r.width < 1 || r.height < 1 || r.x < 0 || r.y < 0 || r.width > p.pixels.width - r.x || r.height > p.pixels.height - r.y)
+    if (r.width < 1 || r.height < 1 || r.x < 0 || r.y < 0 || r.width > p.pixels.width - r.x ||
+        r.height > p.pixels.height - r.y)
       invalid(env, name, "a rectangle inside the picture");
-    if (r.keepWidth < 1 || r.keepHeight < 1 || r.keepX < r.x || r.keepY < r.y || r.keepWidth > r.x + r.width - r.keepX ||
-        r.keepHeight > r.y + r.height - r.keepY)
+    if (r.keepWidth < 1 || r.keepHeight < 1 || r.keepX < r.x || r.keepY < r.y ||
+        r.keepWidth > r.x + r.width - r.keepX || r.keepHeight > r.y + r.height - r.keepY)
       invalid(env, name, "a kept part inside the region");
-    if (std::min({r.rampLeft, r.rampTop, r.rampRight, r.rampBottom}) < 0 || std::max({r.rampLeft, r.rampTop, r.rampRight, r.rampBottom}) > 1 << 24)
+    if (std::min({r.rampLeft, r.rampTop, r.rampRight, r.rampBottom}) < 0 ||
+        std::max({r.rampLeft, r.rampTop, r.rampRight, r.rampBottom}) > 1 << 24)
       invalid(env, name, "ramps of at least 0");
     out.push_back(r);
   }
@@ -171,7 +188,8 @@ Napi::Value Engine::infer(const Napi::CallbackInfo& info) {
   auto report = std::make_shared<InferReport>();
   auto ticket = std::make_shared<int64_t>(-1);
   return run(
-      info.This().As<Napi::Object>(), keep, [job, report, ticket, canvases](Device& device) { *ticket = device.submitInfer(*job, *report); },
+      info.This().As<Napi::Object>(), keep,
+      [job, report, ticket, canvases](Device& device) { *ticket = device.submitInfer(*job, *report); },
       [report](Napi::Env e) {
         Napi::Object out = Napi::Object::New(e);
         out.Set("networkSeconds", report->networkSeconds);

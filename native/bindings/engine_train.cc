@@ -51,10 +51,13 @@ Napi::Value Engine::train(const Napi::CallbackInfo& info) {
     keep.insert(keep.end(), {lr, hr});
   } else {
     if (!source.IsObject()) throwExpected("{ images, crops }", "source", source, env);
-    if (!object.Get("lr").IsUndefined() || !object.Get("hr").IsUndefined()) invalid(env, "source", "nothing together with lr and hr");
-    if (job->width != job->height || job->width > 8192 / scale) invalid(env, "width and height", "equal numbers of at most 8192 / scale (with source)");
+    if (!object.Get("lr").IsUndefined() || !object.Get("hr").IsUndefined())
+      invalid(env, "source", "nothing together with lr and hr");
+    if (job->width != job->height || job->width > 8192 / scale)
+      invalid(env, "width and height", "equal numbers of at most 8192 / scale (with source)");
     job->source = readBatchSource(source.As<Napi::Object>(), job->width * scale, scale, keep);
-    if (static_cast<int>(job->source->crops.size()) != job->batch) throwExpected("one crop for each of the batch", "crops", source.As<Napi::Object>().Get("crops"), env);
+    if (static_cast<int>(job->source->crops.size()) != job->batch)
+      throwExpected("one crop for each of the batch", "crops", source.As<Napi::Object>().Get("crops"), env);
   }
   job->subnets = intsOf(object, "subnets");
   if (job->subnets.empty()) invalid(env, "subnets", "at least one subnet");
@@ -72,7 +75,8 @@ Napi::Value Engine::train(const Napi::CallbackInfo& info) {
   auto ticket = std::make_shared<int64_t>(0);
   return run(
       info.This().As<Napi::Object>(), keep, [job, ticket](Device& device) { *ticket = device.submit(*job); },
-      [report](Napi::Env e) { return reportOf(e, *report); }, [ticket, report](Device& device) { *report = device.wait(*ticket); });
+      [report](Napi::Env e) { return reportOf(e, *report); },
+      [ticket, report](Device& device) { *report = device.wait(*ticket); });
 }
 
 }  // namespace wbsr::bindings

@@ -40,10 +40,14 @@ Graph readGraph(const Napi::Object& graph) {
       node.op = Op::Activation;
       const std::string kind = item.Get("activation").ToString();
       node.slope = static_cast<float>(numberOf(item, "slope"));
-      if (kind == "relu") node.activation = ActivationKind::Relu;
-      else if (kind == "leakyRelu") node.activation = ActivationKind::LeakyRelu;
-      else if (kind == "sigmoid") node.activation = ActivationKind::Sigmoid;
-      else invalid(graph.Env(), "activation", "relu, leakyRelu or sigmoid");
+      if (kind == "relu")
+        node.activation = ActivationKind::Relu;
+      else if (kind == "leakyRelu")
+        node.activation = ActivationKind::LeakyRelu;
+      else if (kind == "sigmoid")
+        node.activation = ActivationKind::Sigmoid;
+      else
+        invalid(graph.Env(), "activation", "relu, leakyRelu or sigmoid");
     } else if (op == "add") {
       node.op = Op::Add;
     } else if (op == "pixelShuffle") {
@@ -64,7 +68,8 @@ Graph readGraph(const Napi::Object& graph) {
     }
     nodes.push_back(std::move(node));
   }
-  return Graph(intOf(graph, "scale"), intsOf(graph, "widths"), intsOf(graph, "depths"), std::move(nodes), intOf(graph, "output"));
+  return Graph(intOf(graph, "scale"), intsOf(graph, "widths"), intsOf(graph, "depths"), std::move(nodes),
+               intOf(graph, "output"));
 }
 
 }  // namespace wbsr::bindings

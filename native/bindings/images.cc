@@ -43,7 +43,8 @@ Napi::Value compare(const Napi::CallbackInfo& info) {
   const Pixels a = pixelArray(info[0], "a", env);
   const Pixels b = imageArgument(info, 1, "b");
   const View view = b.view;
-  if (a.view.type != Sample::U8 || a.length != b.length) throwExpected("as many 8-bit samples as b has", "a", info[0], env);
+  if (a.view.type != Sample::U8 || a.length != b.length)
+    throwExpected("as many 8-bit samples as b has", "a", info[0], env);
   if (view.type != Sample::U8) throwExpected("8-bit samples", "b", info[1], env);
   const bool y = booleanArgument(info[5], "y", env);
   if (y && view.channels % 2 == 0) throwExpected("1 or 3 (y)", "channels", info[4], env);
@@ -76,7 +77,8 @@ Napi::Value gradientVectors(const Napi::CallbackInfo& info) {
   }
   Napi::Float64Array out = Napi::Float64Array::New(env, length);
   double* vectors = out.Data();
-  return runJobInto(env, imageWorker(env), {info[0], info[4]}, out, [=] { image::gradientVectors(view, rects, count, vectors); });
+  return runJobInto(env, imageWorker(env), {info[0], info[4]}, out,
+                    [=] { image::gradientVectors(view, rects, count, vectors); });
 }
 
 Napi::Value toRgbFloat(const Napi::CallbackInfo& info) {
@@ -112,7 +114,7 @@ Napi::Value finishRows(const Napi::CallbackInfo& info) {
   const Result out = resultArgument(info[8], type, static_cast<double>(rows) * width * channels, env);
   void* data = out.data;
   return runJobInto(env, imageWorker(env), {info[0], info[1], info[6]}, out.array,
-                     [=] { image::finishRows(sum, weight, width, firstRow, rows, channels, alpha, type, data); });
+                    [=] { image::finishRows(sum, weight, width, firstRow, rows, channels, alpha, type, data); });
 }
 
 // data, width, rows, channels, previous
@@ -130,7 +132,8 @@ Napi::Value pngFilterRows(const Napi::CallbackInfo& info) {
   const double rowBytes = 1.0 + static_cast<double>(view.width) * view.channels * sampleBytes(view.type);
   const Result out = newArray(env, Sample::U8, false, rowBytes * view.height);
   auto* data = static_cast<uint8_t*>(out.data);
-  return runJobInto(env, imageWorker(env), {info[0], info[4]}, out.array, [=] { image::pngFilterRows(view, previous, data); });
+  return runJobInto(env, imageWorker(env), {info[0], info[4]}, out.array,
+                    [=] { image::pngFilterRows(view, previous, data); });
 }
 
 Napi::Value assembleBatch(const Napi::CallbackInfo& info) {
@@ -149,8 +152,9 @@ Napi::Value assembleBatch(const Napi::CallbackInfo& info) {
   result.Set("lr", lr.array);
   result.Set("hr", hr.array);
   auto *lrData = static_cast<float*>(lr.data), *hrData = static_cast<float*>(hr.data);
-  return runJobInto(env, imageWorker(env), keep, result,
-                    [=] { image::assembleBatch({source->images, source->lrImages, source->crops, patch, scale}, lrData, hrData); });
+  return runJobInto(env, imageWorker(env), keep, result, [=] {
+    image::assembleBatch({source->images, source->lrImages, source->crops, patch, scale}, lrData, hrData);
+  });
 }
 
 }  // namespace

@@ -225,8 +225,9 @@ Napi::Promise runJob(Napi::Env env, Worker& worker, const KeepAlive& keep, std::
   return start(env, worker, nullptr, keep, std::move(job));
 }
 
-Napi::Promise runJobInTwo(Napi::Env env, Worker& first, Worker& second, const KeepAlive& keep, std::function<void()> work,
-                          std::function<void()> wait, std::function<Napi::Value(Napi::Env)> finish) {
+Napi::Promise runJobInTwo(Napi::Env env, Worker& first, Worker& second, const KeepAlive& keep,
+                          std::function<void()> work, std::function<void()> wait,
+                          std::function<Napi::Value(Napi::Env)> finish) {
   auto job = std::make_unique<Job>(env);
   job->work = std::move(work);
   job->wait = std::move(wait);

@@ -43,8 +43,9 @@ Napi::Promise runJob(Napi::Env env, Worker& worker, const KeepAlive& keep, std::
 
 // The same in two parts: `work` on `first`, then, unless it threw, `wait` on `second`, while `first` goes on with its next
 // job. `second` must outlive `first`.
-Napi::Promise runJobInTwo(Napi::Env env, Worker& first, Worker& second, const KeepAlive& keep, std::function<void()> work,
-                          std::function<void()> wait, std::function<Napi::Value(Napi::Env)> finish);
+Napi::Promise runJobInTwo(Napi::Env env, Worker& first, Worker& second, const KeepAlive& keep,
+                          std::function<void()> work, std::function<void()> wait,
+                          std::function<Napi::Value(Napi::Env)> finish);
 
 // The same as runJob for a result that exists before the job does (typed arrays that `work` fills): resolves with it.
 Napi::Promise runJobInto(Napi::Env env, Worker& worker, KeepAlive keep, const Napi::Object& result,

@@ -133,19 +133,26 @@ cpu::LossSpec readLoss(Napi::Env env, const Napi::Value& value) {
   };
   cpu::LossSpec spec;
   const std::string kind = text("kind");
-  if (kind == "l1") spec.kind = cpu::LossSpec::L1;
-  else if (kind == "l2") spec.kind = cpu::LossSpec::L2;
-  else if (kind == "bd") spec.kind = cpu::LossSpec::BD;
-  else invalid(env, "loss.kind", "'l1', 'l2' or 'bd'");
+  if (kind == "l1")
+    spec.kind = cpu::LossSpec::L1;
+  else if (kind == "l2")
+    spec.kind = cpu::LossSpec::L2;
+  else if (kind == "bd")
+    spec.kind = cpu::LossSpec::BD;
+  else
+    invalid(env, "loss.kind", "'l1', 'l2' or 'bd'");
   const double dimension = readNumber(env, object.Get("dimension"), "loss.dimension");
   if (dimension != 1 && dimension != 3) invalid(env, "loss.dimension", "1 or 3");
   spec.dimension = static_cast<int>(dimension);
   if (spec.kind != cpu::LossSpec::BD) return spec;
 
   const std::string fidelity = text("fidelity");
-  if (fidelity == "l1") spec.fidelity = cpu::LossSpec::FidelityL1;
-  else if (fidelity == "l2") spec.fidelity = cpu::LossSpec::FidelityL2;
-  else invalid(env, "loss.fidelity", "'l1' or 'l2'");
+  if (fidelity == "l1")
+    spec.fidelity = cpu::LossSpec::FidelityL1;
+  else if (fidelity == "l2")
+    spec.fidelity = cpu::LossSpec::FidelityL2;
+  else
+    invalid(env, "loss.fidelity", "'l1' or 'l2'");
   spec.sigma = static_cast<float>(readNumber(env, object.Get("sigma"), "loss.sigma"));
   if (!(spec.sigma > 0)) invalid(env, "loss.sigma", "a number above 0");
   spec.fidelityScale = static_cast<float>(readNumber(env, object.Get("fidelityScale"), "loss.fidelityScale"));

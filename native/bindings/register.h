@@ -4,10 +4,11 @@
 
 namespace wbsr::bindings {
 
-void registerEngine(Napi::Env env, Napi::Object exports);  // engine.cc: Engine, cpuInfo
+void registerEngine(Napi::Env env, Napi::Object exports);   // engine.cc: Engine, cpuInfo
 void registerDevices(Napi::Env env, Napi::Object exports);  // devices.cc: cudaInfo
-void registerImages(Napi::Env env, Napi::Object exports);  // images.cc: resize, metrics, gradient vectors, batches, rows
-void registerLoss(Napi::Env env, Napi::Object exports);    // loss.cc: fitMixture, evaluateLoss
-void registerTiles(Napi::Env env, Napi::Object exports);   // tiles.cc: squaredErrors, averageTiles
+void registerImages(Napi::Env env,
+                    Napi::Object exports);                // images.cc: resize, metrics, gradient vectors, batches, rows
+void registerLoss(Napi::Env env, Napi::Object exports);   // loss.cc: fitMixture, evaluateLoss
+void registerTiles(Napi::Env env, Napi::Object exports);  // tiles.cc: squaredErrors, averageTiles
 
 }  // namespace wbsr::bindings

@@ -41,7 +41,8 @@ Napi::Value averageTilesOf(const Napi::CallbackInfo& info) {
   const int step = integerArgument(info[4], "step", 1, size, env);
   const int channels = integerArgument(info[5], "channels", 1, 4, env);
   const double area = static_cast<double>(size) * size;
-  if (static_cast<double>(columns) * rows * area * channels > 1e15) throwExpected("tiles that fit into memory", "columns", info[1], env);
+  if (static_cast<double>(columns) * rows * area * channels > 1e15)
+    throwExpected("tiles that fit into memory", "columns", info[1], env);
   const int64_t length = int64_t{columns} * rows * size * size * channels;
   const auto* tiles = arrayArgument<uint8_t>(info[0], "tiles", napi_uint8_array, "Uint8Array", length, env);
   const size_t width = (size_t{1} * columns - 1) * step + size, height = (size_t{1} * rows - 1) * step + size;

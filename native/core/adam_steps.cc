@@ -23,7 +23,8 @@ void adamSteps(const Graph& graph, const std::vector<int>& touched, const AdamSe
   for (size_t p = 0; p < touched.size(); ++p)
     for (int w = 0; w <= touched[p]; ++w) {
       const size_t slice = p * widths + static_cast<size_t>(w);
-      steps[slice] = math::makeAdamStep(s.learningRate, s.beta1, s.beta2, s.epsilon, s.weightDecay, s.emaDecay, ++counts[slice]);
+      steps[slice] =
+          math::makeAdamStep(s.learningRate, s.beta1, s.beta2, s.epsilon, s.weightDecay, s.emaDecay, ++counts[slice]);
     }
 }
 

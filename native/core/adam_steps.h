@@ -11,7 +11,9 @@
 
 namespace wbsr {
 
-struct AdamSettings { float learningRate, beta1, beta2, epsilon, weightDecay, emaDecay; };
+struct AdamSettings {
+  float learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
+};
 
 // Channels of one parameter at every width, ascending. Element (o, i) is in the first shell s with o < out[s] and i < in[s].
 struct ParameterShells {
@@ -21,7 +23,7 @@ std::vector<ParameterShells> parameterShells(const Graph& graph);
 
 // touched[p]: index of the largest width that used parameter p in this step, -1: none. Counts the step in counts
 // (parameters, widths) and writes the touched shells of steps (parameters, widths), which is sized here.
-void adamSteps(const Graph& graph, const std::vector<int>& touched, const AdamSettings& settings, std::vector<int32_t>& counts,
-               std::vector<math::AdamStep>& steps);
+void adamSteps(const Graph& graph, const std::vector<int>& touched, const AdamSettings& settings,
+               std::vector<int32_t>& counts, std::vector<math::AdamStep>& steps);
 
 }  // namespace wbsr

@@ -34,7 +34,7 @@ class Canvas {
 };
 
 struct Picture {
-  View pixels;      // on the host, any type and 1..4 channels
+  View pixels;               // on the host, any type and 1..4 channels
   Canvas* canvas = nullptr;  // made by the same device; row 0 is pixels' row 0 x scale. Null: the host arrays
   float* sum = nullptr;      // weighted sums, (height * scale, width * scale, 3)
   float* weight = nullptr;   // weights, (height * scale, width * scale)
@@ -71,8 +71,8 @@ struct RouteJob {
   std::vector<int32_t> map;        // (K): class - 1 -> subnet; empty: subnets are not wanted
   // Row by row, (rows x columns) with columns = ceil(width / tile).
   double* difficulties = nullptr;
-  int32_t* classes = nullptr;      // 1 .. K
-  int32_t* subnets = nullptr;      // null when the map is empty
+  int32_t* classes = nullptr;  // 1 .. K
+  int32_t* subnets = nullptr;  // null when the map is empty
 };
 
 // Crops of uint8 RGB images on the host, from which the device makes the batch (image::assembleBatch).
@@ -98,8 +98,8 @@ struct TrainJob {
 
 struct TrainReport {
   bool finite = true;
-  LossSums mean;                // over the step's subnets
-  std::vector<double> losses;   // per subnet
+  LossSums mean;               // over the step's subnets
+  std::vector<double> losses;  // per subnet
   double seconds = 0;
   int parts = 1;  // in how many parts the batch was run because the device's memory was full
 };
@@ -108,7 +108,7 @@ enum class Arena { Weights, Ema, M, V, Gradient };
 
 // How a device calls itself.
 struct DeviceFacts {
-  std::string kind;     // cpu, cuda
+  std::string kind;  // cpu, cuda
   std::string name;
   std::string details;  // versions and such
   std::string precision;

@@ -93,7 +93,8 @@ void differentiate(Program& program) {
         for (int in : step.in)
           if (needs[in]) accumulate(in, g);
         break;
-      case StepKind::PixelShuffle: case StepKind::Upsample: {
+      case StepKind::PixelShuffle:
+      case StepKind::Upsample: {
         if (!needs[step.in[0]]) break;
         const bool shuffle = step.kind == StepKind::PixelShuffle;
         const bool active = step.activation != ActivationKind::None;

@@ -12,11 +12,11 @@ struct Error : std::runtime_error {
 };
 
 // For conditions that only a mistake in our own code can break.
-#define WBSR_CHECK(condition)                                                                              \
-  do {                                                                                                     \
-    if (!(condition))                                                                                      \
-      throw ::wbsr::Error("WBSR_INTERNAL", std::string("check failed: " #condition " at ") + __FILE__ +    \
-                                               ":" + std::to_string(__LINE__));                            \
+#define WBSR_CHECK(condition)                                                                                 \
+  do {                                                                                                        \
+    if (!(condition))                                                                                         \
+      throw ::wbsr::Error("WBSR_INTERNAL", std::string("check failed: " #condition " at ") + __FILE__ + ":" + \
+                                               std::to_string(__LINE__));                                     \
   } while (0)
 
 }  // namespace wbsr

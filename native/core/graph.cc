@@ -19,7 +19,8 @@ constexpr int kUnbounded = 1 << 20;  // receptive field of a network with global
 size_t inputCount(Op op) {
   switch (op) {
     case Op::Input: return 0;
-    case Op::Add: case Op::ScaleChannels: return 2;
+    case Op::Add:
+    case Op::ScaleChannels: return 2;
     case Op::Stack: return 0;  // any number, checked apart
     default: return 1;
   }
@@ -58,16 +59,19 @@ std::vector<int> Graph::channels(int width) const {
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
     switch (node.op) {
-      case Op::Input: case Op::Conv:
+      case Op::Input:
+      case Op::Conv:
         if (node.channels.at(width) < 1) bad(i, "no channel is left at width " + std::to_string(width));
-        if (node.channels.at(width) > kMostChannels) bad(i, "more than " + std::to_string(kMostChannels) + " channels at width " + std::to_string(width));
+        if (node.channels.at(width) > kMostChannels)
+          bad(i, "more than " + std::to_string(kMostChannels) + " channels at width " + std::to_string(width));
         channels[i] = static_cast<int>(node.channels.at(width));
         break;
       case Op::PixelShuffle: {
         const int square = node.factor * node.factor;
         if (channels[node.inputs[0]] % square != 0)
           bad(i, "pixelShuffle " + std::to_string(node.factor) + " needs a multiple of " + std::to_string(square) +
-                     " channels, has " + std::to_string(channels[node.inputs[0]]) + " at width " + std::to_string(width));
+                     " channels, has " + std::to_string(channels[node.inputs[0]]) + " at width " +
+                     std::to_string(width));
         channels[i] = channels[node.inputs[0]] / square;
         break;
       }
@@ -96,10 +100,12 @@ std::vector<int> Graph::resolve(int depth, std::vector<bool>& alive) const {
 
 Graph::Graph(int scale, std::vector<int> widths, std::vector<int> depths, std::vector<Node> nodes, int output)
     : scale_(scale), widths_(std::move(widths)), depths_(std::move(depths)), nodes_(std::move(nodes)), output_(output) {
-  if (widths_.empty() || depths_.empty()) throw Error("WBSR_INVALID_OPTION", "a network needs at least one width and one depth");
+  if (widths_.empty() || depths_.empty())
+    throw Error("WBSR_INVALID_OPTION", "a network needs at least one width and one depth");
   std::sort(widths_.begin(), widths_.end());
   std::sort(depths_.begin(), depths_.end());
-  if (widths_.front() < 1 || depths_.front() < 0) throw Error("WBSR_INVALID_OPTION", "a network's widths are at least 1, its depths at least 0");
+  if (widths_.front() < 1 || depths_.front() < 0)
+    throw Error("WBSR_INVALID_OPTION", "a network's widths are at least 1, its depths at least 0");
   if (nodes_.empty() || output_ < 0 || output_ >= static_cast<int>(nodes_.size()))
     throw Error("WBSR_INVALID_OPTION", "the network's output is not one of its nodes");
 
@@ -128,8 +134,10 @@ Graph::Graph(int scale, std::vector<int> widths, std::vector<int> depths, std::v
     if (channels(width)[output_] != 3) bad(output_, "the output must have 3 channels");
   std::vector<bool> alive;
   for (int depth : depths_)
-    if (resolve(depth, alive)[output_] == 0) bad(output_, "the output is the input itself at depth " + std::to_string(depth));
-  if (resolution[output_] != scale_) bad(output_, "the output is not " + std::to_string(scale_) + " times the input's size");
+    if (resolve(depth, alive)[output_] == 0)
+      bad(output_, "the output is the input itself at depth " + std::to_string(depth));
+  if (resolution[output_] != scale_)
+    bad(output_, "the output is not " + std::to_string(scale_) + " times the input's size");
 
   // Parameters, in node order, at the largest width.
   const std::vector<int> full = channels(widths_.back());
@@ -142,8 +150,13 @@ Graph::Graph(int scale, std::vector<int> widths, std::vector<int> depths, std::v
     if (!alive[i]) bad(i, "convolution " + node.name + " does not reach the output");
     const int in = full[node.inputs[0]], out = full[i], k = node.kernel;
     weightOf_[i] = static_cast<int>(parameters_.size());
-    Parameter weight{node.name + ".weight", {out, in, k, k}, parameterCount_, int64_t{1} * out * in * k * k,
-                     static_cast<int>(i), false, node.initGain * std::sqrt(2.f / (in * k * k))};
+    Parameter weight{node.name + ".weight",
+                     {out, in, k, k},
+                     parameterCount_,
+                     int64_t{1} * out * in * k * k,
+                     static_cast<int>(i),
+                     false,
+                     node.initGain * std::sqrt(2.f / (in * k * k))};
     parameterCount_ += weight.count;
     parameters_.push_back(weight);
     if (node.bias) {
@@ -208,7 +221,8 @@ std::vector<bool> Graph::tailNodes() const {
     bool feeds = false, only = true;
     for (size_t j = i + 1; j < nodes_.size(); ++j)
       for (int input : nodes_[j].inputs)
-        if (input == static_cast<int>(i)) (nodes_[j].op == Op::PixelShuffle ? feeds : only) = nodes_[j].op == Op::PixelShuffle;
+        if (input == static_cast<int>(i))
+          (nodes_[j].op == Op::PixelShuffle ? feeds : only) = nodes_[j].op == Op::PixelShuffle;
     tail[i] = feeds && only;
   }
   return tail;

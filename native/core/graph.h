@@ -37,10 +37,10 @@ struct Node {
   int kernel = 3;           // Conv: odd
   bool bias = true;         // Conv
   ActivationKind activation = ActivationKind::None;
-  float slope = 0.f;        // LeakyRelu
-  int factor = 1;           // PixelShuffle, Upsample
-  bool cubic = false;       // Upsample: bicubic instead of bilinear
-  float initGain = 1.f;     // Conv: multiplies the Kaiming normal initialisation
+  float slope = 0.f;     // LeakyRelu
+  int factor = 1;        // PixelShuffle, Upsample
+  bool cubic = false;    // Upsample: bicubic instead of bilinear
+  float initGain = 1.f;  // Conv: multiplies the Kaiming normal initialisation
 };
 
 struct Parameter {
@@ -48,15 +48,15 @@ struct Parameter {
   std::vector<int> shape;  // weight (O, I, k, k), bias (O), at the largest width
   int64_t offset = 0;      // in floats, into the flat arena that holds all parameters
   int64_t count = 0;
-  int node = -1;           // the convolution that owns it
+  int node = -1;  // the convolution that owns it
   bool isBias = false;
-  float initStd = 0.f;     // Kaiming normal: gain * sqrt(2 / fan_in); 0 for biases
+  float initStd = 0.f;  // Kaiming normal: gain * sqrt(2 / fan_in); 0 for biases
 };
 
 struct SubnetInfo {
-  int index = 0;           // position when sorted by cost
+  int index = 0;  // position when sorted by cost
   int width = 0, depth = 0;
-  int64_t flops = 0;       // 2 * MAC of the convolution weights on a 32 x 32 LR patch
+  int64_t flops = 0;  // 2 * MAC of the convolution weights on a 32 x 32 LR patch
   int64_t parameters = 0;
   int receptiveField = 0;  // radius in LR pixels: how far an output pixel looks
   int tailField = 0;       // radius in LR pixels of the upsampling tail alone (Graph::tailNodes)

@@ -44,16 +44,19 @@ PreparedLoss prepareLoss(const LossSpec& spec) {
   if (!out.balanced) return out;
   out.dimension = spec.dimension;
   if (!(spec.sigma > 0) || !std::isfinite(spec.sigma)) invalid("Expected a sigma above 0");
-  if (out.l1 && (!(spec.fidelityScale > 0) || !std::isfinite(spec.fidelityScale))) invalid("Expected a fidelityScale above 0");
+  if (out.l1 && (!(spec.fidelityScale > 0) || !std::isfinite(spec.fidelityScale)))
+    invalid("Expected a fidelityScale above 0");
   checkMixture(spec.mixture);
   if (spec.mixture.dimension != spec.dimension) invalid("Expected a mixture of the loss's dimension");
   const Mixture& m = spec.mixture;
   const int count = static_cast<int>(m.weights.size());
   const double variance = static_cast<double>(spec.sigma) * spec.sigma;
   if (spec.dimension == 1)
-    out.one = math::bdComponents<1, float>(math::bdDecompose<1>(m.weights.data(), m.means.data(), m.covariances.data(), count), variance);
+    out.one = math::bdComponents<1, float>(
+        math::bdDecompose<1>(m.weights.data(), m.means.data(), m.covariances.data(), count), variance);
   else
-    out.three = math::bdComponents<3, float>(math::bdDecompose<3>(m.weights.data(), m.means.data(), m.covariances.data(), count), variance);
+    out.three = math::bdComponents<3, float>(
+        math::bdDecompose<3>(m.weights.data(), m.means.data(), m.covariances.data(), count), variance);
   out.balanceScale = factorOf(spec);
   return out;
 }
@@ -70,7 +73,8 @@ LossSums reportLoss(const LossSpec& spec, const LossTotals& totals, int64_t coun
   out.dataGradient = totals.dataGradient / (pixels * dimension);
   out.balanceGradient = factor * totals.balanceGradient / (pixels * dimension);
   if (balanced)
-    out.sigmaGradient = math::bdSigmaGradient<double>(factor, spec.sigma, dimension, totals.squared / pixels, totals.variance / pixels);
+    out.sigmaGradient =
+        math::bdSigmaGradient<double>(factor, spec.sigma, dimension, totals.squared / pixels, totals.variance / pixels);
   return out;
 }
 

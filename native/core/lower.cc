@@ -14,7 +14,8 @@ Keep coveredBy(const Graph& graph, const SubnetInfo& subnet, int height, int wid
   // The kept part plus what the tail looks at, inside the region.
   const int margin = subnet.tailField;
   const int left = std::max(0, keep.x - margin), top = std::max(0, keep.y - margin);
-  const int right = std::min(width, keep.x + keep.width + margin), bottom = std::min(height, keep.y + keep.height + margin);
+  const int right = std::min(width, keep.x + keep.width + margin),
+            bottom = std::min(height, keep.y + keep.height + margin);
   return {left, top, right - left, bottom - top};
 }
 
@@ -22,7 +23,8 @@ Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int heigh
   return lowerCovered(graph, subnet, batch, height, width, coveredBy(graph, subnet, height, width, keep));
 }
 
-Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width, const Keep& covered) {
+Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width,
+                     const Keep& covered) {
   const auto& nodes = graph.nodes();
   std::vector<bool> alive;
   const std::vector<int> resolved = graph.resolve(subnet.depth, alive);
@@ -135,8 +137,7 @@ void fuse(Program& program) {
       Step& before = steps[producer[step.in[0]]];
       const bool fusable = before.kind == StepKind::Conv ||
                            (before.kind == StepKind::PixelShuffle && step.activation != ActivationKind::Sigmoid);
-      if (fusable && before.residual < 0 &&
-          before.activation == ActivationKind::None) {
+      if (fusable && before.residual < 0 && before.activation == ActivationKind::None) {
         before.activation = step.activation;
         before.slope = step.slope;
         before.out = step.out;

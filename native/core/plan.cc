@@ -17,7 +17,9 @@ struct Block {
 
 // Whether both need their memory at once, given that late steps are at most `late` steps behind.
 bool overlap(const Block& a, const Block& b, int late) {
-  const auto end = [late](const Block& block) { return late > 0 && block.lateTo >= 0 ? std::max(block.to, block.lateTo + late) : block.to; };
+  const auto end = [late](const Block& block) {
+    return late > 0 && block.lateTo >= 0 ? std::max(block.to, block.lateTo + late) : block.to;
+  };
   return a.from <= end(b) && b.from <= end(a);
 }
 
@@ -34,7 +36,9 @@ int64_t lowest(const std::vector<Block>& placed, const Block& block, int late) {
 
 // `placed` stays sorted by offset.
 void insert(std::vector<Block>& placed, const Block& block) {
-  placed.insert(std::upper_bound(placed.begin(), placed.end(), block, [](const Block& a, const Block& b) { return a.offset < b.offset; }), block);
+  placed.insert(std::upper_bound(placed.begin(), placed.end(), block,
+                                 [](const Block& a, const Block& b) { return a.offset < b.offset; }),
+                block);
 }
 
 // Moves blocks within the arena so that they write over what late steps read as long after these as there is room for, at
@@ -43,7 +47,8 @@ void spread(std::vector<Block>& placed, int64_t arena, int late) {
   std::vector<Block> order = placed;
   std::stable_sort(order.begin(), order.end(), [](const Block& a, const Block& b) { return a.from < b.from; });
   for (Block& block : order) {
-    const auto now = std::find_if(placed.begin(), placed.end(), [&](const Block& other) { return other.id == block.id; });
+    const auto now =
+        std::find_if(placed.begin(), placed.end(), [&](const Block& other) { return other.id == block.id; });
     placed.erase(now);
     for (int room = late; room > 0; room /= 2) {
       const int64_t offset = lowest(placed, block, room);
@@ -57,7 +62,8 @@ void spread(std::vector<Block>& placed, int64_t arena, int late) {
 
 }  // namespace
 
-void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace, bool lateWeights) {
+void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace,
+          bool lateWeights) {
   auto& steps = program.steps;
   const size_t count = program.values.size();
   constexpr int kNever = -1;
@@ -110,9 +116,8 @@ void plan(Program& program, const std::function<int64_t(const Value&)>& floats, 
     }
   }
   // Largest first, at the lowest offset that is free for its whole life.
-  std::sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) {
-    return a.size != b.size ? a.size > b.size : a.from < b.from;
-  });
+  std::sort(blocks.begin(), blocks.end(),
+            [](const Block& a, const Block& b) { return a.size != b.size ? a.size > b.size : a.from < b.from; });
   std::vector<Block> placed;
   program.arenaFloats = 0;
   for (Block& block : blocks) {

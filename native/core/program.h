@@ -13,23 +13,23 @@
 namespace wbsr {
 
 enum class StepKind {
-  Conv,           // out = activation(conv(in0) + bias) (+ residual)
-  Activation,     // out = activation(in0)
-  Add,            // out = in0 + in1
-  PixelShuffle,   // out = activation(shuffle(in0))
-  Upsample,       // out = resize(in0) (+ in1)
-  GlobalPool,     // out = mean over pixels of in0
-  ScaleChannels,  // out = in0 * in1
-  Crop,           // out = in0[cropY : , cropX : ]
-  Loss,           // out = dLoss/d(in0); the target and the loss are arguments of the run
-  ConvBackwardData,               // out = dIn from in0 = dOut
-  ConvBackwardWeights,            // parameter gradients from in0 = input, in1 = dOut
-  ActivationBackward,             // out = dIn from in0 = dOut, in1 = the activation's output
-  PixelShuffleBackward,           // out = dIn from in0 = dOut, in1 = the step's output (unused without activation)
-  UpsampleBackward,               // out = dIn from in0 = dOut
-  GlobalPoolBackward,             // out = dIn from in0 = dOut
-  ScaleChannelsBackwardInput,     // out = dIn from in0 = dOut, in1 = factors
-  ScaleChannelsBackwardFactors,   // out = dFactors from in0 = dOut, in1 = input
+  Conv,                          // out = activation(conv(in0) + bias) (+ residual)
+  Activation,                    // out = activation(in0)
+  Add,                           // out = in0 + in1
+  PixelShuffle,                  // out = activation(shuffle(in0))
+  Upsample,                      // out = resize(in0) (+ in1)
+  GlobalPool,                    // out = mean over pixels of in0
+  ScaleChannels,                 // out = in0 * in1
+  Crop,                          // out = in0[cropY : , cropX : ]
+  Loss,                          // out = dLoss/d(in0); the target and the loss are arguments of the run
+  ConvBackwardData,              // out = dIn from in0 = dOut
+  ConvBackwardWeights,           // parameter gradients from in0 = input, in1 = dOut
+  ActivationBackward,            // out = dIn from in0 = dOut, in1 = the activation's output
+  PixelShuffleBackward,          // out = dIn from in0 = dOut, in1 = the step's output (unused without activation)
+  UpsampleBackward,              // out = dIn from in0 = dOut
+  GlobalPoolBackward,            // out = dIn from in0 = dOut
+  ScaleChannelsBackwardInput,    // out = dIn from in0 = dOut, in1 = factors
+  ScaleChannelsBackwardFactors,  // out = dFactors from in0 = dOut, in1 = input
 };
 
 // N x channels x height x width; N is the program's batch.
@@ -45,7 +45,7 @@ struct Step {
   int in[2] = {-1, -1};
   int residual = -1;
   int out = -1;
-  int node = -1;      // the convolution whose parameters are used
+  int node = -1;                                    // the convolution whose parameters are used
   int outChannels = 0, inChannels = 0, kernel = 0;  // the slice of its weight
   bool shuffled = false;  // Conv, PixelShuffle and their backward: filters are ordered sub-pixel first (Value::groups)
   ActivationKind activation = ActivationKind::None;
@@ -78,7 +78,8 @@ struct Program {
 
 Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width, const Keep& keep);
 // The same where it is known what the tail runs on (coveredBy()).
-Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width, const Keep& covered);
+Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width,
+                     const Keep& covered);
 void fuse(Program& program);
 void differentiate(Program& program);
 // `floats` tells how much memory a value takes on the device. Input and output stay external. residualInPlace: whether

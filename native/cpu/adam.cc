@@ -8,7 +8,8 @@ Adam::Adam(const Graph& graph) : graph_(graph), shells_(parameterShells(graph)) 
   counts.assign(graph.parameters().size() * graph.widths().size(), 0);
 }
 
-void Adam::step(const std::vector<int>& touched, const AdamSettings& settings, float* weights, const float* gradients, float* m, float* v, float* ema) {
+void Adam::step(const std::vector<int>& touched, const AdamSettings& settings, float* weights, const float* gradients,
+                float* m, float* v, float* ema) {
   adamSteps(graph_, touched, settings, counts, steps_);
   for (size_t p = 0; p < graph_.parameters().size(); ++p) {
     const int largest = touched[p];

@@ -12,7 +12,8 @@ class Adam {
  public:
   explicit Adam(const Graph& graph);
   // touched[p]: index of the largest width that used parameter p in this step, -1: none.
-  void step(const std::vector<int>& touched, const AdamSettings& settings, float* weights, const float* gradients, float* m, float* v, float* ema);
+  void step(const std::vector<int>& touched, const AdamSettings& settings, float* weights, const float* gradients,
+            float* m, float* v, float* ema);
   std::vector<int32_t> counts;  // (parameters, widths)
 
  private:

@@ -33,14 +33,18 @@ auto withBestAlgorithm(int kernel, bool thinInput, Make make) {
   return make(dnnl::algorithm::convolution_direct);
 }
 
-dnnl::convolution_forward::primitive_desc forwardDesc(const dnnl::engine& engine, dnnl::algorithm algorithm, const memory::desc& source,
-                                                      const memory::desc& weights, const memory::desc& bias, const memory::desc& destination,
+dnnl::convolution_forward::primitive_desc forwardDesc(const dnnl::engine& engine, dnnl::algorithm algorithm,
+                                                      const memory::desc& source, const memory::desc& weights,
+                                                      const memory::desc& bias, const memory::desc& destination,
                                                       int kernel, const dnnl::primitive_attr& attributes) {
   const memory::dims one{1, 1}, pad{kernel / 2, kernel / 2};
 #if DNNL_VERSION_MAJOR >= 3
-  return {engine, dnnl::prop_kind::forward_training, algorithm, source, weights, bias, destination, one, pad, pad, attributes};
+  return {engine,    dnnl::prop_kind::forward_training, algorithm, source, weights, bias, destination, one, pad, pad,
+          attributes};
 #else
-  return {{dnnl::prop_kind::forward_training, algorithm, source, weights, bias, destination, one, pad, pad}, attributes, engine};
+  return {{dnnl::prop_kind::forward_training, algorithm, source, weights, bias, destination, one, pad, pad},
+          attributes,
+          engine};
 #endif
 }
 
@@ -62,8 +66,8 @@ void appendRelu(dnnl::post_ops& ops, float slope) {
 
 int preferredLanes(const dnnl::engine& engine) {
   const memory::desc any({1, 64, 32, 32}, Type::f32, Tag::any);
-  const auto desc = forwardDesc(engine, dnnl::algorithm::convolution_direct, any, anyWeights(64, 64, 3), {{64}, Type::f32, Tag::any}, any, 3,
-                                scratchpadAttributes());
+  const auto desc = forwardDesc(engine, dnnl::algorithm::convolution_direct, any, anyWeights(64, 64, 3),
+                                {{64}, Type::f32, Tag::any}, any, 3, scratchpadAttributes());
   const memory::desc chosen = desc.src_desc();
 #if defined(__x86_64__)
   if (chosen == memory::desc({1, 64, 32, 32}, Type::f32, Tag::nChw16c) && __builtin_cpu_supports("avx512vl")) return 16;
@@ -71,9 +75,10 @@ int preferredLanes(const dnnl::engine& engine) {
   return 8;
 }
 
-ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel, int lanes, bool thinInput,
-                             ActivationKind activation, float slope, bool sum) {
-  const memory::desc source = imageDesc(batch, in, h, w, lanes, thinInput), destination = imageDesc(batch, out, h, w, lanes, false);
+ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel,
+                             int lanes, bool thinInput, ActivationKind activation, float slope, bool sum) {
+  const memory::desc source = imageDesc(batch, in, h, w, lanes, thinInput),
+                     destination = imageDesc(batch, out, h, w, lanes, false);
   const int paddedIn = thinInput ? in : roundUp(in, lanes), paddedOut = roundUp(out, lanes);
   const bool relu = activation == ActivationKind::Relu || activation == ActivationKind::LeakyRelu;
   // With the activation inside if Winograd takes it so; Winograd without it beats a direct convolution with it.
@@ -83,52 +88,68 @@ ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int 
     if (sum) ops.append_sum(1.f);
     if (inside) appendRelu(ops, slope);
     attributes.set_post_ops(ops);
-    const auto desc = forwardDesc(engine, algorithm, source, anyWeights(paddedOut, paddedIn, kernel), {{paddedOut}, Type::f32, Tag::a},
-                                  destination, kernel, attributes);
-    return ForwardPrimitive{dnnl::convolution_forward(desc), desc.src_desc(), desc.weights_desc(), desc.bias_desc(), desc.dst_desc(),
-                            desc.scratchpad_desc(), inside, sum};
+    const auto desc = forwardDesc(engine, algorithm, source, anyWeights(paddedOut, paddedIn, kernel),
+                                  {{paddedOut}, Type::f32, Tag::a}, destination, kernel, attributes);
+    return ForwardPrimitive{dnnl::convolution_forward(desc),
+                            desc.src_desc(),
+                            desc.weights_desc(),
+                            desc.bias_desc(),
+                            desc.dst_desc(),
+                            desc.scratchpad_desc(),
+                            inside,
+                            sum};
   };
   return withBestAlgorithm(kernel, thinInput, [&](dnnl::algorithm algorithm) {
     if (relu && (activation == ActivationKind::Relu || algorithm == dnnl::algorithm::convolution_direct)) {
       try {
         return attempt(algorithm, true);
-      } catch (const dnnl::error&) {
-      }
+      } catch (const dnnl::error&) {}
     }
     return attempt(algorithm, false);
   });
 }
 
-BackwardDataPrimitive makeBackwardData(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel, int lanes) {
-  const memory::desc gradIn = imageDesc(batch, in, h, w, lanes, false), gradOut = imageDesc(batch, out, h, w, lanes, false);
+BackwardDataPrimitive makeBackwardData(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel,
+                                       int lanes) {
+  const memory::desc gradIn = imageDesc(batch, in, h, w, lanes, false),
+                     gradOut = imageDesc(batch, out, h, w, lanes, false);
   const memory::desc weights = anyWeights(roundUp(out, lanes), roundUp(in, lanes), kernel);
   const memory::dims one{1, 1}, pad{kernel / 2, kernel / 2};
   return withBestAlgorithm(kernel, false, [&](dnnl::algorithm algorithm) {
-    const auto hint = forwardDesc(engine, algorithm, gradIn, weights, {{roundUp(out, lanes)}, Type::f32, Tag::a}, gradOut, kernel, scratchpadAttributes());
+    const auto hint = forwardDesc(engine, algorithm, gradIn, weights, {{roundUp(out, lanes)}, Type::f32, Tag::a},
+                                  gradOut, kernel, scratchpadAttributes());
 #if DNNL_VERSION_MAJOR >= 3
-    const dnnl::convolution_backward_data::primitive_desc desc(engine, algorithm, gradIn, weights, gradOut, one, pad, pad, hint, scratchpadAttributes());
+    const dnnl::convolution_backward_data::primitive_desc desc(engine, algorithm, gradIn, weights, gradOut, one, pad,
+                                                               pad, hint, scratchpadAttributes());
 #else
     const dnnl::convolution_backward_data::primitive_desc desc({algorithm, gradIn, weights, gradOut, one, pad, pad}, scratchpadAttributes(), engine, hint);
 #endif
-    return BackwardDataPrimitive{dnnl::convolution_backward_data(desc), desc.diff_dst_desc(), desc.weights_desc(), desc.diff_src_desc(),
-                                 desc.scratchpad_desc()};
+    return BackwardDataPrimitive{dnnl::convolution_backward_data(desc), desc.diff_dst_desc(), desc.weights_desc(),
+                                 desc.diff_src_desc(), desc.scratchpad_desc()};
   });
 }
 
-BackwardWeightsPrimitive makeBackwardWeights(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel, int lanes, bool thinInput) {
-  const memory::desc source = imageDesc(batch, in, h, w, lanes, thinInput), gradOut = imageDesc(batch, out, h, w, lanes, false);
+BackwardWeightsPrimitive makeBackwardWeights(const dnnl::engine& engine, int batch, int in, int out, int h, int w,
+                                             int kernel, int lanes, bool thinInput) {
+  const memory::desc source = imageDesc(batch, in, h, w, lanes, thinInput),
+                     gradOut = imageDesc(batch, out, h, w, lanes, false);
   const memory::desc weights = anyWeights(roundUp(out, lanes), thinInput ? in : roundUp(in, lanes), kernel);
   const memory::desc bias({roundUp(out, lanes)}, Type::f32, Tag::a);
   const memory::dims one{1, 1}, pad{kernel / 2, kernel / 2};
   return withBestAlgorithm(kernel, thinInput, [&](dnnl::algorithm algorithm) {
     const auto hint = forwardDesc(engine, algorithm, source, weights, bias, gradOut, kernel, scratchpadAttributes());
 #if DNNL_VERSION_MAJOR >= 3
-    const dnnl::convolution_backward_weights::primitive_desc desc(engine, algorithm, source, weights, bias, gradOut, one, pad, pad, hint, scratchpadAttributes());
+    const dnnl::convolution_backward_weights::primitive_desc desc(engine, algorithm, source, weights, bias, gradOut,
+                                                                  one, pad, pad, hint, scratchpadAttributes());
 #else
     const dnnl::convolution_backward_weights::primitive_desc desc({algorithm, source, weights, bias, gradOut, one, pad, pad}, scratchpadAttributes(), engine, hint);
 #endif
-    return BackwardWeightsPrimitive{dnnl::convolution_backward_weights(desc), desc.src_desc(), desc.diff_dst_desc(), desc.diff_weights_desc(),
-                                    desc.diff_bias_desc(), desc.scratchpad_desc()};
+    return BackwardWeightsPrimitive{dnnl::convolution_backward_weights(desc),
+                                    desc.src_desc(),
+                                    desc.diff_dst_desc(),
+                                    desc.diff_weights_desc(),
+                                    desc.diff_bias_desc(),
+                                    desc.scratchpad_desc()};
   });
 }
 
@@ -168,7 +189,8 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
     columns = static_cast<int>(dims[1]);
   }
   const int columnGroups = flip ? groups : 1;
-  const int paddedColumns = key.packing == Packing::Thin ? columnGroups * roundUp(columns / columnGroups, lanes) : columns;
+  const int paddedColumns =
+      key.packing == Packing::Thin ? columnGroups * roundUp(columns / columnGroups, lanes) : columns;
   std::vector<float> dense(static_cast<size_t>(rows) * paddedColumns * area, 0.f);
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < paddedColumns; ++c) {
@@ -211,7 +233,8 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
 int64_t WeightStore::bytes() const {
   int64_t total = 0;
   for (const auto& entry : entries_)
-    total += static_cast<int64_t>((entry->values.size() + entry->bias.size()) * sizeof(float) + (entry->memory ? entry->desc.get_size() : 0));
+    total += static_cast<int64_t>((entry->values.size() + entry->bias.size()) * sizeof(float) +
+                                  (entry->memory ? entry->desc.get_size() : 0));
   return total;
 }
 

@@ -18,8 +18,8 @@ namespace wbsr::cpu {
 
 struct ConvShape {
   int batch, h, w, kernel;
-  int in, out;              // logical channels
-  int outGroups;            // > 1: filters ordered sub-pixel first
+  int in, out;    // logical channels
+  int outGroups;  // > 1: filters ordered sub-pixel first
   Layout from, to;
 };
 
@@ -37,17 +37,18 @@ struct PackedKey {
 
 struct Packed {
   PackedKey key;
-  dnnl::memory::desc desc;   // OneDnn
-  std::vector<float> values; // Thin, Plain
-  dnnl::memory memory;       // OneDnn
-  std::vector<float> bias;   // padded and ordered as the outputs are; zeros without
-  int64_t version = -1;      // of the master weights it was made from
+  dnnl::memory::desc desc;    // OneDnn
+  std::vector<float> values;  // Thin, Plain
+  dnnl::memory memory;        // OneDnn
+  std::vector<float> bias;    // padded and ordered as the outputs are; zeros without
+  int64_t version = -1;       // of the master weights it was made from
 };
 
 // Packed weights of all subnets, made on demand and refreshed when the master weights have changed.
 class WeightStore {
  public:
-  WeightStore(const Graph& graph, int lanes, const dnnl::engine& engine) : graph_(graph), lanes_(lanes), engine_(engine) {}
+  WeightStore(const Graph& graph, int lanes, const dnnl::engine& engine)
+      : graph_(graph), lanes_(lanes), engine_(engine) {}
   void setMaster(const float* master) { master_ = master; }
   void changed() { ++version_; }
   // `desc` matters for OneDnn only: (paddedOut, paddedIn, k, k) in any layout.
@@ -74,20 +75,22 @@ struct ForwardPrimitive {
   bool activated = false;  // relu or leaky relu done inside
   bool summed = false;     // adds to what the destination holds
 };
-ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel, int lanes, bool thinInput,
-                             ActivationKind activation, float slope, bool sum);
+ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel,
+                             int lanes, bool thinInput, ActivationKind activation, float slope, bool sum);
 
 struct BackwardDataPrimitive {
   dnnl::convolution_backward_data primitive;
   dnnl::memory::desc gradOut, weights, gradIn, scratchpad;
 };
-BackwardDataPrimitive makeBackwardData(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel, int lanes);
+BackwardDataPrimitive makeBackwardData(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel,
+                                       int lanes);
 
 struct BackwardWeightsPrimitive {
   dnnl::convolution_backward_weights primitive;
   dnnl::memory::desc source, gradOut, gradWeights, gradBias, scratchpad;
 };
-BackwardWeightsPrimitive makeBackwardWeights(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel, int lanes, bool thinInput);
+BackwardWeightsPrimitive makeBackwardWeights(const dnnl::engine& engine, int batch, int in, int out, int h, int w,
+                                             int kernel, int lanes, bool thinInput);
 
 // Lanes of the blocked layout that oneDNN chooses on this processor.
 int preferredLanes(const dnnl::engine& engine);

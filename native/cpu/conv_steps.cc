@@ -11,10 +11,14 @@ namespace wbsr::cpu {
 using dnnl::memory;
 
 void Executable::compile(const Step& step, Compiled& compiled) {
-  if (step.kind != StepKind::Conv && step.kind != StepKind::ConvBackwardData && step.kind != StepKind::ConvBackwardWeights) return;
+  if (step.kind != StepKind::Conv && step.kind != StepKind::ConvBackwardData &&
+      step.kind != StepKind::ConvBackwardWeights)
+    return;
   const auto& values = program_.values;
   const int fromValue = step.kind == StepKind::ConvBackwardData ? step.out : step.in[0];
-  const int toValue = step.kind == StepKind::Conv ? step.out : step.kind == StepKind::ConvBackwardData ? step.in[0] : step.in[1];
+  const int toValue = step.kind == StepKind::Conv             ? step.out
+                    : step.kind == StepKind::ConvBackwardData ? step.in[0]
+                                                              : step.in[1];
   ConvShape& s = compiled.shape;
   s.batch = program_.batch;
   s.from = layoutOf(values[fromValue], context_.lanes);
@@ -33,18 +37,20 @@ void Executable::compile(const Step& step, Compiled& compiled) {
   switch (step.kind) {
     case StepKind::Conv:
       if (toBlocked && (fromBlocked || fromThin))
-        compiled.forward = makeForward(engine, s.batch, s.in, physicalOut, s.h, s.w, s.kernel, lanes, fromThin, step.activation, step.slope,
-                                       step.residual >= 0 && step.inPlace);
+        compiled.forward = makeForward(engine, s.batch, s.in, physicalOut, s.h, s.w, s.kernel, lanes, fromThin,
+                                       step.activation, step.slope, step.residual >= 0 && step.inPlace);
       break;
     case StepKind::ConvBackwardData:
       if (fromBlocked && toBlocked)
         compiled.backwardData = makeBackwardData(engine, s.batch, s.in, physicalOut, s.h, s.w, s.kernel, lanes);
       else if (fromBlocked && toThin)
-        compiled.forward = makeForward(engine, s.batch, s.out, s.in, s.h, s.w, s.kernel, lanes, true, ActivationKind::None, 0.f, false);
+        compiled.forward = makeForward(engine, s.batch, s.out, s.in, s.h, s.w, s.kernel, lanes, true,
+                                       ActivationKind::None, 0.f, false);
       break;
     default:
       if (toBlocked && (fromBlocked || fromThin))
-        compiled.backwardWeights = makeBackwardWeights(engine, s.batch, s.in, physicalOut, s.h, s.w, s.kernel, lanes, fromThin);
+        compiled.backwardWeights =
+            makeBackwardWeights(engine, s.batch, s.in, physicalOut, s.h, s.w, s.kernel, lanes, fromThin);
   }
 }
 
@@ -68,7 +74,8 @@ void Executable::conv(const Step& step, Compiled& compiled) {
     ForwardPrimitive& p = *compiled.forward;
     Packed& w = c.weights->get({step.node, s.in, s.out, Packing::OneDnn, false, s.outGroups}, p.weights, c.stream);
     runForward(c, p, w, in, out);
-    if (residual && !p.summed) chunked(total, [&](int64_t from, int64_t n) { c.kernels->add(out + from, out + from, residual + from, n); });
+    if (residual && !p.summed)
+      chunked(total, [&](int64_t from, int64_t n) { c.kernels->add(out + from, out + from, residual + from, n); });
     if (!p.activated && !compiled.deferred) activate(*c.kernels, out, step.activation, step.slope, total);
     return;
   }
@@ -78,8 +85,17 @@ void Executable::conv(const Step& step, Compiled& compiled) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t n = row / s.h;
-      const simd::ThinForward thin{in + n * s.from.image(), w.values.data(), w.bias.data(), residual ? residual + n * s.to.image() : nullptr,
-                                   out + n * s.to.image(), s.from.planes, s.h, s.w, s.kernel, s.out, compiled.inputSlope};
+      const simd::ThinForward thin{in + n * s.from.image(),
+                                   w.values.data(),
+                                   w.bias.data(),
+                                   residual ? residual + n * s.to.image() : nullptr,
+                                   out + n * s.to.image(),
+                                   s.from.planes,
+                                   s.h,
+                                   s.w,
+                                   s.kernel,
+                                   s.out,
+                                   compiled.inputSlope};
       c.kernels->thinForwardRow(thin, static_cast<int>(row % s.h));
     }
   } else {
@@ -112,8 +128,17 @@ void Executable::convBackwardData(const Step& step, Compiled& compiled) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t n = row / s.h;
-      const simd::ThinForward thin{gradOut + n * s.to.image(), w.values.data(), nullptr, nullptr, gradIn + n * s.from.image(),
-                                   s.to.planes, s.h, s.w, s.kernel, s.in, 1.f};
+      const simd::ThinForward thin{gradOut + n * s.to.image(),
+                                   w.values.data(),
+                                   nullptr,
+                                   nullptr,
+                                   gradIn + n * s.from.image(),
+                                   s.to.planes,
+                                   s.h,
+                                   s.w,
+                                   s.kernel,
+                                   s.in,
+                                   1.f};
       c.kernels->thinForwardRow(thin, static_cast<int>(row % s.h));
     }
   } else {
@@ -130,7 +155,8 @@ void Executable::addWeightGradient(const Step& step, const float* dense, int den
   const int groups = step.shuffled ? step.factor * step.factor : 1;
   const int perGroup = roundUp(step.outChannels / groups, context_.lanes);
   float* to = context_.gradients + weight.offset;
-  float* toBias = graph.biasOf(step.node) >= 0 ? context_.gradients + graph.parameters()[graph.biasOf(step.node)].offset : nullptr;
+  float* toBias =
+      graph.biasOf(step.node) >= 0 ? context_.gradients + graph.parameters()[graph.biasOf(step.node)].offset : nullptr;
   const int rows = groups > 1 ? groups * perGroup : step.outChannels;
 #pragma omp parallel for schedule(static)
   for (int r = 0; r < rows; ++r) {
@@ -160,7 +186,8 @@ void Executable::convBackwardWeights(const Step& step, Compiled& compiled) {
                                    {DNNL_ARG_DIFF_WEIGHTS, gradWeights},
                                    {DNNL_ARG_DIFF_BIAS, memory(p.gradBias, c.engine, bias.data())},
                                    {DNNL_ARG_SCRATCHPAD, c.scratchpad(p.scratchpad)}});
-    memory plain(memory::desc({rows, columns, s.kernel, s.kernel}, memory::data_type::f32, memory::format_tag::oihw), c.engine, dense.data());
+    memory plain(memory::desc({rows, columns, s.kernel, s.kernel}, memory::data_type::f32, memory::format_tag::oihw),
+                 c.engine, dense.data());
     dnnl::reorder(gradWeights, plain).execute(c.stream, gradWeights, plain);
     c.stream.wait();
     addWeightGradient(step, dense.data(), columns, bias.data());
@@ -182,8 +209,9 @@ void Executable::convBackwardWeights(const Step& step, Compiled& compiled) {
 #pragma omp parallel for schedule(static)
     for (int item = 0; item < s.batch * blocks; ++item) {
       const int n = item / blocks, b = item % blocks;
-      c.kernels->thinWeights({in + n * s.from.image() + int64_t{b} * s.h * s.w * L, padded.data() + int64_t{n} * s.out * plane,
-                              partials.data() + item * partial, s.h, s.w, s.kernel, s.out});
+      c.kernels->thinWeights({in + n * s.from.image() + int64_t{b} * s.h * s.w * L,
+                              padded.data() + int64_t{n} * s.out * plane, partials.data() + item * partial, s.h, s.w,
+                              s.kernel, s.out});
     }
     for (int o = 0; o < s.out; ++o) {
       for (int i = 0; i < s.in; ++i)

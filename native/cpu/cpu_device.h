@@ -15,7 +15,9 @@
 
 namespace wbsr::cpu {
 
-inline double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+inline double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 class CpuDevice : public Device {
  public:
@@ -38,7 +40,10 @@ class CpuDevice : public Device {
  private:
   // subnet, batch, height, width, kept part, training
   using Key = std::tuple<int, int, int, int, int, int, int, int, bool>;
-  struct Cached { std::unique_ptr<Executable> executable; uint64_t used; };
+  struct Cached {
+    std::unique_ptr<Executable> executable;
+    uint64_t used;
+  };
 
   std::vector<float>& arena(Arena which);
   Executable& executable(int subnet, int batch, int height, int width, const Keep& keep, bool training);

@@ -12,7 +12,11 @@
 namespace wbsr::cpu {
 
 CpuDevice::CpuDevice(const Graph& graph, int threads, const std::atomic<bool>* closing)
-    : graph_(graph), threads_(threads), context_(graph), adam_(graph), weights_(static_cast<size_t>(graph.parameterCount()), 0.f) {
+    : graph_(graph),
+      threads_(threads),
+      context_(graph),
+      adam_(graph),
+      weights_(static_cast<size_t>(graph.parameterCount()), 0.f) {
   context_.closing = closing;
   context_.weights->setMaster(weights_.data());
 }
@@ -58,9 +62,12 @@ void CpuDevice::setArena(Arena which, const float* values) {
 void CpuDevice::getArena(Arena which, float* values) {
   const std::vector<float>& a = arena(which);
   // Before the first step the average is the weights themselves, moments and gradients are zero.
-  if (!a.empty()) std::copy(a.begin(), a.end(), values);
-  else if (which == Arena::Ema) std::copy(weights_.begin(), weights_.end(), values);
-  else std::fill(values, values + graph_.parameterCount(), 0.f);
+  if (!a.empty())
+    std::copy(a.begin(), a.end(), values);
+  else if (which == Arena::Ema)
+    std::copy(weights_.begin(), weights_.end(), values);
+  else
+    std::fill(values, values + graph_.parameterCount(), 0.f);
 }
 
 void CpuDevice::setSteps(const std::vector<int32_t>& steps) {
@@ -81,7 +88,8 @@ Executable& CpuDevice::executable(int subnet, int batch, int height, int width, 
   auto found = cache_.find(key);
   if (found == cache_.end()) {
     if (cache_.size() >= kMost)
-      cache_.erase(std::min_element(cache_.begin(), cache_.end(), [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+      cache_.erase(std::min_element(cache_.begin(), cache_.end(),
+                                    [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
     Program program = lower(graph_, graph_.subnets()[static_cast<size_t>(subnet)], batch, height, width, keep);
     fuse(program);
     if (training) differentiate(program);
@@ -114,7 +122,8 @@ static CpuInfo readCpuInfo() {
   info.lanes = preferredLanes(dnnl::engine(dnnl::engine::kind::cpu, 0));
   info.isa = simd::kernels(info.lanes).name;
   const dnnl_version_t* version = dnnl_version();
-  info.onednn = std::to_string(version->major) + "." + std::to_string(version->minor) + "." + std::to_string(version->patch);
+  info.onednn =
+      std::to_string(version->major) + "." + std::to_string(version->minor) + "." + std::to_string(version->patch);
   return info;
 }
 

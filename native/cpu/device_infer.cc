@@ -16,7 +16,11 @@ namespace {
 class CpuCanvas : public Canvas {
  public:
   CpuCanvas(int64_t width, int64_t rows, int threads)
-      : width_(width), rows_(rows), threads_(threads), sum_(sums_.reserve(width * rows * 3)), weight_(weights_.reserve(width * rows)) {}
+      : width_(width),
+        rows_(rows),
+        threads_(threads),
+        sum_(sums_.reserve(width * rows * 3)),
+        weight_(weights_.reserve(width * rows)) {}
 
   void move(int64_t from, int64_t kept, int64_t rows) override {
     WBSR_CHECK(from >= 0 && kept >= 0 && kept <= rows && rows <= rows_ && from + kept <= rows_);
@@ -27,8 +31,8 @@ class CpuCanvas : public Canvas {
   void finish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type, void* out) override {
     WBSR_CHECK(first >= 0 && rows >= 0 && first + rows <= rows_);
     omp_set_num_threads(threads_);
-    image::finishRows(sum_ + first * width_ * 3, weight_ + first * width_, static_cast<int>(width_), 0, static_cast<int>(rows), channels,
-                      alpha, type, out);
+    image::finishRows(sum_ + first * width_ * 3, weight_ + first * width_, static_cast<int>(width_), 0,
+                      static_cast<int>(rows), channels, alpha, type, out);
   }
 
   int64_t bytes() const override { return sums_.bytes() + weights_.bytes(); }
@@ -40,7 +44,8 @@ class CpuCanvas : public Canvas {
 
  private:
   static void moveRows(float* values, int64_t row, int64_t from, int64_t kept, int64_t rows) {
-    if (from > 0 && kept > 0) std::memmove(values, values + from * row, static_cast<size_t>(kept * row) * sizeof(float));
+    if (from > 0 && kept > 0)
+      std::memmove(values, values + from * row, static_cast<size_t>(kept * row) * sizeof(float));
     std::fill(values + kept * row, values + rows * row, 0.f);
   }
 
@@ -83,7 +88,8 @@ std::vector<Source> readPictures(const std::vector<Picture>& pictures, int scale
     }
     if (p.canvas) {
       auto* canvas = dynamic_cast<CpuCanvas*>(p.canvas);
-      WBSR_CHECK(canvas && canvas->width() == int64_t{view.width} * scale && canvas->rows() >= int64_t{view.height} * scale);
+      WBSR_CHECK(canvas && canvas->width() == int64_t{view.width} * scale &&
+                 canvas->rows() >= int64_t{view.height} * scale);
       source.sum = canvas->sum();
       source.weight = canvas->weight();
     }
@@ -94,14 +100,17 @@ std::vector<Source> readPictures(const std::vector<Picture>& pictures, int scale
 
 }  // namespace
 
-std::unique_ptr<Canvas> CpuDevice::makeCanvas(int64_t width, int64_t rows) { return std::make_unique<CpuCanvas>(width, rows, threads_); }
+std::unique_ptr<Canvas> CpuDevice::makeCanvas(int64_t width, int64_t rows) {
+  return std::make_unique<CpuCanvas>(width, rows, threads_);
+}
 
 void CpuDevice::route(const RouteJob& job) {
   omp_set_num_threads(threads_);
   const int tile = job.tile, width = job.pixels.width, height = job.pixels.height;
   std::vector<int32_t> rects;
   for (int y = 0; y < height; y += tile)
-    for (int x = 0; x < width; x += tile) rects.insert(rects.end(), {x, y, std::min(tile, width - x), std::min(tile, height - y)});
+    for (int x = 0; x < width; x += tile)
+      rects.insert(rects.end(), {x, y, std::min(tile, width - x), std::min(tile, height - y)});
   const size_t count = rects.size() / 4;
   std::vector<double> vectors(count * 4);
   image::gradientVectors(job.pixels, rects.data(), static_cast<int>(count), vectors.data());
@@ -121,7 +130,8 @@ InferReport CpuDevice::infer(const InferJob& job) {
   // Regions of one subnet and shape run together; the order of groups, and so every sum, follows from the regions alone.
   std::map<Key, std::vector<const Region*>> groups;
   for (const Region& r : job.regions)
-    groups[Key{r.subnet, 0, r.height, r.width, r.keepX - r.x, r.keepY - r.y, r.keepWidth, r.keepHeight, false}].push_back(&r);
+    groups[Key{r.subnet, 0, r.height, r.width, r.keepX - r.x, r.keepY - r.y, r.keepWidth, r.keepHeight, false}]
+        .push_back(&r);
   for (const auto& [key, regions] : groups) {
     const int subnet = std::get<0>(key), h = std::get<2>(key), w = std::get<3>(key);
     const Keep keep{std::get<4>(key), std::get<5>(key), std::get<6>(key), std::get<7>(key)};
@@ -153,8 +163,10 @@ InferReport CpuDevice::infer(const InferJob& job) {
       report.networkSeconds += now() - before;
       ++report.batches;
       const SubnetInfo& info = graph_.subnets()[static_cast<size_t>(subnet)];
-      report.flops += batch * (static_cast<double>(info.flops - info.tailFlops) * static_cast<double>(pixels) +
-                               static_cast<double>(info.tailFlops) * covered.width * covered.height) / 1024.0;
+      report.flops += batch *
+                      (static_cast<double>(info.flops - info.tailFlops) * static_cast<double>(pixels) +
+                       static_cast<double>(info.tailFlops) * covered.width * covered.height) /
+                      1024.0;
       for (int n = 0; n < batch; ++n) {
         const Region& r = *regions[first + static_cast<size_t>(n)];
         const Source& p = sources[static_cast<size_t>(r.picture)];
@@ -167,8 +179,9 @@ InferReport CpuDevice::infer(const InferJob& job) {
         for (int y = 0; y < r.keepHeight * scale; ++y) {
           const float* row = from + y * outW;
           const int64_t at = (int64_t{r.keepY} * scale + y) * pictureWidth + int64_t{r.keepX} * scale;
-          context_.kernels->blendRow(row, row + outH * outW, row + 2 * outH * outW, wx.data(), wy[static_cast<size_t>(y)],
-                                     p.sum + at * 3, p.weight + at, int64_t{r.keepWidth} * scale);
+          context_.kernels->blendRow(row, row + outH * outW, row + 2 * outH * outW, wx.data(),
+                                     wy[static_cast<size_t>(y)], p.sum + at * 3, p.weight + at,
+                                     int64_t{r.keepWidth} * scale);
         }
       }
     }

@@ -33,13 +33,16 @@ TrainReport CpuDevice::step(const TrainJob& job) {
   if (job.source) {
     WBSR_CHECK(static_cast<int>(job.source->crops.size()) == job.batch && job.width == job.height);
     float *low = lr_.reserve(inputs), *high = hr_.reserve(inputs * scale * scale);
-    image::assembleBatch({job.source->images, job.source->lrImages, job.source->crops, job.width * scale, scale}, low, high);
+    image::assembleBatch({job.source->images, job.source->lrImages, job.source->crops, job.width * scale, scale}, low,
+                         high);
     lr = low;
     hr = high;
   }
   const size_t count = weights_.size();
-  if (gradient_.empty()) gradient_.assign(count, 0.f);
-  else std::fill(gradient_.begin(), gradient_.end(), 0.f);
+  if (gradient_.empty())
+    gradient_.assign(count, 0.f);
+  else
+    std::fill(gradient_.begin(), gradient_.end(), 0.f);
   if (m_.empty()) m_.assign(count, 0.f);
   if (v_.empty()) v_.assign(count, 0.f);
   if (ema_.empty()) ema_ = weights_;
@@ -60,7 +63,8 @@ TrainReport CpuDevice::step(const TrainJob& job) {
     const LossSums loss = executable(subnet, job.batch, job.height, job.width, {}, true).run(arguments);
     report.losses.push_back(loss.loss);
     report.mean.add(loss, share);
-    const int width = static_cast<int>(std::find(graph_.widths().begin(), graph_.widths().end(), info.width) - graph_.widths().begin());
+    const int width = static_cast<int>(std::find(graph_.widths().begin(), graph_.widths().end(), info.width) -
+                                       graph_.widths().begin());
     std::vector<bool> alive;
     graph_.resolve(info.depth, alive);
     for (size_t p = 0; p < touched.size(); ++p)
@@ -75,8 +79,8 @@ TrainReport CpuDevice::step(const TrainJob& job) {
   }
   halted_ = !report.finite;
   if (report.finite && !job.gradientsOnly) {
-    adam_.step(touched, {job.learningRate, job.beta1, job.beta2, job.epsilon, job.weightDecay, job.emaDecay}, weights_.data(), gradient_.data(),
-               m_.data(), v_.data(), job.emaDecay > 0 ? ema_.data() : nullptr);
+    adam_.step(touched, {job.learningRate, job.beta1, job.beta2, job.epsilon, job.weightDecay, job.emaDecay},
+               weights_.data(), gradient_.data(), m_.data(), v_.data(), job.emaDecay > 0 ? ema_.data() : nullptr);
     context_.weights->changed();
   }
   report.seconds = now() - start;

@@ -48,7 +48,9 @@ void Executable::deferActivations() {
       const Step& other = program_.steps[j];
       const bool first = other.in[0] == step.out;
       reads += first + (other.in[1] == step.out) + (other.residual == step.out);
-      if (first && other.kind == StepKind::Conv && layoutOf(program_.values[other.out], context_.lanes).kind == Layout::Thin) reader = compiled_[j].get();
+      if (first && other.kind == StepKind::Conv &&
+          layoutOf(program_.values[other.out], context_.lanes).kind == Layout::Thin)
+        reader = compiled_[j].get();
     }
     if (reads != 1 || !reader) continue;
     producer.deferred = true;
@@ -72,7 +74,8 @@ LossSums Executable::run(const RunArguments& arguments) {
   LossSums loss;
   const int batch = program_.batch;
   for (size_t i = 0; i < program_.steps.size(); ++i) {
-    if ((arguments.cancel && *arguments.cancel != 0) || (c.closing && *c.closing)) throw Error("WBSR_ABORTED", "the job was cancelled");
+    if ((arguments.cancel && *arguments.cancel != 0) || (c.closing && *c.closing))
+      throw Error("WBSR_ABORTED", "the job was cancelled");
     const Step& step = program_.steps[i];
     auto layout = [&](int value) { return layoutOf(program_.values[value], c.lanes); };
     auto floats = [&](int value) { return layout(value).image() * batch; };
@@ -96,10 +99,13 @@ LossSums Executable::run(const RunArguments& arguments) {
         if (step.activation == ActivationKind::Sigmoid)
           sigmoidBackward(dx, dy, y, floats(step.out));
         else
-          chunked(floats(step.out), [&](int64_t from, int64_t n) { c.kernels->leakyBackward(dx + from, dy + from, y + from, step.slope, n); });
+          chunked(floats(step.out), [&](int64_t from, int64_t n) {
+            c.kernels->leakyBackward(dx + from, dy + from, y + from, step.slope, n);
+          });
         break;
       }
-      case StepKind::PixelShuffle: case StepKind::PixelShuffleBackward: {
+      case StepKind::PixelShuffle:
+      case StepKind::PixelShuffleBackward: {
         const bool backward = step.kind == StepKind::PixelShuffleBackward;
         const Layout small = layout(backward ? step.out : step.in[0]), large = layout(backward ? step.in[0] : step.out);
         const float* from = at(step.in[0]);
@@ -113,10 +119,12 @@ LossSums Executable::run(const RunArguments& arguments) {
             const int y = static_cast<int>(row % small.h), block = static_cast<int>(row / small.h % large.blocks);
             const int64_t n = row / small.h / large.blocks;
             if (backward)
-              c.kernels->unshuffleRow({to + n * small.image(), const_cast<float*>(from) + n * large.image(), large.blocks, small.h, small.w, step.factor},
+              c.kernels->unshuffleRow({to + n * small.image(), const_cast<float*>(from) + n * large.image(),
+                                       large.blocks, small.h, small.w, step.factor},
                                       activated ? activated + n * large.image() : nullptr, block, y, step.slope);
             else
-              c.kernels->shuffleRow({const_cast<float*>(from) + n * small.image(), to + n * large.image(), large.blocks, small.h, small.w, step.factor},
+              c.kernels->shuffleRow({const_cast<float*>(from) + n * small.image(), to + n * large.image(), large.blocks,
+                                     small.h, small.w, step.factor},
                                     block, y, active ? step.slope : 1.f);
           }
         } else {
@@ -126,7 +134,8 @@ LossSums Executable::run(const RunArguments& arguments) {
             activate(*c.kernels, to, step.activation, step.slope, floats(step.out));
           } else if (active) {
             std::vector<float> gradient(static_cast<size_t>(large.image() * batch));
-            c.kernels->leakyBackward(gradient.data(), from, activated, step.slope, static_cast<int64_t>(gradient.size()));
+            c.kernels->leakyBackward(gradient.data(), from, activated, step.slope,
+                                     static_cast<int64_t>(gradient.size()));
             unshuffleGeneric(small, to, large, gradient.data(), batch, step.factor, channels);
           } else {
             unshuffleGeneric(small, to, large, from, batch, step.factor, channels);
@@ -134,24 +143,34 @@ LossSums Executable::run(const RunArguments& arguments) {
         }
         break;
       }
-      case StepKind::Upsample: upsample(layout(step.in[0]), at(step.in[0]), at(step.out), batch, step.factor, step.cubic); break;
-      case StepKind::UpsampleBackward: upsampleBackward(layout(step.out), at(step.in[0]), at(step.out), batch, step.factor, step.cubic); break;
-      case StepKind::Crop: crop(layout(step.in[0]), at(step.in[0]), layout(step.out), at(step.out), batch, step.cropX, step.cropY); break;
+      case StepKind::Upsample:
+        upsample(layout(step.in[0]), at(step.in[0]), at(step.out), batch, step.factor, step.cubic);
+        break;
+      case StepKind::UpsampleBackward:
+        upsampleBackward(layout(step.out), at(step.in[0]), at(step.out), batch, step.factor, step.cubic);
+        break;
+      case StepKind::Crop:
+        crop(layout(step.in[0]), at(step.in[0]), layout(step.out), at(step.out), batch, step.cropX, step.cropY);
+        break;
       case StepKind::GlobalPool:
         globalPool(layout(step.in[0]), at(step.in[0]), at(step.out), batch, program_.values[step.out].channels);
         break;
       case StepKind::GlobalPoolBackward:
         globalPoolBackward(layout(step.out), at(step.in[0]), at(step.out), batch, program_.values[step.out].channels);
         break;
-      case StepKind::ScaleChannels: case StepKind::ScaleChannelsBackwardInput:
-        scaleChannels(layout(step.in[0]), at(step.in[0]), at(step.in[1]), at(step.out), batch, program_.values[step.out].channels);
+      case StepKind::ScaleChannels:
+      case StepKind::ScaleChannelsBackwardInput:
+        scaleChannels(layout(step.in[0]), at(step.in[0]), at(step.in[1]), at(step.out), batch,
+                      program_.values[step.out].channels);
         break;
       case StepKind::ScaleChannelsBackwardFactors:
-        scaleChannelsBackwardFactors(layout(step.in[0]), at(step.in[0]), at(step.in[1]), at(step.out), batch, program_.values[step.out].channels);
+        scaleChannelsBackwardFactors(layout(step.in[0]), at(step.in[0]), at(step.in[1]), at(step.out), batch,
+                                     program_.values[step.out].channels);
         break;
       case StepKind::Loss: {
         const Layout l = layout(step.out);
-        loss = evaluateLoss(*arguments.loss, output_, arguments.target, batch, int64_t{l.h} * l.w, at(step.out), arguments.lossGradientScale);
+        loss = evaluateLoss(*arguments.loss, output_, arguments.target, batch, int64_t{l.h} * l.w, at(step.out),
+                            arguments.lossGradientScale);
         break;
       }
       case StepKind::ConvBackwardData: convBackwardData(step, *compiled_[i]); break;

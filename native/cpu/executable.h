@@ -20,7 +20,7 @@ struct Context {
   int lanes = 16;
   const simd::Kernels* kernels = nullptr;
   std::unique_ptr<WeightStore> weights;
-  float* gradients = nullptr;  // the flat gradient arena, added to
+  float* gradients = nullptr;                  // the flat gradient arena, added to
   const std::atomic<bool>* closing = nullptr;  // the process or thread is ending: stop between steps
 
   // Used by one executable at a time.

@@ -11,8 +11,8 @@ bool isOpaque(const View& in) {
   std::vector<float> alpha(in.width);
   for (int y = 0; y < in.height; ++y) {
     View row = in;
-    row.data = static_cast<const char*>(in.data) +
-               static_cast<size_t>(y) * in.width * in.channels * sampleBytes(in.type);
+    row.data =
+        static_cast<const char*>(in.data) + static_cast<size_t>(y) * in.width * in.channels * sampleBytes(in.type);
     row.height = 1;
     toAlphaFloat(row, alpha.data());
     for (float a : alpha)

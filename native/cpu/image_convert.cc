@@ -12,7 +12,9 @@ namespace {
 // One sample step. Multiplying by it instead of dividing is at most one rounding off, far below half a step, so that
 // every sample comes back from float as it was.
 template <class T>
-constexpr float kUnit = sizeof(T) == 1 ? 1.f / 255.f : sizeof(T) == 2 ? 1.f / 65535.f : 1.f;
+constexpr float kUnit = sizeof(T) == 1 ? 1.f / 255.f
+                      : sizeof(T) == 2 ? 1.f / 65535.f
+                                       : 1.f;
 
 template <class T>
 WBSR_INLINE void colourOf(const T* __restrict in, size_t pixels, int channels, float* __restrict out) {
@@ -37,9 +39,15 @@ WBSR_INLINE void colourOf(const T* __restrict in, size_t pixels, int channels, f
   }
 }
 
-WBSR_CLONES void colour(const uint8_t* in, size_t pixels, int channels, float* out) { colourOf(in, pixels, channels, out); }
-WBSR_CLONES void colour(const uint16_t* in, size_t pixels, int channels, float* out) { colourOf(in, pixels, channels, out); }
-WBSR_CLONES void colour(const float* in, size_t pixels, int channels, float* out) { colourOf(in, pixels, channels, out); }
+WBSR_CLONES void colour(const uint8_t* in, size_t pixels, int channels, float* out) {
+  colourOf(in, pixels, channels, out);
+}
+WBSR_CLONES void colour(const uint16_t* in, size_t pixels, int channels, float* out) {
+  colourOf(in, pixels, channels, out);
+}
+WBSR_CLONES void colour(const float* in, size_t pixels, int channels, float* out) {
+  colourOf(in, pixels, channels, out);
+}
 
 template <class T>
 void alphaOf(const T* in, size_t pixels, int channels, float* out) {
@@ -102,10 +110,10 @@ WBSR_INLINE void finishBlock(const float* rgb, const float* weight, const float*
   storeSamples(pixels, n * channels, out);
 }
 
-#define WBSR_FINISH(T)                                                                                          \
+#define WBSR_FINISH(T)                                                                                              \
   WBSR_CLONES void finish(const float* rgb, const float* weight, const float* alpha, int n, int channels, T* out) { \
-    float buffer[kBlock * 3];                                                                                   \
-    finishBlock<T>(rgb, weight, alpha, n, channels, buffer, out);                                               \
+    float buffer[kBlock * 3];                                                                                       \
+    finishBlock<T>(rgb, weight, alpha, n, channels, buffer, out);                                                   \
   }
 WBSR_FINISH(uint8_t)
 WBSR_FINISH(uint16_t)
@@ -128,7 +136,7 @@ void finishAll(const float* sum, const float* weight, int64_t pixels, int channe
 
 void toRgbFloat(const View& in, float* out) {
   const size_t stride = static_cast<size_t>(in.width) * in.channels, outStride = static_cast<size_t>(in.width) * 3;
-#pragma omp parallel for schedule(static) if (static_cast<int64_t>(in.width) * in.height > 1 << 18)
+#pragma omp parallel for schedule(static) if (static_cast <int64_t>(in.width) * in.height > 1 << 18)
   for (int y = 0; y < in.height; ++y) {
     const size_t from = stride * y;
     float* row = out + outStride * y;

@@ -16,14 +16,14 @@ WBSR_CLONES void lumaOfRgb(const float* __restrict rgb, int n, float* __restrict
 }
 
 WBSR_CLONES void lumaOfBytes(const uint8_t* __restrict rgb, int n, float* __restrict out) {
-  for (int i = 0; i < n; ++i)
-    out[i] = math::luma(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]) * (1.f / 255.f);
+  for (int i = 0; i < n; ++i) out[i] = math::luma(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]) * (1.f / 255.f);
 }
 
 // Grey is its own luma: summing three equal parts would only add rounding.
 void lumaRow(const View& in, int x, int y, int n, float* buffer, float* out) {
   const size_t from = (static_cast<size_t>(y) * in.width + x) * in.channels;
-  if (in.channels == 3 && in.type == Sample::U8) return lumaOfBytes(static_cast<const uint8_t*>(in.data) + from, n, out);
+  if (in.channels == 3 && in.type == Sample::U8)
+    return lumaOfBytes(static_cast<const uint8_t*>(in.data) + from, n, out);
   if (in.channels == 3 && in.type == Sample::F32) return lumaOfRgb(static_cast<const float*>(in.data) + from, n, out);
   const View row{static_cast<const char*>(in.data) + from * sampleBytes(in.type), in.type, n, 1, in.channels};
   toRgbFloat(row, buffer);

@@ -124,7 +124,7 @@ double ssim(const uint8_t* a, const uint8_t* b, int width, int height, int chann
   for (int p = 0; p < planes; ++p) {
     const std::vector<double> pa = plane(a, width, height, channels, p, y, shave);
     const std::vector<double> pb = plane(b, width, height, channels, p, y, shave);
-#pragma omp parallel if (static_cast<int64_t>(w) * h > 1 << 17)
+#pragma omp parallel if (static_cast <int64_t>(w) * h > 1 << 17)
     {
       std::vector<double> buffer(static_cast<size_t>(w) * 8);
 #pragma omp for schedule(static)

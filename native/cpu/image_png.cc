@@ -21,8 +21,7 @@ WBSR_INLINE uint8_t paeth(int left, int up, int corner) {
 // row, up (n bytes, with `step` zero bytes or more before each) -> out (4, n), the filters but `none`.
 WBSR_CLONES void filterRow(const uint8_t* row, const uint8_t* up, int n, int step, uint8_t* __restrict out) {
   const uint8_t *left = row - step, *corner = up - step;
-  uint8_t *__restrict sub = out, *__restrict above = sub + n, *__restrict average = above + n,
-          *__restrict predicted = average + n;
+  uint8_t* __restrict sub = out, * __restrict above = sub + n, * __restrict average = above + n, * __restrict predicted = average + n;
   for (int i = 0; i < n; ++i) sub[i] = static_cast<uint8_t>(row[i] - left[i]);
   for (int i = 0; i < n; ++i) above[i] = static_cast<uint8_t>(row[i] - up[i]);
   for (int i = 0; i < n; ++i) average[i] = static_cast<uint8_t>(row[i] - ((left[i] + up[i]) >> 1));

@@ -33,12 +33,12 @@ struct Lanes<double> {
 struct Axis {
   int in = 0, out = 0;
   double scale = 1;
-  int taps = 0;                 // a multiple of kLanes, padded with zero weights
+  int taps = 0;  // a multiple of kLanes, padded with zero weights
   int usedTaps = 0;
   std::vector<int> first;       // (out) may lie outside 0 .. in-1
   std::vector<double> weights;  // (out, taps)
   bool symmetric = true;
-  int low = 0, high = 0;        // first .. first + taps over all outputs
+  int low = 0, high = 0;  // first .. first + taps over all outputs
 };
 
 // Output samples 0 .. out-1, the first of which lies at `start` (input samples) plus its place in a whole picture.
@@ -119,7 +119,8 @@ WBSR_INLINE void verticalRow(const T* const* rows, const W* weights, int taps, i
 
 // out (n outputs, C) from a row that is already extended over its borders; out has room for kLanes more.
 template <class T, class W, int C>
-WBSR_INLINE void horizontalRow(const W* row, const int* first, const W* weights, int taps, int usedTaps, int n, W* out) {
+WBSR_INLINE void horizontalRow(const W* row, const int* first, const W* weights, int taps, int usedTaps, int n,
+                               W* out) {
   using V = typename Lanes<W>::type;
   for (int x = 0; x < n; ++x) {
     const W* p = row + static_cast<ptrdiff_t>(first[x]) * C;
@@ -182,7 +183,10 @@ template <class W>
 class ExtendedRow {
  public:
   ExtendedRow(const Axis& axis, int channels)
-      : axis_(axis), c_(channels), from_(std::max(axis.low, 0)), to_(std::min(axis.high, axis.in)),
+      : axis_(axis),
+        c_(channels),
+        from_(std::max(axis.low, 0)),
+        to_(std::min(axis.high, axis.in)),
         buffer_(static_cast<size_t>(axis.high - axis.low) * channels + kLanes, W(0)) {}
   int from() const { return from_; }  // the input samples that are really needed
   int count() const { return to_ - from_; }
@@ -213,8 +217,9 @@ void resize(const View& in, const Axis& ax, const Axis& ay, T* out) {
   const std::vector<W> wx(ax.weights.begin(), ax.weights.end()), wy(ay.weights.begin(), ay.weights.end());
   const bool verticalFirst = ay.scale <= ax.scale;
   // A second thread costs some microseconds; single patches and small pictures are better off without.
-  const double work = static_cast<double>(ay.out) * (static_cast<double>(ax.high - ax.low) * ay.usedTaps / 4 +
-                                                     static_cast<double>(ax.out) * ax.usedTaps) * c;
+  const double work =
+      static_cast<double>(ay.out) *
+      (static_cast<double>(ax.high - ax.low) * ay.usedTaps / 4 + static_cast<double>(ax.out) * ax.usedTaps) * c;
   [[maybe_unused]] const bool parallel = work > 8e6;
 
   if (verticalFirst) {
@@ -263,10 +268,8 @@ void resize(const View& in, const Axis& ax, const Axis& ay, void* out) {
     case Sample::U8:
       if (exactInFloat(ax) && exactInFloat(ay)) return resize<uint8_t, float>(in, ax, ay, static_cast<uint8_t*>(out));
       return resize<uint8_t, double>(in, ax, ay, static_cast<uint8_t*>(out));
-    case Sample::U16:
-      return resize<uint16_t, double>(in, ax, ay, static_cast<uint16_t*>(out));
-    case Sample::F32:
-      return resize<float, float>(in, ax, ay, static_cast<float*>(out));
+    case Sample::U16: return resize<uint16_t, double>(in, ax, ay, static_cast<uint16_t*>(out));
+    case Sample::F32: return resize<float, float>(in, ax, ay, static_cast<float*>(out));
   }
 }
 

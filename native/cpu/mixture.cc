@@ -169,8 +169,7 @@ struct Fitter {
         }
       }
     }
-    for (int k = 0; k < live; ++k)
-      setComponent(alive[k], sizes[k], &sums[k * D], &outers[k * D * D], terms[k].mean);
+    for (int k = 0; k < live; ++k) setComponent(alive[k], sizes[k], &sums[k * D], &outers[k * D * D], terms[k].mean);
     normalise();
     return logLikelihood / total;
   }
@@ -183,9 +182,7 @@ struct Fitter {
   void order() {
     std::vector<int> rank(options.components);
     std::iota(rank.begin(), rank.end(), 0);
-    const auto key = [&](int k) {
-      return std::accumulate(&mixture.means[k * D], &mixture.means[k * D] + D, 0.0);
-    };
+    const auto key = [&](int k) { return std::accumulate(&mixture.means[k * D], &mixture.means[k * D] + D, 0.0); };
     std::stable_sort(rank.begin(), rank.end(), [&](int a, int b) {
       const bool deadA = !(mixture.weights[a] > 0), deadB = !(mixture.weights[b] > 0);
       return deadA != deadB ? deadB : key(a) < key(b);
@@ -214,8 +211,7 @@ struct Fitter {
       sizes[k] += w;
       for (int i = 0; i < D; ++i) {
         sums[k * D + i] += w * samples[n * D + i];
-        for (int j = 0; j < D; ++j)
-          outers[(k * D + i) * D + j] += w * samples[n * D + i] * samples[n * D + j];
+        for (int j = 0; j < D; ++j) outers[(k * D + i) * D + j] += w * samples[n * D + i] * samples[n * D + j];
       }
     }
     const double origin[D] = {};

@@ -18,7 +18,7 @@ struct MixtureFit {
 struct MixtureOptions {
   int dimension = 1;  // 1 or 3
   int components = 8;
-  int iterations = 200;     // at most
+  int iterations = 200;       // at most
   double minStd = 4 / 255.0;  // floor of every component's standard deviation along every axis
   uint64_t seed = 1;
 };

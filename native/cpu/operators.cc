@@ -9,7 +9,10 @@ namespace wbsr::cpu {
 namespace {
 
 // Taps of one output coordinate: half-pixel centres, edges clamped. Bilinear 2 taps, bicubic (a = -0.5) 4.
-struct Taps { int index[4]; float weight[4]; };
+struct Taps {
+  int index[4];
+  float weight[4];
+};
 
 float cubicWeight(float x) {
   x = std::fabs(x);
@@ -134,7 +137,8 @@ void scaleChannels(const Layout& layout, const float* in, const float* factors, 
   for (int64_t p = 0; p < int64_t{batch} * layout.planes; ++p) {
     const int n = static_cast<int>(p / layout.planes), first = static_cast<int>(p % layout.planes) * layout.lanes;
     float factor[16] = {};
-    for (int l = 0; l < layout.lanes && first + l < channels; ++l) factor[l] = factors[int64_t{n} * channels + first + l];
+    for (int l = 0; l < layout.lanes && first + l < channels; ++l)
+      factor[l] = factors[int64_t{n} * channels + first + l];
     const float* from = in + p * pixels * layout.lanes;
     float* to = out + p * pixels * layout.lanes;
     for (int64_t i = 0; i < pixels; ++i)
@@ -142,7 +146,8 @@ void scaleChannels(const Layout& layout, const float* in, const float* factors, 
   }
 }
 
-void scaleChannelsBackwardFactors(const Layout& layout, const float* gradOut, const float* in, float* gradFactors, int batch, int channels) {
+void scaleChannelsBackwardFactors(const Layout& layout, const float* gradOut, const float* in, float* gradFactors,
+                                  int batch, int channels) {
   const int64_t pixels = int64_t{layout.h} * layout.w;
 #pragma omp parallel for schedule(static)
   for (int64_t p = 0; p < int64_t{batch} * layout.planes; ++p) {
@@ -151,7 +156,8 @@ void scaleChannelsBackwardFactors(const Layout& layout, const float* gradOut, co
     const float* g = gradOut + p * pixels * layout.lanes;
     const float* x = in + p * pixels * layout.lanes;
     for (int64_t i = 0; i < pixels; ++i)
-      for (int l = 0; l < layout.lanes; ++l) sum[l] += static_cast<double>(g[i * layout.lanes + l]) * x[i * layout.lanes + l];
+      for (int l = 0; l < layout.lanes; ++l)
+        sum[l] += static_cast<double>(g[i * layout.lanes + l]) * x[i * layout.lanes + l];
     for (int l = 0; l < layout.lanes && first + l < channels; ++l)
       gradFactors[int64_t{n} * channels + first + l] = static_cast<float>(sum[l]);
   }
@@ -176,7 +182,8 @@ inline int64_t at(const Layout& l, int c, int y, int x) {
 
 }  // namespace
 
-void shuffleGeneric(const Layout& small, const float* in, const Layout& large, float* out, int batch, int factor, int channels) {
+void shuffleGeneric(const Layout& small, const float* in, const Layout& large, float* out, int batch, int factor,
+                    int channels) {
   if (large.kind == Layout::Blocked) std::fill(out, out + large.image() * batch, 0.f);  // padded channels
 #pragma omp parallel for collapse(2) schedule(static)
   for (int n = 0; n < batch; ++n)
@@ -184,21 +191,24 @@ void shuffleGeneric(const Layout& small, const float* in, const Layout& large, f
       for (int y = 0; y < large.h; ++y)
         for (int x = 0; x < large.w; ++x)
           out[n * large.image() + at(large, c, y, x)] =
-              in[n * small.image() + at(small, (c * factor + y % factor) * factor + x % factor, y / factor, x / factor)];
+              in[n * small.image() +
+                 at(small, (c * factor + y % factor) * factor + x % factor, y / factor, x / factor)];
 }
 
-void unshuffleGeneric(const Layout& small, float* gradIn, const Layout& large, const float* gradOut, int batch, int factor, int channels) {
+void unshuffleGeneric(const Layout& small, float* gradIn, const Layout& large, const float* gradOut, int batch,
+                      int factor, int channels) {
   if (small.kind == Layout::Blocked) std::fill(gradIn, gradIn + small.image() * batch, 0.f);
 #pragma omp parallel for collapse(2) schedule(static)
   for (int n = 0; n < batch; ++n)
     for (int c = 0; c < channels; ++c)
       for (int y = 0; y < large.h; ++y)
         for (int x = 0; x < large.w; ++x)
-          gradIn[n * small.image() + at(small, (c * factor + y % factor) * factor + x % factor, y / factor, x / factor)] =
-              gradOut[n * large.image() + at(large, c, y, x)];
+          gradIn[n * small.image() + at(small, (c * factor + y % factor) * factor + x % factor, y / factor,
+                                        x / factor)] = gradOut[n * large.image() + at(large, c, y, x)];
 }
 
-void plainConv(const PlainConv& c, const float* in, const float* weight, const float* bias, const float* residual, float* out) {
+void plainConv(const PlainConv& c, const float* in, const float* weight, const float* bias, const float* residual,
+               float* out) {
   const int pad = c.k / 2;
 #pragma omp parallel for collapse(2) schedule(static)
   for (int n = 0; n < c.batch; ++n)
@@ -236,7 +246,8 @@ void plainConvBackwardData(const PlainConv& c, const float* gradOut, const float
         }
 }
 
-void plainConvBackwardWeights(const PlainConv& c, const float* in, const float* gradOut, float* gradWeight, float* gradBias) {
+void plainConvBackwardWeights(const PlainConv& c, const float* in, const float* gradOut, float* gradWeight,
+                              float* gradBias) {
   const int pad = c.k / 2;
 #pragma omp parallel for schedule(static)
   for (int o = 0; o < c.outC; ++o) {

@@ -1,7 +1,7 @@
 // How the CPU device keeps a Value.
 //
 //   pooled  (N, C)
-//   thin    (N, C, H, W)                  fewer than 8 channels: the RGB ends     
+//   thin    (N, C, H, W)                  fewer than 8 channels: the RGB ends
 //   blocked (N, groups * blocks, H, W, L) everything else; blocks = ceil(C / groups / L), padded channels zero.
 //           L is what oneDNN chooses here with format_tag::any (16 with AVX-512, else 8).
 #pragma once
@@ -13,9 +13,9 @@ namespace wbsr::cpu {
 
 struct Layout {
   enum Kind { Pooled, Thin, Blocked } kind;
-  int lanes;        // 1 unless blocked
-  int planes;       // images of (h, w, lanes) per batch item
-  int blocks;       // per group, 0 unless blocked
+  int lanes;   // 1 unless blocked
+  int planes;  // images of (h, w, lanes) per batch item
+  int blocks;  // per group, 0 unless blocked
   int h, w;
   int64_t image() const { return int64_t{planes} * h * w * lanes; }  // floats per batch item
 };

@@ -11,15 +11,15 @@ namespace wbsr::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kGroup = 32;      // vectors that a block goes through at most; wider values take several blocks
-constexpr int kPerThread = 4;   // vectors in flight
+constexpr int kGroup = 32;     // vectors that a block goes through at most; wider values take several blocks
+constexpr int kPerThread = 4;  // vectors in flight
 constexpr int kPoolPixels = 128, kPoolChunks = 512;
 
 struct Shape {
-  int64_t pixels;          // per image
-  int vectors, group;      // per pixel; those of one block
-  int64_t perBlock;        // pixels
-  unsigned chunks;         // blocks per image and group
+  int64_t pixels;      // per image
+  int vectors, group;  // per pixel; those of one block
+  int64_t perBlock;    // pixels
+  unsigned chunks;     // blocks per image and group
 };
 
 // Thread -> vector and first pixel; neighbouring threads have neighbouring vectors, then neighbouring pixels.
@@ -37,7 +37,9 @@ struct Place {
     pixel = chunk * s.perBlock + lane;
     end = active ? min((chunk + 1) * s.perBlock, s.pixels) : 0;
   }
-  __device__ int64_t at(const Shape& s, int64_t p) const { return ((image * s.pixels + p) * s.vectors + vector) * kVector; }
+  __device__ int64_t at(const Shape& s, int64_t p) const {
+    return ((image * s.pixels + p) * s.vectors + vector) * kVector;
+  }
 };
 
 // sums (N, chunks, vectors x 8) = sum over a block's pixels of a, or of a * b, / divisor. a, b (N, pixels, vectors x 8)
@@ -73,7 +75,8 @@ __global__ void __launch_bounds__(kSumThreads)
   __shared__ double shared[kSumThreads];
   const int64_t image = blockIdx.x / columns;
   const int c = static_cast<int>(blockIdx.x % columns) * kSumColumns + static_cast<int>(threadIdx.x) % kSumColumns;
-  const double sum = sumPartials(c < channels ? partial + image * chunks * channels + c : nullptr, chunks, channels, shared);
+  const double sum =
+      sumPartials(c < channels ? partial + image * chunks * channels + c : nullptr, chunks, channels, shared);
   if (threadIdx.x < kSumColumns && c < channels) out[image * channels + c] = static_cast<float>(sum / divisor);
 }
 
@@ -92,7 +95,8 @@ __global__ void __launch_bounds__(kThreads) spreadKernel(const float* dOut, T* d
 // out = x * factors (+ addend). x, addend, out (N, pixels, vectors x 8), factors (N, vectors x 8); addend may be null, out
 // may be x or addend.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) scaleKernel(const T* x, const float* factors, const T* addend, T* out, Shape s) {
+__global__ void __launch_bounds__(kThreads)
+    scaleKernel(const T* x, const float* factors, const T* addend, T* out, Shape s) {
   const Place place(s);
   if (place.pixel >= place.end) return;
   float factor[kVector];
@@ -142,20 +146,22 @@ int64_t poolPixels(int64_t pixels) { return std::max<int64_t>(kPoolPixels, divid
 int64_t streamPixels(const Shape& s) { return int64_t{kThreads / s.group} * kPerThread; }
 
 template <bool kProduct, typename T>
-void sumPixels(const T* a, const T* b, float* out, int batch, int64_t pixels, int channels, void* scratch, float divisor,
-               cudaStream_t stream) {
+void sumPixels(const T* a, const T* b, float* out, int batch, int64_t pixels, int channels, void* scratch,
+               float divisor, cudaStream_t stream) {
   Shape s = shapeOf(pixels, channels);
   const dim3 grid = cut(s, batch, poolPixels(pixels));
   if (pixels == 0) {
-    if (batch > 0) WBSR_CUDA(cudaMemsetAsync(out, 0, sizeof(float) * static_cast<size_t>(batch) * static_cast<size_t>(channels), stream));
+    if (batch > 0)
+      WBSR_CUDA(
+          cudaMemsetAsync(out, 0, sizeof(float) * static_cast<size_t>(batch) * static_cast<size_t>(channels), stream));
     return;
   }
   if (s.chunks == 1) return launch(sumKernel<kProduct, T>, grid, dim3(kThreads), 0, stream, a, b, out, s, divisor);
   float* partial = static_cast<float*>(scratch);
   launch(sumKernel<kProduct, T>, grid, dim3(kThreads), 0, stream, a, b, partial, s, 1.f);
   const int columns = static_cast<int>(divideUp(channels, kSumColumns));
-  launch(finishKernel, dim3(static_cast<unsigned>(batch * columns)), dim3(kSumThreads), 0, stream, partial, out, channels,
-         static_cast<int>(s.chunks), columns, divisor);
+  launch(finishKernel, dim3(static_cast<unsigned>(batch * columns)), dim3(kSumThreads), 0, stream, partial, out,
+         channels, static_cast<int>(s.chunks), columns, divisor);
 }
 
 }  // namespace
@@ -167,7 +173,8 @@ size_t globalPoolScratch(int batch, int64_t pixels, int channels) {
 
 template <typename T>
 void globalPool(const T* in, float* out, int batch, int64_t pixels, int channels, void* scratch, cudaStream_t stream) {
-  sumPixels<false>(in, static_cast<const T*>(nullptr), out, batch, pixels, channels, scratch, static_cast<float>(pixels), stream);
+  sumPixels<false>(in, static_cast<const T*>(nullptr), out, batch, pixels, channels, scratch,
+                   static_cast<float>(pixels), stream);
 }
 
 template <typename T>
@@ -186,15 +193,15 @@ void scaleChannels(const T* x, const float* factors, const T* addend, T* out, in
 }
 
 template <typename T>
-void scaleChannelsBackwardFactors(const T* dOut, const T* x, float* dFactors, int batch, int64_t pixels, int channels, void* scratch,
-                                  cudaStream_t stream) {
+void scaleChannelsBackwardFactors(const T* dOut, const T* x, float* dFactors, int batch, int64_t pixels, int channels,
+                                  void* scratch, cudaStream_t stream) {
   sumPixels<true>(dOut, x, dFactors, batch, pixels, channels, scratch, 1.f, stream);
 }
 
-#define WBSR_INSTANTIATE(T)                                                                                        \
-  template void globalPool<T>(const T*, float*, int, int64_t, int, void*, cudaStream_t);                           \
-  template void globalPoolBackward<T>(const float*, T*, int, int64_t, int, cudaStream_t);                          \
-  template void scaleChannels<T>(const T*, const float*, const T*, T*, int, int64_t, int, cudaStream_t);           \
+#define WBSR_INSTANTIATE(T)                                                                              \
+  template void globalPool<T>(const T*, float*, int, int64_t, int, void*, cudaStream_t);                 \
+  template void globalPoolBackward<T>(const float*, T*, int, int64_t, int, cudaStream_t);                \
+  template void scaleChannels<T>(const T*, const float*, const T*, T*, int, int64_t, int, cudaStream_t); \
   template void scaleChannelsBackwardFactors<T>(const T*, const T*, float*, int, int64_t, int, void*, cudaStream_t);
 WBSR_INSTANTIATE(float)
 WBSR_INSTANTIATE(bf16)

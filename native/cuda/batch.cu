@@ -30,13 +30,14 @@ __device__ inline void storePixel(float* to, float r, float g, float b) {
   reinterpret_cast<float4*>(to)[1] = make_float4(0.f, 0.f, 0.f, 0.f);
 }
 __device__ inline void storePixel(bf16* to, float r, float g, float b) {
-  bf16 values[8] = {__float2bfloat16(r), __float2bfloat16(g), __float2bfloat16(b), __float2bfloat16(0.f),
+  bf16 values[8] = {__float2bfloat16(r),   __float2bfloat16(g),   __float2bfloat16(b),   __float2bfloat16(0.f),
                     __float2bfloat16(0.f), __float2bfloat16(0.f), __float2bfloat16(0.f), __float2bfloat16(0.f)};
   *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(values);
 }
 
 // hr (N, patch, patch, 8). grid: (blocks of pixels, N)
-__global__ void __launch_bounds__(kThreads) placeHr(const uint8_t* windows, const CropWindow* crops, int patch, float* hr) {
+__global__ void __launch_bounds__(kThreads)
+    placeHr(const uint8_t* windows, const CropWindow* crops, int patch, float* hr) {
   const CropWindow crop = crops[blockIdx.y];
   const int pixel = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (pixel >= patch * patch) return;
@@ -45,12 +46,14 @@ __global__ void __launch_bounds__(kThreads) placeHr(const uint8_t* windows, cons
   const int tx = crop.transpose ? y : x, ty = crop.transpose ? x : y;
   const int i = crop.flipX ? patch - 1 - tx : tx, j = crop.flipY ? patch - 1 - ty : ty;
   const uint8_t* p = windows + crop.offset + (static_cast<int64_t>(crop.y + j) * crop.stride + crop.x + i) * 3;
-  storePixel(hr + (static_cast<int64_t>(blockIdx.y) * patch * patch + pixel) * 8, p[0] * (1.f / 255.f), p[1] * (1.f / 255.f), p[2] * (1.f / 255.f));
+  storePixel(hr + (static_cast<int64_t>(blockIdx.y) * patch * patch + pixel) * 8, p[0] * (1.f / 255.f),
+             p[1] * (1.f / 255.f), p[2] * (1.f / 255.f));
 }
 
 // lr (N, small, small, 8), copy the same. grid: (small rows, N); shared: one row between the passes, (columns, 3) bytes.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) shrinkRow(const uint8_t* windows, const CropWindow* crops, Filter filter, int factor, int small, float* lr, T* copy) {
+__global__ void __launch_bounds__(kThreads) shrinkRow(const uint8_t* windows, const CropWindow* crops, Filter filter,
+                                                      int factor, int small, float* lr, T* copy) {
   WBSR_SHARED(uint8_t, row);
   const CropWindow crop = crops[blockIdx.y];
   const int j = static_cast<int>(blockIdx.x);
@@ -59,10 +62,13 @@ __global__ void __launch_bounds__(kThreads) shrinkRow(const uint8_t* windows, co
   if (!own) {
     // Vertical pass over the columns that the horizontal one looks at.
     const int values = ((small - 1) * factor + filter.taps) * 3;
-    const uint8_t* top = windows + crop.offset + (static_cast<int64_t>(crop.y + j * factor + filter.first) * crop.stride + crop.x + filter.first) * 3;
+    const uint8_t* top =
+        windows + crop.offset +
+        (static_cast<int64_t>(crop.y + j * factor + filter.first) * crop.stride + crop.x + filter.first) * 3;
     for (int v = static_cast<int>(threadIdx.x); v < values; v += kThreads) {
       double sum = 0;
-      for (int k = 0; k < filter.taps; ++k) sum += filter.weights[k] * top[static_cast<int64_t>(k) * crop.stride * 3 + v];
+      for (int k = 0; k < filter.taps; ++k)
+        sum += filter.weights[k] * top[static_cast<int64_t>(k) * crop.stride * 3 + v];
       row[v] = rounded(sum);
     }
     __syncthreads();
@@ -90,22 +96,26 @@ __global__ void __launch_bounds__(kThreads) shrinkRow(const uint8_t* windows, co
 // ---------------------------------------------------------------------------------------------------------------------
 
 template <typename T>
-void assembleCrops(const uint8_t* windows, const CropWindow* crops, int batch, int patch, int scale, float* hr, float* lr, T* lrCopy, cudaStream_t stream) {
+void assembleCrops(const uint8_t* windows, const CropWindow* crops, int batch, int patch, int scale, float* hr,
+                   float* lr, T* lrCopy, cudaStream_t stream) {
   const int small = patch / scale;
   const double ratio = 1.0 / scale;
   Filter filter{};
   filter.taps = math::cubicTaps(ratio);
   if (filter.taps > kMaxTaps || small * scale != patch)
-    throw Error("WBSR_INVALID_OPTION", "Expected a patch that is a multiple of a scale of at most 16 but received " + std::to_string(patch) + " and " + std::to_string(scale));
+    throw Error("WBSR_INVALID_OPTION", "Expected a patch that is a multiple of a scale of at most 16 but received " +
+                                           std::to_string(patch) + " and " + std::to_string(scale));
   const double centre = math::cubicCentre(0, ratio);
   filter.first = math::cubicFirst(centre, ratio);
   math::cubicWeights(centre, filter.first, ratio, filter.taps, filter.weights);
   // A tap of weight 0 at the end may lie outside the window.
   while (filter.taps > 1 && filter.weights[filter.taps - 1] == 0) --filter.taps;
-  const unsigned blocks = static_cast<unsigned>(divideUp(int64_t{patch} * patch, kThreads)), images = static_cast<unsigned>(batch);
+  const unsigned blocks = static_cast<unsigned>(divideUp(int64_t{patch} * patch, kThreads)),
+                 images = static_cast<unsigned>(batch);
   launch(placeHr, dim3(blocks, images), dim3(kThreads), 0, stream, windows, crops, patch, hr);
   const size_t shared = static_cast<size_t>((small - 1) * scale + filter.taps) * 3;
-  launch(shrinkRow<T>, dim3(static_cast<unsigned>(small), images), dim3(kThreads), shared, stream, windows, crops, filter, scale, small, lr, lrCopy);
+  launch(shrinkRow<T>, dim3(static_cast<unsigned>(small), images), dim3(kThreads), shared, stream, windows, crops,
+         filter, scale, small, lr, lrCopy);
 }
 
 template void assembleCrops(const uint8_t*, const CropWindow*, int, int, int, float*, float*, float*, cudaStream_t);

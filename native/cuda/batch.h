@@ -9,10 +9,10 @@ namespace wbsr::cuda {
 
 // One uploaded window of a training image, uint8 RGB: the crop and what its LR looks at around it, borders mirrored.
 struct CropWindow {
-  int64_t offset;     // bytes into the windows' memory
-  int stride;         // pixels between rows
-  int x, y;           // of the crop in the window
-  int64_t lrOffset;   // of the LR crop's own pixels (patch / scale pixels a row); -1: LR is made from HR
+  int64_t offset;    // bytes into the windows' memory
+  int stride;        // pixels between rows
+  int x, y;          // of the crop in the window
+  int64_t lrOffset;  // of the LR crop's own pixels (patch / scale pixels a row); -1: LR is made from HR
   bool flipX, flipY, transpose;
 };
 
@@ -35,6 +35,7 @@ void copyWindows(const WindowPlan& plan, const BatchSource& source, uint8_t* win
 // (may be null) the same in T; padding becomes 0. Values are those of image::assembleBatch: byte / 255, LR rounded to 8
 // bits after each pass of the resize as the protocol's files are.
 template <typename T>
-void assembleCrops(const uint8_t* windows, const CropWindow* crops, int batch, int patch, int scale, float* hr, float* lr, T* lrCopy, cudaStream_t stream);
+void assembleCrops(const uint8_t* windows, const CropWindow* crops, int batch, int patch, int scale, float* hr,
+                   float* lr, T* lrCopy, cudaStream_t stream);
 
 }  // namespace wbsr::cuda

@@ -11,15 +11,15 @@ namespace wbsr::cuda {
 namespace {
 
 constexpr int kThreads = 512;
-constexpr int kInFlight = 4;       // vectors that a thread has asked for at once
-constexpr int kRun = 4;            // rounds of kInFlight that are summed on their own
-constexpr int kMaxBlocks = 256;    // two per SM of an H200: all run at once, and few partial sums are left
+constexpr int kInFlight = 4;     // vectors that a thread has asked for at once
+constexpr int kRun = 4;          // rounds of kInFlight that are summed on their own
+constexpr int kMaxBlocks = 256;  // two per SM of an H200: all run at once, and few partial sums are left
 
 // dy (pixels, vectors x 8) -> partial (blocks, vectors x 8). blockIdx.x: a range of perBlock pixels; blockIdx.y: a range of
 // `columns` vectors. Thread: vector threadIdx.x % columns of every rows-th pixel, so that neighbours read neighbours.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) biasPartialKernel(const T* dy, float* partial, int64_t pixels, int64_t perBlock,
-    int vectors, int columns, int rows) {
+__global__ void __launch_bounds__(kThreads) biasPartialKernel(const T* dy, float* partial, int64_t pixels,
+                                                              int64_t perBlock, int vectors, int columns, int rows) {
   __shared__ float tree[kVector][kThreads];
   const int thread = static_cast<int>(threadIdx.x), row = thread / columns;
   const int vector = static_cast<int>(blockIdx.y) * columns + thread % columns;
@@ -34,7 +34,8 @@ __global__ void __launch_bounds__(kThreads) biasPartialKernel(const T* dy, float
         Raw<T> raw[kInFlight] = {};
 #pragma unroll
         for (int i = 0; i < kInFlight; ++i)
-          if (pixel + int64_t{i} * rows < end) raw[i] = loadRaw(column + (pixel + int64_t{i} * rows) * vectors * kVector);
+          if (pixel + int64_t{i} * rows < end)
+            raw[i] = loadRaw(column + (pixel + int64_t{i} * rows) * vectors * kVector);
         float v[kInFlight][kVector];
 #pragma unroll
         for (int i = 0; i < kInFlight; ++i) unpack(raw[i], v[i]);
@@ -109,19 +110,21 @@ Shape shapeOf(int64_t pixels, int paddedChannels) {
 
 size_t biasGradientScratch(int64_t pixels, int paddedChannels) {
   if (pixels <= 0 || paddedChannels <= 0) return 0;
-  return static_cast<size_t>(shapeOf(pixels, paddedChannels).blocks) * static_cast<size_t>(paddedChannels) * sizeof(float);
+  return static_cast<size_t>(shapeOf(pixels, paddedChannels).blocks) * static_cast<size_t>(paddedChannels) *
+         sizeof(float);
 }
 
 template <typename T>
-void biasGradient(const T* dy, float* gradient, int64_t pixels, int paddedChannels, int channels, int groups, void* scratch,
-    cudaStream_t stream) {
+void biasGradient(const T* dy, float* gradient, int64_t pixels, int paddedChannels, int channels, int groups,
+                  void* scratch, cudaStream_t stream) {
   if (pixels <= 0 || channels <= 0) return;
   const Shape s = shapeOf(pixels, paddedChannels);
   float* const partial = static_cast<float*>(scratch);
   const dim3 grid(static_cast<unsigned>(s.blocks), static_cast<unsigned>(divideUp(s.vectors, s.columns)));
-  launch(biasPartialKernel<T>, grid, dim3(kThreads), 0, stream, dy, partial, pixels, s.perBlock, s.vectors, s.columns, s.rows);
-  launch(biasFinishKernel, dim3(static_cast<unsigned>(divideUp(channels, kChannels))), dim3(kChannels * kLanes), 0, stream, partial,
-         gradient, static_cast<int>(s.blocks), paddedChannels, channels, groups);
+  launch(biasPartialKernel<T>, grid, dim3(kThreads), 0, stream, dy, partial, pixels, s.perBlock, s.vectors, s.columns,
+         s.rows);
+  launch(biasFinishKernel, dim3(static_cast<unsigned>(divideUp(channels, kChannels))), dim3(kChannels * kLanes), 0,
+         stream, partial, gradient, static_cast<int>(s.blocks), paddedChannels, channels, groups);
 }
 
 template void biasGradient<float>(const float*, float*, int64_t, int, int, int, void*, cudaStream_t);

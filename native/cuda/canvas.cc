@@ -12,18 +12,28 @@ namespace {
 void moveUp(int32_t* data, int64_t unit, int64_t from, int64_t kept, cudaStream_t stream) {
   for (int64_t at = 0; at < kept && from > 0; at += from) {
     const int64_t rows = std::min(from, kept - at);
-    WBSR_CUDA(cudaMemcpyAsync(data + at * unit, data + (from + at) * unit, sizeof(int32_t) * static_cast<size_t>(rows * unit), cudaMemcpyDeviceToDevice, stream));
+    WBSR_CUDA(cudaMemcpyAsync(data + at * unit, data + (from + at) * unit,
+                              sizeof(int32_t) * static_cast<size_t>(rows * unit), cudaMemcpyDeviceToDevice, stream));
   }
 }
 
 void clear(int32_t* data, int64_t unit, int64_t first, int64_t end, cudaStream_t stream) {
-  if (end > first) WBSR_CUDA(cudaMemsetAsync(data + first * unit, 0, sizeof(int32_t) * static_cast<size_t>((end - first) * unit), stream));
+  if (end > first)
+    WBSR_CUDA(
+        cudaMemsetAsync(data + first * unit, 0, sizeof(int32_t) * static_cast<size_t>((end - first) * unit), stream));
 }
 
 }  // namespace
 
-CudaCanvas::CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& uploads, Downloads& downloads, Guard guard, std::shared_ptr<void> owner)
-    : width_(width), rows_(rows), stream_(stream), uploads_(uploads), downloads_(downloads), guard_(std::move(guard)), owner_(std::move(owner)) {
+CudaCanvas::CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& uploads, Downloads& downloads,
+                       Guard guard, std::shared_ptr<void> owner)
+    : width_(width),
+      rows_(rows),
+      stream_(stream),
+      uploads_(uploads),
+      downloads_(downloads),
+      guard_(std::move(guard)),
+      owner_(std::move(owner)) {
   sums_.reserve(sizeof(int32_t) * static_cast<size_t>(std::max<int64_t>(1, width * rows * 3)));
   weights_.reserve(sizeof(int32_t) * static_cast<size_t>(std::max<int64_t>(1, width * rows)));
   clear(sums(), width * 3, 0, rows, stream);
@@ -60,7 +70,8 @@ void CudaCanvas::finish(int64_t first, int64_t rows, int channels, const float* 
   waitFinish(submitFinish(first, rows, channels, alpha, type, out));
 }
 
-int64_t CudaCanvas::submitFinish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type, void* out) {
+int64_t CudaCanvas::submitFinish(int64_t first, int64_t rows, int channels, const float* alpha, Sample type,
+                                 void* out) {
   WBSR_CHECK(first >= 0 && rows >= 0 && first + rows <= rows_);
   const int64_t ticket = turns_.next();
   Slot& slot = slots_[ticket % 2];
@@ -73,7 +84,8 @@ int64_t CudaCanvas::submitFinish(int64_t first, int64_t rows, int channels, cons
       slot.alpha.reserve(sizeof(float) * static_cast<size_t>(count));
       uploads_.upload(slot.alpha.as(), alpha, sizeof(float) * static_cast<size_t>(count), stream_);
     }
-    finishRows(sums() + first * width_ * 3, weights() + first * width_, alpha ? slot.alpha.as<float>() : nullptr, count, channels, type, slot.pixels.as(), stream_);
+    finishRows(sums() + first * width_ * 3, weights() + first * width_, alpha ? slot.alpha.as<float>() : nullptr, count,
+               channels, type, slot.pixels.as(), stream_);
     slot.ready.record(stream_);
     turns_.take(ticket);
   });

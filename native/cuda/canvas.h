@@ -24,7 +24,8 @@ class CudaCanvas : public Canvas {
   using Guard = std::function<void(const std::function<void()>&)>;
   // width, rows: in SR pixels. guard(work) runs work with the device current and turns its failures into the device's.
   // owner: whose stream and transfers are used; it lives as long as its canvases.
-  CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& uploads, Downloads& downloads, Guard guard, std::shared_ptr<void> owner);
+  CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& uploads, Downloads& downloads, Guard guard,
+             std::shared_ptr<void> owner);
   ~CudaCanvas() override;
 
   void move(int64_t from, int64_t kept, int64_t rows) override;

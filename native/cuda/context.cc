@@ -3,7 +3,11 @@
 namespace wbsr::cuda {
 
 Context::Context(const wbsr::Graph& g, const CudaOptions& o)
-    : graph(g), options(o), half(o.precision == Precision::Bf16), plans(sharedConvPlans(o.device, o.autotune)), weights(std::make_unique<Weights>(g, o.precision, stream)) {
+    : graph(g),
+      options(o),
+      half(o.precision == Precision::Bf16),
+      plans(sharedConvPlans(o.device, o.autotune)),
+      weights(std::make_unique<Weights>(g, o.precision, stream)) {
   lossParameters.reserve(sizeof(LossParameters));
   lossSums.reserve(kLossSums * sizeof(double));
 }
@@ -17,14 +21,18 @@ void Context::reserve(DeviceBuffer& buffer, size_t bytes) {
 
 int64_t Context::bytes() const {
   size_t sum = 0;
-  for (const DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &sideWorkspace, &sideScratch, &lossScratch, &lossParameters, &lossSums, &cropOffsets}) sum += b->bytes();
+  for (const DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &sideWorkspace, &sideScratch,
+                                &lossScratch, &lossParameters, &lossSums, &cropOffsets})
+    sum += b->bytes();
   return static_cast<int64_t>(sum) + weights->bytes();
 }
 
 void Context::trim() {
   stream.synchronise();
   ++generation;
-  for (DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &sideWorkspace, &sideScratch, &cropOffsets}) b->release();
+  for (DeviceBuffer* b :
+       {&arena, &input, &output, &target, &workspace, &scratch, &sideWorkspace, &sideScratch, &cropOffsets})
+    b->release();
 }
 
 }  // namespace wbsr::cuda

@@ -21,12 +21,12 @@ struct Context {
   std::unique_ptr<Weights> weights;
 
   // Memory with one user at a time. `generation` changes when any of it moves: graphs captured before are stale.
-  DeviceBuffer arena;      // values of the running program
-  DeviceBuffer input;      // its input: thin, then the copy in T
-  DeviceBuffer output;     // its output: thin, then the copy in T
-  DeviceBuffer target;     // training: like the output, (N, H, W, 8) float
-  DeviceBuffer workspace;  // cuDNN's
-  DeviceBuffer scratch;    // reductions
+  DeviceBuffer arena;                       // values of the running program
+  DeviceBuffer input;                       // its input: thin, then the copy in T
+  DeviceBuffer output;                      // its output: thin, then the copy in T
+  DeviceBuffer target;                      // training: like the output, (N, H, W, 8) float
+  DeviceBuffer workspace;                   // cuDNN's
+  DeviceBuffer scratch;                     // reductions
   DeviceBuffer sideWorkspace, sideScratch;  // the same for the side stream; packed weight gradients
   DeviceBuffer lossScratch, lossParameters, lossSums;
   DeviceBuffer cropOffsets;  // (N) int2
@@ -41,8 +41,10 @@ struct Context {
 // Calls work(T{}) with the type of wide values.
 template <typename F>
 void withType(bool half, F&& work) {
-  if (half) work(bf16{});
-  else work(float{});
+  if (half)
+    work(bf16{});
+  else
+    work(float{});
 }
 
 }  // namespace wbsr::cuda

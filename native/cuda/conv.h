@@ -32,10 +32,10 @@ struct ConvSpec {
 };
 
 struct ConvArguments {
-  const void* x = nullptr;     // (N, H, W, inChannels); BackwardData: the output
-  const void* w = nullptr;     // (outChannels, k, k, inChannels) of the precision's type; BackwardWeights: the output
-  const void* y = nullptr;     // (N, H, W, outChannels); Forward: the output
-  const float* bias = nullptr; // (outChannels)
+  const void* x = nullptr;      // (N, H, W, inChannels); BackwardData: the output
+  const void* w = nullptr;      // (outChannels, k, k, inChannels) of the precision's type; BackwardWeights: the output
+  const void* y = nullptr;      // (N, H, W, outChannels); Forward: the output
+  const float* bias = nullptr;  // (outChannels)
   const void* residual = nullptr;  // like y; never y itself
   const void* gate = nullptr;      // BackwardData: like x
 };

@@ -9,7 +9,9 @@ using cudnn::Descriptor;
 
 constexpr int kConfigurations = 32;  // at most so many of a heuristic's answers are looked at
 
-bool contains(const std::vector<int>& notes, int note) { return std::find(notes.begin(), notes.end(), note) != notes.end(); }
+bool contains(const std::vector<int>& notes, int note) {
+  return std::find(notes.begin(), notes.end(), note) != notes.end();
+}
 
 // Why an engine with these notes may not be taken; empty: it may.
 std::string refusal(const std::vector<int>& numerical, const std::vector<int>& behaviour, Precision precision) {
@@ -47,8 +49,8 @@ std::vector<Descriptor> configurations(const ConvGraph& graph, const EngineTarge
     raw.push_back(found.back().raw());
   }
   int64_t count = 0;
-  cudnn::check(cudnn::api().getAttribute(heuristics.raw(), cudnn::CUDNN_ATTR_ENGINEHEUR_RESULTS, cudnn::CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                                         kConfigurations, &count, raw.data()),
+  cudnn::check(cudnn::api().getAttribute(heuristics.raw(), cudnn::CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                         cudnn::CUDNN_TYPE_BACKEND_DESCRIPTOR, kConfigurations, &count, raw.data()),
                "cudnnBackendGetAttribute(engine heuristics, results)");
   found.resize(static_cast<size_t>(std::clamp<int64_t>(count, 0, kConfigurations)));
   return found;
@@ -105,8 +107,10 @@ EngineSearch findEngines(const ConvGraph& graph, Precision precision, const Engi
       try {
         Descriptor engine(cudnn::CUDNN_BACKEND_ENGINE_DESCRIPTOR);
         configuration.descriptor(cudnn::CUDNN_ATTR_ENGINECFG_ENGINE, engine);
-        const std::vector<int> numerical = engine.enums(cudnn::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, cudnn::CUDNN_TYPE_NUMERICAL_NOTE);
-        const std::vector<int> behaviour = engine.enums(cudnn::CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, cudnn::CUDNN_TYPE_BEHAVIOR_NOTE);
+        const std::vector<int> numerical =
+            engine.enums(cudnn::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, cudnn::CUDNN_TYPE_NUMERICAL_NOTE);
+        const std::vector<int> behaviour =
+            engine.enums(cudnn::CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, cudnn::CUDNN_TYPE_BEHAVIOR_NOTE);
         const std::string name = describe(engine.integer(cudnn::CUDNN_ATTR_ENGINE_GLOBAL_INDEX), numerical, behaviour);
         const std::string why = refusal(numerical, behaviour, precision);
         if (!why.empty()) {
@@ -120,7 +124,8 @@ EngineSearch findEngines(const ConvGraph& graph, Precision precision, const Engi
         if (made.workspace > kWorkspaceLimit) {
           ++search.refused;
           const std::string bytes = std::to_string(made.workspace);
-          search.failure = {cudnn::CUDNN_STATUS_NOT_SUPPORTED, name + " is not taken: it wants " + bytes + " bytes of workspace"};
+          search.failure = {cudnn::CUDNN_STATUS_NOT_SUPPORTED,
+                            name + " is not taken: it wants " + bytes + " bytes of workspace"};
           continue;
         }
         search.plans.push_back(std::move(made));

@@ -12,7 +12,7 @@ struct EnginePlan {
   cudnn::Descriptor plan;
   int64_t workspace = 0;
   bool compiled = false;  // at run time, for its shape
-  std::string name;  // "engine 37, tensor cores, compiled at run time"
+  std::string name;       // "engine 37, tensor cores, compiled at run time"
 };
 
 // For whom plans are made: a handle's device, or one that is only described (a finalized device properties descriptor,

@@ -33,17 +33,28 @@ class Builder {
       result_.tensors.push_back(id);
     return keep(std::move(t));
   }
-  size_t input(int64_t id, Type type) { return tensor(id, type, spec_.batch, spec_.inChannels, spec_.height, spec_.width); }
-  size_t output(int64_t id, Type type) { return tensor(id, type, spec_.batch, spec_.outChannels, spec_.height, spec_.width); }
-  size_t virtualOutput() { return tensor(nextVirtual_++, Type::Float, spec_.batch, spec_.outChannels, spec_.height, spec_.width, true); }
-  size_t virtualInput() { return tensor(nextVirtual_++, Type::Float, spec_.batch, spec_.inChannels, spec_.height, spec_.width, true); }
-  size_t weights(Type type) { return tensor(kTensorW, type, spec_.outChannels, spec_.inChannels, spec_.kernel, spec_.kernel); }
+  size_t input(int64_t id, Type type) {
+    return tensor(id, type, spec_.batch, spec_.inChannels, spec_.height, spec_.width);
+  }
+  size_t output(int64_t id, Type type) {
+    return tensor(id, type, spec_.batch, spec_.outChannels, spec_.height, spec_.width);
+  }
+  size_t virtualOutput() {
+    return tensor(nextVirtual_++, Type::Float, spec_.batch, spec_.outChannels, spec_.height, spec_.width, true);
+  }
+  size_t virtualInput() {
+    return tensor(nextVirtual_++, Type::Float, spec_.batch, spec_.inChannels, spec_.height, spec_.width, true);
+  }
+  size_t weights(Type type) {
+    return tensor(kTensorW, type, spec_.outChannels, spec_.inChannels, spec_.kernel, spec_.kernel);
+  }
 
   size_t convolution() {
     const int64_t padding = spec_.kernel / 2;
     Descriptor c(cudnn::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
     c.setEnum(cudnn::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, cudnn::CUDNN_TYPE_DATA_TYPE, cudnn::CUDNN_DATA_FLOAT);
-    c.setEnum(cudnn::CUDNN_ATTR_CONVOLUTION_CONV_MODE, cudnn::CUDNN_TYPE_CONVOLUTION_MODE, cudnn::CUDNN_CROSS_CORRELATION);
+    c.setEnum(cudnn::CUDNN_ATTR_CONVOLUTION_CONV_MODE, cudnn::CUDNN_TYPE_CONVOLUTION_MODE,
+              cudnn::CUDNN_CROSS_CORRELATION);
     c.setInteger(cudnn::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, 2);
     c.setIntegers(cudnn::CUDNN_ATTR_CONVOLUTION_DILATIONS, {1, 1});
     c.setIntegers(cudnn::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, {1, 1});
@@ -157,7 +168,9 @@ bool hasEnd(const ConvSpec& spec) {
 }
 
 // A sigmoid's gradient is y (1 - y) of its result y, and cuDNN's wants the argument.
-bool canFuse(const ConvSpec& spec) { return spec.mode == ConvSpec::Forward || spec.activation != ActivationKind::Sigmoid; }
+bool canFuse(const ConvSpec& spec) {
+  return spec.mode == ConvSpec::Forward || spec.activation != ActivationKind::Sigmoid;
+}
 
 void addForward(Builder& b, const ConvSpec& spec, const ConvVariant& variant) {
   const Type operand = operandType(spec.precision);
@@ -209,15 +222,19 @@ std::vector<ConvVariant> variantsOf(const ConvSpec& spec) {
   std::vector<ConvVariant> variants;
   if (hasEnd(spec) && canFuse(spec)) variants.push_back({true, result});
   variants.push_back({false, result});
-  if (operand != result) variants.insert(spec.mode == ConvSpec::BackwardWeights ? variants.begin() : variants.end(), {false, operand});
+  if (operand != result)
+    variants.insert(spec.mode == ConvSpec::BackwardWeights ? variants.begin() : variants.end(), {false, operand});
   return variants;
 }
 
 ConvGraph buildConvGraph(const ConvSpec& spec, const ConvVariant& variant, cudnn::Handle handle) {
   Builder b(spec);
-  if (spec.mode == ConvSpec::Forward) addForward(b, spec, variant);
-  else if (spec.mode == ConvSpec::BackwardData) addBackwardData(b, spec, variant);
-  else addBackwardWeights(b, spec, variant);
+  if (spec.mode == ConvSpec::Forward)
+    addForward(b, spec, variant);
+  else if (spec.mode == ConvSpec::BackwardData)
+    addBackwardData(b, spec, variant);
+  else
+    addBackwardWeights(b, spec, variant);
   return b.finish(handle);
 }
 

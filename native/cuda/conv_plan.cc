@@ -14,8 +14,10 @@ const char* nameOf(Type type) { return type == Type::Bf16 ? "bf16" : "float"; }
 // Calls f with pointers to the type's elements as the argument's type.
 template <typename F>
 void withType(Type type, F&& f) {
-  if (type == Type::Bf16) f(static_cast<bf16*>(nullptr));
-  else f(static_cast<float*>(nullptr));
+  if (type == Type::Bf16)
+    f(static_cast<bf16*>(nullptr));
+  else
+    f(static_cast<float*>(nullptr));
 }
 
 // cuDNN rarely says of full memory that it is that: making a handle or loading a kernel just fails then.
@@ -31,7 +33,8 @@ bool isFullMemory(const cudnn::Failure& failure) {
 class Plan : public ConvPlan {
  public:
   Plan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph, EnginePlan engine,
-       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder, std::function<void()> failed)
+       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder,
+       std::function<void()> failed)
       : spec_(spec),
         variant_(variant),
         tensors_(graph.tensors),
@@ -42,7 +45,9 @@ class Plan : public ConvPlan {
     engineBytes_ = (static_cast<size_t>(engine_.workspace) + kAlign - 1) / kAlign * kAlign;
   }
 
-  size_t workspace() const override { return engineBytes_ + (beside() ? static_cast<size_t>(results()) * sizeOf(variant_.written) : 0); }
+  size_t workspace() const override {
+    return engineBytes_ + (beside() ? static_cast<size_t>(results()) * sizeOf(variant_.written) : 0);
+  }
 
   void run(const ConvArguments& arguments, void* workspace, cudaStream_t stream) const override {
     void* raw = result(arguments);  // what the graph writes
@@ -60,9 +65,12 @@ class Plan : public ConvPlan {
 
   std::string describe() const override {
     std::string text = engine_.name;
-    if (variant_.fused) text += ", fused";
-    else if (spec_.mode == ConvSpec::Forward && hasEpilogue()) text += ", not fused";
-    else if (spec_.gate) text += ", not fused";
+    if (variant_.fused)
+      text += ", fused";
+    else if (spec_.mode == ConvSpec::Forward && hasEpilogue())
+      text += ", not fused";
+    else if (spec_.gate)
+      text += ", not fused";
     if (variant_.written != resultType(spec_)) text += std::string(", written as ") + nameOf(variant_.written);
     if (beside()) text += " and converted";
     return text + ", workspace " + std::to_string(workspace()) + " bytes";
@@ -86,14 +94,16 @@ class Plan : public ConvPlan {
   }
 
   void* pointer(int64_t tensor, const ConvArguments& a, void* raw) const {
-    const int64_t written = spec_.mode == ConvSpec::Forward ? kTensorY : spec_.mode == ConvSpec::BackwardData ? kTensorX : kTensorW;
-    const void* data = tensor == written           ? raw
-                       : tensor == kTensorX        ? a.x
-                       : tensor == kTensorW        ? a.w
-                       : tensor == kTensorY        ? a.y
-                       : tensor == kTensorBias     ? a.bias
-                       : tensor == kTensorResidual ? a.residual
-                                                   : a.gate;
+    const int64_t written = spec_.mode == ConvSpec::Forward      ? kTensorY
+                          : spec_.mode == ConvSpec::BackwardData ? kTensorX
+                                                                 : kTensorW;
+    const void* data = tensor == written         ? raw
+                     : tensor == kTensorX        ? a.x
+                     : tensor == kTensorW        ? a.w
+                     : tensor == kTensorY        ? a.y
+                     : tensor == kTensorBias     ? a.bias
+                     : tensor == kTensorResidual ? a.residual
+                                                 : a.gate;
     WBSR_CHECK(data != nullptr);
     return const_cast<void*>(data);
   }
@@ -126,8 +136,8 @@ class Plan : public ConvPlan {
     if (spec_.mode == ConvSpec::Forward) {
       const auto* residual = spec_.residual ? static_cast<const Result*>(a.residual) : nullptr;
       if (hasEpilogue() || beside())
-        convEpilogue(raw, spec_.bias ? a.bias : nullptr, residual, result, pixels(), spec_.outChannels, spec_.activation, spec_.slope,
-                     stream);
+        convEpilogue(raw, spec_.bias ? a.bias : nullptr, residual, result, pixels(), spec_.outChannels,
+                     spec_.activation, spec_.slope, stream);
       return;
     }
     if constexpr (!std::is_same_v<Raw, Result>) {
@@ -135,7 +145,8 @@ class Plan : public ConvPlan {
     }
     const Result* dy = result;  // in place
     if (spec_.mode == ConvSpec::BackwardData && spec_.gate)
-      activationBackward(dy, static_cast<const Result*>(a.gate), result, results(), spec_.activation, spec_.slope, stream);
+      activationBackward(dy, static_cast<const Result*>(a.gate), result, results(), spec_.activation, spec_.slope,
+                         stream);
   }
 
   ConvSpec spec_;
@@ -154,7 +165,8 @@ ConvHandle::ConvHandle(int device) : device_(device) {
   const std::lock_guard turn(captureTurn());
   const cudnn::Status status = cudnn::api().create(&raw_);
   if (status != cudnn::CUDNN_STATUS_SUCCESS)
-    throwCudnnError(cudnn::version() + " on CUDA device " + std::to_string(device), cudnn::failure(status, "cudnnCreate"));
+    throwCudnnError(cudnn::version() + " on CUDA device " + std::to_string(device),
+                    cudnn::failure(status, "cudnnCreate"));
 }
 
 ConvHandle::~ConvHandle() {
@@ -166,10 +178,11 @@ void throwCudnnError(const std::string& what, const cudnn::Failure& failure) {
   throw Error(isFullMemory(failure) ? "WBSR_OUT_OF_MEMORY" : "WBSR_DEVICE_FAILED", what + ": " + failure.message);
 }
 
-std::unique_ptr<ConvPlan> makeConvPlan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph, EnginePlan engine,
-                                       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder,
-                                       std::function<void()> failed) {
-  return std::make_unique<Plan>(spec, variant, graph, std::move(engine), std::move(handle), std::move(builder), std::move(failed));
+std::unique_ptr<ConvPlan> makeConvPlan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph,
+                                       EnginePlan engine, std::shared_ptr<const ConvHandle> handle,
+                                       std::shared_ptr<const ConvHandle> builder, std::function<void()> failed) {
+  return std::make_unique<Plan>(spec, variant, graph, std::move(engine), std::move(handle), std::move(builder),
+                                std::move(failed));
 }
 
 }  // namespace wbsr::cuda

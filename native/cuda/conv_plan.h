@@ -31,8 +31,9 @@ class ConvHandle {
 
 // handle: to run with. builder: that the engine's plan was made with; it lives as long as the plan. failed: told when an
 // execution fails, for any reason but full memory; may be empty.
-std::unique_ptr<ConvPlan> makeConvPlan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph, EnginePlan engine,
-                                       std::shared_ptr<const ConvHandle> handle, std::shared_ptr<const ConvHandle> builder,
+std::unique_ptr<ConvPlan> makeConvPlan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph,
+                                       EnginePlan engine, std::shared_ptr<const ConvHandle> handle,
+                                       std::shared_ptr<const ConvHandle> builder,
                                        std::function<void()> failed = nullptr);
 
 }  // namespace wbsr::cuda

@@ -42,7 +42,12 @@ class OnDevice {
 class Plans : public ConvPlans {
  public:
   Plans(int device, int autotune, size_t capacity)
-      : device_(device), autotune_(autotune), capacity_(std::max<size_t>(capacity, 1)), handle_(makeHandle(device)), store_(planFolder()), maker_(makerOf(device)) {
+      : device_(device),
+        autotune_(autotune),
+        capacity_(std::max<size_t>(capacity, 1)),
+        handle_(makeHandle(device)),
+        store_(planFolder()),
+        maker_(makerOf(device)) {
     store_.trim();
   }
 
@@ -78,7 +83,8 @@ class Plans : public ConvPlans {
       const std::lock_guard lock(mutex_);
       for (const ConvSpec& asked : specs) {
         const ConvSpec spec = normalised(asked);
-        if (!plans_.count(spec) && std::find(missing.begin(), missing.end(), spec) == missing.end()) missing.push_back(spec);
+        if (!plans_.count(spec) && std::find(missing.begin(), missing.end(), spec) == missing.end())
+          missing.push_back(spec);
       }
     }
     std::mutex turn;
@@ -100,7 +106,8 @@ class Plans : public ConvPlans {
         }
       }
     };
-    const size_t threads = std::min<size_t>({missing.size(), kMostBuilders, std::max(1u, std::thread::hardware_concurrency())});
+    const size_t threads =
+        std::min<size_t>({missing.size(), kMostBuilders, std::max(1u, std::thread::hardware_concurrency())});
     std::vector<std::thread> others;
     for (size_t i = 1; i < threads; ++i) {
       others.emplace_back([&] {
@@ -137,15 +144,16 @@ class Plans : public ConvPlans {
     int driver = 0;
     WBSR_CUDA(cudaGetDeviceProperties(&card, device));
     WBSR_CUDA(cudaDriverGetVersion(&driver));
-    return cudnn::version() + ", " + card.name + " " + std::to_string(card.major) + "." + std::to_string(card.minor) + " with " +
-           std::to_string(card.multiProcessorCount) + " processors, driver " + std::to_string(driver);
+    return cudnn::version() + ", " + card.name + " " + std::to_string(card.major) + "." + std::to_string(card.minor) +
+           " with " + std::to_string(card.multiProcessorCount) + " processors, driver " + std::to_string(driver);
   }
 
   // spec.text() shortens the slope.
   std::string keyOf(const ConvSpec& spec) const {
     uint32_t slope;
     std::memcpy(&slope, &spec.slope, sizeof slope);
-    return maker_ + ", best of " + std::to_string(std::max(autotune_, 1)) + ": " + spec.text() + ", " + std::to_string(slope);
+    return maker_ + ", best of " + std::to_string(std::max(autotune_, 1)) + ": " + spec.text() + ", " +
+           std::to_string(slope);
   }
 
   // What an earlier process has compiled; null where it has not, or where cuDNN does not take it any more.
@@ -159,7 +167,8 @@ class Plans : public ConvPlans {
       const ConvGraph graph = buildConvGraph(spec, variant, builder->raw());
       EnginePlan engine = restoreEngine(stored->json, stored->name, {builder->raw(), nullptr});
       if (engine.workspace > kWorkspaceLimit) return nullptr;
-      return makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder, [store = store_, key] { store.forget(key); });
+      return makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder,
+                          [store = store_, key] { store.forget(key); });
     } catch (const cudnn::Failure&) {
       store_.forget(key);
       return nullptr;
@@ -241,9 +250,12 @@ class Plans : public ConvPlans {
     // An engine counts a tensor's values in 32 bits or does not take it.
     const int64_t most = int64_t{spec.batch} * spec.height * spec.width * std::max(spec.inChannels, spec.outChannels);
     if (found.empty() && most > INT32_MAX)
-      throw Error("WBSR_OUT_OF_MEMORY", cudnn::version() + " takes no tensor as large as those of " + spec.text() + ": " + failure.message);
+      throw Error("WBSR_OUT_OF_MEMORY",
+                  cudnn::version() + " takes no tensor as large as those of " + spec.text() + ": " + failure.message);
     if (found.empty())
-      throwCudnnError(cudnn::version() + " has no engine for " + spec.text() + " on CUDA device " + std::to_string(device_), failure);
+      throwCudnnError(
+          cudnn::version() + " has no engine for " + spec.text() + " on CUDA device " + std::to_string(device_),
+          failure);
     size_t best = 0;
     if (found.size() > 1) {
       const std::lock_guard lock(timing_);  // one at a time has the device to itself
@@ -271,7 +283,8 @@ class Plans : public ConvPlans {
 std::string openCudnn() { return cudnn::open(); }
 
 std::unique_ptr<ConvPlans> makeConvPlans(int device, int autotune, size_t capacity) {
-  if (const std::string tried = openCudnn(); !tried.empty()) throw Error("WBSR_NO_DEVICE", "cuDNN cannot be used: " + tried);
+  if (const std::string tried = openCudnn(); !tried.empty())
+    throw Error("WBSR_NO_DEVICE", "cuDNN cannot be used: " + tried);
   return std::make_unique<Plans>(device, autotune, capacity);
 }
 

@@ -9,8 +9,9 @@ std::string ConvSpec::text() const {
   const char* precisions[] = {"bf16", "tf32", "fp32"};
   const auto times = [](int a, int b) { return std::to_string(a) + "x" + std::to_string(b); };
   const std::string channels = std::to_string(inChannels) + "->" + std::to_string(outChannels);
-  std::string text = std::string(modes[mode]) + " " + times(kernel, kernel) + " " + channels +
-                     " on " + std::to_string(batch) + "x" + times(height, width) + ", " + precisions[static_cast<int>(precision)];
+  std::string text = std::string(modes[mode]) + " " + times(kernel, kernel) + " " + channels + " on " +
+                     std::to_string(batch) + "x" + times(height, width) + ", " +
+                     precisions[static_cast<int>(precision)];
   if (precision == Precision::Bf16 && mode != BackwardWeights && resultType(*this) == Type::Float) text += " to float";
   if (bias) text += ", bias";
   if (activation == ActivationKind::Relu) text += ", relu";
@@ -44,7 +45,8 @@ ConvSpec normalised(ConvSpec spec) {
 void validate(const ConvSpec& spec) {
   const auto sound = [&] {
     if (spec.batch < 1 || spec.height < 1 || spec.width < 1 || spec.kernel < 1 || spec.kernel % 2 == 0) return false;
-    if (spec.inChannels < 8 || spec.inChannels % 8 != 0 || spec.outChannels < 8 || spec.outChannels % 8 != 0) return false;
+    if (spec.inChannels < 8 || spec.inChannels % 8 != 0 || spec.outChannels < 8 || spec.outChannels % 8 != 0)
+      return false;
     return operandType(spec.precision) == Type::Bf16 || resultType(spec) == Type::Float;
   };
   if (!sound()) throw Error("WBSR_INTERNAL", "no convolution can be: " + spec.text());
@@ -53,9 +55,11 @@ void validate(const ConvSpec& spec) {
 size_t HashConvSpec::operator()(const ConvSpec& s) const {
   size_t hash = 0;
   const auto mix = [&](size_t value) { hash = (hash ^ value) * 0x9E3779B97F4A7C15ull + (hash >> 29); };
-  for (const int value : {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel}) mix(static_cast<size_t>(value));
+  for (const int value : {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel})
+    mix(static_cast<size_t>(value));
   for (const bool value : {s.bias, s.residual, s.gate}) mix(value);
-  for (const int value : {static_cast<int>(s.precision), static_cast<int>(s.x), static_cast<int>(s.y), static_cast<int>(s.activation)})
+  for (const int value :
+       {static_cast<int>(s.precision), static_cast<int>(s.x), static_cast<int>(s.y), static_cast<int>(s.activation)})
     mix(static_cast<size_t>(value));
   mix(std::hash<float>{}(s.slope));
   return hash;

@@ -74,7 +74,8 @@ ConvSpec Executable::specOf(const Step& step) const {
 void Executable::preparePlans() {
   std::vector<ConvSpec> specs;
   for (const Step& step : program_.steps) {
-    const bool convolution = step.kind == StepKind::Conv || step.kind == StepKind::ConvBackwardData || step.kind == StepKind::ConvBackwardWeights;
+    const bool convolution = step.kind == StepKind::Conv || step.kind == StepKind::ConvBackwardData ||
+                             step.kind == StepKind::ConvBackwardWeights;
     if (!convolution || small(step)) continue;
     const ConvSpec spec = specOf(step);
     if (std::find(specs.begin(), specs.end(), spec) == specs.end()) specs.push_back(spec);
@@ -126,7 +127,8 @@ void Executable::convBackwardData(const Step& step, std::vector<bool>& copied) {
     SmallConv shape = smallShape(step, dIn, dOut, program_.batch, w.shape[1]);
     WBSR_CHECK(step.activation == ActivationKind::None);
     launches_.add(range(step.out), [=, this, weightOffset = w.offset] {
-      smallConvBackwardData(shape, at<float>(step.in[0]), context_.weights->weights() + weightOffset, at<float>(step.out), context_.stream);
+      smallConvBackwardData(shape, at<float>(step.in[0]), context_.weights->weights() + weightOffset,
+                            at<float>(step.out), context_.stream);
     });
     return;
   }
@@ -159,8 +161,9 @@ void Executable::convBackwardWeights(const Step& step, std::vector<bool>& copied
     needSideScratch(smallConvScratch(shape));
     launches_.addBeside({range(step.in[0]), range(step.in[1])}, [=, this, weightOffset = w.offset] {
       float* gradient = context_.weights->gradient();
-      smallConvBackwardWeights(shape, at<float>(step.in[0]), at<float>(step.in[1]), gradient + weightOffset, biasOffset >= 0 ? gradient + biasOffset : nullptr,
-                               context_.sideScratch.as(), context_.side);
+      smallConvBackwardWeights(shape, at<float>(step.in[0]), at<float>(step.in[1]), gradient + weightOffset,
+                               biasOffset >= 0 ? gradient + biasOffset : nullptr, context_.sideScratch.as(),
+                               context_.side);
     });
     return;
   }
@@ -170,27 +173,30 @@ void Executable::convBackwardWeights(const Step& step, std::vector<bool>& copied
   const Pack slice = c.weights->weightPack(step.node, step.outChannels, step.inChannels, groups);
   const int area = step.kernel * step.kernel;
   const bool halfWritten = plan->written() == Type::Bf16;
-  needSideScratch((halfWritten ? sizeof(bf16) : sizeof(float)) * static_cast<size_t>(slice.outPadded) * area * slice.inPadded);
+  needSideScratch((halfWritten ? sizeof(bf16) : sizeof(float)) * static_cast<size_t>(slice.outPadded) * area *
+                  slice.inPadded);
   const auto x = operand(step.in[0], copied), y = operand(step.in[1], copied);
-  launches_.addBeside({rangeOfOperand(step.in[0]), rangeOfOperand(step.in[1])}, [=, this, weightOffset = w.offset, fullIn = w.shape[1]] {
-    ConvArguments arguments;
-    arguments.x = x();
-    arguments.w = context_.sideScratch.as();
-    arguments.y = y();
-    plan->run(arguments, context_.sideWorkspace.as(), context_.side);
-    withType(halfWritten, [&](auto type) {
-      using T = decltype(type);
-      addWeightGradient(context_.sideScratch.as<T>(), slice, area, fullIn, context_.weights->gradient() + weightOffset, context_.side);
-    });
-  });
+  launches_.addBeside({rangeOfOperand(step.in[0]), rangeOfOperand(step.in[1])},
+                      [=, this, weightOffset = w.offset, fullIn = w.shape[1]] {
+                        ConvArguments arguments;
+                        arguments.x = x();
+                        arguments.w = context_.sideScratch.as();
+                        arguments.y = y();
+                        plan->run(arguments, context_.sideWorkspace.as(), context_.side);
+                        withType(halfWritten, [&](auto type) {
+                          using T = decltype(type);
+                          addWeightGradient(context_.sideScratch.as<T>(), slice, area, fullIn,
+                                            context_.weights->gradient() + weightOffset, context_.side);
+                        });
+                      });
   if (biasOffset < 0) return;
   const int64_t pixels = dOut.pixels() * program_.batch;
   needSideScratch(biasGradientScratch(pixels, dOut.paddedChannels));
   launches_.addBeside({range(step.in[1])}, [=, this, value = step.in[1]] {
     withType(isHalf(value), [&](auto type) {
       using T = decltype(type);
-      biasGradient(at<T>(value), context_.weights->gradient() + biasOffset, pixels, dOut.paddedChannels, step.outChannels, groups, context_.sideScratch.as(),
-                   context_.side);
+      biasGradient(at<T>(value), context_.weights->gradient() + biasOffset, pixels, dOut.paddedChannels,
+                   step.outChannels, groups, context_.sideScratch.as(), context_.side);
     });
   });
 }

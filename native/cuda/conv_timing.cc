@@ -10,7 +10,9 @@ namespace {
 
 constexpr int kWarmUp = 2, kRounds = 3, kRuns = 8;
 
-size_t bytesOf(int64_t count, Type type) { return static_cast<size_t>(count) * (type == Type::Bf16 ? sizeof(bf16) : sizeof(float)); }
+size_t bytesOf(int64_t count, Type type) {
+  return static_cast<size_t>(count) * (type == Type::Bf16 ? sizeof(bf16) : sizeof(float));
+}
 
 // Every byte 0x3c: 0.0115 as float and as bf16. Zeros would let the card clock higher than it does at work.
 void fill(DeviceBuffer& buffer, size_t bytes, cudaStream_t stream) {
@@ -28,7 +30,7 @@ double seconds(const ConvPlan& plan, const ConvArguments& arguments, void* works
   Graph graph;
   try {
     graph.capture(stream, runs);
-    graph.launch(stream);  // uploads it
+    graph.launch(stream);   // uploads it
   } catch (const Error&) {  // ended by another thread's call that waits for the device
     graph.reset();
   }
@@ -36,8 +38,10 @@ double seconds(const ConvPlan& plan, const ConvArguments& arguments, void* works
   double best = std::numeric_limits<double>::max();
   for (int round = 0; round < kRounds; ++round) {
     begin.record(stream);
-    if (graph.captured()) graph.launch(stream);
-    else runs();
+    if (graph.captured())
+      graph.launch(stream);
+    else
+      runs();
     end.record(stream);
     end.synchronise();
     best = std::min(best, end.secondsSince(begin));
@@ -49,7 +53,8 @@ double seconds(const ConvPlan& plan, const ConvArguments& arguments, void* works
 
 size_t fastestPlan(const ConvSpec& spec, const std::vector<std::unique_ptr<ConvPlan>>& plans) {
   if (plans.size() < 2) return 0;
-  const int64_t pixels = int64_t{spec.batch} * spec.height * spec.width, in = pixels * spec.inChannels, out = pixels * spec.outChannels;
+  const int64_t pixels = int64_t{spec.batch} * spec.height * spec.width, in = pixels * spec.inChannels,
+                out = pixels * spec.outChannels;
   const int64_t weights = int64_t{spec.outChannels} * spec.kernel * spec.kernel * spec.inChannels;
   const Type operand = operandType(spec.precision), result = resultType(spec);
   const bool forward = spec.mode == ConvSpec::Forward, toData = spec.mode == ConvSpec::BackwardData;

@@ -11,10 +11,14 @@ namespace {
 // out (height, width, 3) = the image's pixels from (x, y) on, mirrored where that lies outside.
 void copyMirrored(const View& image, int x, int y, int width, int height, uint8_t* out) {
   const uint8_t* pixels = static_cast<const uint8_t*>(image.data);
-  const int left = std::clamp(-x, 0, width), right = std::clamp(image.width - x, left, width);  // columns [left, right) are inside
+  const int left = std::clamp(-x, 0, width),
+            right = std::clamp(image.width - x, left, width);  // columns [left, right) are inside
   for (int j = 0; j < height; ++j, out += size_t{3} * static_cast<size_t>(width)) {
-    const uint8_t* row = pixels + size_t{3} * static_cast<size_t>(image.width) * static_cast<size_t>(math::borderIndex(y + j, image.height, true));
-    const auto mirror = [&](int i) { std::memcpy(out + 3 * i, row + 3 * math::borderIndex(x + i, image.width, true), 3); };
+    const uint8_t* row = pixels + size_t{3} * static_cast<size_t>(image.width) *
+                                      static_cast<size_t>(math::borderIndex(y + j, image.height, true));
+    const auto mirror = [&](int i) {
+      std::memcpy(out + 3 * i, row + 3 * math::borderIndex(x + i, image.width, true), 3);
+    };
     for (int i = 0; i < left; ++i) mirror(i);
     if (right > left) std::memcpy(out + 3 * left, row + 3 * (x + left), size_t{3} * static_cast<size_t>(right - left));
     for (int i = right; i < width; ++i) mirror(i);
@@ -45,7 +49,8 @@ WindowPlan planWindows(const BatchSource& source, int patch, int scale) {
     window.offset = take(size_t{3} * static_cast<size_t>(side) * static_cast<size_t>(side));
     window.stride = side;
     window.x = window.y = plan.margin;
-    window.lrOffset = source.lrImages.empty() ? -1 : take(size_t{3} * static_cast<size_t>(small) * static_cast<size_t>(small));
+    window.lrOffset =
+        source.lrImages.empty() ? -1 : take(size_t{3} * static_cast<size_t>(small) * static_cast<size_t>(small));
     window.flipX = crop.flipX;
     window.flipY = crop.flipY;
     window.transpose = crop.transpose;
@@ -59,9 +64,11 @@ void copyWindows(const WindowPlan& plan, const BatchSource& source, uint8_t* win
   for (size_t n = 0; n < plan.crops.size(); ++n) {
     const Crop& crop = source.crops[n];
     const CropWindow& window = plan.crops[n];
-    copyMirrored(source.images[static_cast<size_t>(crop.image)], crop.x - plan.margin, crop.y - plan.margin, side, side, windows + window.offset);
+    copyMirrored(source.images[static_cast<size_t>(crop.image)], crop.x - plan.margin, crop.y - plan.margin, side, side,
+                 windows + window.offset);
     if (window.lrOffset >= 0)
-      copyMirrored(source.lrImages[static_cast<size_t>(crop.image)], crop.x / plan.scale, crop.y / plan.scale, small, small, windows + window.lrOffset);
+      copyMirrored(source.lrImages[static_cast<size_t>(crop.image)], crop.x / plan.scale, crop.y / plan.scale, small,
+                   small, windows + window.lrOffset);
   }
 }
 

@@ -106,7 +106,8 @@ bool find(void* library, const char* name, F& function, std::string& missing) {
 // Opens the cuBLASLt that the cuDNN in `folder` will look for. Empty, or why not.
 std::string openCublasLt(const fs::path& folder, size_t cudaVersion) {
   const std::string major = std::to_string(cudaVersion / 1000), name = "libcublasLt.so." + major;
-  const std::vector<std::string> places = {(folder / name).string(), (folder / ("../../cu" + major) / "lib" / name).string(),
+  const std::vector<std::string> places = {(folder / name).string(),
+                                           (folder / ("../../cu" + major) / "lib" / name).string(),
                                            (folder / "../../cublas/lib" / name).string(), name};
   std::string why;
   for (const std::string& place : places) {
@@ -165,10 +166,12 @@ std::string open() {
   std::string tried;
   if (const std::string path = environment("WBSR_CUDNN_PATH"); !path.empty()) {
     std::error_code ignored;
-    if (!fs::is_directory(path, ignored)) files.push_back(path);
+    if (!fs::is_directory(path, ignored))
+      files.push_back(path);
     else
       for (const char* below : {"", "lib", "lib64"})
-        if (const fs::path file = fs::path(path) / below / kName; fs::exists(file, ignored)) files.push_back(file.string());
+        if (const fs::path file = fs::path(path) / below / kName; fs::exists(file, ignored))
+          files.push_back(file.string());
     if (files.empty()) return std::string("no ") + kName + " in WBSR_CUDNN_PATH=" + path;
     tried = "WBSR_CUDNN_PATH: ";
   } else {

@@ -42,7 +42,8 @@ void check(Status status, const char* call) {
 
 Descriptor::Descriptor(int type) : type_(type) {
   const Status status = api().createDescriptor(type, &raw_);
-  if (status != CUDNN_STATUS_SUCCESS) throw failure(status, std::string("cudnnBackendCreateDescriptor(") + nameOf(type) + ")");
+  if (status != CUDNN_STATUS_SUCCESS)
+    throw failure(status, std::string("cudnnBackendCreateDescriptor(") + nameOf(type) + ")");
 }
 
 Descriptor::~Descriptor() {
@@ -71,7 +72,8 @@ int64_t Descriptor::integer(int name) const {
 std::vector<int> Descriptor::enums(int name, int type) const {
   std::vector<int> values(32);  // there are ten kinds of numerical notes, five of behaviour notes
   int64_t count = 0;
-  const Status status = api().getAttribute(raw_, name, type, static_cast<int64_t>(values.size()), &count, values.data());
+  const Status status =
+      api().getAttribute(raw_, name, type, static_cast<int64_t>(values.size()), &count, values.data());
   if (status != CUDNN_STATUS_SUCCESS)
     throw failure(status, std::string("cudnnBackendGetAttribute(") + nameOf(type_) + ", " + std::to_string(name) + ")");
   values.resize(static_cast<size_t>(count));
@@ -82,7 +84,8 @@ std::string Descriptor::text(int name) const {
   int64_t count = 0;
   Status status = api().getAttribute(raw_, name, CUDNN_TYPE_CHAR, 0, &count, nullptr);
   std::string text(static_cast<size_t>(std::max<int64_t>(count, 0)), 0);
-  if (status == CUDNN_STATUS_SUCCESS) status = api().getAttribute(raw_, name, CUDNN_TYPE_CHAR, count, &count, text.data());
+  if (status == CUDNN_STATUS_SUCCESS)
+    status = api().getAttribute(raw_, name, CUDNN_TYPE_CHAR, count, &count, text.data());
   if (status != CUDNN_STATUS_SUCCESS)
     throw failure(status, std::string("cudnnBackendGetAttribute(") + nameOf(type_) + ", " + std::to_string(name) + ")");
   text.resize(std::min(text.find('\0'), text.size()));

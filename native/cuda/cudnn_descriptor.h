@@ -44,14 +44,16 @@ class Descriptor {
     set(name, CUDNN_TYPE_BOOLEAN, 1, &value);
   }
   // With the 0 at its end.
-  void setText(int name, const std::string& text) { set(name, CUDNN_TYPE_CHAR, static_cast<int64_t>(text.size()) + 1, text.c_str()); }
+  void setText(int name, const std::string& text) {
+    set(name, CUDNN_TYPE_CHAR, static_cast<int64_t>(text.size()) + 1, text.c_str());
+  }
   void setHandle(int name, Handle handle) { set(name, CUDNN_TYPE_HANDLE, 1, &handle); }
   void setDescriptor(int name, const Descriptor& value) { set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value.raw_); }
   void finalize();
 
   int64_t integer(int name) const;
   std::vector<int> enums(int name, int type) const;  // numerical and behaviour notes
-  std::string text(int name) const;                        // CUDNN_TYPE_CHAR, without the 0 at its end
+  std::string text(int name) const;                  // CUDNN_TYPE_CHAR, without the 0 at its end
   // Fills `into`, a created descriptor, with the one that this one refers to.
   void descriptor(int name, Descriptor& into) const;
 

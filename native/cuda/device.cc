@@ -8,11 +8,14 @@
 namespace wbsr::cuda {
 namespace {
 
-const char* nameOf(Precision precision) { return precision == Precision::Bf16 ? "bf16" : precision == Precision::Tf32 ? "tf32" : "fp32"; }
+const char* nameOf(Precision precision) {
+  return precision == Precision::Bf16 ? "bf16" : precision == Precision::Tf32 ? "tf32" : "fp32";
+}
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(const wbsr::Graph& graph, const CudaOptions& options, const CudaFacts& facts) : graph_(graph), state_(std::make_shared<State>(graph, options)) {
+  CudaDevice(const wbsr::Graph& graph, const CudaOptions& options, const CudaFacts& facts)
+      : graph_(graph), state_(std::make_shared<State>(graph, options)) {
     state_->guard([&] { training_ = std::make_unique<Training>(*state_); });
     facts_ = {"cuda", facts.name, facts.details, nameOf(options.precision), true, true};
   }
@@ -75,7 +78,8 @@ std::unique_ptr<Device> makeDevice(const wbsr::Graph& graph, const CudaOptions& 
   if (found.devices.empty()) throw Error("WBSR_NO_DEVICE", found.reason);
   for (const CudaFacts& facts : found.devices)
     if (facts.index == options.device) return std::make_unique<CudaDevice>(graph, options, facts);
-  throw Error("WBSR_NO_DEVICE", "There is no usable CUDA device " + std::to_string(options.device) + "; there are " + std::to_string(found.devices.size()));
+  throw Error("WBSR_NO_DEVICE", "There is no usable CUDA device " + std::to_string(options.device) + "; there are " +
+                                    std::to_string(found.devices.size()));
 }
 
 }  // namespace wbsr::cuda

@@ -94,8 +94,8 @@ __global__ void __launch_bounds__(kThreads) binaryKernel(const T* a, const T* b,
 // out = f(conv + bias) + residual. conv, residual, out (pixels, vectors x 8), bias (vectors x 8) or null, residual may be
 // null; out may be conv or residual. count: vectors.
 template <typename Conv, typename Out, typename F>
-__global__ void __launch_bounds__(kThreads)
-    convEpilogueKernel(const Conv* conv, const float* bias, const Out* residual, Out* out, int64_t count, int vectors, F f) {
+__global__ void __launch_bounds__(kThreads) convEpilogueKernel(const Conv* conv, const float* bias, const Out* residual,
+                                                               Out* out, int64_t count, int vectors, F f) {
   const int64_t block = int64_t{blockIdx.x} * kPerBlock;
   const int phase = static_cast<int>(block % vectors);  // the only division in 64 bits, the same for the whole block
   const int64_t first = block + threadIdx.x;
@@ -133,7 +133,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // planar (N, 3, pixels) -> thin (N, pixels, 8), copy the same in T or null. A thread has one pixel; `blocks` per image.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) planarToThinKernel(const float* planar, float* thin, T* copy, int64_t pixels, unsigned blocks) {
+__global__ void __launch_bounds__(kThreads)
+    planarToThinKernel(const float* planar, float* thin, T* copy, int64_t pixels, unsigned blocks) {
   const int64_t image = blockIdx.x / blocks, pixel = int64_t{blockIdx.x % blocks} * kThreads + threadIdx.x;
   if (pixel >= pixels) return;
   const float* from = planar + image * 3 * pixels + pixel;
@@ -144,7 +145,8 @@ __global__ void __launch_bounds__(kThreads) planarToThinKernel(const float* plan
 }
 
 // thin (N, pixels, 8) -> planar (N, 3, pixels)
-__global__ void __launch_bounds__(kThreads) thinToPlanarKernel(const float* thin, float* planar, int64_t pixels, unsigned blocks) {
+__global__ void __launch_bounds__(kThreads)
+    thinToPlanarKernel(const float* thin, float* planar, int64_t pixels, unsigned blocks) {
   const int64_t image = blockIdx.x / blocks, pixel = int64_t{blockIdx.x % blocks} * kThreads + threadIdx.x;
   if (pixel >= pixels) return;
   const float4 rgb = *reinterpret_cast<const float4*>(thin + (image * pixels + pixel) * kVector);
@@ -183,7 +185,8 @@ void activation(const T* x, T* y, int64_t count, ActivationKind kind, float slop
 }
 
 template <typename T>
-void activationBackward(const T* dy, const T* y, T* dx, int64_t count, ActivationKind kind, float slope, cudaStream_t stream) {
+void activationBackward(const T* dy, const T* y, T* dx, int64_t count, ActivationKind kind, float slope,
+                        cudaStream_t stream) {
   if (kind == ActivationKind::Sigmoid) return binary(dy, y, dx, count, SigmoidBackward{}, stream);
   binary(dy, y, dx, count, ActivateBackward{slopeOf(kind, slope)}, stream);
 }
@@ -196,40 +199,43 @@ void add(const T* a, const T* b, T* out, int64_t count, cudaStream_t stream) {
 template <typename From, typename To>
 void cast(const From* from, To* to, int64_t count, cudaStream_t stream) {
   if constexpr (std::is_same_v<From, To>) {
-    if (count > 0) WBSR_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(To), cudaMemcpyDeviceToDevice, stream));
+    if (count > 0)
+      WBSR_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(To), cudaMemcpyDeviceToDevice, stream));
   } else {
     unary(from, to, count, Same{}, stream);
   }
 }
 
 template <typename Conv, typename Out>
-void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out* out, int64_t pixels, int channels, ActivationKind kind,
-                  float slope, cudaStream_t stream) {
+void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out* out, int64_t pixels, int channels,
+                  ActivationKind kind, float slope, cudaStream_t stream) {
   const int vectors = channels / kVector;
   const int64_t count = pixels * vectors;
   const dim3 grid(static_cast<unsigned>(divideUp(count, kPerBlock)));
   if (kind == ActivationKind::Sigmoid)
-    return launch(convEpilogueKernel<Conv, Out, Sigmoid>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out, count, vectors,
-        Sigmoid{});
-  launch(convEpilogueKernel<Conv, Out, Activate>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out, count, vectors,
-         Activate{slopeOf(kind, slope)});
+    return launch(convEpilogueKernel<Conv, Out, Sigmoid>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out,
+                  count, vectors, Sigmoid{});
+  launch(convEpilogueKernel<Conv, Out, Activate>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out, count,
+         vectors, Activate{slopeOf(kind, slope)});
 }
 
 template <typename T>
 void planarToThin(const float* planar, float* thin, T* copy, int batch, int64_t pixels, cudaStream_t stream) {
   const unsigned blocks = static_cast<unsigned>(divideUp(pixels, kThreads));
-  launch(planarToThinKernel<T>, dim3(blocks * static_cast<unsigned>(batch)), dim3(kThreads), 0, stream, planar, thin, copy, pixels, blocks);
+  launch(planarToThinKernel<T>, dim3(blocks * static_cast<unsigned>(batch)), dim3(kThreads), 0, stream, planar, thin,
+         copy, pixels, blocks);
 }
 
 void thinToPlanar(const float* thin, float* planar, int batch, int64_t pixels, cudaStream_t stream) {
   const unsigned blocks = static_cast<unsigned>(divideUp(pixels, kThreads));
-  launch(thinToPlanarKernel, dim3(blocks * static_cast<unsigned>(batch)), dim3(kThreads), 0, stream, thin, planar, pixels, blocks);
+  launch(thinToPlanarKernel, dim3(blocks * static_cast<unsigned>(batch)), dim3(kThreads), 0, stream, thin, planar,
+         pixels, blocks);
 }
 
-#define WBSR_INSTANTIATE(T)                                                                                               \
-  template void activation<T>(const T*, T*, int64_t, ActivationKind, float, cudaStream_t);                                \
-  template void activationBackward<T>(const T*, const T*, T*, int64_t, ActivationKind, float, cudaStream_t);              \
-  template void add<T>(const T*, const T*, T*, int64_t, cudaStream_t);                                                    \
+#define WBSR_INSTANTIATE(T)                                                                                  \
+  template void activation<T>(const T*, T*, int64_t, ActivationKind, float, cudaStream_t);                   \
+  template void activationBackward<T>(const T*, const T*, T*, int64_t, ActivationKind, float, cudaStream_t); \
+  template void add<T>(const T*, const T*, T*, int64_t, cudaStream_t);                                       \
   template void planarToThin<T>(const float*, float*, T*, int, int64_t, cudaStream_t);
 WBSR_INSTANTIATE(float)
 WBSR_INSTANTIATE(bf16)
@@ -239,8 +245,9 @@ template void cast<float, bf16>(const float*, bf16*, int64_t, cudaStream_t);
 template void cast<bf16, float>(const bf16*, float*, int64_t, cudaStream_t);
 template void cast<float, float>(const float*, float*, int64_t, cudaStream_t);
 
-#define WBSR_INSTANTIATE(Conv, Out)                                                                                          \
-  template void convEpilogue<Conv, Out>(const Conv*, const float*, const Out*, Out*, int64_t, int, ActivationKind, float, cudaStream_t);
+#define WBSR_INSTANTIATE(Conv, Out)                                                                                \
+  template void convEpilogue<Conv, Out>(const Conv*, const float*, const Out*, Out*, int64_t, int, ActivationKind, \
+                                        float, cudaStream_t);
 WBSR_INSTANTIATE(float, float)
 WBSR_INSTANTIATE(float, bf16)
 WBSR_INSTANTIATE(bf16, float)

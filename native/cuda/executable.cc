@@ -13,12 +13,15 @@ Executable::Executable(Context& context, Program program) : context_(context), p
   rewrite(program_);
   const bool half = context.half;
   // In units of 4 bytes, per image; multiplied by the batch below.
-  plan(program_, [half](const Value& value) {
-    const Layout l = layoutOf(value);
-    if (l.kind == Layout::Wide) return half ? (l.image() + 1) / 2 : l.image();
-    // Behind a thin value there is room for its copy in T, which convolutions read.
-    return l.kind == Layout::Thin && half ? l.image() + l.image() / 2 : l.image();
-  }, false, training());
+  plan(
+      program_,
+      [half](const Value& value) {
+        const Layout l = layoutOf(value);
+        if (l.kind == Layout::Wide) return half ? (l.image() + 1) / 2 : l.image();
+        // Behind a thin value there is room for its copy in T, which convolutions read.
+        return l.kind == Layout::Thin && half ? l.image() + l.image() / 2 : l.image();
+      },
+      false, training());
   for (int64_t& offset : program_.offsets)
     if (offset > 0) offset *= program_.batch;
   program_.arenaFloats *= program_.batch;
@@ -80,7 +83,9 @@ std::function<const void*()> Executable::operand(int value, std::vector<bool>& c
   if (!readsCopy(value)) return [this, value] { return static_cast<const void*>(at(value)); };
   if (!copied[static_cast<size_t>(value)]) {
     copied[static_cast<size_t>(value)] = true;
-    launches_.add(rangeOfCopy(value), [this, value] { cast(at<float>(value), static_cast<bf16*>(copyOf(value)), elements(value), context_.stream); });
+    launches_.add(rangeOfCopy(value), [this, value] {
+      cast(at<float>(value), static_cast<bf16*>(copyOf(value)), elements(value), context_.stream);
+    });
   }
   return [this, value] { return static_cast<const void*>(copyOf(value)); };
 }
@@ -107,12 +112,15 @@ void Executable::compileStep(const Step& step, std::vector<bool>& copied) {
     case StepKind::Conv: conv(step, copied); break;
     case StepKind::ConvBackwardData: convBackwardData(step, copied); break;
     case StepKind::ConvBackwardWeights: convBackwardWeights(step, copied); break;
-    case StepKind::Activation: case StepKind::ActivationBackward:
+    case StepKind::Activation:
+    case StepKind::ActivationBackward:
       push([=, this, backward = step.kind == StepKind::ActivationBackward, kind = step.activation, slope = step.slope] {
         withType(isHalf(out), [&](auto type) {
           using T = decltype(type);
-          if (backward) activationBackward(at<T>(a), at<T>(b), at<T>(out), elements(out), kind, slope, stream);
-          else activation(at<T>(a), at<T>(out), elements(out), kind, slope, stream);
+          if (backward)
+            activationBackward(at<T>(a), at<T>(b), at<T>(out), elements(out), kind, slope, stream);
+          else
+            activation(at<T>(a), at<T>(out), elements(out), kind, slope, stream);
         });
       });
       break;
@@ -124,17 +132,22 @@ void Executable::compileStep(const Step& step, std::vector<bool>& copied) {
         });
       });
       break;
-    case StepKind::PixelShuffle: case StepKind::PixelShuffleBackward: {
+    case StepKind::PixelShuffle:
+    case StepKind::PixelShuffleBackward: {
       const bool backward = step.kind == StepKind::PixelShuffleBackward;
       const int small = backward ? out : a, large = backward ? a : out;
       const Layout s = layout(small), l = layout(large);
-      const ShuffleShape shape{batch, s.height, s.width, step.factor, l.channels, step.shuffled, l.kind == Layout::Thin, step.activation, step.slope};
+      const ShuffleShape shape{
+          batch,           s.height,  s.width, step.factor, l.channels, step.shuffled, l.kind == Layout::Thin,
+          step.activation, step.slope};
       push([=, this] {
         const auto go = [&](auto smallType, auto largeType) {
           using S = decltype(smallType);
           using L = decltype(largeType);
-          if (backward) pixelShuffleBackward(shape, at<L>(a), b >= 0 ? at<L>(b) : nullptr, at<S>(out), stream);
-          else pixelShuffle(shape, at<S>(a), at<L>(out), stream);
+          if (backward)
+            pixelShuffleBackward(shape, at<L>(a), b >= 0 ? at<L>(b) : nullptr, at<S>(out), stream);
+          else
+            pixelShuffle(shape, at<S>(a), at<L>(out), stream);
         };
         if (!isHalf(small)) {
           WBSR_CHECK(!isHalf(large));
@@ -151,7 +164,8 @@ void Executable::compileStep(const Step& step, std::vector<bool>& copied) {
       push([=, this, l = layout(a), factor = step.factor, cubic = step.cubic] {
         withType(isHalf(out), [&](auto type) {
           using T = decltype(type);
-          upsample(at<T>(a), b >= 0 ? at<T>(b) : nullptr, at<T>(out), batch, l.height, l.width, l.paddedChannels, factor, cubic, stream);
+          upsample(at<T>(a), b >= 0 ? at<T>(b) : nullptr, at<T>(out), batch, l.height, l.width, l.paddedChannels,
+                   factor, cubic, stream);
         });
       });
       break;
@@ -167,7 +181,8 @@ void Executable::compileStep(const Step& step, std::vector<bool>& copied) {
       push([=, this, from = layout(a), to = layout(out)] {
         withType(isHalf(out), [&](auto type) {
           using T = decltype(type);
-          crop(at<T>(a), at<T>(out), batch, from.height, from.width, to.height, to.width, to.paddedChannels, context_.cropOffsets.as<int2>(), stream);
+          crop(at<T>(a), at<T>(out), batch, from.height, from.width, to.height, to.width, to.paddedChannels,
+               context_.cropOffsets.as<int2>(), stream);
         });
       });
       break;
@@ -188,11 +203,13 @@ void Executable::compileStep(const Step& step, std::vector<bool>& copied) {
         });
       });
       break;
-    case StepKind::ScaleChannels: case StepKind::ScaleChannelsBackwardInput:
+    case StepKind::ScaleChannels:
+    case StepKind::ScaleChannelsBackwardInput:
       push([=, this, l = layout(out), residual = step.residual] {
         withType(isHalf(out), [&](auto type) {
           using T = decltype(type);
-          scaleChannels(at<T>(a), at<float>(b), residual >= 0 ? at<T>(residual) : nullptr, at<T>(out), batch, l.pixels(), l.paddedChannels, stream);
+          scaleChannels(at<T>(a), at<float>(b), residual >= 0 ? at<T>(residual) : nullptr, at<T>(out), batch,
+                        l.pixels(), l.paddedChannels, stream);
         });
       });
       break;
@@ -201,15 +218,16 @@ void Executable::compileStep(const Step& step, std::vector<bool>& copied) {
       push([=, this, l = layout(a)] {
         withType(isHalf(a), [&](auto type) {
           using T = decltype(type);
-          scaleChannelsBackwardFactors(at<T>(a), at<T>(b), at<float>(out), batch, l.pixels(), l.paddedChannels, context_.scratch.as(), stream);
+          scaleChannelsBackwardFactors(at<T>(a), at<T>(b), at<float>(out), batch, l.pixels(), l.paddedChannels,
+                                       context_.scratch.as(), stream);
         });
       });
       break;
     case StepKind::Loss:
       push([=, this] {
         Context& c = context_;
-        loss(c.lossParameters.as<LossParameters>(), at<float>(a), 8, c.target.as<float>(), 8, at<float>(out), 8, elements(out) / 8, c.lossSums.as<double>(),
-             c.lossScratch.as(), stream);
+        loss(c.lossParameters.as<LossParameters>(), at<float>(a), 8, c.target.as<float>(), 8, at<float>(out), 8,
+             elements(out) / 8, c.lossSums.as<double>(), c.lossScratch.as(), stream);
       });
       break;
   }

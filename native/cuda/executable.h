@@ -46,7 +46,10 @@ class Executable {
   bool isHalf(int value) const { return context_.half && layout(value).kind == Layout::Wide; }
   int64_t elements(int value) const { return layout(value).image() * program_.batch; }
   void* at(int value) const;
-  template <typename T> T* at(int value) const { return static_cast<T*>(at(value)); }
+  template <typename T>
+  T* at(int value) const {
+    return static_cast<T*>(at(value));
+  }
   void* copyOf(int value) const;
   // The memory of a value, and of its copy in T.
   Launches::Range range(int value) const;

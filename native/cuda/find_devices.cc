@@ -45,7 +45,8 @@ CudaState findDevices() {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess) count = 0;
   f.tooOld = status == cudaErrorInsufficientDriver;
-  if (status != cudaSuccess && status != cudaErrorNoDevice && !f.tooOld) f.failure = failureOf("cudaGetDeviceCount", status);
+  if (status != cudaSuccess && status != cudaErrorNoDevice && !f.tooOld)
+    f.failure = failureOf("cudaGetDeviceCount", status);
   cudaGetLastError();
   if (cudaDriverGetVersion(&f.driver) != cudaSuccess) f.driver = 0;
   cudaRuntimeGetVersion(&f.runtime);  // a constant of the library that is linked in

@@ -39,25 +39,30 @@ void State::uploadPictures(const InferJob& job, std::vector<size_t>& offsets) {
   std::vector<size_t> sizes;
   for (const Picture& p : job.pictures) {
     const View& v = p.pixels;
-    sizes.push_back(sampleBytes(v.type) * static_cast<size_t>(v.channels) * static_cast<size_t>(v.width) * static_cast<size_t>(v.height));
+    sizes.push_back(sampleBytes(v.type) * static_cast<size_t>(v.channels) * static_cast<size_t>(v.width) *
+                    static_cast<size_t>(v.height));
     offsets.push_back(total);
     total += (sizes.back() + 255) / 256 * 256;
   }
   grow(pictures_, total + 256);
-  for (size_t i = 0; i < sizes.size(); ++i) transfer.upload(pictures_.as<uint8_t>() + offsets[i], job.pictures[i].pixels.data, sizes[i], context->stream);
+  for (size_t i = 0; i < sizes.size(); ++i)
+    transfer.upload(pictures_.as<uint8_t>() + offsets[i], job.pictures[i].pixels.data, sizes[i], context->stream);
 }
 
-void State::runBatch(const InferJob& job, const Group& group, size_t first, int batch, const std::vector<size_t>& offsets, InferReport& report,
+void State::runBatch(const InferJob& job, const Group& group, size_t first, int batch,
+                     const std::vector<size_t>& offsets, InferReport& report,
                      const std::vector<CudaCanvas*>& canvases) {
   const int scale = graph.scale();
   const cudaStream_t stream = context->stream;
   const SubnetInfo& info = graph.subnets()[static_cast<size_t>(group.subnet)];
-  Executable& program = executable(group.subnet, batch, group.height, group.width, group.coveredHeight, group.coveredWidth, false);
+  Executable& program =
+      executable(group.subnet, batch, group.height, group.width, group.coveredHeight, group.coveredWidth, false);
   program.reserve();
 
   const TileJob* tiles = tiles_.as<TileJob>() + group.firstTile + first;
   // To where the captured graph reads them.
-  WBSR_CUDA(cudaMemcpyAsync(context->cropOffsets.as(), crops_.as<int2>() + group.firstTile + first, sizeof(int2) * static_cast<size_t>(batch), cudaMemcpyDeviceToDevice, stream));
+  WBSR_CUDA(cudaMemcpyAsync(context->cropOffsets.as(), crops_.as<int2>() + group.firstTile + first,
+                            sizeof(int2) * static_cast<size_t>(batch), cudaMemcpyDeviceToDevice, stream));
   const int64_t inPixels = int64_t{group.height} * group.width;
   const int64_t outPixels = int64_t{group.coveredHeight} * group.coveredWidth * scale * scale;
   // Regions of one picture stand together: a launch for each run of them.
@@ -72,7 +77,8 @@ void State::runBatch(const InferJob& job, const Group& group, size_t first, int 
   };
   eachPicture([&](int picture, int n, int count) {
     const View& v = job.pictures[static_cast<size_t>(picture)].pixels;
-    const DevicePicture source{pictures_.as<uint8_t>() + offsets[static_cast<size_t>(picture)], v.type, v.width, v.height, v.channels};
+    const DevicePicture source{pictures_.as<uint8_t>() + offsets[static_cast<size_t>(picture)], v.type, v.width,
+                               v.height, v.channels};
     withType(context->half, [&](auto type) {
       using T = decltype(type);
       T* copy = static_cast<T*>(program.inputCopy());
@@ -83,8 +89,9 @@ void State::runBatch(const InferJob& job, const Group& group, size_t first, int 
   program.run();
   eachPicture([&](int picture, int n, int count) {
     CudaCanvas& canvas = *canvases[static_cast<size_t>(picture)];
-    blendTiles(program.outputThin() + n * outPixels * 8, group.coveredHeight * scale, group.coveredWidth * scale, tiles + n, count, group.maxWidth, group.maxHeight,
-               canvas.sums(), canvas.weights(), static_cast<int>(canvas.width()), stream);
+    blendTiles(program.outputThin() + n * outPixels * 8, group.coveredHeight * scale, group.coveredWidth * scale,
+               tiles + n, count, group.maxWidth, group.maxHeight, canvas.sums(), canvas.weights(),
+               static_cast<int>(canvas.width()), stream);
   });
   ++report.batches;
   report.flops += batch *
@@ -104,10 +111,12 @@ void State::uploadTiles(std::vector<Group*> groups) {
     for (const Region* region : group->regions) {
       const Region& r = *region;
       const Keep covered = coveredBy(graph, info, r.height, r.width, keptPart(r));
-      const int left = std::min(covered.x, r.width - group->coveredWidth), top = std::min(covered.y, r.height - group->coveredHeight);
+      const int left = std::min(covered.x, r.width - group->coveredWidth),
+                top = std::min(covered.y, r.height - group->coveredHeight);
       crops.push_back(make_int2(left, top));
-      tiles.push_back({r.x, r.y, (r.keepX - r.x - left) * scale, (r.keepY - r.y - top) * scale, r.keepWidth * scale, r.keepHeight * scale, r.keepX * scale,
-                       r.keepY * scale, r.rampLeft * scale, r.rampTop * scale, r.rampRight * scale, r.rampBottom * scale});
+      tiles.push_back({r.x, r.y, (r.keepX - r.x - left) * scale, (r.keepY - r.y - top) * scale, r.keepWidth * scale,
+                       r.keepHeight * scale, r.keepX * scale, r.keepY * scale, r.rampLeft * scale, r.rampTop * scale,
+                       r.rampRight * scale, r.rampBottom * scale});
       group->maxWidth = std::max(group->maxWidth, tiles.back().width);
       group->maxHeight = std::max(group->maxHeight, tiles.back().height);
     }
@@ -122,15 +131,17 @@ std::vector<CudaCanvas*> State::canvasesOf(const InferJob& job) const {
   std::vector<CudaCanvas*> canvases;
   for (const Picture& p : job.pictures) {
     CudaCanvas* ours = dynamic_cast<CudaCanvas*>(p.canvas);
-    if (!ours || ours->owner() != this || ours->width() != int64_t{p.pixels.width} * graph.scale() || ours->rows() < int64_t{p.pixels.height} * graph.scale())
-      throw Error("WBSR_INVALID_OPTION", "Expected a canvas of this model, as wide as the picture and at least as high, for canvas");
+    if (!ours || ours->owner() != this || ours->width() != int64_t{p.pixels.width} * graph.scale() ||
+        ours->rows() < int64_t{p.pixels.height} * graph.scale())
+      throw Error("WBSR_INVALID_OPTION",
+                  "Expected a canvas of this model, as wide as the picture and at least as high, for canvas");
     canvases.push_back(ours);
   }
   return canvases;
 }
 
-void State::runGroups(const InferJob& job, const std::vector<Group*>& groups, const std::vector<size_t>& offsets, InferReport& report,
-                      const std::vector<CudaCanvas*>& canvases) {
+void State::runGroups(const InferJob& job, const std::vector<Group*>& groups, const std::vector<size_t>& offsets,
+                      InferReport& report, const std::vector<CudaCanvas*>& canvases) {
   for (const Group* which : groups) {
     const Group& group = *which;
     int64_t most = std::max<int64_t>(1, job.maxBatchPixels / (int64_t{group.height} * group.width));
@@ -145,7 +156,8 @@ void State::runGroups(const InferJob& job, const std::vector<Group*>& groups, co
         if (error.code != "WBSR_OUT_OF_MEMORY") throw;
         trim();
         if (batch == 1)
-          throw Error("WBSR_OUT_OF_MEMORY", "Not even one region of " + std::to_string(group.width) + "x" + std::to_string(group.height) +
+          throw Error("WBSR_OUT_OF_MEMORY", "Not even one region of " + std::to_string(group.width) + "x" +
+                                                std::to_string(group.height) +
                                                 " LR pixels fits into the memory of the CUDA device: " + error.what());
         most = batch / 2;
         ++report.halvings;
@@ -165,15 +177,19 @@ int64_t State::submitInfer(const InferJob& job, InferReport& report) {
     const std::vector<CudaCanvas*> canvases = canvasesOf(job);
     std::map<std::tuple<int, int, int>, Group> groups;
     for (const Region& r : job.regions) {
-      Group& group = groups.try_emplace({r.subnet, r.height, r.width}, Group{r.subnet, r.height, r.width, 0, 0, {}, 0, 0, 0}).first->second;
-      const Keep covered = coveredBy(graph, graph.subnets()[static_cast<size_t>(r.subnet)], r.height, r.width, keptPart(r));
+      Group& group =
+          groups.try_emplace({r.subnet, r.height, r.width}, Group{r.subnet, r.height, r.width, 0, 0, {}, 0, 0, 0})
+              .first->second;
+      const Keep covered =
+          coveredBy(graph, graph.subnets()[static_cast<size_t>(r.subnet)], r.height, r.width, keptPart(r));
       group.coveredHeight = std::max(group.coveredHeight, covered.height);
       group.coveredWidth = std::max(group.coveredWidth, covered.width);
       group.regions.push_back(&r);
     }
     std::vector<Group*> ordered;
     for (auto& [key, group] : groups) {
-      std::stable_sort(group.regions.begin(), group.regions.end(), [](const Region* a, const Region* b) { return a->picture < b->picture; });
+      std::stable_sort(group.regions.begin(), group.regions.end(),
+                       [](const Region* a, const Region* b) { return a->picture < b->picture; });
       ordered.push_back(&group);
     }
     Running& running = running_[ticket % 2];

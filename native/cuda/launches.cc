@@ -11,14 +11,18 @@ constexpr int kBehind = 8;
 
 bool overlap(const std::vector<Launches::Range>& a, const std::vector<Launches::Range>& b) {
   return std::any_of(a.begin(), a.end(), [&](const Launches::Range& x) {
-    return std::any_of(b.begin(), b.end(), [&](const Launches::Range& y) { return x.buffer == y.buffer && x.begin < y.end && y.begin < x.end; });
+    return std::any_of(b.begin(), b.end(), [&](const Launches::Range& y) {
+      return x.buffer == y.buffer && x.begin < y.end && y.begin < x.end;
+    });
   });
 }
 
 }  // namespace
 
 void Launches::add(const Range& writes, Work work) { entries_.push_back({std::move(work), false, {writes}}); }
-void Launches::addBeside(std::vector<Range> reads, Work work) { entries_.push_back({std::move(work), true, std::move(reads)}); }
+void Launches::addBeside(std::vector<Range> reads, Work work) {
+  entries_.push_back({std::move(work), true, std::move(reads)});
+}
 
 void Launches::schedule() {
   int seen[2] = {-1, -1};  // the last entry of the other stream that the main, the side stream has waited for

@@ -16,8 +16,10 @@ LossParameters makeLossParameters(const LossSpec& spec, int64_t pixels, float gr
   out.l1 = loss.l1;
   out.gradientScale = static_cast<float>(gradientScale / static_cast<double>(pixels));
   out.balanceScale = static_cast<float>(loss.balanceScale);
-  if (loss.dimension == 3) std::copy(loss.three.begin(), loss.three.end(), out.mixture.three);
-  else std::copy(loss.one.begin(), loss.one.end(), out.mixture.one);
+  if (loss.dimension == 3)
+    std::copy(loss.three.begin(), loss.three.end(), out.mixture.three);
+  else
+    std::copy(loss.one.begin(), loss.one.end(), out.mixture.one);
   return out;
 }
 

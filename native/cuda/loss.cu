@@ -12,9 +12,9 @@ namespace wbsr::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kPixels = 4;       // per thread and round
-constexpr int kBatch = 2;        // pixels whose balancing terms are evaluated together
-constexpr int kMaxBlocks = 1024; // more pixels: more rounds
+constexpr int kPixels = 4;        // per thread and round
+constexpr int kBatch = 2;         // pixels whose balancing terms are evaluated together
+constexpr int kMaxBlocks = 1024;  // more pixels: more rounds
 
 struct Partial {
   double sums[kLossSums];
@@ -58,7 +58,8 @@ __device__ void loadPixels(const float* from, int stride, int pixels, float (&v)
 __device__ void storePixels(float* to, int stride, int pixels, const float (&v)[kPixels * 3]) {
   if (pixels == kPixels && stride == 3) {
 #pragma unroll
-    for (int i = 0; i < 3; ++i) reinterpret_cast<float4*>(to)[i] = make_float4(v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]);
+    for (int i = 0; i < 3; ++i)
+      reinterpret_cast<float4*>(to)[i] = make_float4(v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]);
     return;
   }
 #pragma unroll
@@ -76,8 +77,8 @@ __device__ void storePixels(float* to, int stride, int pixels, const float (&v)[
 // The balancing term of kBatch x 3 values (D = 1: each on its own; D = 3: kBatch RGB triples), of which the first `valid`
 // values count: adds to gradient and totals.
 template <int D>
-__device__ void balance(const Component<D>* components, int count, bool l1, float scale, const float* x, int valid, float* gradient,
-    Totals& totals) {
+__device__ void balance(const Component<D>* components, int count, bool l1, float scale, const float* x, int valid,
+                        float* gradient, Totals& totals) {
   constexpr int kValues = kBatch * 3, kPoints = kValues / D;
   float at[kValues], slope[kValues], largest[kPoints], sum[kPoints], variance[kPoints];
 #pragma unroll
@@ -159,16 +160,19 @@ __device__ void stageComponents(const math::BdComponent<D, float>* from, int cou
 // prediction, target, gradient (count, 3) at their strides; gradient may be null. sums (kLossSums). partial (blocks).
 // finished: 0, and 0 again when the launch is over.
 __global__ void __launch_bounds__(kThreads)
-    lossKernel(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target, int targetStride,
-               float* gradient, int gradientStride, int64_t count, double* sums, Partial* partial, unsigned* finished) {
+    lossKernel(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target,
+               int targetStride, float* gradient, int gradientStride, int64_t count, double* sums, Partial* partial,
+               unsigned* finished) {
   __shared__ Component<1> one[math::maxComponents];
   __shared__ Component<3> three[math::maxComponents];
   __shared__ bool last;
   const bool rgb = parameters->dimension == 3, l1 = parameters->l1;
   const int components = parameters->balanced ? parameters->components : 0;
   const float gradientScale = parameters->gradientScale, balanceScale = parameters->balanceScale;
-  if (rgb) stageComponents<3>(parameters->mixture.three, components, three);
-  else stageComponents<1>(parameters->mixture.one, components, one);
+  if (rgb)
+    stageComponents<3>(parameters->mixture.three, components, three);
+  else
+    stageComponents<1>(parameters->mixture.one, components, one);
   __syncthreads();
 
   double mine[kLossSums] = {};
@@ -190,8 +194,10 @@ __global__ void __launch_bounds__(kThreads)
     if (components > 0) {
 #pragma unroll
       for (int p = 0; p < kPixels; p += kBatch) {
-        if (rgb) balance<3>(three, components, l1, balanceScale, x + 3 * p, (pixels - p) * 3, g + 3 * p, totals);
-        else balance<1>(one, components, l1, balanceScale, x + 3 * p, (pixels - p) * 3, g + 3 * p, totals);
+        if (rgb)
+          balance<3>(three, components, l1, balanceScale, x + 3 * p, (pixels - p) * 3, g + 3 * p, totals);
+        else
+          balance<1>(one, components, l1, balanceScale, x + 3 * p, (pixels - p) * 3, g + 3 * p, totals);
       }
     }
     if (gradient) {
@@ -211,7 +217,7 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) {
 #pragma unroll
     for (int s = 0; s < kLossSums; ++s) partial[blockIdx.x].sums[s] = mine[s];
-    __threadfence();  // before the count says that they are there
+    __threadfence();                                             // before the count says that they are there
     last = atomicInc(finished, gridDim.x - 1) == gridDim.x - 1;  // wraps to 0: ready for the next launch
   }
   __syncthreads();
@@ -239,11 +245,13 @@ constexpr size_t kCounterBytes = 16;
 
 size_t lossScratch(int64_t count) { return kCounterBytes + static_cast<size_t>(blocksFor(count)) * sizeof(Partial); }
 
-void loss(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target, int targetStride,
-          float* gradient, int gradientStride, int64_t count, double* sums, void* scratch, cudaStream_t stream) {
+void loss(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target,
+          int targetStride, float* gradient, int gradientStride, int64_t count, double* sums, void* scratch,
+          cudaStream_t stream) {
   unsigned char* const bytes = static_cast<unsigned char*>(scratch);
-  launch(lossKernel, dim3(static_cast<unsigned>(blocksFor(count))), dim3(kThreads), 0, stream, parameters, prediction, predictionStride,
-         target, targetStride, gradient, gradientStride, count, sums, reinterpret_cast<Partial*>(bytes + kCounterBytes), reinterpret_cast<unsigned*>(bytes));
+  launch(lossKernel, dim3(static_cast<unsigned>(blocksFor(count))), dim3(kThreads), 0, stream, parameters, prediction,
+         predictionStride, target, targetStride, gradient, gradientStride, count, sums,
+         reinterpret_cast<Partial*>(bytes + kCounterBytes), reinterpret_cast<unsigned*>(bytes));
 }
 
 }  // namespace wbsr::cuda

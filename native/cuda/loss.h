@@ -31,8 +31,9 @@ constexpr int kLossSums = 6;
 // of gradient becomes 0. gradient may be null. One launch; sums (kLossSums doubles on the device) are overwritten, and
 // are the same bits in every run. count: RGB pixels.
 size_t lossScratch(int64_t count);  // its first 16 bytes are zeroed once before the first use, and left zeroed
-void loss(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target, int targetStride,
-          float* gradient, int gradientStride, int64_t count, double* sums, void* scratch, cudaStream_t stream);
+void loss(const LossParameters* parameters, const float* prediction, int predictionStride, const float* target,
+          int targetStride, float* gradient, int gradientStride, int64_t count, double* sums, void* scratch,
+          cudaStream_t stream);
 
 // The report of sums over `pixels` (as in makeLossParameters).
 LossSums lossReport(const LossSpec& spec, const double* sums, int64_t pixels);

@@ -14,19 +14,25 @@ namespace wbsr::cuda {
 
 // --- elementwise.cu ---
 // y = activation(x); x may be y. count elements.
-template <typename T> void activation(const T* x, T* y, int64_t count, ActivationKind kind, float slope, cudaStream_t stream);
+template <typename T>
+void activation(const T* x, T* y, int64_t count, ActivationKind kind, float slope, cudaStream_t stream);
 // dx = dy * activation'(y); dx may be dy. slope 0 for relu.
-template <typename T> void activationBackward(const T* dy, const T* y, T* dx, int64_t count, ActivationKind kind, float slope, cudaStream_t stream);
+template <typename T>
+void activationBackward(const T* dy, const T* y, T* dx, int64_t count, ActivationKind kind, float slope,
+                        cudaStream_t stream);
 // out = a + b; out may be a or b.
-template <typename T> void add(const T* a, const T* b, T* out, int64_t count, cudaStream_t stream);
-template <typename From, typename To> void cast(const From* from, To* to, int64_t count, cudaStream_t stream);
+template <typename T>
+void add(const T* a, const T* b, T* out, int64_t count, cudaStream_t stream);
+template <typename From, typename To>
+void cast(const From* from, To* to, int64_t count, cudaStream_t stream);
 // out = activation(conv + bias) + residual: what follows a convolution that has no fused end. bias (channels) and
 // residual may be null; out may be residual, and conv where the types agree. channels: padded.
 template <typename Conv, typename Out>
-void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out* out, int64_t pixels, int channels, ActivationKind kind, float slope,
-                  cudaStream_t stream);
+void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out* out, int64_t pixels, int channels,
+                  ActivationKind kind, float slope, cudaStream_t stream);
 // (N, 3, H, W) float <-> thin (N, H, W, 8) float; padding becomes 0. `copy` (may be null) receives the same in T.
-template <typename T> void planarToThin(const float* planar, float* thin, T* copy, int batch, int64_t pixels, cudaStream_t stream);
+template <typename T>
+void planarToThin(const float* planar, float* thin, T* copy, int batch, int64_t pixels, cudaStream_t stream);
 void thinToPlanar(const float* thin, float* planar, int batch, int64_t pixels, cudaStream_t stream);
 
 // --- bias_gradient.cu ---
@@ -34,44 +40,56 @@ void thinToPlanar(const float* thin, float* planar, int batch, int64_t pixels, c
 // groups) * padded(channels / groups) + c / groups.
 size_t biasGradientScratch(int64_t pixels, int paddedChannels);
 template <typename T>
-void biasGradient(const T* dy, float* gradient, int64_t pixels, int paddedChannels, int channels, int groups, void* scratch, cudaStream_t stream);
+void biasGradient(const T* dy, float* gradient, int64_t pixels, int paddedChannels, int channels, int groups,
+                  void* scratch, cudaStream_t stream);
 
 // --- shuffle.cu ---
 struct ShuffleShape {
   int batch, height, width;  // of the small value
   int factor;
-  int channels;              // of the large value, real ones
-  bool shuffled;             // small is ordered sub-pixel first: (factor^2 groups) x padded(channels); else c r^2 + i r + j, padded once
-  bool largeThin;            // large has 8 floats a pixel, else padded(channels) of T
-  ActivationKind activation; // applied to large (None, Relu, LeakyRelu)
+  int channels;  // of the large value, real ones
+  bool
+      shuffled;  // small is ordered sub-pixel first: (factor^2 groups) x padded(channels); else c r^2 + i r + j, padded once
+  bool largeThin;             // large has 8 floats a pixel, else padded(channels) of T
+  ActivationKind activation;  // applied to large (None, Relu, LeakyRelu)
   float slope;
 };
-template <typename Small, typename Large> void pixelShuffle(const ShuffleShape& shape, const Small* small, Large* large, cudaStream_t stream);
+template <typename Small, typename Large>
+void pixelShuffle(const ShuffleShape& shape, const Small* small, Large* large, cudaStream_t stream);
 // y: the forward result, needed where there is an activation, else null. Padding of dSmall becomes 0.
 template <typename Large, typename Small>
-void pixelShuffleBackward(const ShuffleShape& shape, const Large* dLarge, const Large* y, Small* dSmall, cudaStream_t stream);
+void pixelShuffleBackward(const ShuffleShape& shape, const Large* dLarge, const Large* y, Small* dSmall,
+                          cudaStream_t stream);
 
 // --- upsample.cu ---
 // out (N, H f, W f, channels) = resize(in) + addend; addend may be null, and may be out. channels: padded.
 template <typename T>
-void upsample(const T* in, const T* addend, T* out, int batch, int height, int width, int channels, int factor, bool cubic, cudaStream_t stream);
+void upsample(const T* in, const T* addend, T* out, int batch, int height, int width, int channels, int factor,
+              bool cubic, cudaStream_t stream);
 // The transpose, as a gather. height, width: of dIn.
-template <typename T> void upsampleBackward(const T* dOut, T* dIn, int batch, int height, int width, int channels, int factor, bool cubic, cudaStream_t stream);
+template <typename T>
+void upsampleBackward(const T* dOut, T* dIn, int batch, int height, int width, int channels, int factor, bool cubic,
+                      cudaStream_t stream);
 // out[n] = in[n][offsets[n].y : , offsets[n].x : ], offsets (N) on the device. channels: padded.
 template <typename T>
-void crop(const T* in, T* out, int batch, int height, int width, int outHeight, int outWidth, int channels, const int2* offsets, cudaStream_t stream);
+void crop(const T* in, T* out, int batch, int height, int width, int outHeight, int outWidth, int channels,
+          const int2* offsets, cudaStream_t stream);
 
 // --- attention.cu ---
 // out (N, channels) = mean over pixels. channels: padded.
 size_t globalPoolScratch(int batch, int64_t pixels, int channels);
-template <typename T> void globalPool(const T* in, float* out, int batch, int64_t pixels, int channels, void* scratch, cudaStream_t stream);
-template <typename T> void globalPoolBackward(const float* dOut, T* dIn, int batch, int64_t pixels, int channels, cudaStream_t stream);
+template <typename T>
+void globalPool(const T* in, float* out, int batch, int64_t pixels, int channels, void* scratch, cudaStream_t stream);
+template <typename T>
+void globalPoolBackward(const float* dOut, T* dIn, int batch, int64_t pixels, int channels, cudaStream_t stream);
 // out = x * factors (+ addend); factors (N, channels); addend may be null; out may be x or addend.
 template <typename T>
-void scaleChannels(const T* x, const float* factors, const T* addend, T* out, int batch, int64_t pixels, int channels, cudaStream_t stream);
+void scaleChannels(const T* x, const float* factors, const T* addend, T* out, int batch, int64_t pixels, int channels,
+                   cudaStream_t stream);
 // dFactors (N, channels) = sum over pixels of dOut * x. scratch: globalPoolScratch.
 template <typename T>
-void scaleChannelsBackwardFactors(const T* dOut, const T* x, float* dFactors, int batch, int64_t pixels, int channels, void* scratch, cudaStream_t stream);
+void scaleChannelsBackwardFactors(const T* dOut, const T* x, float* dFactors, int batch, int64_t pixels, int channels,
+                                  void* scratch, cudaStream_t stream);
 
 // --- small_conv.cu: convolutions between thin values, and between pooled ones (height = width = 1) ---
 // Master weights are used as they are: weight (O, I, k, k) float with fullIn = I, the slice outChannels x inChannels.
@@ -83,11 +101,12 @@ struct SmallConv {
   float slope;
 };
 // out = activation(conv + bias) + residual; bias, residual may be null. Padding of out becomes 0.
-void smallConv(const SmallConv& c, const float* in, const float* weight, const float* bias, const float* residual, float* out, cudaStream_t stream);
+void smallConv(const SmallConv& c, const float* in, const float* weight, const float* bias, const float* residual,
+               float* out, cudaStream_t stream);
 void smallConvBackwardData(const SmallConv& c, const float* dOut, const float* weight, float* dIn, cudaStream_t stream);
 // weightGradient and biasGradient (may be null) of master layout are added to.
 size_t smallConvScratch(const SmallConv& c);
-void smallConvBackwardWeights(const SmallConv& c, const float* in, const float* dOut, float* weightGradient, float* biasGradient, void* scratch,
-                              cudaStream_t stream);
+void smallConvBackwardWeights(const SmallConv& c, const float* in, const float* dOut, float* weightGradient,
+                              float* biasGradient, void* scratch, cudaStream_t stream);
 
 }  // namespace wbsr::cuda

@@ -17,9 +17,9 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kPerThread = 3;
-constexpr int kChunkFloats = 1152;   // two rows of a 64-channel 3 x 3 convolution: 9 elements per thread
-constexpr int kLargestKernel = 15;   // Graph's limit: eight channels are the least that a chunk has of a split row
-constexpr int kStagedFloats = std::max(kChunkFloats, kVector * kLargestKernel * kLargestKernel);
+constexpr int kChunkFloats = 1152;  // two rows of a 64-channel 3 x 3 convolution: 9 elements per thread
+constexpr int kLargestKernel = 15;  // Graph's limit: eight channels are the least that a chunk has of a split row
+constexpr int kStagedFloats = std::max(kChunkFloats, kVector* kLargestKernel* kLargestKernel);
 
 // The first width shell with index < at[shell].
 __device__ int shellOf(const int* at, int index) {
@@ -87,7 +87,8 @@ __global__ void __launch_bounds__(kThreads) optimizerKernel(OptimizerArguments a
         const int i = begin + k * kThreads + thread;
         shell[k] = -1;
         if (i >= count) continue;
-        const int row = chunk.firstRow + i / (chunk.columns * area), column = chunk.firstColumn + i / area % chunk.columns;
+        const int row = chunk.firstRow + i / (chunk.columns * area),
+                  column = chunk.firstColumn + i / area % chunk.columns;
         const int64_t at = base + i;
         w[k] = a.weights[at];
         if (row >= rowsTouched || column >= columnsTouched) continue;
@@ -122,8 +123,10 @@ __global__ void __launch_bounds__(kThreads) optimizerKernel(OptimizerArguments a
   __syncthreads();
   for (int p = 0; p < parameter.packs; ++p) {
     const Pack& pack = a.packs[parameter.firstPack + p];
-    if (pack.bf16) packChunk(pack, static_cast<bf16*>(pack.data), chunk, staged, area);
-    else packChunk(pack, static_cast<float*>(pack.data), chunk, staged, area);
+    if (pack.bf16)
+      packChunk(pack, static_cast<bf16*>(pack.data), chunk, staged, area);
+    else
+      packChunk(pack, static_cast<float*>(pack.data), chunk, staged, area);
   }
 }
 
@@ -133,8 +136,8 @@ constexpr int kFinitePerThread = 4;
 __device__ bool notFinite(float x) { return (math::floatBits(x) & 0x7f800000) == 0x7f800000; }
 
 // gradient (count), sums (sumCount)
-__global__ void __launch_bounds__(kFiniteThreads) checkFiniteKernel(const float* gradient, int64_t count, const double* sums,
-    int sumCount, int32_t* stop) {
+__global__ void __launch_bounds__(kFiniteThreads)
+    checkFiniteKernel(const float* gradient, int64_t count, const double* sums, int sumCount, int32_t* stop) {
   bool bad = false;
   const int64_t first = (int64_t{blockIdx.x} * kFiniteThreads + threadIdx.x) * 4;
   const int64_t stride = int64_t{gridDim.x} * kFiniteThreads * 4;
@@ -162,8 +165,8 @@ static_assert(kUnpackFloats >= kVector * kLargestKernel * kLargestKernel);
 // packed (outPadded, area, inPadded) -> gradient (., fullIn, area), added. A block has row blockIdx.x of the slice and
 // `columns` channels of it, a multiple of 8; through shared memory, so that both sides are coalesced.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) addWeightGradientKernel(const T* packed, Pack slice, int area, int fullIn, int columns,
-    float* gradient) {
+__global__ void __launch_bounds__(kThreads)
+    addWeightGradientKernel(const T* packed, Pack slice, int area, int fullIn, int columns, float* gradient) {
   __shared__ float staged[kUnpackFloats];
   const int o = static_cast<int>(blockIdx.x), firstColumn = static_cast<int>(blockIdx.y) * columns;
   const int n = min(columns, slice.inChannels - firstColumn);
@@ -186,7 +189,8 @@ __global__ void __launch_bounds__(kThreads) addWeightGradientKernel(const T* pac
 
 template <bool Update>
 void run(const OptimizerArguments& arguments, cudaStream_t stream) {
-  launch(optimizerKernel<Update>, dim3(static_cast<unsigned>(arguments.chunkCount)), dim3(kThreads), 0, stream, arguments);
+  launch(optimizerKernel<Update>, dim3(static_cast<unsigned>(arguments.chunkCount)), dim3(kThreads), 0, stream,
+         arguments);
 }
 
 }  // namespace
@@ -194,8 +198,8 @@ void run(const OptimizerArguments& arguments, cudaStream_t stream) {
 std::vector<ParameterEntry> parameterEntries(const wbsr::Graph& graph) {
   const size_t widths = graph.widths().size();
   if (widths > kMaxWidths)
-    throw Error("WBSR_INVALID_OPTION", "Expected at most " + std::to_string(kMaxWidths) + " widths on a CUDA device but received " +
-        std::to_string(widths));
+    throw Error("WBSR_INVALID_OPTION", "Expected at most " + std::to_string(kMaxWidths) +
+                                           " widths on a CUDA device but received " + std::to_string(widths));
   const std::vector<ParameterShells> shells = parameterShells(graph);
   std::vector<ParameterEntry> entries;
   for (size_t p = 0; p < shells.size(); ++p) {
@@ -222,7 +226,8 @@ std::vector<OptimizerChunk> optimizerChunks(const std::vector<ParameterEntry>& p
     const int columns = split ? std::max(kVector, kChunkFloats / e.area / kVector * kVector) : e.columns;
     for (int row = 0; row < e.rows; row += rows)
       for (int column = 0; column < e.columns; column += columns)
-        chunks.push_back({static_cast<int>(p), row, std::min(rows, e.rows - row), column, std::min(columns, e.columns - column)});
+        chunks.push_back(
+            {static_cast<int>(p), row, std::min(rows, e.rows - row), column, std::min(columns, e.columns - column)});
   }
   return chunks;
 }
@@ -230,10 +235,12 @@ std::vector<OptimizerChunk> optimizerChunks(const std::vector<ParameterEntry>& p
 void adamStepAndPack(const OptimizerArguments& arguments, cudaStream_t stream) { run<true>(arguments, stream); }
 void packWeights(const OptimizerArguments& arguments, cudaStream_t stream) { run<false>(arguments, stream); }
 
-void checkFinite(const float* gradient, int64_t count, const double* sums, int sumCount, int32_t* stop, cudaStream_t stream) {
+void checkFinite(const float* gradient, int64_t count, const double* sums, int sumCount, int32_t* stop,
+                 cudaStream_t stream) {
   if (count <= 0 && sumCount <= 0) return;
   const int64_t blocks = std::clamp<int64_t>(divideUp(count, int64_t{kFiniteThreads} * 4 * kFinitePerThread), 1, 2048);
-  launch(checkFiniteKernel, dim3(static_cast<unsigned>(blocks)), dim3(kFiniteThreads), 0, stream, gradient, count, sums, sumCount, stop);
+  launch(checkFiniteKernel, dim3(static_cast<unsigned>(blocks)), dim3(kFiniteThreads), 0, stream, gradient, count, sums,
+         sumCount, stop);
 }
 
 template <typename T>

@@ -16,19 +16,19 @@ constexpr int kMaxWidths = 16;
 // bias: (outPadded) float, inChannels = inPadded = 1. Its owner zeroes it once; padding is never written with another value.
 struct Pack {
   void* data;
-  int outChannels, inChannels;    // the slice
+  int outChannels, inChannels;  // the slice
   int outPadded, inPadded;
-  int groups;                     // > 1: filter c * groups + p of the master goes to row p * padded(outChannels / groups) + c
-  bool bf16;                      // else float
+  int groups;  // > 1: filter c * groups + p of the master goes to row p * padded(outChannels / groups) + c
+  bool bf16;   // else float
 };
 
 // One parameter of the flat arenas, as the kernel wants it.
 struct ParameterEntry {
-  int64_t offset;                 // in floats
-  int rows, columns, area;        // weight (O, I, k * k); bias: (O, 1, 1)
+  int64_t offset;                           // in floats
+  int rows, columns, area;                  // weight (O, I, k * k); bias: (O, 1, 1)
   int outAt[kMaxWidths], inAt[kMaxWidths];  // channels of every width shell, ascending; bias: inAt = 1
-  int firstPack, packs;           // into the list of packs
-  int firstStep;                  // into the AdamSteps: one per width shell
+  int firstPack, packs;                     // into the list of packs
+  int firstStep;                            // into the AdamSteps: one per width shell
 };
 
 // What one thread block works on: whole rows of a parameter, or a range of channels of one long row. Contiguous in the
@@ -36,7 +36,7 @@ struct ParameterEntry {
 struct OptimizerChunk {
   int parameter;
   int firstRow, rows;
-  int firstColumn, columns;       // multiples of 8 where a row is split
+  int firstColumn, columns;  // multiples of 8 where a row is split
 };
 
 // On the host, to be copied to the device. parameterEntries leaves firstPack and packs 0 for the caller to fill.
@@ -45,14 +45,17 @@ std::vector<ParameterEntry> parameterEntries(const wbsr::Graph& graph);
 std::vector<OptimizerChunk> optimizerChunks(const std::vector<ParameterEntry>& parameters);
 
 struct OptimizerArguments {
-  const ParameterEntry* parameters;                   // device
-  const OptimizerChunk* chunks; int chunkCount;       // device
-  const Pack* packs;                                  // device
+  const ParameterEntry* parameters;  // device
+  const OptimizerChunk* chunks;
+  int chunkCount;     // device
+  const Pack* packs;  // device
   int widths;
   // Update: steps (parameters, widths), device, of core/adam_steps.h; touched[p], device: largest width shell that the step
   // ran, -1: none.
-  const math::AdamStep* steps; const int32_t* touched;
-  float *weights, *m, *v, *ema; const float* gradient;  // flat arenas, device; ema null: none is kept
+  const math::AdamStep* steps;
+  const int32_t* touched;
+  float *weights, *m, *v, *ema;
+  const float* gradient;  // flat arenas, device; ema null: none is kept
   // Not 0: some loss or gradient was not finite; then nothing is written. The kernel only reads it.
   const int32_t* stop;
 };
@@ -62,7 +65,8 @@ void adamStepAndPack(const OptimizerArguments& arguments, cudaStream_t stream);
 // Only refreshes the packs from the weights: reads parameters, chunks, packs and weights, not stop.
 void packWeights(const OptimizerArguments& arguments, cudaStream_t stream);
 // *stop |= 1 where any of count gradients, or any of sumCount loss sums (doubles), is not finite.
-void checkFinite(const float* gradient, int64_t count, const double* sums, int sumCount, int32_t* stop, cudaStream_t stream);
+void checkFinite(const float* gradient, int64_t count, const double* sums, int sumCount, int32_t* stop,
+                 cudaStream_t stream);
 // gradient[master element] += packed element, for the slice. packed (outPadded, area, inPadded) float or bf16; slice.data
 // is not read. fullIn: the master's input channels. gradient: of the parameter's first element.
 template <typename T>

@@ -49,12 +49,14 @@ std::string environment(const char* name) {
 
 }  // namespace
 
-std::string PlanStore::fileOf(const std::string& key) const { return (fs::path(folder_) / (hashOf(key) + kEnding)).string(); }
+std::string PlanStore::fileOf(const std::string& key) const {
+  return (fs::path(folder_) / (hashOf(key) + kEnding)).string();
+}
 
 bool PlanStore::usable() const {
   struct stat about {};
-  return !folder_.empty() && stat(folder_.c_str(), &about) == 0 && S_ISDIR(about.st_mode) && about.st_uid == geteuid() &&
-         (about.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+  return !folder_.empty() && stat(folder_.c_str(), &about) == 0 && S_ISDIR(about.st_mode) &&
+         about.st_uid == geteuid() && (about.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 // Lines: magic and hash; key; variant; name; then the JSON.
@@ -64,7 +66,9 @@ std::optional<StoredPlan> PlanStore::load(const std::string& key) const {
   std::ifstream in(file, std::ios::binary);
   std::string magic, foundKey, variant;
   StoredPlan plan;
-  if (!std::getline(in, magic) || !std::getline(in, foundKey) || !std::getline(in, variant) || !std::getline(in, plan.name)) return std::nullopt;
+  if (!std::getline(in, magic) || !std::getline(in, foundKey) || !std::getline(in, variant) ||
+      !std::getline(in, plan.name))
+    return std::nullopt;
   plan.json.assign(std::istreambuf_iterator<char>(in), {});
   plan.variant = std::atoi(variant.c_str());
   if (foundKey != key || magic != headOf(contents(key, plan))) return std::nullopt;
@@ -80,7 +84,8 @@ void PlanStore::save(const std::string& key, const StoredPlan& plan) const {
   if (!usable()) return;
   // Whole or not at all, also when two processes write the same one.
   static std::atomic<int> count{0};
-  const std::string file = fileOf(key), half = file + "." + std::to_string(getpid()) + "." + std::to_string(count++) + ".tmp";
+  const std::string file = fileOf(key),
+                    half = file + "." + std::to_string(getpid()) + "." + std::to_string(count++) + ".tmp";
   {
     const std::string text = contents(key, plan);
     std::ofstream out(half, std::ios::binary);
@@ -109,8 +114,10 @@ void PlanStore::trim(size_t files) const {
     std::error_code gone;
     const fs::file_time_type time = fs::last_write_time(entry->path(), gone);
     if (gone) continue;
-    if (entry->path().extension() == kEnding) plans.emplace_back(time, entry->path());
-    else if (entry->path().extension() == ".tmp" && time < old) fs::remove(entry->path(), gone);  // of a process that was killed
+    if (entry->path().extension() == kEnding)
+      plans.emplace_back(time, entry->path());
+    else if (entry->path().extension() == ".tmp" && time < old)
+      fs::remove(entry->path(), gone);  // of a process that was killed
   }
   if (plans.size() <= files) return;
   std::sort(plans.begin(), plans.end());

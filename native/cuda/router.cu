@@ -20,21 +20,21 @@ constexpr unsigned kAll = 0xffffffffu;
 constexpr int kBlockBits = 8;
 constexpr int kBlock = 1 << kBlockBits;  // threads of a block; they share one large tile or several small ones
 constexpr int kWarps = kBlock / 32;
-constexpr int kLeastThreads = 4;   // of a tile: one for each of the sums
-constexpr int kStrip = 32;         // most rows that a thread walks down in one go
-constexpr int kFloatRows = 16;     // rows after which its sums go from float to double
-constexpr int kUnrolled = 2;       // rows of a step: as many as are kept from before, so that none is moved
-constexpr int kListed = 16;        // subnets that makeLists() sorts out at a time
+constexpr int kLeastThreads = 4;  // of a tile: one for each of the sums
+constexpr int kStrip = 32;        // most rows that a thread walks down in one go
+constexpr int kFloatRows = 16;    // rows after which its sums go from float to double
+constexpr int kUnrolled = 2;      // rows of a step: as many as are kept from before, so that none is moved
+constexpr int kListed = 16;       // subnets that makeLists() sorts out at a time
 
 // How the threads share a tile, the same for all tiles: it is `chunks` chunks wide and `strips` strips high.
 struct Split {
-  int laneBits;    // 2^laneBits threads side by side, at most a warp
-  int chunkRuns;   // runs that they sum
-  int beside;      // threads at either end that only read, since the tile goes on there: 1 where there are several chunks
+  int laneBits;   // 2^laneBits threads side by side, at most a warp
+  int chunkRuns;  // runs that they sum
+  int beside;  // threads at either end that only read, since the tile goes on there: 1 where there are several chunks
   int threadBits;  // 2^threadBits threads have a tile, at most a block
   int chunks, strips;
   int stripRows;
-  int visits;      // rows that a thread reads per strip, rounded up to a multiple of kUnrolled
+  int visits;  // rows that a thread reads per strip, rounded up to a multiple of kUnrolled
 };
 
 // --- summing ---
@@ -50,14 +50,16 @@ struct ThreadSums {
 
 // Adds the gradients of this thread's share of a tile. All threads of a warp must come here: columns are exchanged.
 template <typename Runs>
-__device__ void addGradients(const DevicePicture& picture, const Rect& tile, const Split& split, int within, ThreadSums& sums) {
+__device__ void addGradients(const DevicePicture& picture, const Rect& tile, const Split& split, int within,
+                             ThreadSums& sums) {
   constexpr int kAhead = Runs::kAhead;
   const int lanes = 1 << split.laneBits, lane = within & (lanes - 1);
   const int units = split.chunks * split.strips, step = 1 << (split.threadBits - split.laneBits);
   for (int first = 0; first < units; first += step) {
     const int unit = first + (within >> split.laneBits);
     const int chunk = unit / split.strips;
-    int x = (chunk * split.chunkRuns + lane - split.beside) * kRun, top = (unit - chunk * split.strips) * split.stripRows;
+    int x = (chunk * split.chunkRuns + lane - split.beside) * kRun,
+        top = (unit - chunk * split.strips) * split.stripRows;
     // Threads that have nothing to do here read along at the tile's corner.
     const bool inside = chunk < split.chunks && x >= 0 && x < tile.width && top < tile.height;
     if (!inside) x = top = 0;
@@ -159,13 +161,15 @@ __device__ inline int4 subnetsFrom(const int32_t* subnetOf, int tile, int tiles)
 template <typename F>
 __device__ void forOwnTiles(const int32_t* subnetOf, int tiles, const F& f) {
   constexpr int kBatch = 8;  // loads in flight
-  const int skipped = static_cast<int>(reinterpret_cast<uintptr_t>(subnetOf) / sizeof(int32_t) % 4);  // fours begin at multiples of 16 bytes
+  const int skipped = static_cast<int>(reinterpret_cast<uintptr_t>(subnetOf) / sizeof(int32_t) %
+                                       4);  // fours begin at multiples of 16 bytes
   const int fours = (tiles + skipped + 3) / 4, share = (fours + kBlock - 1) / kBlock;
   const int end = min((static_cast<int>(threadIdx.x) + 1) * share, fours);
   for (int from = static_cast<int>(threadIdx.x) * share; from < end; from += kBatch) {
     int4 s[kBatch];
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) s[i] = from + i < end ? subnetsFrom(subnetOf, (from + i) * 4 - skipped, tiles) : make_int4(-1, -1, -1, -1);
+    for (int i = 0; i < kBatch; ++i)
+      s[i] = from + i < end ? subnetsFrom(subnetOf, (from + i) * 4 - skipped, tiles) : make_int4(-1, -1, -1, -1);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       const int tile = (from + i) * 4 - skipped;
@@ -221,15 +225,18 @@ __device__ void makeLists(const RouterArguments& a, int tiles) {
 
 __device__ inline Rect tileAt(const RouterArguments& a, int index) {
   const int row = index / a.columns, column = index - row * a.columns;
-  return {column * a.tile, row * a.tile, min(a.tile, a.picture.width - column * a.tile), min(a.tile, a.picture.height - row * a.tile)};
+  return {column * a.tile, row * a.tile, min(a.tile, a.picture.width - column * a.tile),
+          min(a.tile, a.picture.height - row * a.tile)};
 }
 
 template <typename T, int C>
-__global__ void __launch_bounds__(kBlock, sizeof(T) == 1 && C == 3 ? 4 : 2) routeKernel(RouterArguments a, Split split, uint32_t* finished) {
+__global__ void __launch_bounds__(kBlock, sizeof(T) == 1 && C == 3 ? 4 : 2)
+    routeKernel(RouterArguments a, Split split, uint32_t* finished) {
   __shared__ ThreadSums threadSums;
   __shared__ SegmentSums segmentSums;
   __shared__ bool last;
-  const int t = threadIdx.x, tiles = a.columns * a.rows, tileBits = kBlockBits - split.threadBits;  // 2^tileBits tiles in a block
+  const int t = threadIdx.x, tiles = a.columns * a.rows,
+            tileBits = kBlockBits - split.threadBits;  // 2^tileBits tiles in a block
   const int64_t first = static_cast<int64_t>(blockIdx.x) << tileBits;
   {
     // Those too many do the last tile again.
@@ -240,10 +247,15 @@ __global__ void __launch_bounds__(kBlock, sizeof(T) == 1 && C == 3 ? 4 : 2) rout
     if constexpr (sizeof(T) == 1 && C == 3) {
       // Whole warps go the same way.
       const bool whole = tile.width % kRun == 0;
-      const bool aligned = (reinterpret_cast<uintptr_t>(a.picture.data) + static_cast<uintptr_t>(tile.x) * 3) % 4 == 0 && a.picture.width % 4 == 0;
-      if (__all_sync(kAll, whole && aligned)) addGradients<ByteRuns<true, false>>(a.picture, tile, split, within, threadSums);
-      else if (__all_sync(kAll, whole)) addGradients<ByteRuns<false, false>>(a.picture, tile, split, within, threadSums);
-      else addGradients<ByteRuns<false, true>>(a.picture, tile, split, within, threadSums);
+      const bool aligned =
+          (reinterpret_cast<uintptr_t>(a.picture.data) + static_cast<uintptr_t>(tile.x) * 3) % 4 == 0 &&
+          a.picture.width % 4 == 0;
+      if (__all_sync(kAll, whole && aligned))
+        addGradients<ByteRuns<true, false>>(a.picture, tile, split, within, threadSums);
+      else if (__all_sync(kAll, whole))
+        addGradients<ByteRuns<false, false>>(a.picture, tile, split, within, threadSums);
+      else
+        addGradients<ByteRuns<false, true>>(a.picture, tile, split, within, threadSums);
     } else {
       addGradients<PixelRuns<T, C>>(a.picture, tile, split, within, threadSums);
     }
@@ -289,7 +301,8 @@ Split splitOf(int tileWidth, int tileHeight) {
   split.chunks = static_cast<int>(divideUp(runs, split.chunkRuns));
   split.stripRows = std::min(tileHeight, kStrip);
   split.strips = static_cast<int>(divideUp(tileHeight, split.stripRows));
-  split.threadBits = std::clamp(split.laneBits + ceilLog2(int64_t{split.chunks} * split.strips), ceilLog2(kLeastThreads), kBlockBits);
+  split.threadBits =
+      std::clamp(split.laneBits + ceilLog2(int64_t{split.chunks} * split.strips), ceilLog2(kLeastThreads), kBlockBits);
   split.visits = static_cast<int>(divideUp(split.stripRows + 2, kUnrolled) * kUnrolled);
   return split;
 }
@@ -305,7 +318,8 @@ void route(const RouterArguments& arguments, void* scratch, cudaStream_t stream)
   const int64_t tiles = int64_t{arguments.columns} * arguments.rows;
   WBSR_CHECK(tiles <= INT32_MAX && (arguments.lists == nullptr) == (arguments.counts == nullptr));
   if (tiles == 0) {
-    if (arguments.lists && arguments.subnets > 0) WBSR_CUDA(cudaMemsetAsync(arguments.counts, 0, sizeof(int32_t) * arguments.subnets, stream));
+    if (arguments.lists && arguments.subnets > 0)
+      WBSR_CUDA(cudaMemsetAsync(arguments.counts, 0, sizeof(int32_t) * arguments.subnets, stream));
     return;
   }
   WBSR_CHECK(arguments.tile > 0 && arguments.columns == divideUp(picture.width, arguments.tile) &&

@@ -6,18 +6,18 @@
 namespace wbsr::cuda {
 
 struct RouterArguments {
-  DevicePicture picture;        // 8-bit RGB: up to 15 bytes behind it are read too, whatever they hold
-  int tile, columns, rows;      // tiles; the last of each row and column is clipped
-  const double* thresholds;     // (classes - 1) on the device, ascending
+  DevicePicture picture;     // 8-bit RGB: up to 15 bytes behind it are read too, whatever they hold
+  int tile, columns, rows;   // tiles; the last of each row and column is clipped
+  const double* thresholds;  // (classes - 1) on the device, ascending
   int classes;
-  const int32_t* map;           // (classes) -> subnet on the device, or null: subnet = class - 1
-  int subnets;                  // how many counts there are; tiles of other subnets are in no list
+  const int32_t* map;  // (classes) -> subnet on the device, or null: subnet = class - 1
+  int subnets;         // how many counts there are; tiles of other subnets are in no list
   // Out, on the device; tiles row by row.
-  double* difficulties;         // (tiles)
-  int32_t* classOf;             // (tiles), 1 .. classes
-  int32_t* subnetOf;            // (tiles)
-  int32_t* counts;              // (subnets); null like lists
-  int32_t* lists;               // (tiles): tile numbers, ascending within each subnet, subnets one after the other; null: not wanted
+  double* difficulties;  // (tiles)
+  int32_t* classOf;      // (tiles), 1 .. classes
+  int32_t* subnetOf;     // (tiles)
+  int32_t* counts;       // (subnets); null like lists
+  int32_t* lists;  // (tiles): tile numbers, ascending within each subnet, subnets one after the other; null: not wanted
 };
 
 size_t routerScratch(int64_t tiles);  // zeroed once before the first use; left zeroed

@@ -41,8 +41,10 @@ __device__ inline void lumaOfBytes(const uint32_t* w, float* out) {
   constexpr auto red = static_cast<uint32_t>(math::kLuma8Red), green = static_cast<uint32_t>(math::kLuma8Green),
                  blue = static_cast<uint32_t>(math::kLuma8Blue);
   constexpr uint32_t start = 0x4B000000u;  // the bits of 2^23; those of 2^23 + n are start + n
-  const uint32_t bits[4] = {dotHigh(blue, w[0], dotLow(green << 16 | red, w[0], start)), dotLow(blue << 16 | green, w[1], dotHigh(red << 16, w[0], start)),
-                            dotLow(blue, w[2], dotHigh(green << 16 | red, w[1], start)), dotHigh(blue << 16 | green, w[2], dotLow(red << 16, w[2], start))};
+  const uint32_t bits[4] = {dotHigh(blue, w[0], dotLow(green << 16 | red, w[0], start)),
+                            dotLow(blue << 16 | green, w[1], dotHigh(red << 16, w[0], start)),
+                            dotLow(blue, w[2], dotHigh(green << 16 | red, w[1], start)),
+                            dotHigh(blue << 16 | green, w[2], dotLow(red << 16, w[2], start))};
 #pragma unroll
   for (int i = 0; i < 4; ++i) out[i] = math::bitsFloat(static_cast<int>(bits[i])) - 8388608.f;
 }
@@ -62,8 +64,12 @@ struct ByteRuns {
   int pixels;
 
   __device__ ByteRuns(const DevicePicture& picture, int x, int y, int pixels_)
-      : at(static_cast<const uint8_t*>(picture.data) + (static_cast<int64_t>(y) * picture.width + x) * 3), pitch(picture.width * 3), pixels(pixels_) {}
-  __device__ uint32_t misaligned(int y) const { return (static_cast<uint32_t>(reinterpret_cast<uintptr_t>(at)) + static_cast<uint32_t>(y * pitch)) & 3; }
+      : at(static_cast<const uint8_t*>(picture.data) + (static_cast<int64_t>(y) * picture.width + x) * 3),
+        pitch(picture.width * 3),
+        pixels(pixels_) {}
+  __device__ uint32_t misaligned(int y) const {
+    return (static_cast<uint32_t>(reinterpret_cast<uintptr_t>(at)) + static_cast<uint32_t>(y * pitch)) & 3;
+  }
   __device__ void load(int y, Raw& raw) const {
     const uint8_t* from = at + y * pitch;
     if constexpr (!kAligned) from -= misaligned(y);
@@ -75,8 +81,10 @@ struct ByteRuns {
     uint32_t words[3];
 #pragma unroll
     for (int i = 0; i < 3; ++i) {
-      if constexpr (kAligned) words[i] = raw.words[i];
-      else words[i] = shiftRight(raw.words[i], raw.words[i + 1], misaligned(y) * 8);
+      if constexpr (kAligned)
+        words[i] = raw.words[i];
+      else
+        words[i] = shiftRight(raw.words[i], raw.words[i + 1], misaligned(y) * 8);
     }
     lumaOfBytes(words, out);
 #pragma unroll
@@ -97,7 +105,9 @@ struct PixelRuns {
   int width, last;
 
   __device__ PixelRuns(const DevicePicture& picture, int x, int y, int pixels)
-      : at(static_cast<const Pixel<T, C>*>(picture.data) + static_cast<int64_t>(y) * picture.width + x), width(picture.width), last(pixels - 1) {}
+      : at(static_cast<const Pixel<T, C>*>(picture.data) + static_cast<int64_t>(y) * picture.width + x),
+        width(picture.width),
+        last(pixels - 1) {}
   __device__ void load(int y, Raw& raw) const {
     const Pixel<T, C>* row = at + y * width;
 #pragma unroll

@@ -9,8 +9,8 @@ void throwCudaError(cudaError_t status, const char* call, const char* file, int 
   const std::string name = file;
   const size_t slash = name.rfind("native/");
   const std::string where = (slash == std::string::npos ? name : name.substr(slash)) + ":" + std::to_string(line);
-  const std::string what = std::string(cudaGetErrorName(status)) + " (" + cudaGetErrorString(status) + ") in " + call + " at " + where +
-                           " on CUDA device " + std::to_string(device);
+  const std::string what = std::string(cudaGetErrorName(status)) + " (" + cudaGetErrorString(status) + ") in " + call +
+                           " at " + where + " on CUDA device " + std::to_string(device);
   throw Error(status == cudaErrorMemoryAllocation ? "WBSR_OUT_OF_MEMORY" : "WBSR_DEVICE_FAILED", what);
 }
 
@@ -24,8 +24,10 @@ template <bool Pinned>
 bool Buffer<Pinned>::reserve(size_t bytes) {
   if (bytes <= bytes_) return false;
   release();
-  if constexpr (Pinned) WBSR_CUDA(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault));
-  else WBSR_CUDA(cudaMalloc(&data_, bytes));
+  if constexpr (Pinned)
+    WBSR_CUDA(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault));
+  else
+    WBSR_CUDA(cudaMalloc(&data_, bytes));
   bytes_ = bytes;
   return true;
 }
@@ -44,7 +46,9 @@ Stream::Stream() { WBSR_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBl
 Stream::~Stream() { cudaStreamDestroy(stream_); }
 void Stream::synchronise() const { WBSR_CUDA(cudaStreamSynchronize(stream_)); }
 
-Event::Event(bool timed) { WBSR_CUDA(cudaEventCreateWithFlags(&event_, cudaEventBlockingSync | (timed ? 0u : cudaEventDisableTiming))); }
+Event::Event(bool timed) {
+  WBSR_CUDA(cudaEventCreateWithFlags(&event_, cudaEventBlockingSync | (timed ? 0u : cudaEventDisableTiming)));
+}
 Event::~Event() { cudaEventDestroy(event_); }
 void Event::record(cudaStream_t stream) { WBSR_CUDA(cudaEventRecord(event_, stream)); }
 void Event::makeWait(cudaStream_t stream) const { WBSR_CUDA(cudaStreamWaitEvent(stream, event_, 0)); }

@@ -20,9 +20,9 @@ using bf16 = __nv_bfloat16;
 // used on), else WBSR_DEVICE_FAILED.
 [[noreturn]] void throwCudaError(cudaError_t status, const char* call, const char* file, int line);
 
-#define WBSR_CUDA(call)                                                                          \
-  do {                                                                                           \
-    const cudaError_t status_ = (call);                                                          \
+#define WBSR_CUDA(call)                                                                           \
+  do {                                                                                            \
+    const cudaError_t status_ = (call);                                                           \
     if (status_ != cudaSuccess) ::wbsr::cuda::throwCudaError(status_, #call, __FILE__, __LINE__); \
   } while (0)
 
@@ -30,7 +30,7 @@ using bf16 = __nv_bfloat16;
 #ifdef WBSR_HOST_CUDA
 #define WBSR_SHARED(T, name) T* const name = static_cast<T*>(::wbsr::host_cuda::dynamicShared())
 #else
-#define WBSR_SHARED(T, name)                                 \
+#define WBSR_SHARED(T, name)                                   \
   extern __shared__ __align__(16) unsigned char wbsrShared_[]; \
   T* const name = reinterpret_cast<T*>(wbsrShared_)
 #endif
@@ -38,12 +38,14 @@ using bf16 = __nv_bfloat16;
 #if defined(WBSR_HOST_CUDA) || defined(__CUDACC__)  // not for sources without kernels, which any C++ compiler takes
 // kernel<<<grid, block, shared, stream>>>(arguments...), checked. An empty grid launches nothing.
 template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, Arguments&&... arguments) {
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+            Arguments&&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
 #ifdef WBSR_HOST_CUDA
-  ::wbsr::host_cuda::launch(kernel, grid, block, shared, stream, static_cast<Parameters>(std::forward<Arguments>(arguments))...);
+  ::wbsr::host_cuda::launch(kernel, grid, block, shared, stream,
+                            static_cast<Parameters>(std::forward<Arguments>(arguments))...);
 #else
-  kernel<<<grid, block, shared, stream>>>(static_cast<Parameters>(std::forward<Arguments>(arguments))...);
+  kernel<<<grid, block, shared, stream> > >(static_cast<Parameters>(std::forward<Arguments>(arguments))...);
 #endif
   WBSR_CUDA(cudaGetLastError());
 }
@@ -66,7 +68,10 @@ class Buffer {
   // True when the address changed (graphs that were captured with the old one are stale).
   bool reserve(size_t bytes);
   void release();
-  template <typename T = void> T* as() const { return static_cast<T*>(data_); }
+  template <typename T = void>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
   size_t bytes() const { return bytes_; }
 
  private:
@@ -119,7 +124,8 @@ class Graph {
   Graph& operator=(const Graph&) = delete;
   bool captured() const { return graph_ != nullptr; }
   // Nothing has been queued when it throws.
-  template <typename F> void capture(cudaStream_t stream, F&& work) {
+  template <typename F>
+  void capture(cudaStream_t stream, F&& work) {
     const std::lock_guard<std::mutex> turn(captureTurn());
     begin(stream);
     try {

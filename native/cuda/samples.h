@@ -20,7 +20,9 @@ struct Rgb {
 };
 
 template <typename T>
-constexpr float kSampleUnit = sizeof(T) == 1 ? 1.f / 255.f : sizeof(T) == 2 ? 1.f / 65535.f : 1.f;
+constexpr float kSampleUnit = sizeof(T) == 1 ? 1.f / 255.f
+                            : sizeof(T) == 2 ? 1.f / 65535.f
+                                             : 1.f;
 
 template <typename T, int C>
 __device__ inline Rgb rgbOf(const Pixel<T, C>& p) {
@@ -35,7 +37,8 @@ __device__ inline Rgb rgbOf(const Pixel<T, C>& p) {
     return {static_cast<float>(p.v[0]) * unit, static_cast<float>(p.v[1]) * unit, static_cast<float>(p.v[2]) * unit};
   } else {
     const float a = static_cast<float>(p.v[3]) * unit;
-    return {static_cast<float>(p.v[0]) * unit * a, static_cast<float>(p.v[1]) * unit * a, static_cast<float>(p.v[2]) * unit * a};
+    return {static_cast<float>(p.v[0]) * unit * a, static_cast<float>(p.v[1]) * unit * a,
+            static_cast<float>(p.v[2]) * unit * a};
   }
 }
 

@@ -18,8 +18,8 @@ __device__ inline float activate(float x, float slope) { return x > 0.f ? x : x 
 // What a block works on: a piece of one row of the small value. chunks: pieces per row.
 struct Rows {
   int width, factor;
-  int vectors;   // of eight channels, per pixel of large
-  int last;      // real channels of the last of them
+  int vectors;  // of eight channels, per pixel of large
+  int last;     // real channels of the last of them
   unsigned chunks;
 };
 
@@ -103,15 +103,15 @@ struct Tile {
   int largeChannels;  // padded
   int smallChannels;  // padded
   int pixels, groupVectors, pitch;
-  unsigned chunks;    // per row
+  unsigned chunks;  // per row
 };
 
 // What follows from Tile for one block.
 struct Part {
   int64_t row;
-  int square, x0, pixels;      // pixels: of small, clipped
-  int c0, vectors;             // channels of large
-  int first, smallVectors;     // channels of small
+  int square, x0, pixels;   // pixels: of small, clipped
+  int c0, vectors;          // channels of large
+  int first, smallVectors;  // channels of small
   __device__ explicit Part(const Tile& t) {
     row = blockIdx.x / t.chunks;
     square = t.factor * t.factor;
@@ -134,7 +134,8 @@ struct Place {
     const int x = inRow / part.vectors, vector = inRow % part.vectors, pixel = x / t.factor, j = x % t.factor;
     channel = part.c0 + vector * kVector;
     local = pixel * t.pitch + vector * kVector * part.square + i * t.factor + j;
-    large = ((part.row * t.factor + i) * t.width * t.factor + int64_t{part.x0} * t.factor + x) * t.largeChannels + channel;
+    large =
+        ((part.row * t.factor + i) * t.width * t.factor + int64_t{part.x0} * t.factor + x) * t.largeChannels + channel;
   }
 };
 
@@ -145,7 +146,8 @@ __global__ void __launch_bounds__(kThreads) genericKernel(const Small* small, La
   const Part part(t);
   for (int index = threadIdx.x; index < part.pixels * part.smallVectors; index += kThreads) {
     const int pixel = index / part.smallVectors, vector = index % part.smallVectors;
-    const Small* from = small + (part.row * t.width + part.x0 + pixel) * t.smallChannels + part.first + vector * kVector;
+    const Small* from =
+        small + (part.row * t.width + part.x0 + pixel) * t.smallChannels + part.first + vector * kVector;
     *reinterpret_cast<Raw<Small>*>(values + pixel * t.pitch + vector * kVector) = loadRaw(from);
   }
   __syncthreads();
@@ -161,7 +163,8 @@ __global__ void __launch_bounds__(kThreads) genericKernel(const Small* small, La
 
 // dLarge, y (rows r, W r, largeChannels), y may be null; dSmall (rows, W, smallChannels)
 template <typename Large, typename Small>
-__global__ void __launch_bounds__(kThreads) genericBackwardKernel(const Large* dLarge, const Large* y, Small* dSmall, Tile t, float slope) {
+__global__ void __launch_bounds__(kThreads)
+    genericBackwardKernel(const Large* dLarge, const Large* y, Small* dSmall, Tile t, float slope) {
   WBSR_SHARED(Small, values);  // (pixels, pitch)
   const Part part(t);
   for (int index = threadIdx.x; index < part.pixels * part.square * part.vectors; index += kThreads) {
@@ -210,7 +213,7 @@ struct Generic {
   dim3 grid;
   size_t shared;
   Generic(const ShuffleShape& s, size_t element) {
-    constexpr int kGroup = 8;         // vectors of large: 128 bytes of bf16 together
+    constexpr int kGroup = 8;  // vectors of large: 128 bytes of bf16 together
     constexpr int kShared = 32 << 10;
     const int square = s.factor * s.factor, vectors = padded(s.channels) / kVector;
     tile = {};
@@ -248,34 +251,37 @@ void pixelShuffle(const ShuffleShape& shape, const Small* small, Large* large, c
     return launch(genericKernel<Small, Large>, g.grid, dim3(kThreads), g.shared, stream, small, large, g.tile, slope);
   }
   const Shuffled s(shape);
-  auto* kernel = shape.factor == 2   ? shuffledKernel<2, Small, Large>
-                 : shape.factor == 3 ? shuffledKernel<3, Small, Large>
-                 : shape.factor == 4 ? shuffledKernel<4, Small, Large>
-                                     : shuffledKernel<0, Small, Large>;
+  auto* kernel = shape.factor == 2 ? shuffledKernel<2, Small, Large>
+               : shape.factor == 3 ? shuffledKernel<3, Small, Large>
+               : shape.factor == 4 ? shuffledKernel<4, Small, Large>
+                                   : shuffledKernel<0, Small, Large>;
   launch(kernel, s.grid, dim3(kThreads), 0, stream, small, large, s.rows, slope);
 }
 
 template <typename Large, typename Small>
-void pixelShuffleBackward(const ShuffleShape& shape, const Large* dLarge, const Large* y, Small* dSmall, cudaStream_t stream) {
+void pixelShuffleBackward(const ShuffleShape& shape, const Large* dLarge, const Large* y, Small* dSmall,
+                          cudaStream_t stream) {
   checkShape(shape);
   const float slope = slopeOf(shape);
   if (shape.activation == ActivationKind::None) y = nullptr;
   WBSR_CHECK(shape.activation == ActivationKind::None || y != nullptr || shape.batch == 0);
   if (!shape.shuffled) {
     const Generic g(shape, sizeof(Small));
-    return launch(genericBackwardKernel<Large, Small>, g.grid, dim3(kThreads), g.shared, stream, dLarge, y, dSmall, g.tile, slope);
+    return launch(genericBackwardKernel<Large, Small>, g.grid, dim3(kThreads), g.shared, stream, dLarge, y, dSmall,
+                  g.tile, slope);
   }
   const Shuffled s(shape);
-  auto* kernel = shape.factor == 2   ? shuffledBackwardKernel<2, Large, Small>
-                 : shape.factor == 3 ? shuffledBackwardKernel<3, Large, Small>
-                 : shape.factor == 4 ? shuffledBackwardKernel<4, Large, Small>
-                                     : shuffledBackwardKernel<0, Large, Small>;
+  auto* kernel = shape.factor == 2 ? shuffledBackwardKernel<2, Large, Small>
+               : shape.factor == 3 ? shuffledBackwardKernel<3, Large, Small>
+               : shape.factor == 4 ? shuffledBackwardKernel<4, Large, Small>
+                                   : shuffledBackwardKernel<0, Large, Small>;
   launch(kernel, s.grid, dim3(kThreads), 0, stream, dLarge, y, dSmall, s.rows, slope);
 }
 
-#define WBSR_INSTANTIATE(Small, Large)                                                          \
-  template void pixelShuffle<Small, Large>(const ShuffleShape&, const Small*, Large*, cudaStream_t); \
-  template void pixelShuffleBackward<Large, Small>(const ShuffleShape&, const Large*, const Large*, Small*, cudaStream_t);
+#define WBSR_INSTANTIATE(Small, Large)                                                                      \
+  template void pixelShuffle<Small, Large>(const ShuffleShape&, const Small*, Large*, cudaStream_t);        \
+  template void pixelShuffleBackward<Large, Small>(const ShuffleShape&, const Large*, const Large*, Small*, \
+                                                   cudaStream_t);
 WBSR_INSTANTIATE(bf16, bf16)
 WBSR_INSTANTIATE(float, float)
 WBSR_INSTANTIATE(bf16, float)

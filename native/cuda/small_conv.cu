@@ -10,9 +10,9 @@ namespace wbsr::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kTile = 16;          // output pixels along an axis that a block of the weights' gradient keeps
+constexpr int kTile = 16;  // output pixels along an axis that a block of the weights' gradient keeps
 constexpr int kTilePixels = kTile * kTile;
-constexpr int kMaxBlocks = 128;    // of the weights' gradient; each leaves one partial sum
+constexpr int kMaxBlocks = 128;  // of the weights' gradient; each leaves one partial sum
 
 // A convolution as a kernel sees it: ins -> outs, whichever direction that is. The weight of (out, in, tap) lies at
 // out * outStep + in * inStep + tap, or the mirrored tap.
@@ -34,7 +34,8 @@ __device__ inline float activate(float x, const Direction& d) {
 // its outputs; kOuts: 4 or 8, at least outs.
 template <int kOuts>
 __global__ void __launch_bounds__(kThreads)
-    thinKernel(const float* in, const float* weight, const float* bias, const float* residual, float* out, Direction d, unsigned blocks) {
+    thinKernel(const float* in, const float* weight, const float* bias, const float* residual, float* out, Direction d,
+               unsigned blocks) {
   WBSR_SHARED(float, weights);  // (k, k, ins, kOuts)
   const int area = d.kernel * d.kernel, pad = d.kernel / 2;
   for (int e = threadIdx.x; e < area * d.ins * kOuts; e += kThreads) {
@@ -81,8 +82,8 @@ __global__ void __launch_bounds__(kThreads)
 // in (N, inStride) -> out (N, outStride), residual like out or null. `lanes` threads (a power of two up to a warp) share
 // an output; padding has threads too.
 __global__ void __launch_bounds__(kThreads)
-    pooledKernel(const float* in, const float* weight, const float* bias, const float* residual, float* out, Direction d, int64_t count,
-                 int lanes) {
+    pooledKernel(const float* in, const float* weight, const float* bias, const float* residual, float* out,
+                 Direction d, int64_t count, int lanes) {
   const int t = static_cast<int>(threadIdx.x), lane = t % lanes;
   const int64_t index = int64_t{blockIdx.x} * (kThreads / lanes) + t / lanes;
   const int64_t image = index / d.outStride;
@@ -94,14 +95,16 @@ __global__ void __launch_bounds__(kThreads)
       sum = fmaf(in[image * d.inStride + i], weight[o * d.outStep + i * d.inStep + d.kernel * d.kernel / 2], sum);
   for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
   if (index >= count || lane != 0) return;
-  if (!real) out[index] = 0.f;
-  else out[index] = activate(sum + (bias ? bias[o] : 0.f), d) + (residual ? residual[index] : 0.f);
+  if (!real)
+    out[index] = 0.f;
+  else
+    out[index] = activate(sum + (bias ? bias[o] : 0.f), d) + (residual ? residual[index] : 0.f);
 }
 
 // What a block of the weights' gradient has to do. An item is a (tap, input channel) with all its output channels; the
 // last one is the bias, whose input is 1.
 struct Items {
-  int count, perBlock;      // perBlock: at most kThreads; blockIdx.y says which of them
+  int count, perBlock;  // perBlock: at most kThreads; blockIdx.y says which of them
   int tilesX, tilesPerImage;
   int64_t tiles;
 };
@@ -112,8 +115,8 @@ __global__ void __launch_bounds__(kThreads)
     thinWeightsKernel(const float* in, const float* dOut, float* partial, SmallConv c, Items items) {
   WBSR_SHARED(float, shared);
   const int pad = c.kernel / 2, side = kTile + c.kernel - 1;
-  float* const gradients = shared;                        // (kTilePixels, 8); at the end what sumLanes wants
-  float* const inputs = shared + kTilePixels * kVector;   // (side, side, 8)
+  float* const gradients = shared;                       // (kTilePixels, 8); at the end what sumLanes wants
+  float* const inputs = shared + kTilePixels * kVector;  // (side, side, 8)
   const int t = static_cast<int>(threadIdx.x), lanes = kThreads / items.perBlock, lane = t / items.perBlock;
   const int item = static_cast<int>(blockIdx.y) * items.perBlock + t % items.perBlock;
   const bool active = lane < lanes && item < items.count, bias = item == items.count - 1;
@@ -132,7 +135,8 @@ __global__ void __launch_bounds__(kThreads)
       const int q = gradient ? p : p - kTilePixels, row = gradient ? kTile : side, shift = gradient ? 0 : pad;
       const int y = y0 + q / row - shift, x = x0 + q % row - shift;
       float v[kVector] = {};
-      if (y >= 0 && y < c.height && x >= 0 && x < c.width) load((gradient ? dOut : in) + (first + int64_t{y} * c.width + x) * kVector, v);
+      if (y >= 0 && y < c.height && x >= 0 && x < c.width)
+        load((gradient ? dOut : in) + (first + int64_t{y} * c.width + x) * kVector, v);
       store(shared + p * kVector, v);
     }
     __syncthreads();
@@ -152,7 +156,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // partial (blocks, items, 8) is added to the master gradients.
 __global__ void __launch_bounds__(kSumThreads)
-    finishWeightsKernel(const float* partial, float* weightGradient, float* biasGradient, SmallConv c, int items, int blocks) {
+    finishWeightsKernel(const float* partial, float* weightGradient, float* biasGradient, SmallConv c, int items,
+                        int blocks) {
   __shared__ double shared[kSumThreads];
   const int element = static_cast<int>(blockIdx.x) * kSumColumns + static_cast<int>(threadIdx.x) % kSumColumns;
   const int item = element / kVector, o = element % kVector;
@@ -160,8 +165,10 @@ __global__ void __launch_bounds__(kSumThreads)
   const double sum = sumPartials(real ? partial + element : nullptr, blocks, int64_t{items} * kVector, shared);
   if (!real || threadIdx.x >= kSumColumns) return;
   const int channel = item % c.inChannels, tap = item / c.inChannels;
-  if (item < items - 1) weightGradient[(o * c.fullIn + channel) * c.kernel * c.kernel + tap] += static_cast<float>(sum);
-  else if (biasGradient) biasGradient[o] += static_cast<float>(sum);
+  if (item < items - 1)
+    weightGradient[(o * c.fullIn + channel) * c.kernel * c.kernel + tap] += static_cast<float>(sum);
+  else if (biasGradient)
+    biasGradient[o] += static_cast<float>(sum);
 }
 
 // in (N, inStride), dOut (N, outStride): the centre tap's gradient is added to the master gradients. A thread has one
@@ -173,9 +180,12 @@ __global__ void __launch_bounds__(kThreads)
   if (o >= c.outChannels) return;
   const bool bias = i == c.inChannels;
   float sum = 0.f;
-  for (int n = 0; n < c.batch; ++n) sum = fmaf(bias ? 1.f : in[int64_t{n} * c.inStride + i], dOut[int64_t{n} * c.outStride + o], sum);
-  if (!bias) weightGradient[(o * c.fullIn + i) * area + area / 2] += sum;
-  else if (biasGradient) biasGradient[o] += sum;
+  for (int n = 0; n < c.batch; ++n)
+    sum = fmaf(bias ? 1.f : in[int64_t{n} * c.inStride + i], dOut[int64_t{n} * c.outStride + o], sum);
+  if (!bias)
+    weightGradient[(o * c.fullIn + i) * area + area / 2] += sum;
+  else if (biasGradient)
+    biasGradient[o] += sum;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -183,13 +193,14 @@ __global__ void __launch_bounds__(kThreads)
 bool isPooled(const SmallConv& c) { return c.height == 1 && c.width == 1; }
 
 void checkShape(const SmallConv& c) {
-  WBSR_CHECK(c.kernel % 2 == 1 && c.kernel >= 1 && c.kernel <= 9 && c.inChannels >= 1 && c.outChannels >= 1 && c.inChannels <= c.fullIn);
+  WBSR_CHECK(c.kernel % 2 == 1 && c.kernel >= 1 && c.kernel <= 9 && c.inChannels >= 1 && c.outChannels >= 1 &&
+             c.inChannels <= c.fullIn);
   WBSR_CHECK(c.inChannels <= c.inStride && c.outChannels <= c.outStride);
   WBSR_CHECK(isPooled(c) || (c.inStride == kVector && c.outStride == kVector));
 }
 
-void run(const Direction& d, int batch, const float* in, const float* weight, const float* bias, const float* residual, float* out,
-         cudaStream_t stream) {
+void run(const Direction& d, int batch, const float* in, const float* weight, const float* bias, const float* residual,
+         float* out, cudaStream_t stream) {
   const int64_t pixels = int64_t{d.height} * d.width;
   if (pixels == 1) {
     int lanes = 1;
@@ -201,8 +212,8 @@ void run(const Direction& d, int batch, const float* in, const float* weight, co
   const unsigned blocks = static_cast<unsigned>(divideUp(pixels, kThreads));
   const int outs = d.outs <= 4 ? 4 : 8;
   const size_t shared = sizeof(float) * static_cast<size_t>(d.kernel * d.kernel * d.ins * outs);
-  launch(outs == 4 ? thinKernel<4> : thinKernel<8>, dim3(blocks * static_cast<unsigned>(batch)), dim3(kThreads), shared, stream, in, weight,
-         bias, residual, out, d, blocks);
+  launch(outs == 4 ? thinKernel<4> : thinKernel<8>, dim3(blocks * static_cast<unsigned>(batch)), dim3(kThreads), shared,
+         stream, in, weight, bias, residual, out, d, blocks);
 }
 
 Items itemsOf(const SmallConv& c) {
@@ -217,8 +228,8 @@ Items itemsOf(const SmallConv& c) {
 
 }  // namespace
 
-void smallConv(const SmallConv& c, const float* in, const float* weight, const float* bias, const float* residual, float* out,
-               cudaStream_t stream) {
+void smallConv(const SmallConv& c, const float* in, const float* weight, const float* bias, const float* residual,
+               float* out, cudaStream_t stream) {
   checkShape(c);
   const int area = c.kernel * c.kernel;
   const float slope = c.activation == ActivationKind::None ? 1.f : c.activation == ActivationKind::Relu ? 0.f : c.slope;
@@ -227,10 +238,12 @@ void smallConv(const SmallConv& c, const float* in, const float* weight, const f
       c.batch, in, weight, bias, residual, out, stream);
 }
 
-void smallConvBackwardData(const SmallConv& c, const float* dOut, const float* weight, float* dIn, cudaStream_t stream) {
+void smallConvBackwardData(const SmallConv& c, const float* dOut, const float* weight, float* dIn,
+                           cudaStream_t stream) {
   checkShape(c);
   const int area = c.kernel * c.kernel;
-  run({c.height, c.width, c.kernel, c.outChannels, c.inChannels, c.outStride, c.inStride, c.fullIn * area, area, true, false, 1.f},
+  run({c.height, c.width, c.kernel, c.outChannels, c.inChannels, c.outStride, c.inStride, c.fullIn * area, area, true,
+       false, 1.f},
       c.batch, dOut, weight, nullptr, nullptr, dIn, stream);
 }
 
@@ -240,8 +253,8 @@ size_t smallConvScratch(const SmallConv& c) {
   return sizeof(float) * static_cast<size_t>(std::min<int64_t>(items.tiles, kMaxBlocks) * items.count * kVector);
 }
 
-void smallConvBackwardWeights(const SmallConv& c, const float* in, const float* dOut, float* weightGradient, float* biasGradient,
-                              void* scratch, cudaStream_t stream) {
+void smallConvBackwardWeights(const SmallConv& c, const float* in, const float* dOut, float* weightGradient,
+                              float* biasGradient, void* scratch, cudaStream_t stream) {
   checkShape(c);
   if (isPooled(c)) {
     const dim3 grid(static_cast<unsigned>(divideUp(int64_t{c.outChannels} * (c.inChannels + 1), kThreads)));
@@ -256,8 +269,8 @@ void smallConvBackwardWeights(const SmallConv& c, const float* in, const float* 
   const dim3 grid(blocks, static_cast<unsigned>(divideUp(items.count, items.perBlock)));
   launch(thinWeightsKernel, grid, dim3(kThreads), shared, stream, in, dOut, partial, c, items);
   const dim3 columns(static_cast<unsigned>(divideUp(int64_t{items.count} * kVector, kSumColumns)));
-  launch(finishWeightsKernel, columns, dim3(kSumThreads), 0, stream, partial, weightGradient, biasGradient, c, items.count,
-         static_cast<int>(blocks));
+  launch(finishWeightsKernel, columns, dim3(kSumThreads), 0, stream, partial, weightGradient, biasGradient, c,
+         items.count, static_cast<int>(blocks));
 }
 
 }  // namespace wbsr::cuda

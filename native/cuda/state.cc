@@ -9,7 +9,8 @@
 
 namespace wbsr::cuda {
 
-State::State(const wbsr::Graph& g, const CudaOptions& o) : graph(g), options(o), context(std::make_unique<Context>(graph, options)) {}
+State::State(const wbsr::Graph& g, const CudaOptions& o)
+    : graph(g), options(o), context(std::make_unique<Context>(graph, options)) {}
 
 bool State::makeCurrent() const {
   WBSR_CUDA(cudaSetDevice(options.device));
@@ -26,7 +27,9 @@ State::~State() {
 void State::guard(const std::function<void()>& work) {
   {
     std::lock_guard<std::mutex> lock(failureMutex_);
-    if (!failure_.empty()) throw Error("WBSR_DEVICE_FAILED", "The CUDA device failed before and this model cannot be used any more: " + failure_);
+    if (!failure_.empty())
+      throw Error("WBSR_DEVICE_FAILED",
+                  "The CUDA device failed before and this model cannot be used any more: " + failure_);
   }
   try {
     WBSR_CUDA(cudaSetDevice(options.device));
@@ -37,7 +40,8 @@ void State::guard(const std::function<void()>& work) {
     // An illegal access, for one, ends CUDA for the whole process.
     if (context) {
       const cudaError_t state = cudaStreamQuery(context->stream);
-      if (state != cudaSuccess && state != cudaErrorNotReady) text += "; CUDA cannot be used in this process any more, restart it";
+      if (state != cudaSuccess && state != cudaErrorNotReady)
+        text += "; CUDA cannot be used in this process any more, restart it";
       retireConvPlans(context->plans);
     }
     cudaGetLastError();
@@ -47,14 +51,16 @@ void State::guard(const std::function<void()>& work) {
   }
 }
 
-Executable& State::executable(int subnet, int batch, int height, int width, int coveredHeight, int coveredWidth, bool training) {
+Executable& State::executable(int subnet, int batch, int height, int width, int coveredHeight, int coveredWidth,
+                              bool training) {
   constexpr size_t kMost = 256;  // lists of launches and their graphs; cuDNN's plans have a cache of their own
   const Key key{subnet, batch, height, width, coveredHeight, coveredWidth, training};
   auto found = cache_.find(key);
   if (found == cache_.end()) {
     if (cache_.size() >= kMost) {
       context->stream.synchronise();
-      cache_.erase(std::min_element(cache_.begin(), cache_.end(), [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+      cache_.erase(std::min_element(cache_.begin(), cache_.end(),
+                                    [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
     }
     const SubnetInfo& info = graph.subnets()[static_cast<size_t>(subnet)];
     // Which part of the input the tail covers is told per image when the program runs; here only its size counts.
@@ -85,7 +91,9 @@ std::unique_ptr<Canvas> State::makeCanvas(int64_t width, int64_t rows) {
   const std::shared_ptr<State> self = shared_from_this();
   guard([&] {
     const auto make = [&] {
-      canvas = std::make_unique<CudaCanvas>(width, rows, context->stream, transfer, downloads, [this](const std::function<void()>& work) { guard(work); }, self);
+      canvas = std::make_unique<CudaCanvas>(
+          width, rows, context->stream, transfer, downloads, [this](const std::function<void()>& work) { guard(work); },
+          self);
     };
     try {
       make();
@@ -106,12 +114,14 @@ void State::route(const RouteJob& job) {
     const int64_t tiles = int64_t{columns} * rows;
     const int classes = static_cast<int>(job.thresholds.size()) + 1;
     const int subnets = job.map.empty() ? classes : static_cast<int>(graph.subnets().size());
-    const size_t bytes = sampleBytes(pixels.type) * static_cast<size_t>(pixels.channels) * static_cast<size_t>(pixels.width) * static_cast<size_t>(pixels.height);
+    const size_t bytes = sampleBytes(pixels.type) * static_cast<size_t>(pixels.channels) *
+                         static_cast<size_t>(pixels.width) * static_cast<size_t>(pixels.height);
     grow(pictures_, bytes + 256);
     transfer.upload(pictures_.as(), pixels.data, bytes, stream);
 
     // thresholds, difficulties (8 bytes each), then the 4-byte ones
-    const size_t doubles = job.thresholds.size() + static_cast<size_t>(tiles), ints = job.map.size() + 2 * static_cast<size_t>(tiles);
+    const size_t doubles = job.thresholds.size() + static_cast<size_t>(tiles),
+                 ints = job.map.size() + 2 * static_cast<size_t>(tiles);
     grow(routing_, doubles * sizeof(double) + ints * sizeof(int32_t));
     double* thresholds = routing_.as<double>();
     double* difficulties = thresholds + job.thresholds.size();
@@ -125,14 +135,26 @@ void State::route(const RouteJob& job) {
       grow(routerScratch_, scratch);
       WBSR_CUDA(cudaMemsetAsync(routerScratch_.as(), 0, routerScratch_.bytes(), stream));
     }
-    const RouterArguments arguments{{pictures_.as(), pixels.type, pixels.width, pixels.height, pixels.channels}, job.tile, columns, rows, thresholds, classes,
-                                    job.map.empty() ? nullptr : map, subnets, difficulties, classOf, subnetOf,
+    const RouterArguments arguments{{pictures_.as(), pixels.type, pixels.width, pixels.height, pixels.channels},
+                                    job.tile,
+                                    columns,
+                                    rows,
+                                    thresholds,
+                                    classes,
+                                    job.map.empty() ? nullptr : map,
+                                    subnets,
+                                    difficulties,
+                                    classOf,
+                                    subnetOf,
                                     // Tiles are merged into regions on the host, from their subnets.
-                                    nullptr, nullptr};
+                                    nullptr,
+                                    nullptr};
     cuda::route(arguments, routerScratch_.as(), stream);
-    if (job.difficulties) transfer.download(job.difficulties, difficulties, static_cast<size_t>(tiles) * sizeof(double), stream);
+    if (job.difficulties)
+      transfer.download(job.difficulties, difficulties, static_cast<size_t>(tiles) * sizeof(double), stream);
     if (job.classes) transfer.download(job.classes, classOf, static_cast<size_t>(tiles) * sizeof(int32_t), stream);
-    if (job.subnets && !job.map.empty()) transfer.download(job.subnets, subnetOf, static_cast<size_t>(tiles) * sizeof(int32_t), stream);
+    if (job.subnets && !job.map.empty())
+      transfer.download(job.subnets, subnetOf, static_cast<size_t>(tiles) * sizeof(int32_t), stream);
     context->stream.synchronise();
   });
 }
@@ -149,7 +171,8 @@ void State::forward(int subnet, const float* input, float* output, int batch, in
       transfer.upload(planar_.as(), input + first * 3 * pixels, in, stream);
       withType(context->half, [&](auto type) {
         using T = decltype(type);
-        planarToThin(planar_.as<float>(), program.inputThin(), static_cast<T*>(program.inputCopy()), count, pixels, stream);
+        planarToThin(planar_.as<float>(), program.inputThin(), static_cast<T*>(program.inputCopy()), count, pixels,
+                     stream);
       });
       program.run();
       thinToPlanar(program.outputThin(), planar_.as<float>(), count, pixels * area, stream);
@@ -172,7 +195,8 @@ void State::forward(int subnet, const float* input, float* output, int batch, in
 
 int64_t State::bytes() const {
   size_t sum = transfer.bytes() + downloads.transfer.bytes();
-  for (const DeviceBuffer* buffer : {&pictures_, &tiles_, &crops_, &planar_, &routing_, &routerScratch_}) sum += buffer->bytes();
+  for (const DeviceBuffer* buffer : {&pictures_, &tiles_, &crops_, &planar_, &routing_, &routerScratch_})
+    sum += buffer->bytes();
   return static_cast<int64_t>(sum) + context->bytes();
 }
 

@@ -27,7 +27,8 @@ class State : public std::enable_shared_from_this<State> {
 
   // subnet on `batch` inputs of height x width, of which the tail sees coveredHeight x coveredWidth. Compiled programs
   // are kept, the least recently used go first.
-  Executable& executable(int subnet, int batch, int height, int width, int coveredHeight, int coveredWidth, bool training);
+  Executable& executable(int subnet, int batch, int height, int width, int coveredHeight, int coveredWidth,
+                         bool training);
   // Forgets compiled programs and frees their memory: called when an allocation has failed.
   void trim();
 
@@ -37,7 +38,9 @@ class State : public std::enable_shared_from_this<State> {
   void waitInfer(int64_t ticket, InferReport& report);
   void route(const RouteJob& job);
   void forward(int subnet, const float* input, float* output, int batch, int height, int width);
-  bool cancelled(const volatile int32_t* cancel) const { return (cancel && *cancel != 0) || (options.closing && *options.closing); }
+  bool cancelled(const volatile int32_t* cancel) const {
+    return (cancel && *cancel != 0) || (options.closing && *options.closing);
+  }
   int64_t bytes() const;
 
   const wbsr::Graph& graph;
@@ -62,12 +65,12 @@ class State : public std::enable_shared_from_this<State> {
   // Makes a buffer of this class larger, once nothing uses it any more.
   void grow(DeviceBuffer& buffer, size_t bytes);
   std::vector<CudaCanvas*> canvasesOf(const InferJob& job) const;
-  void runGroups(const InferJob& job, const std::vector<Group*>& groups, const std::vector<size_t>& offsets, InferReport& report,
-                 const std::vector<CudaCanvas*>& canvases);
+  void runGroups(const InferJob& job, const std::vector<Group*>& groups, const std::vector<size_t>& offsets,
+                 InferReport& report, const std::vector<CudaCanvas*>& canvases);
   void uploadTiles(std::vector<Group*> groups);
   void uploadPictures(const InferJob& job, std::vector<size_t>& offsets);
-  void runBatch(const InferJob& job, const Group& group, size_t first, int batch, const std::vector<size_t>& offsets, InferReport& report,
-                const std::vector<CudaCanvas*>& canvases);
+  void runBatch(const InferJob& job, const Group& group, size_t first, int batch, const std::vector<size_t>& offsets,
+                InferReport& report, const std::vector<CudaCanvas*>& canvases);
 
   // subnet, batch, height, width, covered height, covered width, training
   using Key = std::tuple<int, int, int, int, int, int, bool>;

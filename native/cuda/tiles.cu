@@ -11,16 +11,18 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kMostRows = 65535;  // of a grid
-constexpr int kRun = 4;           // neighbouring pixels of a thread that writes stored samples: whole words for every type
+constexpr int kRun = 4;  // neighbouring pixels of a thread that writes stored samples: whole words for every type
 
 // thin (N, h, w, 8), copy the same in T. grid: (blocks of pixels, N)
 template <typename T, typename S, int C>
-__global__ void __launch_bounds__(kThreads) gather(const S* pixels, int pictureWidth, const TileJob* tiles, int height, int width, float* thin, T* copy) {
+__global__ void __launch_bounds__(kThreads)
+    gather(const S* pixels, int pictureWidth, const TileJob* tiles, int height, int width, float* thin, T* copy) {
   const int64_t pixel = int64_t{blockIdx.x} * kThreads + threadIdx.x, area = int64_t{height} * width;
   if (pixel >= area) return;
   const TileJob& tile = tiles[blockIdx.y];
   const int y = static_cast<int>(pixel / width), x = static_cast<int>(pixel % width);
-  const Rgb rgb = rgbOf<S, C>(reinterpret_cast<const Pixel<S, C>*>(pixels)[int64_t{tile.y + y} * pictureWidth + tile.x + x]);
+  const Rgb rgb =
+      rgbOf<S, C>(reinterpret_cast<const Pixel<S, C>*>(pixels)[int64_t{tile.y + y} * pictureWidth + tile.x + x]);
   const float v[kVector] = {rgb.r, rgb.g, rgb.b, 0.f, 0.f, 0.f, 0.f, 0.f};
   const int64_t at = (blockIdx.y * area + pixel) * kVector;
   store(thin + at, v);
@@ -35,14 +37,17 @@ __device__ inline int32_t fixedPoint(float value) {
 }
 
 // output (N, outHeight, outWidth, 8). grid: (blocks of columns, rows, N). Integers add up to the same in any order.
-__global__ void __launch_bounds__(kThreads) blend(const float* output, int outHeight, int outWidth, const TileJob* tiles, int32_t* sums, int32_t* weights, int canvasWidth) {
+__global__ void __launch_bounds__(kThreads)
+    blend(const float* output, int outHeight, int outWidth, const TileJob* tiles, int32_t* sums, int32_t* weights,
+          int canvasWidth) {
   const TileJob tile = tiles[blockIdx.z];
   const int x = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (x >= tile.width) return;
   const float column = math::rampWeight(x, tile.width, tile.rampLeft, tile.rampRight);
   for (int y = static_cast<int>(blockIdx.y); y < tile.height; y += static_cast<int>(gridDim.y)) {
     const float weight = column * math::rampWeight(y, tile.height, tile.rampTop, tile.rampBottom);
-    const float4 rgb = *reinterpret_cast<const float4*>(output + ((int64_t{blockIdx.z} * outHeight + tile.outY + y) * outWidth + tile.outX + x) * kVector);
+    const float4 rgb = *reinterpret_cast<const float4*>(
+        output + ((int64_t{blockIdx.z} * outHeight + tile.outY + y) * outWidth + tile.outX + x) * kVector);
     const int64_t at = int64_t{tile.toY + y} * canvasWidth + tile.toX + x;
     atomicAdd(sums + at * 3, fixedPoint(weight * rgb.x));
     atomicAdd(sums + at * 3 + 1, fixedPoint(weight * rgb.y));
@@ -84,7 +89,8 @@ __device__ inline void finishPixel(const int32_t* sum, int32_t weight, float alp
 
 // pixels (count, C), written as whole words.
 template <typename S, int C>
-__global__ void __launch_bounds__(kThreads) finish(const int32_t* sums, const int32_t* weights, const float* alpha, int64_t count, S* pixels) {
+__global__ void __launch_bounds__(kThreads)
+    finish(const int32_t* sums, const int32_t* weights, const float* alpha, int64_t count, S* pixels) {
   const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kRun;
   if (first >= count) return;
   constexpr int kWords = static_cast<int>(sizeof(S)) * C * kRun / 4;
@@ -118,28 +124,34 @@ unsigned blocksFor(int64_t items) { return static_cast<unsigned>(divideUp(items,
 // ---------------------------------------------------------------------------------------------------------------------
 
 template <typename T>
-void gatherTiles(const DevicePicture& picture, const TileJob* tiles, int batch, int height, int width, float* thin, T* copy, cudaStream_t stream) {
+void gatherTiles(const DevicePicture& picture, const TileJob* tiles, int batch, int height, int width, float* thin,
+                 T* copy, cudaStream_t stream) {
   const dim3 grid(blocksFor(int64_t{height} * width), static_cast<unsigned>(batch));
   withPixel(picture.type, picture.channels, [&]<typename S, int C>() {
-    launch(gather<T, S, C>, grid, dim3(kThreads), 0, stream, static_cast<const S*>(picture.data), picture.width, tiles, height, width, thin, copy);
+    launch(gather<T, S, C>, grid, dim3(kThreads), 0, stream, static_cast<const S*>(picture.data), picture.width, tiles,
+           height, width, thin, copy);
   });
 }
 template void gatherTiles(const DevicePicture&, const TileJob*, int, int, int, float*, float*, cudaStream_t);
 template void gatherTiles(const DevicePicture&, const TileJob*, int, int, int, float*, bf16*, cudaStream_t);
 
-void blendTiles(const float* output, int outHeight, int outWidth, const TileJob* tiles, int batch, int maxWidth, int maxHeight, int32_t* sums, int32_t* weights,
-                int canvasWidth, cudaStream_t stream) {
-  const dim3 grid(blocksFor(maxWidth), static_cast<unsigned>(maxHeight < kMostRows ? maxHeight : kMostRows), static_cast<unsigned>(batch));
+void blendTiles(const float* output, int outHeight, int outWidth, const TileJob* tiles, int batch, int maxWidth,
+                int maxHeight, int32_t* sums, int32_t* weights, int canvasWidth, cudaStream_t stream) {
+  const dim3 grid(blocksFor(maxWidth), static_cast<unsigned>(maxHeight < kMostRows ? maxHeight : kMostRows),
+                  static_cast<unsigned>(batch));
   launch(blend, grid, dim3(kThreads), 0, stream, output, outHeight, outWidth, tiles, sums, weights, canvasWidth);
 }
 
-void finishRows(const int32_t* sums, const int32_t* weights, const float* alpha, int64_t count, int channels, Sample type, void* pixels, cudaStream_t stream) {
+void finishRows(const int32_t* sums, const int32_t* weights, const float* alpha, int64_t count, int channels,
+                Sample type, void* pixels, cudaStream_t stream) {
   withPixel(type, channels, [&]<typename S, int C>() {
-    launch(finish<S, C>, dim3(blocksFor(divideUp(count, kRun))), dim3(kThreads), 0, stream, sums, weights, alpha, count, static_cast<S*>(pixels));
+    launch(finish<S, C>, dim3(blocksFor(divideUp(count, kRun))), dim3(kThreads), 0, stream, sums, weights, alpha, count,
+           static_cast<S*>(pixels));
   });
 }
 
-void sumsToFloat(const int32_t* sums, const int32_t* weights, float* floatSums, float* floatWeights, int64_t count, cudaStream_t stream) {
+void sumsToFloat(const int32_t* sums, const int32_t* weights, float* floatSums, float* floatWeights, int64_t count,
+                 cudaStream_t stream) {
   launch(toFloats, dim3(blocksFor(count * 3)), dim3(kThreads), 0, stream, sums, floatSums, count * 3);
   launch(toFloats, dim3(blocksFor(count)), dim3(kThreads), 0, stream, weights, floatWeights, count);
 }

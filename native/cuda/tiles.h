@@ -16,7 +16,7 @@ struct DevicePicture {
 
 // Where image n of a batch comes from and what of its result is blended where.
 struct TileJob {
-  int x, y;                          // top left of the input in the picture
+  int x, y;  // top left of the input in the picture
   // In SR pixels: what of the network's output (outX, outY, width, height) goes to (toX, toY) of the canvas.
   int outX, outY, width, height, toX, toY;
   int rampLeft, rampTop, rampRight, rampBottom;  // SR pixels
@@ -24,17 +24,21 @@ struct TileJob {
 
 // thin (N, h, w, 8) float, copy (may be null) the same in T: RGB in [0, 1], grey repeated, premultiplied where there is
 // alpha (as image::toRgbFloat). tiles (batch) on the device. Padding becomes 0.
-template <typename T> void gatherTiles(const DevicePicture& picture, const TileJob* tiles, int batch, int height, int width, float* thin, T* copy, cudaStream_t stream);
+template <typename T>
+void gatherTiles(const DevicePicture& picture, const TileJob* tiles, int batch, int height, int width, float* thin,
+                 T* copy, cudaStream_t stream);
 
 // Sums are integers in units of 2^-20, so that the order in which tiles arrive does not matter to a bit. Weights are in
 // the same unit. sums (rows, width, 3), weights (rows, width).
 constexpr float kSumUnit = 1.f / (1 << 20);
 // output (N, outHeight, outWidth, 8): the network's result. Adds weight x value of every tile's kept part.
-void blendTiles(const float* output, int outHeight, int outWidth, const TileJob* tiles, int batch, int maxWidth, int maxHeight, int32_t* sums, int32_t* weights,
-                int canvasWidth, cudaStream_t stream);
+void blendTiles(const float* output, int outHeight, int outWidth, const TileJob* tiles, int batch, int maxWidth,
+                int maxHeight, int32_t* sums, int32_t* weights, int canvasWidth, cudaStream_t stream);
 // pixels (rows, width, channels) of `type`: as image::finishRows. alpha (rows, width) or null. Pointers to the first row.
-void finishRows(const int32_t* sums, const int32_t* weights, const float* alpha, int64_t count, int channels, Sample type, void* pixels, cudaStream_t stream);
+void finishRows(const int32_t* sums, const int32_t* weights, const float* alpha, int64_t count, int channels,
+                Sample type, void* pixels, cudaStream_t stream);
 // For host arrays of sums and weights: float values of both, (count, 3) and (count).
-void sumsToFloat(const int32_t* sums, const int32_t* weights, float* floatSums, float* floatWeights, int64_t count, cudaStream_t stream);
+void sumsToFloat(const int32_t* sums, const int32_t* weights, float* floatSums, float* floatWeights, int64_t count,
+                 cudaStream_t stream);
 
 }  // namespace wbsr::cuda

@@ -32,7 +32,8 @@ Training::~Training() {
 void Training::uploadBatch(Slot& slot, const TrainJob& job) {
   const int scale = state_.graph.scale();
   const int64_t lrPixels = int64_t{job.height} * job.width, hrPixels = lrPixels * scale * scale;
-  const size_t lrValues = static_cast<size_t>(job.batch * lrPixels), hrValues = static_cast<size_t>(job.batch * hrPixels);
+  const size_t lrValues = static_cast<size_t>(job.batch * lrPixels),
+               hrValues = static_cast<size_t>(job.batch * hrPixels);
   slot.ready.synchronise();  // the pinned memory's last upload: two steps ago
   slot.consumed.makeWait(uploads_);
   slot.lr.reserve(lrValues * 8 * (sizeof(float) + (context_.half ? sizeof(bf16) : 0)));
@@ -55,7 +56,8 @@ void Training::uploadBatch(Slot& slot, const TrainJob& job) {
     copyWindows(windows, *job.source, slot.pixels.as<uint8_t>() + head);
     WBSR_CUDA(cudaMemcpyAsync(slot.uploaded.as(), slot.pixels.as(), bytes, cudaMemcpyHostToDevice, uploads_));
     convert([&](auto* copy) {
-      assembleCrops(slot.uploaded.as<uint8_t>() + head, slot.uploaded.as<CropWindow>(), job.batch, patch, scale, hr, lr, copy, uploads_);
+      assembleCrops(slot.uploaded.as<uint8_t>() + head, slot.uploaded.as<CropWindow>(), job.batch, patch, scale, hr, lr,
+                    copy, uploads_);
     });
   } else {
     const size_t lrBytes = lrValues * 3 * sizeof(float), hrBytes = hrValues * 3 * sizeof(float);
@@ -63,11 +65,13 @@ void Training::uploadBatch(Slot& slot, const TrainJob& job) {
     slot.uploaded.reserve(aligned(lrBytes) + hrBytes);
     std::memcpy(slot.pixels.as(), job.lr, lrBytes);
     std::memcpy(slot.pixels.as<char>() + aligned(lrBytes), job.hr, hrBytes);
-    WBSR_CUDA(cudaMemcpyAsync(slot.uploaded.as(), slot.pixels.as(), aligned(lrBytes) + hrBytes, cudaMemcpyHostToDevice, uploads_));
+    WBSR_CUDA(cudaMemcpyAsync(slot.uploaded.as(), slot.pixels.as(), aligned(lrBytes) + hrBytes, cudaMemcpyHostToDevice,
+                              uploads_));
     convert([&](auto* copy) {
       using T = std::remove_pointer_t<decltype(copy)>;
       planarToThin<T>(slot.uploaded.as<float>(), lr, copy, job.batch, lrPixels, uploads_);
-      planarToThin<T>(reinterpret_cast<const float*>(slot.uploaded.as<char>() + aligned(lrBytes)), hr, nullptr, job.batch, hrPixels, uploads_);
+      planarToThin<T>(reinterpret_cast<const float*>(slot.uploaded.as<char>() + aligned(lrBytes)), hr, nullptr,
+                      job.batch, hrPixels, uploads_);
     });
   }
   slot.ready.record(uploads_);
@@ -79,25 +83,31 @@ void Training::runPasses(Slot& slot, const TrainJob& job, int parts) {
   const int scale = state_.graph.scale();
   const int64_t lrPixels = int64_t{job.height} * job.width, hrPixels = lrPixels * scale * scale;
   const size_t copyAt = static_cast<size_t>(job.batch * lrPixels) * 8;
-  WBSR_CUDA(cudaMemsetAsync(context_.weights->gradient(), 0, sizeof(float) * static_cast<size_t>(context_.weights->count()), stream));
+  WBSR_CUDA(cudaMemsetAsync(context_.weights->gradient(), 0,
+                            sizeof(float) * static_cast<size_t>(context_.weights->count()), stream));
   slot.sums.reserve(static_cast<size_t>(parts) * job.subnets.size() * kLossSums * sizeof(double));
   double* sums = slot.sums.as<double>();
   for (int part = 0; part < parts; ++part) {
-    const int first = static_cast<int>(int64_t{job.batch} * part / parts), count = static_cast<int>(int64_t{job.batch} * (part + 1) / parts) - first;
+    const int first = static_cast<int>(int64_t{job.batch} * part / parts),
+              count = static_cast<int>(int64_t{job.batch} * (part + 1) / parts) - first;
     for (int subnet : job.subnets) {
       if (state_.cancelled(job.cancel)) throw Error("WBSR_ABORTED", "the job was cancelled");
       Executable& program = state_.executable(subnet, count, job.height, job.width, job.height, job.width, true);
       program.reserve();
       // To where the captured graphs read them.
-      const size_t lrBytes = static_cast<size_t>(count * lrPixels) * 8 * sizeof(float), hrBytes = static_cast<size_t>(count * hrPixels) * 8 * sizeof(float);
-      WBSR_CUDA(cudaMemcpyAsync(program.inputThin(), slot.lr.as<float>() + first * lrPixels * 8, lrBytes, cudaMemcpyDeviceToDevice, stream));
+      const size_t lrBytes = static_cast<size_t>(count * lrPixels) * 8 * sizeof(float),
+                   hrBytes = static_cast<size_t>(count * hrPixels) * 8 * sizeof(float);
+      WBSR_CUDA(cudaMemcpyAsync(program.inputThin(), slot.lr.as<float>() + first * lrPixels * 8, lrBytes,
+                                cudaMemcpyDeviceToDevice, stream));
       if (context_.half) {
         const bf16* copy = reinterpret_cast<const bf16*>(slot.lr.as<float>() + copyAt) + first * lrPixels * 8;
         WBSR_CUDA(cudaMemcpyAsync(program.inputCopy(), copy, lrBytes / 2, cudaMemcpyDeviceToDevice, stream));
       }
-      WBSR_CUDA(cudaMemcpyAsync(context_.target.as(), slot.hr.as<float>() + first * hrPixels * 8, hrBytes, cudaMemcpyDeviceToDevice, stream));
+      WBSR_CUDA(cudaMemcpyAsync(context_.target.as(), slot.hr.as<float>() + first * hrPixels * 8, hrBytes,
+                                cudaMemcpyDeviceToDevice, stream));
       program.run();
-      WBSR_CUDA(cudaMemcpyAsync(sums, context_.lossSums.as(), kLossSums * sizeof(double), cudaMemcpyDeviceToDevice, stream));
+      WBSR_CUDA(
+          cudaMemcpyAsync(sums, context_.lossSums.as(), kLossSums * sizeof(double), cudaMemcpyDeviceToDevice, stream));
       sums += kLossSums;
     }
   }
@@ -109,7 +119,8 @@ std::vector<int> Training::touchedWidths(const TrainJob& job) const {
   std::vector<int> touched(graph.parameters().size(), -1);
   for (int subnet : job.subnets) {
     const SubnetInfo& info = graph.subnets()[static_cast<size_t>(subnet)];
-    const int width = static_cast<int>(std::find(graph.widths().begin(), graph.widths().end(), info.width) - graph.widths().begin());
+    const int width =
+        static_cast<int>(std::find(graph.widths().begin(), graph.widths().end(), info.width) - graph.widths().begin());
     std::vector<bool> alive;
     graph.resolve(info.depth, alive);
     for (size_t p = 0; p < touched.size(); ++p)
@@ -123,13 +134,17 @@ void Training::update(Slot& slot, const TrainJob& job) {
   const cudaStream_t stream = context_.stream;
   const std::vector<int> touched = touchedWidths(job);
   std::vector<math::AdamStep> steps;
-  adamSteps(state_.graph, touched, {job.learningRate, job.beta1, job.beta2, job.epsilon, job.weightDecay, job.emaDecay}, counts_, steps);
-  const size_t at = aligned(sizeof(LossParameters)), stepBytes = aligned(steps.size() * sizeof(math::AdamStep)), touchedBytes = touched.size() * sizeof(int32_t);
+  adamSteps(state_.graph, touched, {job.learningRate, job.beta1, job.beta2, job.epsilon, job.weightDecay, job.emaDecay},
+            counts_, steps);
+  const size_t at = aligned(sizeof(LossParameters)), stepBytes = aligned(steps.size() * sizeof(math::AdamStep)),
+               touchedBytes = touched.size() * sizeof(int32_t);
   std::memcpy(slot.settings.as<char>() + at, steps.data(), steps.size() * sizeof(math::AdamStep));
   std::memcpy(slot.settings.as<char>() + at + stepBytes, touched.data(), touchedBytes);
   char* device = slot.settingsOnDevice.as<char>();
-  WBSR_CUDA(cudaMemcpyAsync(device + at, slot.settings.as<char>() + at, stepBytes + touchedBytes, cudaMemcpyHostToDevice, stream));
-  context_.weights->update(reinterpret_cast<const math::AdamStep*>(device + at), reinterpret_cast<const int32_t*>(device + at + stepBytes), job.emaDecay > 0,
+  WBSR_CUDA(cudaMemcpyAsync(device + at, slot.settings.as<char>() + at, stepBytes + touchedBytes,
+                            cudaMemcpyHostToDevice, stream));
+  context_.weights->update(reinterpret_cast<const math::AdamStep*>(device + at),
+                           reinterpret_cast<const int32_t*>(device + at + stepBytes), job.emaDecay > 0,
                            stop_.as<int32_t>());
 }
 
@@ -147,7 +162,8 @@ int64_t Training::submit(const TrainJob& job) {
     const LossParameters parameters = makeLossParameters(job.loss, slot.pixelsOfMean, 1.f);
 
     const auto& graph = state_.graph;
-    const size_t settings = aligned(sizeof(LossParameters)) + aligned(counts_.size() * sizeof(math::AdamStep)) + aligned(graph.parameters().size() * sizeof(int32_t));
+    const size_t settings = aligned(sizeof(LossParameters)) + aligned(counts_.size() * sizeof(math::AdamStep)) +
+                            aligned(graph.parameters().size() * sizeof(int32_t));
     slot.settings.reserve(settings);
     for (bool again = false;; again = true) {
       try {
@@ -161,7 +177,8 @@ int64_t Training::submit(const TrainJob& job) {
       }
     }
     std::memcpy(slot.settings.as(), &parameters, sizeof parameters);
-    WBSR_CUDA(cudaMemcpyAsync(context_.lossParameters.as(), slot.settings.as(), sizeof parameters, cudaMemcpyHostToDevice, stream));
+    WBSR_CUDA(cudaMemcpyAsync(context_.lossParameters.as(), slot.settings.as(), sizeof parameters,
+                              cudaMemcpyHostToDevice, stream));
     slot.ready.makeWait(stream);
 
     for (;;) {
@@ -174,18 +191,21 @@ int64_t Training::submit(const TrainJob& job) {
         if (error.code != "WBSR_OUT_OF_MEMORY") throw;
         state_.trim();
         if (parts_ >= job.batch)
-          throw Error("WBSR_OUT_OF_MEMORY", "Not even one crop of " + std::to_string(job.width) + "x" + std::to_string(job.height) +
-                                                " LR pixels fits into the memory of the CUDA device for training: " + error.what());
+          throw Error("WBSR_OUT_OF_MEMORY",
+                      "Not even one crop of " + std::to_string(job.width) + "x" + std::to_string(job.height) +
+                          " LR pixels fits into the memory of the CUDA device for training: " + error.what());
         parts_ *= 2;
       }
     }
     slot.parts = parts_;
     const size_t sumBytes = static_cast<size_t>(slot.parts * slot.subnets) * kLossSums * sizeof(double);
     slot.results.reserve(sumBytes + sizeof(int32_t));
-    checkFinite(context_.weights->gradient(), context_.weights->count(), slot.sums.as<double>(), slot.parts * slot.subnets * kLossSums, stop_.as<int32_t>(), stream);
+    checkFinite(context_.weights->gradient(), context_.weights->count(), slot.sums.as<double>(),
+                slot.parts * slot.subnets * kLossSums, stop_.as<int32_t>(), stream);
     if (!job.gradientsOnly) update(slot, job);
     WBSR_CUDA(cudaMemcpyAsync(slot.results.as(), slot.sums.as(), sumBytes, cudaMemcpyDeviceToHost, stream));
-    WBSR_CUDA(cudaMemcpyAsync(slot.results.as<char>() + sumBytes, stop_.as(), sizeof(int32_t), cudaMemcpyDeviceToHost, stream));
+    WBSR_CUDA(cudaMemcpyAsync(slot.results.as<char>() + sumBytes, stop_.as(), sizeof(int32_t), cudaMemcpyDeviceToHost,
+                              stream));
     slot.done.record(stream);
     turns_.take(ticket);
   };
@@ -219,7 +239,9 @@ TrainReport Training::wait(int64_t ticket) {
         report.mean.add(loss, share);
       }
       int32_t stopped = 0;
-      std::memcpy(&stopped, slot.results.as<char>() + static_cast<size_t>(slot.parts * slot.subnets) * kLossSums * sizeof(double), sizeof stopped);
+      std::memcpy(&stopped,
+                  slot.results.as<char>() + static_cast<size_t>(slot.parts * slot.subnets) * kLossSums * sizeof(double),
+                  sizeof stopped);
       report.finite = stopped == 0;
       report.parts = slot.parts;
       const double ended = now();
@@ -256,7 +278,8 @@ void Training::reset() {
 int64_t Training::bytes() const {
   size_t sum = stop_.bytes();
   for (const Slot& s : slots_)
-    sum += s.pixels.bytes() + s.settings.bytes() + s.results.bytes() + s.uploaded.bytes() + s.sums.bytes() + s.settingsOnDevice.bytes() + s.hr.bytes() + s.lr.bytes();
+    sum += s.pixels.bytes() + s.settings.bytes() + s.results.bytes() + s.uploaded.bytes() + s.sums.bytes() +
+           s.settingsOnDevice.bytes() + s.hr.bytes() + s.lr.bytes();
   return static_cast<int64_t>(sum);
 }
 

@@ -28,11 +28,11 @@ class Training {
  private:
   // What one step in flight owns.
   struct Slot {
-    PinnedBuffer pixels;     // the batch as it is uploaded: float planes, or crop descriptions and their windows
-    PinnedBuffer settings;   // loss parameters, Adam's steps, touched widths
-    PinnedBuffer results;    // loss sums of every part and subnet, then the stop flag
+    PinnedBuffer pixels;    // the batch as it is uploaded: float planes, or crop descriptions and their windows
+    PinnedBuffer settings;  // loss parameters, Adam's steps, touched widths
+    PinnedBuffer results;   // loss sums of every part and subnet, then the stop flag
     DeviceBuffer uploaded, sums, settingsOnDevice;
-    DeviceBuffer hr, lr;     // (N, H, W, 8) float; lr with its copy in T behind it
+    DeviceBuffer hr, lr;  // (N, H, W, 8) float; lr with its copy in T behind it
     Event ready, consumed, done;
     LossSpec loss;
     int subnets = 0, parts = 1;

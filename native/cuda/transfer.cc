@@ -36,7 +36,8 @@ void Transfer::download(void* host, const void* device, size_t bytes, cudaStream
     next_ = 1 - next_;
     half.done.synchronise();
     half.memory.reserve(size);
-    WBSR_CUDA(cudaMemcpyAsync(half.memory.as(), static_cast<const char*>(device) + at, size, cudaMemcpyDeviceToHost, stream));
+    WBSR_CUDA(
+        cudaMemcpyAsync(half.memory.as(), static_cast<const char*>(device) + at, size, cudaMemcpyDeviceToHost, stream));
     half.done.record(stream);
     empty();
     pending = {&half, at, size};

@@ -15,8 +15,10 @@ constexpr int kThreads = 256;
 constexpr int kMaxFactor = 8;  // Graph allows no larger one
 
 // The window of an output with the base (input pixel it lies in) b is b - reach .. b + reach.
-template <bool kCubic> constexpr int kReach = kCubic ? 2 : 1;
-template <bool kCubic> constexpr int kWindow = 2 * kReach<kCubic> + 1;
+template <bool kCubic>
+constexpr int kReach = kCubic ? 2 : 1;
+template <bool kCubic>
+constexpr int kWindow = 2 * kReach<kCubic> + 1;
 
 // Weight of window sample `tap` for outputs of the phase.
 template <bool kCubic>
@@ -110,15 +112,16 @@ WBSR_HD inline int columnWeightFloats(int columns, int span) { return (columns *
 // one row of dIn and `group` vectors of their channels (blockIdx.y says which); it sums rows of dOut into shared memory,
 // then columns from there. Every sum has a fixed order.
 template <bool kCubic, typename T>
-__global__ void __launch_bounds__(kThreads) upsampleBackwardKernel(const T* dOut, T* dIn, Shape s, int columns, int group) {
+__global__ void __launch_bounds__(kThreads)
+    upsampleBackwardKernel(const T* dOut, T* dIn, Shape s, int columns, int group) {
   constexpr int reach = kReach<kCubic>, window = kWindow<kCubic>;
   __shared__ float table[kMaxFactor][window];
   __shared__ float rowWeights[window * kMaxFactor];
   WBSR_SHARED(float, shared);
-  const int span = window * s.factor;          // outputs along an axis that look at one input sample
-  float* columnWeights = shared;               // (columns, span)
+  const int span = window * s.factor;                        // outputs along an axis that look at one input sample
+  float* columnWeights = shared;                             // (columns, span)
   float* sums = shared + columnWeightFloats(columns, span);  // ((columns + 2 reach) f, group x 8)
-  const int64_t row = blockIdx.x / s.chunks;   // n H + y
+  const int64_t row = blockIdx.x / s.chunks;                 // n H + y
   const int y = static_cast<int>(row % s.height);
   const int x0 = static_cast<int>(blockIdx.x % s.chunks) * columns, live = min(columns, s.width - x0);
   const int vector0 = static_cast<int>(blockIdx.y) * group, vectors = min(group, s.vectors - vector0);
@@ -164,8 +167,8 @@ __global__ void __launch_bounds__(kThreads) upsampleBackwardKernel(const T* dOut
 
 // A copy, whatever the type: in (N, height, width, words), out (N, outHeight, outWidth, words), words of 16 bytes.
 __global__ void __launch_bounds__(kThreads)
-    cropKernel(const uint4* in, uint4* out, int height, int width, int outHeight, int rowWords, int words, const int2* offsets,
-               unsigned chunks) {
+    cropKernel(const uint4* in, uint4* out, int height, int width, int outHeight, int rowWords, int words,
+               const int2* offsets, unsigned chunks) {
   const int64_t row = blockIdx.x / chunks;  // n outHeight + y
   const int j = static_cast<int>(blockIdx.x % chunks) * kThreads + static_cast<int>(threadIdx.x);
   if (j >= rowWords) return;
@@ -188,8 +191,10 @@ void launchUpsampleBackward(const T* dOut, T* dIn, int batch, Shape s, cudaStrea
   if (s.vectors == 0) return;
   const int group = std::min(s.vectors, 8), columns = std::max(16, 64 / group);
   s.chunks = static_cast<unsigned>(divideUp(s.width, columns));
-  const dim3 grid(static_cast<unsigned>(int64_t{batch} * s.height * s.chunks), static_cast<unsigned>(divideUp(s.vectors, group)));
-  const int floats = columnWeightFloats(columns, kWindow<kCubic> * s.factor) + (columns + 2 * kReach<kCubic>) * s.factor * group * kVector;
+  const dim3 grid(static_cast<unsigned>(int64_t{batch} * s.height * s.chunks),
+                  static_cast<unsigned>(divideUp(s.vectors, group)));
+  const int floats = columnWeightFloats(columns, kWindow<kCubic> * s.factor) +
+                     (columns + 2 * kReach<kCubic>)*s.factor * group * kVector;
   const size_t shared = sizeof(float) * static_cast<size_t>(floats);
   launch(upsampleBackwardKernel<kCubic, T>, grid, dim3(kThreads), shared, stream, dOut, dIn, s, columns, group);
 }
@@ -197,12 +202,14 @@ void launchUpsampleBackward(const T* dOut, T* dIn, int batch, Shape s, cudaStrea
 }  // namespace
 
 template <typename T>
-void upsample(const T* in, const T* addend, T* out, int batch, int height, int width, int channels, int factor, bool cubic,
-              cudaStream_t stream) {
+void upsample(const T* in, const T* addend, T* out, int batch, int height, int width, int channels, int factor,
+              bool cubic, cudaStream_t stream) {
   WBSR_CHECK(factor >= 1 && factor <= kMaxFactor && channels % kVector == 0);
   const Shape shape{height, width, factor, channels / kVector, 0};
-  if (cubic) launchUpsample<true>(in, addend, out, batch, shape, stream);
-  else launchUpsample<false>(in, addend, out, batch, shape, stream);
+  if (cubic)
+    launchUpsample<true>(in, addend, out, batch, shape, stream);
+  else
+    launchUpsample<false>(in, addend, out, batch, shape, stream);
 }
 
 template <typename T>
@@ -210,24 +217,26 @@ void upsampleBackward(const T* dOut, T* dIn, int batch, int height, int width, i
                       cudaStream_t stream) {
   WBSR_CHECK(factor >= 1 && factor <= kMaxFactor && channels % kVector == 0);
   const Shape shape{height, width, factor, channels / kVector, 0};
-  if (cubic) launchUpsampleBackward<true>(dOut, dIn, batch, shape, stream);
-  else launchUpsampleBackward<false>(dOut, dIn, batch, shape, stream);
+  if (cubic)
+    launchUpsampleBackward<true>(dOut, dIn, batch, shape, stream);
+  else
+    launchUpsampleBackward<false>(dOut, dIn, batch, shape, stream);
 }
 
 template <typename T>
-void crop(const T* in, T* out, int batch, int height, int width, int outHeight, int outWidth, int channels, const int2* offsets,
-          cudaStream_t stream) {
+void crop(const T* in, T* out, int batch, int height, int width, int outHeight, int outWidth, int channels,
+          const int2* offsets, cudaStream_t stream) {
   WBSR_CHECK(channels % kVector == 0);
   const int words = channels / kVector * static_cast<int>(sizeof(Raw<T>) / sizeof(uint4)), rowWords = outWidth * words;
   const unsigned chunks = static_cast<unsigned>(divideUp(rowWords, kThreads));
   const dim3 grid(static_cast<unsigned>(int64_t{batch} * outHeight * chunks));
-  launch(cropKernel, grid, dim3(kThreads), 0, stream, reinterpret_cast<const uint4*>(in), reinterpret_cast<uint4*>(out), height, width,
-         outHeight, rowWords, words, offsets, chunks);
+  launch(cropKernel, grid, dim3(kThreads), 0, stream, reinterpret_cast<const uint4*>(in), reinterpret_cast<uint4*>(out),
+         height, width, outHeight, rowWords, words, offsets, chunks);
 }
 
-#define WBSR_INSTANTIATE(T)                                                                                  \
-  template void upsample<T>(const T*, const T*, T*, int, int, int, int, int, bool, cudaStream_t);            \
-  template void upsampleBackward<T>(const T*, T*, int, int, int, int, int, bool, cudaStream_t);              \
+#define WBSR_INSTANTIATE(T)                                                                       \
+  template void upsample<T>(const T*, const T*, T*, int, int, int, int, int, bool, cudaStream_t); \
+  template void upsampleBackward<T>(const T*, T*, int, int, int, int, int, bool, cudaStream_t);   \
   template void crop<T>(const T*, T*, int, int, int, int, int, int, const int2*, cudaStream_t);
 WBSR_INSTANTIATE(float)
 WBSR_INSTANTIATE(bf16)

@@ -10,9 +10,16 @@ constexpr int kVector = 8;
 
 // As they lie in memory. Kernels that move several load all of them before they use the first: loads in flight are what
 // hides the memory's latency.
-template <typename T> struct Raw;
-template <> struct Raw<float> { float4 low, high; };
-template <> struct Raw<bf16> { uint4 bits; };
+template <typename T>
+struct Raw;
+template <>
+struct Raw<float> {
+  float4 low, high;
+};
+template <>
+struct Raw<bf16> {
+  uint4 bits;
+};
 
 // p: 16-byte aligned.
 __device__ inline Raw<float> loadRaw(const float* p) {
@@ -56,8 +63,15 @@ __device__ inline void store(bf16* p, const float (&v)[kVector]) {
 
 __device__ inline float toFloat(float x) { return x; }
 __device__ inline float toFloat(bf16 x) { return __bfloat162float(x); }
-template <typename T> __device__ inline T fromFloat(float x);
-template <> __device__ inline float fromFloat<float>(float x) { return x; }
-template <> __device__ inline bf16 fromFloat<bf16>(float x) { return __float2bfloat16(x); }
+template <typename T>
+__device__ inline T fromFloat(float x);
+template <>
+__device__ inline float fromFloat<float>(float x) {
+  return x;
+}
+template <>
+__device__ inline bf16 fromFloat<bf16>(float x) {
+  return __float2bfloat16(x);
+}
 
 }  // namespace wbsr::cuda

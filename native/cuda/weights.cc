@@ -7,7 +7,11 @@
 namespace wbsr::cuda {
 
 Weights::Weights(const wbsr::Graph& graph, Precision precision, cudaStream_t stream)
-    : graph_(graph), precision_(precision), stream_(stream), count_(graph.parameterCount()), byParameter_(graph.parameters().size()) {
+    : graph_(graph),
+      precision_(precision),
+      stream_(stream),
+      count_(graph.parameterCount()),
+      byParameter_(graph.parameters().size()) {
   const size_t bytes = sizeof(float) * static_cast<size_t>(std::max<int64_t>(count_, 1));
   weights_.reserve(bytes);
   WBSR_CUDA(cudaMemsetAsync(weights_.as(), 0, bytes, stream_));
@@ -124,8 +128,10 @@ void Weights::get(Arena which, float* values) {
   const DeviceBuffer& a = arena(which);
   // Before the first step the average is the weights themselves, moments and gradients are zero.
   const void* from = a.as() ? a.as() : which == Arena::Ema ? weights_.as() : nullptr;
-  if (from) copyNow(values, from, sizeof(float) * static_cast<size_t>(count_), cudaMemcpyDeviceToHost, stream_);
-  else std::fill(values, values + count_, 0.f);
+  if (from)
+    copyNow(values, from, sizeof(float) * static_cast<size_t>(count_), cudaMemcpyDeviceToHost, stream_);
+  else
+    std::fill(values, values + count_, 0.f);
 }
 
 void Weights::initialise(const float* values) {
@@ -140,11 +146,13 @@ void Weights::prepareTraining() {
   const size_t bytes = weights_.bytes();
   for (DeviceBuffer* a : {&m_, &v_, &gradient_})
     if (a->reserve(bytes)) WBSR_CUDA(cudaMemsetAsync(a->as(), 0, bytes, stream_));
-  if (ema_.reserve(bytes)) WBSR_CUDA(cudaMemcpyAsync(ema_.as(), weights_.as(), bytes, cudaMemcpyDeviceToDevice, stream_));
+  if (ema_.reserve(bytes))
+    WBSR_CUDA(cudaMemcpyAsync(ema_.as(), weights_.as(), bytes, cudaMemcpyDeviceToDevice, stream_));
 }
 
 int64_t Weights::bytes() const {
-  size_t sum = weights_.bytes() + ema_.bytes() + m_.bytes() + v_.bytes() + gradient_.bytes() + entries_.bytes() + chunks_.bytes() + packs_.bytes();
+  size_t sum = weights_.bytes() + ema_.bytes() + m_.bytes() + v_.bytes() + gradient_.bytes() + entries_.bytes() +
+               chunks_.bytes() + packs_.bytes();
   for (const auto& [key, s] : slices_) sum += s->memory.bytes();
   return static_cast<int64_t>(sum);
 }

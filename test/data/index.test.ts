@@ -1,7 +1,7 @@
-import t from 'tap'
 import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
+import t from 'tap'
 import { checkGrid, defaultCacheDirectory, gridPositions, PatchIndex } from '../../lib/data/index.js'
 import { native } from '../../lib/native.js'
 import { picture, save } from './pictures.js'
@@ -22,14 +22,21 @@ t.test('grid positions', async (t) => {
     [{ scale: 4, patchSize: 2 }, /patchSize/],
     [{ scale: 4, patchSize: 128, step: 6 }, /^Expected a multiple of the scale 4 for data\.step but received 6$/],
     [{ scale: 4, patchSize: '128' }, /patchSize/],
-  ] as const) t.throws(() => checkGrid(options as never), { code: 'WBSR_INVALID_OPTION', message })
+  ] as const)
+    t.throws(() => checkGrid(options as never), { code: 'WBSR_INVALID_OPTION', message })
 })
 
 t.test('positions and difficulties', async (t) => {
   const root = t.testdir()
   const big = picture(171, 131, 1)
-  const files = [await save(path.join(root, 'big.png'), big), await save(path.join(root, 'flat.png'), { data: new Uint8Array(64 * 64 * 3).fill(90), width: 64, height: 64 })]
-  const index = await PatchIndex.build(files.map((file) => pair(file)), { scale: 2, patchSize: 64, cache: false })
+  const files = [
+    await save(path.join(root, 'big.png'), big),
+    await save(path.join(root, 'flat.png'), { data: new Uint8Array(64 * 64 * 3).fill(90), width: 64, height: 64 }),
+  ]
+  const index = await PatchIndex.build(
+    files.map((file) => pair(file)),
+    { scale: 2, patchSize: 64, cache: false },
+  )
   t.equal(index.step, 32)
   t.same(index.images, [
     { hr: files[0], lr: null, width: 170, height: 130, firstPatch: 0 },
@@ -49,7 +56,8 @@ t.test('positions and difficulties', async (t) => {
   for (const patch of [0, 6, 11]) {
     const { x, y } = index.position(patch)
     const cut = new Uint8Array(32 * 32 * 3)
-    for (let row = 0; row < 32; row++) cut.set(lr.subarray(((y / 2 + row) * 85 + x / 2) * 3, ((y / 2 + row) * 85 + x / 2 + 32) * 3), row * 32 * 3)
+    for (let row = 0; row < 32; row++)
+      cut.set(lr.subarray(((y / 2 + row) * 85 + x / 2) * 3, ((y / 2 + row) * 85 + x / 2 + 32) * 3), row * 32 * 3)
     const vector = await native.gradientVectors(cut, 32, 32, 3, Int32Array.of(0, 0, 32, 32))
     t.ok(Math.abs(index.difficulties[patch]! - Math.hypot(...vector)) < 1e-9, `patch ${patch}`)
   }
@@ -58,8 +66,16 @@ t.test('positions and difficulties', async (t) => {
 t.test('cache', async (t) => {
   const root = t.testdir()
   const cache = path.join(root, 'cache', 'deep')
-  const files = [await save(path.join(root, 'a.png'), picture(100, 80, 1)), await save(path.join(root, 'b.png'), picture(90, 90, 2)), await save(path.join(root, 'c.png'), picture(20, 20, 3))]
-  const build = async (options = {}): Promise<PatchIndex> => await PatchIndex.build(files.map((file) => pair(file)), { scale: 2, patchSize: 32, cache, ...options })
+  const files = [
+    await save(path.join(root, 'a.png'), picture(100, 80, 1)),
+    await save(path.join(root, 'b.png'), picture(90, 90, 2)),
+    await save(path.join(root, 'c.png'), picture(20, 20, 3)),
+  ]
+  const build = async (options = {}): Promise<PatchIndex> =>
+    await PatchIndex.build(
+      files.map((file) => pair(file)),
+      { scale: 2, patchSize: 32, cache, ...options },
+    )
   const first = await build()
   t.same(first.cache, { hits: 0, misses: 2 })
   t.equal((await readdir(cache)).length, 3, 'the one that is too small is remembered too')
@@ -76,10 +92,14 @@ t.test('cache', async (t) => {
 
   // Damage of every kind is noticed and repaired.
   const entry = async (text: (old: string) => string): Promise<void> => {
-    for (const name of await readdir(cache)) await writeFile(path.join(cache, name), text(await readFile(path.join(cache, name), 'utf8')))
+    for (const name of await readdir(cache))
+      await writeFile(path.join(cache, name), text(await readFile(path.join(cache, name), 'utf8')))
   }
   const damages: [string, (old: string) => string][] = [
-    ['empty', () => ''], ['truncated', (old) => old.slice(0, old.length / 2)], ['of another kind', () => '{"width":5}'], ['null', () => 'null'],
+    ['empty', () => ''],
+    ['truncated', (old) => old.slice(0, old.length / 2)],
+    ['of another kind', () => '{"width":5}'],
+    ['null', () => 'null'],
     ['one digit changed', (old) => old.replace(/\[0\.(\d)/, (_, digit: string) => `[0.${(Number(digit) + 1) % 10}`)],
     ['another size', (old) => old.replace('"width":', '"width":1')],
   ]
@@ -97,7 +117,11 @@ t.test('cache', async (t) => {
   t.same(changed.cache, { hits: 1, misses: 1 })
   t.not(changed.fingerprint, first.fingerprint)
   await writeFile(path.join(root, 'renamed.png'), await readFile(files[1]!))
-  t.same((await PatchIndex.build([pair(path.join(root, 'renamed.png'))], { scale: 2, patchSize: 32, cache })).cache, { hits: 1, misses: 0 }, 'the name does not count')
+  t.same(
+    (await PatchIndex.build([pair(path.join(root, 'renamed.png'))], { scale: 2, patchSize: 32, cache })).cache,
+    { hits: 1, misses: 0 },
+    'the name does not count',
+  )
 
   // A cache that cannot be written stops nothing.
   await writeFile(path.join(root, 'file'), '')
@@ -106,7 +130,9 @@ t.test('cache', async (t) => {
 
 t.test('default cache folder', async (t) => {
   const old = process.env.XDG_CACHE_HOME
-  t.teardown(() => { old === undefined ? delete process.env.XDG_CACHE_HOME : process.env.XDG_CACHE_HOME = old })
+  t.teardown(() => {
+    old === undefined ? delete process.env.XDG_CACHE_HOME : (process.env.XDG_CACHE_HOME = old)
+  })
   const root = t.testdir()
   process.env.XDG_CACHE_HOME = root
   t.equal(defaultCacheDirectory(), path.join(root, 'wbsr'))
@@ -128,19 +154,50 @@ t.test('unusable images are skipped and reported', async (t) => {
     await save(at(`cut.${format}`), picture(200, 200, 1))
     await truncate(at(`cut.${format}`), Math.floor((await stat(at(`cut.${format}`))).size / 2))
   }
-  const names = ['cut.jpg', 'cut.png', 'cut.tiff', 'cut.webp', 'empty.png', 'good.png', 'missing.png', 'small.png', 'text.png']
+  const names = [
+    'cut.jpg',
+    'cut.png',
+    'cut.tiff',
+    'cut.webp',
+    'empty.png',
+    'good.png',
+    'missing.png',
+    'small.png',
+    'text.png',
+  ]
   const done: number[] = []
-  const index = await PatchIndex.build(names.map((name) => pair(at(name))), { scale: 2, patchSize: 32, cache: false, onProgress: (p) => done.push(p.done) })
-  t.same(index.images.map((image) => image.hr), [at('good.png')])
-  t.same(index.skipped.map((skipped) => path.basename(skipped.file)), names.filter((name) => name !== 'good.png'), 'in order')
+  const index = await PatchIndex.build(
+    names.map((name) => pair(at(name))),
+    { scale: 2, patchSize: 32, cache: false, onProgress: (p) => done.push(p.done) },
+  )
+  t.same(
+    index.images.map((image) => image.hr),
+    [at('good.png')],
+  )
+  t.same(
+    index.skipped.map((skipped) => path.basename(skipped.file)),
+    names.filter((name) => name !== 'good.png'),
+    'in order',
+  )
   const reason = (name: string): string => index.skipped.find((skipped) => skipped.file === at(name))!.reason
   t.match(reason('cut.jpg'), /^cannot be decoded/)
   t.match(reason('missing.png'), /^ENOENT/)
   t.equal(reason('small.png'), 'smaller than a patch of 32x32 (64x30 in whole LR pixels)')
-  t.same(done.sort((a, b) => a - b), names.map((_, i) => i + 1))
-  await t.rejects(PatchIndex.build(['text.png', 'small.png'].map((name) => pair(at(name))), { scale: 2, patchSize: 32, cache: false }), {
-    code: 'WBSR_NO_DATA', message: /None of the 2 training images.*\n- .*text\.png: cannot be decoded.*\n- .*small\.png: smaller than a patch/,
-  })
+  t.same(
+    done.sort((a, b) => a - b),
+    names.map((_, i) => i + 1),
+  )
+  await t.rejects(
+    PatchIndex.build(
+      ['text.png', 'small.png'].map((name) => pair(at(name))),
+      { scale: 2, patchSize: 32, cache: false },
+    ),
+    {
+      code: 'WBSR_NO_DATA',
+      message:
+        /None of the 2 training images.*\n- .*text\.png: cannot be decoded.*\n- .*small\.png: smaller than a patch/,
+    },
+  )
 })
 
 t.test('LR files', async (t) => {
@@ -149,25 +206,53 @@ t.test('LR files', async (t) => {
   const lr = await save(path.join(root, 'lr.png'), { data: new Uint8Array(32 * 32 * 3).fill(7), width: 32, height: 32 })
   const options = { scale: 2, patchSize: 32, cache: path.join(root, 'cache') }
   const index = await PatchIndex.build([pair(hr, lr)], options)
-  t.ok(index.difficulties.every((s) => s === 0), 'difficulties are those of the LR file')
+  t.ok(
+    index.difficulties.every((s) => s === 0),
+    'difficulties are those of the LR file',
+  )
   const own = await PatchIndex.build([pair(hr)], options)
   t.same(own.cache, { hits: 0, misses: 1 })
   t.ok(own.difficulties.every((s) => s > 0))
   await save(lr, picture(32, 32, 9))
-  t.same((await PatchIndex.build([pair(hr, lr)], options)).cache, { hits: 0, misses: 1 }, 'another LR file, another entry')
+  t.same(
+    (await PatchIndex.build([pair(hr, lr)], options)).cache,
+    { hits: 0, misses: 1 },
+    'another LR file, another entry',
+  )
   await save(lr, picture(33, 32, 9))
-  await t.rejects(PatchIndex.build([pair(hr, lr)], options), { code: 'WBSR_INVALID_IMAGE', message: `Expected 32x32 for LR image ${lr} (1/2 of ${hr}, 65x64) but it is 33x32` })
-  await t.rejects(PatchIndex.build([pair(hr, path.join(root, 'broken.png'))], options), { code: 'WBSR_NO_DATA', message: /broken\.png: cannot be decoded/ })
+  await t.rejects(PatchIndex.build([pair(hr, lr)], options), {
+    code: 'WBSR_INVALID_IMAGE',
+    message: `Expected 32x32 for LR image ${lr} (1/2 of ${hr}, 65x64) but it is 33x32`,
+  })
+  await t.rejects(PatchIndex.build([pair(hr, path.join(root, 'broken.png'))], options), {
+    code: 'WBSR_NO_DATA',
+    message: /broken\.png: cannot be decoded/,
+  })
 })
 
 t.test('abort', async (t) => {
   const root = t.testdir()
-  const files = await Promise.all(Array.from({ length: 12 }, async (_, i) => await save(path.join(root, `${i}.png`), picture(64, 64, i))))
+  const files = await Promise.all(
+    Array.from({ length: 12 }, async (_, i) => await save(path.join(root, `${i}.png`), picture(64, 64, i))),
+  )
   const controller = new AbortController()
   let done = 0
-  await t.rejects(PatchIndex.build(files.map((file) => pair(file)), {
-    scale: 2, patchSize: 32, cache: false, signal: controller.signal, onProgress: (p) => { done = p.done; if (done === 2) controller.abort('enough') },
-  }), { code: 'WBSR_ABORTED', cause: 'enough' })
+  await t.rejects(
+    PatchIndex.build(
+      files.map((file) => pair(file)),
+      {
+        scale: 2,
+        patchSize: 32,
+        cache: false,
+        signal: controller.signal,
+        onProgress: (p) => {
+          done = p.done
+          if (done === 2) controller.abort('enough')
+        },
+      },
+    ),
+    { code: 'WBSR_ABORTED', cause: 'enough' },
+  )
   t.ok(done < 12)
   await rm(files[0]!)
 })
@@ -182,13 +267,31 @@ t.test('16 bits, grey, grey with alpha, RGBA count as 8-bit RGB', async (t) => {
   const rgba = new Uint8Array(grey.length * 4).map((_, i) => (i % 4 < 3 ? grey[Math.floor(i / 4)]! : i % 251))
   const size = { width: 64, height: 64 }
   const at = (name: string): string => path.join(root, name)
-  await sharp(rgb, { raw: { ...size, channels: 3 } }).png().toFile(at('rgb.png'))
-  await sharp(grey, { raw: { ...size, channels: 1 } }).toColourspace('b-w').png().toFile(at('grey.png'))
-  await sharp(wide, { raw: { ...size, channels: 1 } }).toColourspace('grey16').png().toFile(at('grey16.png'))
-  await sharp(withAlpha, { raw: { ...size, channels: 2 } }).toColourspace('b-w').png().toFile(at('alpha.png'))
-  await sharp(rgba, { raw: { ...size, channels: 4 } }).png().toFile(at('rgba.png'))
+  await sharp(rgb, { raw: { ...size, channels: 3 } })
+    .png()
+    .toFile(at('rgb.png'))
+  await sharp(grey, { raw: { ...size, channels: 1 } })
+    .toColourspace('b-w')
+    .png()
+    .toFile(at('grey.png'))
+  await sharp(wide, { raw: { ...size, channels: 1 } })
+    .toColourspace('grey16')
+    .png()
+    .toFile(at('grey16.png'))
+  await sharp(withAlpha, { raw: { ...size, channels: 2 } })
+    .toColourspace('b-w')
+    .png()
+    .toFile(at('alpha.png'))
+  await sharp(rgba, { raw: { ...size, channels: 4 } })
+    .png()
+    .toFile(at('rgba.png'))
   t.equal((await sharp(at('grey16.png')).metadata()).depth, 'ushort')
   t.equal((await sharp(at('alpha.png')).metadata()).channels, 2)
-  const [expected, ...others] = await Promise.all(['rgb', 'grey', 'grey16', 'alpha', 'rgba'].map(async (name) => (await PatchIndex.build([pair(at(`${name}.png`))], { scale: 2, patchSize: 32, cache: false })).difficulties))
+  const [expected, ...others] = await Promise.all(
+    ['rgb', 'grey', 'grey16', 'alpha', 'rgba'].map(
+      async (name) =>
+        (await PatchIndex.build([pair(at(`${name}.png`))], { scale: 2, patchSize: 32, cache: false })).difficulties,
+    ),
+  )
   for (const other of others) t.same(other, expected)
 })

@@ -4,7 +4,11 @@ import path from 'node:path'
 import sharp from 'sharp'
 import { randomFor } from '../../lib/data/random.js'
 
-export interface Picture { data: Uint8Array; width: number; height: number }
+export interface Picture {
+  data: Uint8Array
+  width: number
+  height: number
+}
 
 /** Slopes plus noise of an amplitude in grey levels that grows to the right, so that difficulties spread. */
 export function picture(width: number, height: number, seed: number, noise = 100): Picture {
@@ -12,7 +16,10 @@ export function picture(width: number, height: number, seed: number, noise = 100
   const data = new Uint8Array(width * height * 3)
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      for (let c = 0; c < 3; c++) data[(y * width + x) * 3 + c] = Math.round(60 + (40 * y) / height + 10 * c + ((noise * x) / width) * random.next())
+      for (let c = 0; c < 3; c++)
+        data[(y * width + x) * 3 + c] = Math.round(
+          60 + (40 * y) / height + 10 * c + ((noise * x) / width) * random.next(),
+        )
     }
   }
   return { data, width, height }
@@ -25,7 +32,13 @@ export async function save(file: string, { data, width, height }: Picture): Prom
 }
 
 /** Pixels [0, 1] as (3, size, size) of a crop that is mirrored first and transposed then. */
-export function crop(from: Picture, x0: number, y0: number, size: number, turn: { flipX: boolean; flipY: boolean; transpose: boolean }): Float32Array {
+export function crop(
+  from: Picture,
+  x0: number,
+  y0: number,
+  size: number,
+  turn: { flipX: boolean; flipY: boolean; transpose: boolean },
+): Float32Array {
   const out = new Float32Array(3 * size * size)
   for (let c = 0; c < 3; c++) {
     for (let y = 0; y < size; y++) {

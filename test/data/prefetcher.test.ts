@@ -1,18 +1,21 @@
-import t from 'tap'
 import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
 import { Prefetcher } from '../../lib/data/prefetcher.js'
 
 t.test('in order, depth ahead, no more', async (t) => {
   const started: number[] = []
   let running = 0
   let most = 0
-  const prefetcher = new Prefetcher(async (step) => {
-    started.push(step)
-    most = Math.max(most, ++running)
-    await sleep(step === 3 ? 20 : 1) // a slow one is not overtaken
-    running--
-    return step * 10
-  }, { first: 3, end: 9 })
+  const prefetcher = new Prefetcher(
+    async (step) => {
+      started.push(step)
+      most = Math.max(most, ++running)
+      await sleep(step === 3 ? 20 : 1) // a slow one is not overtaken
+      running--
+      return step * 10
+    },
+    { first: 3, end: 9 },
+  )
   t.same(started, [3, 4], 'two ahead at once')
   const values: number[] = []
   for (let i = 0; i < 6; i++) values.push(await prefetcher.next())
@@ -23,7 +26,13 @@ t.test('in order, depth ahead, no more', async (t) => {
 })
 
 t.test('waiting is measured, work in between is not', async (t) => {
-  const prefetcher = new Prefetcher(async (step) => { if (step === 0) await sleep(400); return step }, { first: 0, end: 3 })
+  const prefetcher = new Prefetcher(
+    async (step) => {
+      if (step === 0) await sleep(400)
+      return step
+    },
+    { first: 0, end: 3 },
+  )
   await prefetcher.next()
   t.ok(prefetcher.lastWait > 0.35, `first: ${prefetcher.lastWait}`)
   await sleep(20)
@@ -35,7 +44,13 @@ t.test('waiting is measured, work in between is not', async (t) => {
 })
 
 t.test('a failure reaches the step it belongs to', async (t) => {
-  const prefetcher = new Prefetcher(async (step) => { if (step === 1) throw new Error('step 1'); return step }, { first: 0, end: 5 })
+  const prefetcher = new Prefetcher(
+    async (step) => {
+      if (step === 1) throw new Error('step 1')
+      return step
+    },
+    { first: 0, end: 5 },
+  )
   await sleep(5)
   t.equal(await prefetcher.next(), 0)
   await t.rejects(prefetcher.next(), { message: 'step 1' })
@@ -45,7 +60,15 @@ t.test('a failure reaches the step it belongs to', async (t) => {
 t.test('close waits for what runs and starts nothing more', async (t) => {
   let running = 0
   let started = 0
-  const prefetcher = new Prefetcher(async () => { started++; running++; await sleep(10); running-- }, { first: 0, end: 100, depth: 3 })
+  const prefetcher = new Prefetcher(
+    async () => {
+      started++
+      running++
+      await sleep(10)
+      running--
+    },
+    { first: 0, end: 100, depth: 3 },
+  )
   await prefetcher.close()
   t.equal(running, 0)
   t.equal(started, 3)

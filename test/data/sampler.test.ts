@@ -8,19 +8,33 @@ t.test('quantile thresholds: t_k = t[k N / K], classes (t_(k-1), t_k]', async (t
   // Sorted: 1 .. 12, K = 4 -> t[3], t[6], t[9].
   const table = buildClasses([5, 1, 9, 12, 2, 7, 3, 11, 4, 10, 6, 8], { classes: 4, thresholds: 'quantile' })
   t.same(table, { count: 4, kind: 'quantile', thresholds: [3, 6, 9] })
-  t.same([0, 1, 3, 3.0001, 6, 9, 9.5, 12, 99].map((s) => classOf(table, s)), [1, 1, 1, 2, 2, 3, 4, 4, 4])
+  t.same(
+    [0, 1, 3, 3.0001, 6, 9, 9.5, 12, 99].map((s) => classOf(table, s)),
+    [1, 1, 1, 2, 2, 3, 4, 4, 4],
+  )
   // Fewer values than classes: still a class for everything.
   const few = buildClasses([2, 1], { classes: 5, thresholds: 'quantile' })
   t.same(few.thresholds, [1, 1, 2, 2])
-  t.same([1, 2, 3].map((s) => classOf(few, s)), [1, 3, 5])
+  t.same(
+    [1, 2, 3].map((s) => classOf(few, s)),
+    [1, 3, 5],
+  )
 })
 
 t.test('interval thresholds: the 0.5 % .. 99.5 % range in even parts', async (t) => {
   // 0 .. 1000: quantiles are 5 and 995, parts of 99.
-  const table = buildClasses(ascending(1001, (i) => 1000 - i), { classes: 10, thresholds: 'interval' })
+  const table = buildClasses(
+    ascending(1001, (i) => 1000 - i),
+    { classes: 10, thresholds: 'interval' },
+  )
   t.equal(table.thresholds.length, 9)
-  table.thresholds.forEach((threshold, i) => t.ok(Math.abs(threshold - (5 + 99 * (i + 1))) < 1e-9, `t_${i + 1} = ${threshold}`))
-  t.same([0, 104, 104.5, 995, 2000].map((s) => classOf(table, s)), [1, 1, 2, 10, 10])
+  table.thresholds.forEach((threshold, i) =>
+    t.ok(Math.abs(threshold - (5 + 99 * (i + 1))) < 1e-9, `t_${i + 1} = ${threshold}`),
+  )
+  t.same(
+    [0, 104, 104.5, 995, 2000].map((s) => classOf(table, s)),
+    [1, 1, 2, 10, 10],
+  )
   // An outlier does not stretch the range.
   const outlier = buildClasses([...ascending(1000, (i) => i), 1e9], { classes: 10, thresholds: 'interval' })
   t.ok(outlier.thresholds[8]! < 1000)
@@ -29,23 +43,49 @@ t.test('interval thresholds: the 0.5 % .. 99.5 % range in even parts', async (t)
 })
 
 t.test('sample level: each patch once an epoch, orders differ', async (t) => {
-  const patches = 23, batchSize = 4
-  const sampler = new Sampler(ascending(patches, (i) => i), { batchSize, steps: 100, seed: 5 }, { kind: 'uniform' })
+  const patches = 23,
+    batchSize = 4
+  const sampler = new Sampler(
+    ascending(patches, (i) => i),
+    { batchSize, steps: 100, seed: 5 },
+    { kind: 'uniform' },
+  )
   const sequence = ascending(100, (i) => i).flatMap((step) => [...sampler.draw(step)])
   const epochs = ascending(17, (e) => sequence.slice(e * patches, (e + 1) * patches))
-  for (const [e, epoch] of epochs.entries()) t.same([...epoch].sort((a, b) => a - b), ascending(patches, (i) => i), `epoch ${e}`)
+  for (const [e, epoch] of epochs.entries())
+    t.same(
+      [...epoch].sort((a, b) => a - b),
+      ascending(patches, (i) => i),
+      `epoch ${e}`,
+    )
   t.equal(new Set(epochs.map(String)).size, 17)
-  const other = new Sampler(ascending(patches, (i) => i), { batchSize, steps: 100, seed: 6 }, { kind: 'uniform' })
+  const other = new Sampler(
+    ascending(patches, (i) => i),
+    { batchSize, steps: 100, seed: 6 },
+    { kind: 'uniform' },
+  )
   t.notSame([...other.draw(0)], [...sampler.draw(0)], 'another seed, another order')
   t.equal(sampler.level(99), 'sample')
 })
 
 t.test('class level: class k with weight delta^(K - k), uniform inside, empty classes never', async (t) => {
   // Interval classes over 0 .. 1: class 1 crowded, class 3 empty, class 4 with ten patches.
-  const difficulties = [...ascending(300, (i) => i / 1300), ...ascending(50, (i) => 0.26 + i / 250), ...ascending(10, (i) => 0.91 + i / 100)]
-  const batchSize = 40, steps = 500
-  const sampler = new Sampler(difficulties, { batchSize, steps, seed: 1 }, { classes: 4, classLevelFrom: 0, delta: 0.5 })
-  t.same(sampler.members.map((list) => list.length), [300, 50, 0, 10])
+  const difficulties = [
+    ...ascending(300, (i) => i / 1300),
+    ...ascending(50, (i) => 0.26 + i / 250),
+    ...ascending(10, (i) => 0.91 + i / 100),
+  ]
+  const batchSize = 40,
+    steps = 500
+  const sampler = new Sampler(
+    difficulties,
+    { batchSize, steps, seed: 1 },
+    { classes: 4, classLevelFrom: 0, delta: 0.5 },
+  )
+  t.same(
+    sampler.members.map((list) => list.length),
+    [300, 50, 0, 10],
+  )
   const perPatch = new Float64Array(difficulties.length)
   for (let step = 0; step < steps; step++) for (const patch of sampler.draw(step)) perPatch[patch]!++
   const total = batchSize * steps
@@ -60,9 +100,16 @@ t.test('class level: class k with weight delta^(K - k), uniform inside, empty cl
     const mean = n / list.length
     const chiSquare = counts.reduce((sum, c) => sum + (c - mean) ** 2 / mean, 0)
     const freedom = list.length - 1
-    t.ok(Math.abs(chiSquare - freedom) <= 4 * Math.sqrt(2 * freedom), `inside class ${i + 1}: chi square ${chiSquare} at ${freedom}`)
+    t.ok(
+      Math.abs(chiSquare - freedom) <= 4 * Math.sqrt(2 * freedom),
+      `inside class ${i + 1}: chi square ${chiSquare} at ${freedom}`,
+    )
   })
-  const even = new Sampler(difficulties, { batchSize: 3000, steps: 1, seed: 1 }, { classes: 4, classLevelFrom: 0, delta: 1 })
+  const even = new Sampler(
+    difficulties,
+    { batchSize: 3000, steps: 1, seed: 1 },
+    { classes: 4, classLevelFrom: 0, delta: 1 },
+  )
   const drawn = [0, 0, 0, 0]
   for (const patch of even.draw(0)) drawn[classOf(even.classes, difficulties[patch]!) - 1]!++
   t.equal(drawn[2], 0)
@@ -71,7 +118,15 @@ t.test('class level: class k with weight delta^(K - k), uniform inside, empty cl
 
 t.test('the schedule switches at classLevelFrom', async (t) => {
   const difficulties = ascending(50, (i) => i)
-  for (const [steps, from, first] of [[10, 0.7, 7], [100, 0.07, 7], [100, 0.7, 70], [3000, 0.7, 2100], [10, 0.65, 7], [10, 0, 0], [10, 1, 10]] as const) {
+  for (const [steps, from, first] of [
+    [10, 0.7, 7],
+    [100, 0.07, 7],
+    [100, 0.7, 70],
+    [3000, 0.7, 2100],
+    [10, 0.65, 7],
+    [10, 0, 0],
+    [10, 1, 10],
+  ] as const) {
     const sampler = new Sampler(difficulties, { batchSize: 2, steps, seed: 1 }, { classLevelFrom: from })
     t.equal(sampler.classLevelStep, first, `${from} of ${steps}`)
     if (first > 0) t.equal(sampler.level(first - 1), 'sample')
@@ -92,13 +147,27 @@ t.test('a step depends on seed, step and number of steps only', async (t) => {
 })
 
 t.test('options', async (t) => {
-  t.same(checkSamplerOptions(undefined), { kind: 'hes', classes: 10, classLevelFrom: 0.7, delta: 0.9, thresholds: 'interval' })
+  t.same(checkSamplerOptions(undefined), {
+    kind: 'hes',
+    classes: 10,
+    classLevelFrom: 0.7,
+    delta: 0.9,
+    thresholds: 'interval',
+  })
   const bad: [unknown, RegExp][] = [
     [{ kind: 'HES' }, /^Expected one of 'hes', 'uniform' for sampler\.kind but received "HES"$/],
-    [{ classes: 1 }, /sampler\.classes but received 1$/], [{ classes: 2.5 }, /sampler\.classes/], [{ classes: '10' }, /sampler\.classes/],
-    [{ classLevelFrom: 1.1 }, /sampler\.classLevelFrom/], [{ classLevelFrom: NaN }, /sampler\.classLevelFrom/],
-    [{ delta: 0 }, /above 0 and at most 1 for sampler\.delta but received 0$/], [{ delta: 2 }, /sampler\.delta/],
-    [{ thresholds: 'even' }, /sampler\.thresholds/], [{ kinds: 'hes' }, /for sampler but received "kinds"$/], [7, /an object for sampler/], [[], /an object for sampler/],
+    [{ classes: 1 }, /sampler\.classes but received 1$/],
+    [{ classes: 2.5 }, /sampler\.classes/],
+    [{ classes: '10' }, /sampler\.classes/],
+    [{ classLevelFrom: 1.1 }, /sampler\.classLevelFrom/],
+    [{ classLevelFrom: NaN }, /sampler\.classLevelFrom/],
+    [{ delta: 0 }, /above 0 and at most 1 for sampler\.delta but received 0$/],
+    [{ delta: 2 }, /sampler\.delta/],
+    [{ thresholds: 'even' }, /sampler\.thresholds/],
+    [{ kinds: 'hes' }, /for sampler but received "kinds"$/],
+    [7, /an object for sampler/],
+    [[], /an object for sampler/],
   ]
-  for (const [options, message] of bad) t.throws(() => checkSamplerOptions(options), { code: 'WBSR_INVALID_OPTION', message })
+  for (const [options, message] of bad)
+    t.throws(() => checkSamplerOptions(options), { code: 'WBSR_INVALID_OPTION', message })
 })

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { readSafetensors, writeSafetensors, type Tensor } from '../../lib/formats/safetensors.js'
+import { readSafetensors, type Tensor, writeSafetensors } from '../../lib/formats/safetensors.js'
 
 const tensors: Tensor[] = [
   { name: 'odd', dtype: 'U8', shape: [3], data: new Uint8Array([1, 2, 255]) },
@@ -18,12 +18,19 @@ t.test('round trip of types, shapes and metadata', async (t) => {
   const fromFile = await readSafetensors(file)
   const raw = readFileSync(file)
   t.equal(Number(raw.readBigUInt64LE(0)) % 8, 0, 'data starts at a multiple of 8 bytes')
-  for (const read of [fromFile, await readSafetensors(raw), await readSafetensors(Buffer.concat([Buffer.alloc(1), raw]).subarray(1))]) {
+  for (const read of [
+    fromFile,
+    await readSafetensors(raw),
+    await readSafetensors(Buffer.concat([Buffer.alloc(1), raw]).subarray(1)),
+  ]) {
     t.same(read.metadata, { format: 'wbsr', json: '{"a":"ä\\""}' })
     for (const tensor of tensors.slice(0, 5)) t.same(read.tensors.get(tensor.name), tensor)
     t.equal(read.tensors.size, 5)
   }
-  const header = JSON.parse(raw.subarray(8, 8 + Number(raw.readBigUInt64LE(0))).toString()) as Record<string, { data_offsets: [number, number] }>
+  const header = JSON.parse(raw.subarray(8, 8 + Number(raw.readBigUInt64LE(0))).toString()) as Record<
+    string,
+    { data_offsets: [number, number] }
+  >
   t.equal(header.w!.data_offsets[0] % 4, 0, 'aligned in the file although a tensor of 3 bytes came first')
   await writeSafetensors(file, [])
   t.same(await readSafetensors(file), { tensors: new Map(), metadata: {} })
@@ -32,10 +39,19 @@ t.test('round trip of types, shapes and metadata', async (t) => {
 t.test('options of the writer', async (t) => {
   const file = path.join(t.testdir({}), 'a.safetensors')
   const write = (tensor: object, metadata = {}) => writeSafetensors(file, [tensor as Tensor], metadata)
-  await t.rejects(write({ name: 'a', dtype: 'F32', shape: [3], data: new Float32Array(2) }), { code: 'WBSR_INVALID_OPTION', message: 'Expected a shape of 2 elements for shape of tensor a but received [3]' })
-  await t.rejects(write({ name: 'a', dtype: 'F32', shape: [2], data: new Float64Array(2) }), { message: /Expected a Float32Array \(F32\) for data of tensor a/ })
-  await t.rejects(write({ name: 'a', dtype: 'F8', shape: [2], data: new Float64Array(2) }), { message: /for dtype of tensor a but received "F8"/ })
-  await t.rejects(write({ name: '__metadata__', dtype: 'F64', shape: [2], data: new Float64Array(2) }), { message: /distinct tensor names/ })
+  await t.rejects(write({ name: 'a', dtype: 'F32', shape: [3], data: new Float32Array(2) }), {
+    code: 'WBSR_INVALID_OPTION',
+    message: 'Expected a shape of 2 elements for shape of tensor a but received [3]',
+  })
+  await t.rejects(write({ name: 'a', dtype: 'F32', shape: [2], data: new Float64Array(2) }), {
+    message: /Expected a Float32Array \(F32\) for data of tensor a/,
+  })
+  await t.rejects(write({ name: 'a', dtype: 'F8', shape: [2], data: new Float64Array(2) }), {
+    message: /for dtype of tensor a but received "F8"/,
+  })
+  await t.rejects(write({ name: '__metadata__', dtype: 'F64', shape: [2], data: new Float64Array(2) }), {
+    message: /distinct tensor names/,
+  })
   await t.rejects(write(tensors[0]!, { a: 1 }), { message: 'Expected a string for metadata.a but received 1' })
   t.notOk(existsSync(file))
 })
@@ -49,7 +65,10 @@ function build(header: unknown, data = 0): Buffer {
 }
 
 t.test('half precision is widened', async (t) => {
-  const header = build({ h: { dtype: 'F16', shape: [7], data_offsets: [0, 14] }, b: { dtype: 'BF16', shape: [2], data_offsets: [14, 18] } })
+  const header = build({
+    h: { dtype: 'F16', shape: [7], data_offsets: [0, 14] },
+    b: { dtype: 'BF16', shape: [2], data_offsets: [14, 18] },
+  })
   const halves = new Uint16Array([0x3c00, 0xc000, 0x0001, 0x7bff, 0x7c00, 0x7e00, 0x8000, 0x3f80, 0xc049])
   const { tensors } = await readSafetensors(Buffer.concat([header, Buffer.from(halves.buffer)]))
   t.same(tensors.get('h')!.data, new Float32Array([1, -2, 2 ** -24, 65504, Infinity, NaN, -0]))
@@ -60,7 +79,11 @@ t.test('broken files say what was expected', async (t) => {
   const a = { dtype: 'F32', shape: [2], data_offsets: [0, 8] }
   const cases: [string, Buffer, RegExp][] = [
     ['empty', Buffer.alloc(0), /expected at least 8 bytes but it has 0/],
-    ['truncated header', build({ a }, 8).subarray(0, 20), /truncated: the header should have \d+ bytes but only 12 follow/],
+    [
+      'truncated header',
+      build({ a }, 8).subarray(0, 20),
+      /truncated: the header should have \d+ bytes but only 12 follow/,
+    ],
     ['truncated data', build({ a }, 7), /tensor a: data_offsets 0\.\.8 are outside of the 7 bytes/],
     ['huge header', Buffer.from('ffffffffffffff7f', 'hex'), /header of \d+ bytes is too large/],
     ['not JSON', build('{"a":'), /its header is not JSON/],
@@ -79,7 +102,11 @@ t.test('broken files say what was expected', async (t) => {
     ['hole', build({ a, b: { ...a, data_offsets: [12, 20] } }, 20), /bytes 8\.\.12 belong to no tensor/],
     ['rest', build({ a }, 9), /expected 8 bytes of data but it has 9/],
     ['twice', build(`{"a":${JSON.stringify(a)},"\\u0061":${JSON.stringify(a)}}`, 8), /key "a" appears twice/],
-    ['twice inside', build('{"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1), /key "dtype" appears twice/],
+    [
+      'twice inside',
+      build('{"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1),
+      /key "dtype" appears twice/,
+    ],
     ['metadata', build({ __metadata__: { a: 1 } }), /expected an object of strings as __metadata__/],
   ]
   const dir = t.testdir({})
@@ -98,5 +125,9 @@ const published = '../shared/data/weights/edsr_r8f64_x2.safetensors'
 t.test('a published file', { skip: existsSync(published) ? false : `${published} is not here` }, async (t) => {
   const { tensors } = await readSafetensors(published)
   t.ok(tensors.size > 10)
-  for (const { shape, data } of tensors.values()) t.equal(shape.reduce((a, b) => a * b, 1), data.length)
+  for (const { shape, data } of tensors.values())
+    t.equal(
+      shape.reduce((a, b) => a * b, 1),
+      data.length,
+    )
 })

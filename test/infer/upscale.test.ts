@@ -1,9 +1,9 @@
 // Routing, merging, blending and conversion without a network (helpers/fake-engine.ts).
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
-import { native } from '../../lib/native.js'
-import { upscale } from '../../lib/infer/upscale.js'
 import type { UpscaleOptions } from '../../lib/infer/options.js'
+import { upscale } from '../../lib/infer/upscale.js'
+import { native } from '../../lib/native.js'
 import { fakeState, fakeTable } from './helpers/fake-engine.js'
 import { largestDifference, nearest, picture } from './helpers/pictures.js'
 
@@ -18,7 +18,16 @@ const routers: UpscaleOptions[] = [
 ]
 
 t.test('any size with any router is plain nearest upscaling when all subnets agree', async (t) => {
-  for (const [width, height] of [[1, 1], [1, 90], [90, 1], [2, 3], [65, 63], [64, 64], [200, 130], [33, 301]] as const) {
+  for (const [width, height] of [
+    [1, 1],
+    [1, 90],
+    [90, 1],
+    [2, 3],
+    [65, 63],
+    [64, 64],
+    [200, 130],
+    [33, 301],
+  ] as const) {
     const image = picture(width, height)
     const expected = nearest(image, 2)
     for (const options of routers) {
@@ -43,11 +52,31 @@ t.test('every pixel type, grey, and alpha', async (t) => {
         t.ok(largestDifference(data, expected) <= (type === 'float' ? 1e-6 : 0), 'colour')
         continue
       }
-      const alpha = (values: typeof data) => Float32Array.from({ length: 150 * 200 }, (_, i) => values[i * channels + channels - 1]!)
-      const whole = await native.resizeBicubic(alpha(image.data).slice(0, 75 * 100).map((_, i) => image.data[i * channels + channels - 1]! / (type === 'uint8' ? 255 : type === 'uint16' ? 65535 : 1)), 75, 100, 1, 150, 200, 0)
+      const alpha = (values: typeof data) =>
+        Float32Array.from({ length: 150 * 200 }, (_, i) => values[i * channels + channels - 1]!)
+      const whole = await native.resizeBicubic(
+        alpha(image.data)
+          .slice(0, 75 * 100)
+          .map(
+            (_, i) =>
+              image.data[i * channels + channels - 1]! / (type === 'uint8' ? 255 : type === 'uint16' ? 65535 : 1),
+          ),
+        75,
+        100,
+        1,
+        150,
+        200,
+        0,
+      )
       const max = type === 'uint8' ? 255 : type === 'uint16' ? 65535 : 1
-      const difference = largestDifference(alpha(data), whole.map((a) => Math.min(1, Math.max(0, a)) * max))
-      t.ok(difference <= (type === 'float' ? 1e-6 : 0.5001), `${type} ${channels}: alpha is that of the whole picture (${difference})`)
+      const difference = largestDifference(
+        alpha(data),
+        whole.map((a) => Math.min(1, Math.max(0, a)) * max),
+      )
+      t.ok(
+        difference <= (type === 'float' ? 1e-6 : 0.5001),
+        `${type} ${channels}: alpha is that of the whole picture (${difference})`,
+      )
     }
   }
 })
@@ -55,7 +84,8 @@ t.test('every pixel type, grey, and alpha', async (t) => {
 t.test('where subnets differ, each tile shows its own and edges are blended without a gap', async (t) => {
   const image = { data: new Float32Array(200 * 150 * 3).fill(0.25), width: 200, height: 150, channels: 3 as const }
   const noisy = picture(200, 150, 3, 'float')
-  for (let i = 0; i < image.data.length; i++) if ((i / 3) % 200 > 90 && i > 70 * 600) image.data[i] = 0.7 * noisy.data[i]!
+  for (let i = 0; i < image.data.length; i++)
+    if ((i / 3) % 200 > 90 && i > 70 * 600) image.data[i] = 0.7 * noisy.data[i]!
   const state = fakeState({ offset: (subnet) => subnet * 0.1 })
   const { data, allocation } = await upscale(state, image, { tile: 16, groupRows: 2, router: 'projection' })
   t.ok(new Set(allocation.tiles.map((tile) => tile.subnet)).size > 1, 'more than one subnet runs')
@@ -65,14 +95,18 @@ t.test('where subnets differ, each tile shows its own and edges are blended with
   for (const tile of allocation.tiles) {
     for (let y = 2 * tile.y; y < 2 * (tile.y + tile.height); y++) {
       for (let x = 2 * tile.x; x < 2 * (tile.x + tile.width); x++) {
-        const inner = x >= 2 * tile.x + 4 && x < 2 * (tile.x + tile.width) - 4 && y >= 2 * tile.y + 4 && y < 2 * (tile.y + tile.height) - 4
+        const inner =
+          x >= 2 * tile.x + 4 &&
+          x < 2 * (tile.x + tile.width) - 4 &&
+          y >= 2 * tile.y + 4 &&
+          y < 2 * (tile.y + tile.height) - 4
         const added = data[(y * 400 + x) * 3]! - plain[(y * 400 + x) * 3]!
         if (inner && Math.abs(added - tile.subnet * 0.1) > 1e-6) wrong++
         if (!(added > -1e-6 && added < 0.2 + 1e-6)) outside++
       }
     }
   }
-  t.equal(wrong, 0, 'away from edges it is the tile\'s own subnet')
+  t.equal(wrong, 0, "away from edges it is the tile's own subnet")
   t.equal(outside, 0, 'at edges it lies between the subnets')
 })
 
@@ -80,9 +114,21 @@ t.test('halo: with the receptive field the result is that of the whole picture, 
   const image = picture(150, 140, 3, 'float')
   const state = fakeState({ blur: 3 })
   const whole = await upscale(state, image, { router: { subnet: 2 }, tile: 'image' })
-  const tiled = await upscale(state, image, { router: { subnet: 2 }, tile: 16, halo: 3, groupRows: 2, regionPixels: 1024 })
+  const tiled = await upscale(state, image, {
+    router: { subnet: 2 },
+    tile: 16,
+    halo: 3,
+    groupRows: 2,
+    regionPixels: 1024,
+  })
   t.ok(largestDifference(whole.data, tiled.data) < 1e-6)
-  const bare = await upscale(state, image, { router: { subnet: 2 }, tile: 16, halo: 0, groupRows: 2, regionPixels: 1024 })
+  const bare = await upscale(state, image, {
+    router: { subnet: 2 },
+    tile: 16,
+    halo: 0,
+    groupRows: 2,
+    regionPixels: 1024,
+  })
   t.ok(largestDifference(whole.data, bare.data) > 0.05)
 })
 
@@ -98,13 +144,19 @@ t.test('the budget holds, halo included, and is used', async (t) => {
       t.ok(share <= budget, `${router}: ${share.toFixed(3)} of ${budget}`)
       if (router === 'calibrated') t.ok(share > 0.6 * budget, 'and most of it')
       let sum = 0
-      for (const call of state.calls) for (const r of call.regions) sum += costs[r.subnet]! * (600 * r.width * r.height + 400 * r.keepWidth * r.keepHeight)
+      for (const call of state.calls)
+        for (const r of call.regions)
+          sum += costs[r.subnet]! * (600 * r.width * r.height + 400 * r.keepWidth * r.keepHeight)
       t.ok(Math.abs(sum / allocation.flops - 1) < 1e-9, 'FLOPs are those of the regions that ran')
     }
   }
   const state = fakeState()
   const cheapest = await upscale(state, image, { router: 'calibrated', budget: 0.01 })
-  t.strictSame(cheapest.allocation.histogram, [cheapest.allocation.tiles.length, 0, 0], 'an impossible budget: all smallest')
+  t.strictSame(
+    cheapest.allocation.histogram,
+    [cheapest.allocation.tiles.length, 0, 0],
+    'an impossible budget: all smallest',
+  )
   const best = await upscale(state, image, { router: 'calibrated', budget: 1 })
   t.strictSame(best.allocation.histogram, [0, 0, best.allocation.tiles.length], 'budget 1: no limit')
 })
@@ -113,14 +165,31 @@ t.test('allocation', async (t) => {
   const image = picture(100, 70)
   const state = fakeState()
   const { allocation, timings, seconds } = await upscale(state, image, { router: 'projection', tile: 64 })
-  t.strictSame(allocation.tiles.map(({ x, y, width, height }) => [x, y, width, height]), [[0, 0, 64, 64], [64, 0, 36, 64], [0, 64, 64, 6], [64, 64, 36, 6]])
-  const vectors = await native.gradientVectors(image.data, 100, 70, 3, Int32Array.from(allocation.tiles.flatMap(({ x, y, width, height }) => [x, y, width, height])))
+  t.strictSame(
+    allocation.tiles.map(({ x, y, width, height }) => [x, y, width, height]),
+    [
+      [0, 0, 64, 64],
+      [64, 0, 36, 64],
+      [0, 64, 64, 6],
+      [64, 64, 36, 6],
+    ],
+  )
+  const vectors = await native.gradientVectors(
+    image.data,
+    100,
+    70,
+    3,
+    Int32Array.from(allocation.tiles.flatMap(({ x, y, width, height }) => [x, y, width, height])),
+  )
   allocation.tiles.forEach((tile, i) => {
     t.ok(Math.abs(tile.difficulty / Math.hypot(...vectors.subarray(4 * i, 4 * i + 4)) - 1) < 1e-15)
     t.equal(tile.class, 1 + state.classes.thresholds.filter((threshold) => threshold < tile.difficulty).length)
     t.equal(tile.subnet, Math.ceil((tile.class * 3) / 4) - 1)
   })
-  t.equal(allocation.histogram.reduce((a, b) => a + b), 4)
+  t.equal(
+    allocation.histogram.reduce((a, b) => a + b),
+    4,
+  )
   t.equal(allocation.flopsOfLargest, 100 * 70 * 1000)
   t.ok(Math.abs(timings.network + timings.other - seconds) < 1e-9)
 })
@@ -132,15 +201,34 @@ t.test('protocol paper', async (t) => {
   t.equal(result.width, 2 * (2 * 28 + 32))
   t.equal(result.height, 2 * (28 + 32))
   t.equal(result.allocation.tiles.length, 6)
-  t.strictSame(result.allocation.tiles.map(({ x, y }) => [x, y]), [[0, 0], [28, 0], [56, 0], [0, 28], [28, 28], [56, 28]])
-  t.equal(result.allocation.flops, result.allocation.tiles.reduce((sum, tile) => sum + state.engine.subnets[tile.subnet]!.flops, 0))
+  t.strictSame(
+    result.allocation.tiles.map(({ x, y }) => [x, y]),
+    [
+      [0, 0],
+      [28, 0],
+      [56, 0],
+      [0, 28],
+      [28, 28],
+      [56, 28],
+    ],
+  )
+  t.equal(
+    result.allocation.flops,
+    result.allocation.tiles.reduce((sum, tile) => sum + state.engine.subnets[tile.subnet]!.flops, 0),
+  )
   t.equal(result.allocation.flopsOfLargest, 6 * 1024 * 1000)
   let wrong = 0
   for (let y = 0; y < result.height; y++) {
     for (let x = 0; x < result.width; x++) {
-      const cover = result.allocation.tiles.filter((tile) => x >= 2 * tile.x && x < 2 * tile.x + 64 && y >= 2 * tile.y && y < 2 * tile.y + 64)
+      const cover = result.allocation.tiles.filter(
+        (tile) => x >= 2 * tile.x && x < 2 * tile.x + 64 && y >= 2 * tile.y && y < 2 * tile.y + 64,
+      )
       const value = image.data[((y >> 1) * 100 + (x >> 1)) * 3]!
-      const mean = cover.reduce((sum, tile) => sum + Math.min(255, Math.floor(Math.fround(value / 255 + tile.subnet * 0.01) * 255 + 0.5)), 0) / cover.length
+      const mean =
+        cover.reduce(
+          (sum, tile) => sum + Math.min(255, Math.floor(Math.fround(value / 255 + tile.subnet * 0.01) * 255 + 0.5)),
+          0,
+        ) / cover.length
       if (Math.abs(result.data[(y * result.width + x) * 3]! - mean) > 0.5) wrong++
     }
   }
@@ -150,28 +238,55 @@ t.test('protocol paper', async (t) => {
   await t.rejects(upscale(state, picture(31, 40), { protocol: 'paper' }), { code: 'WBSR_INVALID_IMAGE' })
   await t.rejects(upscale(state, picture(40, 40, 4), { protocol: 'paper' }), { code: 'WBSR_INVALID_IMAGE' })
   await t.rejects(upscale(state, picture(40, 40, 3, 'uint16'), { protocol: 'paper' }), { code: 'WBSR_INVALID_IMAGE' })
-  await t.rejects(upscale(state, image, { protocol: 'paper', tile: 64 }), { code: 'WBSR_INVALID_OPTION', message: /for tile/ })
+  await t.rejects(upscale(state, image, { protocol: 'paper', tile: 64 }), {
+    code: 'WBSR_INVALID_OPTION',
+    message: /for tile/,
+  })
 })
 
 t.test('progress and abort', async (t) => {
   const image = picture(64, 400)
   const seen: number[] = []
   const state = fakeState()
-  await upscale(state, image, { tile: 32, groupRows: 2, onProgress: ({ done, total, seconds }) => { seen.push(done); t.equal(total, 26); t.ok(seconds >= 0) } })
+  await upscale(state, image, {
+    tile: 32,
+    groupRows: 2,
+    onProgress: ({ done, total, seconds }) => {
+      seen.push(done)
+      t.equal(total, 26)
+      t.ok(seconds >= 0)
+    },
+  })
   t.strictSame(seen, [4, 8, 12, 16, 20, 24, 26])
 
   const before = AbortSignal.abort(new Error('no'))
   await t.rejects(upscale(state, image, { signal: before }), { code: 'WBSR_ABORTED', cause: { message: 'no' } })
   const controller = new AbortController()
-  const interrupted = fakeState({ onInfer: () => { if (interrupted.calls.length === 2) controller.abort() } })
-  await t.rejects(upscale(interrupted, image, { tile: 32, groupRows: 2, signal: controller.signal }), { code: 'WBSR_ABORTED' })
+  const interrupted = fakeState({
+    onInfer: () => {
+      if (interrupted.calls.length === 2) controller.abort()
+    },
+  })
+  await t.rejects(upscale(interrupted, image, { tile: 32, groupRows: 2, signal: controller.signal }), {
+    code: 'WBSR_ABORTED',
+  })
   t.equal(interrupted.calls.length, 2, 'nothing more is run')
   const mine = new TypeError('mine')
-  const throwing = upscale(state, image, { onProgress: () => { throw mine } })
+  const throwing = upscale(state, image, {
+    onProgress: () => {
+      throw mine
+    },
+  })
   t.equal(await throwing.catch((error: unknown) => error), mine, 'what a callback throws comes as it is')
   for (const at of [1, 2, 3]) {
     let calls = 0
-    const later = upscale(state, image, { tile: 32, groupRows: 2, onProgress: async () => { if (++calls === at) throw mine } })
+    const later = upscale(state, image, {
+      tile: 32,
+      groupRows: 2,
+      onProgress: async () => {
+        if (++calls === at) throw mine
+      },
+    })
     t.equal(await later.catch((error: unknown) => error), mine, `also from an asynchronous one, call ${at}`)
     t.equal(calls, at, 'which is not called again')
   }
@@ -181,13 +296,15 @@ t.test('groups that fail while an earlier one is waited for', async (t) => {
   // Of several failures the first is told, when nothing is under way any more; an unhandled rejection would fail this test.
   for (const failing of [[3, 4], [4], [2, 3]]) {
     let underway = 0
-    const state = fakeState({ onInfer: async () => {
-      const call = state.calls.length
-      underway++
-      await delay(call === 2 ? 20 : 1)
-      underway--
-      if (failing.includes(call)) throw Object.assign(new Error(`call ${call}`), { code: 'WBSR_DEVICE_FAILED' })
-    } })
+    const state = fakeState({
+      onInfer: async () => {
+        const call = state.calls.length
+        underway++
+        await delay(call === 2 ? 20 : 1)
+        underway--
+        if (failing.includes(call)) throw Object.assign(new Error(`call ${call}`), { code: 'WBSR_DEVICE_FAILED' })
+      },
+    })
     const work = upscale(state, picture(64, 400), { tile: 32, groupRows: 2 })
     await t.rejects(work, { name: 'WbsrError', code: 'WBSR_DEVICE_FAILED', message: `call ${failing[0]}` })
     t.equal(underway, 0)
@@ -198,7 +315,16 @@ t.test('a model that is disposed in the middle', async (t) => {
   for (const at of [1, 2, 3]) {
     const state = fakeState()
     let calls = 0
-    await t.rejects(upscale(state, picture(64, 400), { tile: 32, groupRows: 2, onProgress: () => { if (++calls === at) state.disposed = true } }), { code: 'WBSR_DISPOSED' })
+    await t.rejects(
+      upscale(state, picture(64, 400), {
+        tile: 32,
+        groupRows: 2,
+        onProgress: () => {
+          if (++calls === at) state.disposed = true
+        },
+      }),
+      { code: 'WBSR_DISPOSED' },
+    )
   }
 })
 
@@ -209,17 +335,30 @@ t.test('options are checked', async (t) => {
     [{ router: 'best' }, /for router but received "best"/],
     [{ router: { subnet: 3 } }, /between 0 and 2 for router.subnet but received 3/],
     [{ router: { subnet: 1, x: 1 } }, /for router but received "x"/],
-    [{ budget: 0 }, /for budget/], [{ budget: 1.1 }, /for budget/], [{ budget: '0.5' }, /for budget/], [{ budget: NaN }, /for budget/],
+    [{ budget: 0 }, /for budget/],
+    [{ budget: 1.1 }, /for budget/],
+    [{ budget: '0.5' }, /for budget/],
+    [{ budget: NaN }, /for budget/],
     [{ alpha: 0 }, /for alpha/],
-    [{ tile: 15 }, /for tile/], [{ tile: 'whole' }, /for tile/], [{ tile: 64.5 }, /for tile/],
-    [{ halo: -1 }, /for halo/], [{ halo: 'none' }, /for halo/],
-    [{ protocol: 'fast' }, /for protocol/], [{ budgetScope: 'all' }, /for budgetScope/],
-    [{ signal: {} }, /an AbortSignal for signal/], [{ onProgress: 1 }, /a function for onProgress/],
-    [{ groupRows: 0 }, /for groupRows/], [{ regionPixels: 1 }, /for regionPixels/],
+    [{ tile: 15 }, /for tile/],
+    [{ tile: 'whole' }, /for tile/],
+    [{ tile: 64.5 }, /for tile/],
+    [{ halo: -1 }, /for halo/],
+    [{ halo: 'none' }, /for halo/],
+    [{ protocol: 'fast' }, /for protocol/],
+    [{ budgetScope: 'all' }, /for budgetScope/],
+    [{ signal: {} }, /an AbortSignal for signal/],
+    [{ onProgress: 1 }, /a function for onProgress/],
+    [{ groupRows: 0 }, /for groupRows/],
+    [{ regionPixels: 1 }, /for regionPixels/],
     [null, /an object for upscale options/],
   ]
-  for (const [options, message] of bad) await t.rejects(upscale(fakeState(), image, options as UpscaleOptions), { code: 'WBSR_INVALID_OPTION', message })
-  await t.rejects(upscale(fakeState({ router: null }), image, { router: 'calibrated' }), { code: 'WBSR_INVALID_OPTION', message: /no router table/ })
+  for (const [options, message] of bad)
+    await t.rejects(upscale(fakeState(), image, options as UpscaleOptions), { code: 'WBSR_INVALID_OPTION', message })
+  await t.rejects(upscale(fakeState({ router: null }), image, { router: 'calibrated' }), {
+    code: 'WBSR_INVALID_OPTION',
+    message: /no router table/,
+  })
   t.ok(await upscale(fakeState({ router: null }), image), 'without a table the default is projection')
   await t.rejects(upscale(Object.assign(fakeState(), { disposed: true }), image), { code: 'WBSR_DISPOSED' })
   await t.rejects(upscale(fakeState(), { ...image, width: 9 }), { code: 'WBSR_INVALID_OPTION' })

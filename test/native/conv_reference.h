@@ -47,7 +47,8 @@ struct Arrays {
 };
 
 // f(x's pixel, y's pixel, tap)
-template <typename F> void eachTouch(const ConvSpec& s, F&& f) {
+template <typename F>
+void eachTouch(const ConvSpec& s, F&& f) {
   const int pad = s.kernel / 2;
   for (int n = 0; n < s.batch; ++n)
     for (int i = 0; i < s.height; ++i)
@@ -61,16 +62,20 @@ template <typename F> void eachTouch(const ConvSpec& s, F&& f) {
 }
 
 inline std::vector<double> reference(const ConvSpec& s, const Arrays& a) {
-  const int64_t pixels = int64_t{s.batch} * s.height * s.width, taps = int64_t{s.kernel} * s.kernel, in = s.inChannels, out = s.outChannels;
+  const int64_t pixels = int64_t{s.batch} * s.height * s.width, taps = int64_t{s.kernel} * s.kernel, in = s.inChannels,
+                out = s.outChannels;
   const bool forward = s.mode == ConvSpec::Forward, toData = s.mode == ConvSpec::BackwardData;
   std::vector<double> result(static_cast<size_t>(forward ? pixels * out : toData ? pixels * in : out * taps * in), 0.0);
   eachTouch(s, [&](int64_t at, int64_t to, int64_t tap) {
     for (int64_t k = 0; k < out; ++k)
       for (int64_t c = 0; c < in; ++c) {
         const int64_t weight = (k * taps + tap) * in + c;
-        if (forward) result[to * out + k] += double{a.x[at * in + c]} * a.w[weight];
-        else if (toData) result[at * in + c] += double{a.y[to * out + k]} * a.w[weight];
-        else result[weight] += double{a.x[at * in + c]} * a.y[to * out + k];
+        if (forward)
+          result[to * out + k] += double{a.x[at * in + c]} * a.w[weight];
+        else if (toData)
+          result[at * in + c] += double{a.y[to * out + k]} * a.w[weight];
+        else
+          result[weight] += double{a.x[at * in + c]} * a.y[to * out + k];
       }
   });
   for (size_t i = 0; i < result.size(); ++i) {
@@ -89,14 +94,17 @@ inline std::vector<double> reference(const ConvSpec& s, const Arrays& a) {
 inline std::vector<float> gateValues(const ConvSpec& s, size_t count) {
   std::vector<float> gate = randomVector(count, 7);
   for (size_t i = 0; i < count; ++i) {
-    if (s.activation == ActivationKind::Sigmoid) gate[i] = 0.5f + 0.5f * gate[i];
-    else if (s.activation == ActivationKind::Relu) gate[i] = gate[i] > 0 ? gate[i] : i % 3 ? 0.f : -0.f;
+    if (s.activation == ActivationKind::Sigmoid)
+      gate[i] = 0.5f + 0.5f * gate[i];
+    else if (s.activation == ActivationKind::Relu)
+      gate[i] = gate[i] > 0 ? gate[i] : i % 3 ? 0.f : -0.f;
   }
   return gate;
 }
 
 // Operands of T, the result in R.
-template <typename T, typename R> std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a) {
+template <typename T, typename R>
+std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a) {
   const int64_t pixels = int64_t{s.batch} * s.height * s.width;
   const size_t in = static_cast<size_t>(pixels * s.inChannels), out = static_cast<size_t>(pixels * s.outChannels);
   const size_t weights = static_cast<size_t>(s.outChannels) * s.kernel * s.kernel * s.inChannels;
@@ -147,11 +155,12 @@ inline std::string checkSpec(ConvPlans& plans, const ConvSpec& s) {
   const auto plan = plans.get(s);
   const bool bf16Operands = s.precision == Precision::Bf16;
   const Type result = plan->written();
-  check(s.mode == ConvSpec::BackwardWeights || result == (s.mode == ConvSpec::Forward ? s.y : s.x), s.text() + " has its result's type");
+  check(s.mode == ConvSpec::BackwardWeights || result == (s.mode == ConvSpec::Forward ? s.y : s.x),
+        s.text() + " has its result's type");
   Arrays a;
-  const std::vector<float> values = !bf16Operands           ? runPlan<float, float>(s, *plan, a)
-                                    : result == Type::Float ? runPlan<bf16, float>(s, *plan, a)
-                                                            : runPlan<bf16, bf16>(s, *plan, a);
+  const std::vector<float> values = !bf16Operands         ? runPlan<float, float>(s, *plan, a)
+                                  : result == Type::Float ? runPlan<bf16, float>(s, *plan, a)
+                                                          : runPlan<bf16, bf16>(s, *plan, a);
   const std::string how = plan->describe();
   const bool rounded = result == Type::Bf16 || how.find("converted") != std::string::npos;
   double largest = 0;
@@ -159,24 +168,24 @@ inline std::string checkSpec(ConvPlans& plans, const ConvSpec& s) {
   for (const double value : expected) largest = std::max(largest, std::fabs(value));
   // A plain convolution is rounded once more before what is added to it.
   const bool tf32 = s.precision == Precision::Tf32;
-  const double relative = rounded ? 1.0 / 128 : tf32 ? 2e-3 : 1e-5, absolute = relative * std::max(0.1, largest) * (tf32 ? 2 : 1);
+  const double relative = rounded ? 1.0 / 128
+                        : tf32    ? 2e-3
+                                  : 1e-5,
+               absolute = relative * std::max(0.1, largest) * (tf32 ? 2 : 1);
   closeTo(values, expected, absolute, relative, s.text() + " (" + how + ")");
   return how;
 }
 
 inline const std::vector<Shape> kShapes = {
-    {1, 1, 1, 8, 8, 3},
-    {1, 2, 3, 40, 16, 1},
+    {1, 1, 1, 8, 8, 3},   {1, 2, 3, 40, 16, 1},
 #ifndef __SANITIZE_THREAD__  // where a kernel's threads are real ones
-    {2, 5, 7, 40, 56, 3},
-    {3, 13, 1, 64, 8, 3},
-    {1, 11, 17, 8, 64, 5},
-    {2, 7, 3, 64, 256, 1},
+    {2, 5, 7, 40, 56, 3}, {3, 13, 1, 64, 8, 3}, {1, 11, 17, 8, 64, 5}, {2, 7, 3, 64, 256, 1},
 #endif
 };
 
 // All directions and ends for a shape. f(spec)
-template <typename F> void eachSpec(const Shape& shape, Precision precision, F&& f) {
+template <typename F>
+void eachSpec(const Shape& shape, Precision precision, F&& f) {
   ConvSpec s = makeSpec(ConvSpec::Forward, shape, precision);
   f(s);
   s.bias = true;
@@ -213,7 +222,8 @@ template <typename F> void eachSpec(const Shape& shape, Precision precision, F&&
 }
 
 // What `work` throws: "CODE message", or nothing.
-template <typename F> std::string thrown(F&& work) {
+template <typename F>
+std::string thrown(F&& work) {
   try {
     work();
   } catch (const Error& error) {

@@ -5,7 +5,11 @@ import t from 'tap'
 import { checkNames, runCheck, testBuild } from './helpers/checks.js'
 
 // Stacks are watched for use after a return in the other checks; here it would take three quarters of the time.
-const addresses = { OMP_NUM_THREADS: '1', ASAN_OPTIONS: 'detect_leaks=1:detect_stack_use_after_return=0', UBSAN_OPTIONS: 'print_stacktrace=1' }
+const addresses = {
+  OMP_NUM_THREADS: '1',
+  ASAN_OPTIONS: 'detect_leaks=1:detect_stack_use_after_return=0',
+  UBSAN_OPTIONS: 'print_stacktrace=1',
+}
 // The threads of OpenMP synchronise in ways that ThreadSanitizer does not see: one of them has nothing to race with.
 const threads = { OMP_NUM_THREADS: '1', TSAN_OPTIONS: 'halt_on_error=1' }
 

@@ -10,11 +10,15 @@ using namespace wbsr::test;
 
 namespace {
 
-template <typename T> std::vector<float> noise(size_t count, uint64_t seed) { return stored<T>(randomVector(count, seed)); }
+template <typename T>
+std::vector<float> noise(size_t count, uint64_t seed) {
+  return stored<T>(randomVector(count, seed));
+}
 
 template <typename T>
 void attention(int batch, int64_t pixels, int channels, const char* type) {
-  const std::string name = std::string(type) + " " + std::to_string(batch) + "x" + std::to_string(pixels) + "x" + std::to_string(channels);
+  const std::string name =
+      std::string(type) + " " + std::to_string(batch) + "x" + std::to_string(pixels) + "x" + std::to_string(channels);
   const size_t count = static_cast<size_t>(batch * pixels * channels), few = static_cast<size_t>(batch) * channels;
   const std::vector<float> x = noise<T>(count, 1), other = noise<T>(count, 2), factors = noise<float>(few, 3);
   const DeviceArray<T> deviceX(to<T>(x)), deviceOther(to<T>(other));
@@ -28,7 +32,7 @@ void attention(int batch, int64_t pixels, int channels, const char* type) {
     scaled[i] = static_cast<double>(x[i]) * factors[at];
     added[i] = scaled[i] + other[i];
   }
-  const double relative = sizeof(T) == 2 ? 1.0 / 256 : 1e-6;  // of what is rounded to T
+  const double relative = sizeof(T) == 2 ? 1.0 / 256 : 1e-6;      // of what is rounded to T
   const double sums = 1e-8 * static_cast<double>(pixels) + 1e-6;  // of sums in float, pairwise for the most part
 
   const DeviceArray<char> scratch(globalPoolScratch(batch, pixels, channels));
@@ -39,11 +43,13 @@ void attention(int batch, int64_t pixels, int channels, const char* type) {
   sameBits(again.download(), pooled.download(), "globalPool again " + name);
   if (batch > 1) {  // the last image by itself
     DeviceArray<float> alone(static_cast<size_t>(channels));
-    globalPool<T>(deviceX.data() + (batch - 1) * pixels * channels, alone.data(), 1, pixels, channels, scratch.data(), nullptr);
+    globalPool<T>(deviceX.data() + (batch - 1) * pixels * channels, alone.data(), 1, pixels, channels, scratch.data(),
+                  nullptr);
     const std::vector<float> whole = pooled.download();
     sameBits(alone.download(), {whole.end() - channels, whole.end()}, "globalPool of one image " + name);
   }
-  scaleChannelsBackwardFactors<T>(deviceOther.data(), deviceX.data(), dFactors.data(), batch, pixels, channels, scratch.data(), nullptr);
+  scaleChannelsBackwardFactors<T>(deviceOther.data(), deviceX.data(), dFactors.data(), batch, pixels, channels,
+                                  scratch.data(), nullptr);
   closeTo(dFactors.download(), product, sums, 1e-6, "scaleChannelsBackwardFactors " + name);
 
   DeviceArray<T> out(count), sum(count), onto(to<T>(other)), inPlace(to<T>(x)), dIn(count);
@@ -51,7 +57,8 @@ void attention(int batch, int64_t pixels, int channels, const char* type) {
   closeTo(toFloat(dIn.download()), spread, 1e-7, relative, "globalPoolBackward " + name);
   scaleChannels<T>(deviceX.data(), deviceFactors.data(), nullptr, out.data(), batch, pixels, channels, nullptr);
   closeTo(toFloat(out.download()), scaled, 1e-7, relative, "scaleChannels " + name);
-  scaleChannels<T>(deviceX.data(), deviceFactors.data(), deviceOther.data(), sum.data(), batch, pixels, channels, nullptr);
+  scaleChannels<T>(deviceX.data(), deviceFactors.data(), deviceOther.data(), sum.data(), batch, pixels, channels,
+                   nullptr);
   closeTo(toFloat(sum.download()), added, 1e-6, relative, "scaleChannels plus addend " + name);
   scaleChannels<T>(deviceX.data(), deviceFactors.data(), onto.data(), onto.data(), batch, pixels, channels, nullptr);
   sameBits(onto.download(), sum.download(), "scaleChannels onto its addend " + name);

@@ -26,14 +26,18 @@ inline void cudaOk(cudaError_t status, const char* call, const char* file, int l
 
 // An array in device memory between two guard zones. It begins full of NaN (bytes 0xff), so that what a kernel does not
 // write, or reads without need, shows. The destructor checks that the zones are as they were.
-template <typename T> class DeviceArray {
+template <typename T>
+class DeviceArray {
  public:
   explicit DeviceArray(size_t count, std::string name = "array") : count_(count), name_(std::move(name)) {
     CUDA_OK(cudaMalloc(&memory_, 2 * kGuard + bytes()));
     CUDA_OK(cudaMemset(memory_, kGuardByte, 2 * kGuard + bytes()));
     spoil();
   }
-  explicit DeviceArray(const std::vector<T>& values, std::string name = "array") : DeviceArray(values.size(), std::move(name)) { upload(values); }
+  explicit DeviceArray(const std::vector<T>& values, std::string name = "array")
+      : DeviceArray(values.size(), std::move(name)) {
+    upload(values);
+  }
   ~DeviceArray() {
     checkGuards();
     CUDA_OK(cudaFree(memory_));
@@ -66,7 +70,8 @@ template <typename T> class DeviceArray {
       CUDA_OK(cudaMemcpy(zone.data(), memory_ + at, kGuard, cudaMemcpyDeviceToHost));
       size_t wrong = 0;
       for (const unsigned char byte : zone) wrong += byte != kGuardByte;
-      check(wrong == 0, name_ + ": " + std::to_string(wrong) + " bytes written " + (at == 0 ? "before" : "behind") + " the array");
+      check(wrong == 0,
+            name_ + ": " + std::to_string(wrong) + " bytes written " + (at == 0 ? "before" : "behind") + " the array");
     }
   }
 
@@ -93,15 +98,24 @@ inline std::vector<float> toFloat(const std::vector<__nv_bfloat16>& values) {
 }
 inline const std::vector<float>& toFloat(const std::vector<float>& values) { return values; }
 // The same in T: bf16 or float; and a value as it is after it was stored in T.
-template <typename T> std::vector<T> to(const std::vector<float>& values) {
-  if constexpr (sizeof(T) == 2) return toBf16(values);
-  else return values;
+template <typename T>
+std::vector<T> to(const std::vector<float>& values) {
+  if constexpr (sizeof(T) == 2)
+    return toBf16(values);
+  else
+    return values;
 }
-template <typename T> float stored(float value) {
-  if constexpr (sizeof(T) == 2) return __bfloat162float(__float2bfloat16(value));
-  else return value;
+template <typename T>
+float stored(float value) {
+  if constexpr (sizeof(T) == 2)
+    return __bfloat162float(__float2bfloat16(value));
+  else
+    return value;
 }
-template <typename T> std::vector<float> stored(const std::vector<float>& values) { return toFloat(to<T>(values)); }
+template <typename T>
+std::vector<float> stored(const std::vector<float>& values) {
+  return toFloat(to<T>(values));
+}
 
 inline std::vector<float> randomVector(size_t count, uint64_t seed, double low = -1, double high = 1) {
   Random random{seed};
@@ -114,7 +128,8 @@ inline std::vector<float> randomVector(size_t count, uint64_t seed, double low =
 // |actual - expected| <= absolute + relative x |expected| everywhere; not a number only where expected is not one. Tells
 // the worst element.
 template <typename A, typename E>
-bool closeTo(const std::vector<A>& actual, const std::vector<E>& expected, double absolute, double relative, const std::string& what) {
+bool closeTo(const std::vector<A>& actual, const std::vector<E>& expected, double absolute, double relative,
+             const std::string& what) {
   if (actual.size() != expected.size()) {
     check(false, what + ": " + std::to_string(actual.size()) + " values instead of " + std::to_string(expected.size()));
     return false;
@@ -128,14 +143,18 @@ bool closeTo(const std::vector<A>& actual, const std::vector<E>& expected, doubl
     const double distance = std::fabs(a - e);
     if (distance <= tolerance) continue;
     ++wrong;
-    const double factor = std::isnan(distance) || std::isinf(e) ? HUGE_VAL : tolerance > 0 ? distance / tolerance : distance;
+    const double factor = std::isnan(distance) || std::isinf(e) ? HUGE_VAL
+                        : tolerance > 0                         ? distance / tolerance
+                                                                : distance;
     if (wrong == 1 || factor > most) worst = i, most = factor;
   }
   std::string message = what;
   if (wrong) {
     char text[200];
-    std::snprintf(text, sizeof text, ": %zu of %zu values are off, the worst is [%zu]: %.9g instead of %.9g (tolerance %g + %g x it)", wrong, actual.size(),
-                  worst, static_cast<double>(actual[worst]), static_cast<double>(expected[worst]), absolute, relative);
+    std::snprintf(text, sizeof text,
+                  ": %zu of %zu values are off, the worst is [%zu]: %.9g instead of %.9g (tolerance %g + %g x it)",
+                  wrong, actual.size(), worst, static_cast<double>(actual[worst]), static_cast<double>(expected[worst]),
+                  absolute, relative);
     message += text;
   }
   check(wrong == 0, message);
@@ -143,8 +162,10 @@ bool closeTo(const std::vector<A>& actual, const std::vector<E>& expected, doubl
 }
 
 // The same bits, also of NaN.
-template <typename T> bool sameBits(const std::vector<T>& actual, const std::vector<T>& expected, const std::string& what) {
-  const bool same = actual.size() == expected.size() && (actual.empty() || std::memcmp(actual.data(), expected.data(), actual.size() * sizeof(T)) == 0);
+template <typename T>
+bool sameBits(const std::vector<T>& actual, const std::vector<T>& expected, const std::string& what) {
+  const bool same = actual.size() == expected.size() &&
+                    (actual.empty() || std::memcmp(actual.data(), expected.data(), actual.size() * sizeof(T)) == 0);
   check(same, what + ": the same bits");
   return same;
 }

@@ -17,7 +17,8 @@ void checkResults() {
   std::vector<ConvSpec> specs;
   for (const Precision precision : {Precision::Bf16, Precision::Tf32, Precision::Fp32})
     for (size_t i = 0; i < kShapes.size(); ++i)
-      if (precision == Precision::Bf16 || i % 2 == 0) eachSpec(kShapes[i], precision, [&](const ConvSpec& s) { specs.push_back(s); });
+      if (precision == Precision::Bf16 || i % 2 == 0)
+        eachSpec(kShapes[i], precision, [&](const ConvSpec& s) { specs.push_back(s); });
   checkAll(*makeConvPlans(0, 0), specs);
 }
 
@@ -44,10 +45,13 @@ void checkEngines() {
   check(engineOf(s) == 4, "the fused one");
   const ConvSpec toWeights = makeSpec(ConvSpec::BackwardWeights, shape);
   const auto halved = plans->get(toWeights);
-  check(has(halved->describe(), "written as bf16") && !has(halved->describe(), "converted") && halved->written() == Type::Bf16, "dw is written as bf16");
+  check(has(halved->describe(), "written as bf16") && !has(halved->describe(), "converted") &&
+            halved->written() == Type::Bf16,
+        "dw is written as bf16");
   fakeCudnn().halfGradients = false;
   const auto others = makeConvPlans(0, 0);
-  check(!has(checkSpec(*others, toWeights), "written") && others->get(toWeights)->written() == Type::Float, "and as float where no engine writes bf16");
+  check(!has(checkSpec(*others, toWeights), "written") && others->get(toWeights)->written() == Type::Float,
+        "and as float where no engine writes bf16");
   fakeCudnn().halfGradients = true;
   check(engineOf(makeSpec(ConvSpec::Forward, shape, Precision::Tf32)) == 9, "tf32 takes tensor cores");
   check(engineOf(makeSpec(ConvSpec::Forward, shape, Precision::Fp32)) == 1, "fp32 does not");
@@ -66,7 +70,8 @@ void checkFallback() {
       const bool end = s.bias || s.residual || s.activation != ActivationKind::None;
       const bool floats = s.mode == ConvSpec::BackwardData && s.x == Type::Float;
       check(has(how, "not fused") == end && has(how, "converted") == floats, s.text() + " is done as " + how);
-      check(has(how, "written as bf16") == (floats || s.mode == ConvSpec::BackwardWeights), s.text() + " is done as " + how);
+      check(has(how, "written as bf16") == (floats || s.mode == ConvSpec::BackwardWeights),
+            s.text() + " is done as " + how);
     });
   eachSpec(kShapes[1], Precision::Fp32, [&](const ConvSpec& s) { checkSpec(*plans, s); });
 }

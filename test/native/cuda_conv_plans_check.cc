@@ -38,7 +38,8 @@ void checkCache() {
   std::vector<std::thread> threads;
   for (auto& one : got) threads.emplace_back([&] { one = shared->get(a); });
   for (std::thread& thread : threads) thread.join();
-  check(std::all_of(got.begin(), got.end(), [&](const auto& one) { return one && one == got[0]; }), "one plan for four threads");
+  check(std::all_of(got.begin(), got.end(), [&](const auto& one) { return one && one == got[0]; }),
+        "one plan for four threads");
 
   std::vector<ConvSpec> specs;
   eachSpec(shape, Precision::Bf16, [&](const ConvSpec& s) { specs.push_back(s); });
@@ -65,9 +66,12 @@ void checkStore() {
     return found;
   };
   // Plans of a process that begins.
-  const auto checked = [&](const ConvSpec& spec, int autotune = 0) { return checkSpec(*makeConvPlans(0, autotune), spec); };
+  const auto checked = [&](const ConvSpec& spec, int autotune = 0) {
+    return checkSpec(*makeConvPlans(0, autotune), spec);
+  };
   const std::string how = checked(s);
-  check(files().size() == 1 && (fs::status(folder).permissions() & fs::perms::others_all) == fs::perms::none, "a plan is kept, for its owner");
+  check(files().size() == 1 && (fs::status(folder).permissions() & fs::perms::others_all) == fs::perms::none,
+        "a plan is kept, for its owner");
   check(checked(s) == how, "and is the same one when it is read");
   checked(s, 3);
   check(files().size() == 2, "a timed choice is kept beside it");
@@ -80,7 +84,8 @@ void checkStore() {
   const StoredPlan plan{1, "an engine", "{\"a\":\n1}"};
   store.save("key", plan);
   const auto same = store.load("key");
-  check(same && same->variant == 1 && same->name == plan.name && same->json == plan.json && !store.load("other"), "what was saved is read");
+  check(same && same->variant == 1 && same->name == plan.name && same->json == plan.json && !store.load("other"),
+        "what was saved is read");
   const size_t before = files().size();
   for (const fs::path& file : files()) {
     const auto size = fs::file_size(file);
@@ -101,7 +106,8 @@ void checkStore() {
   store.forget("key");
   check(!store.load("key") && files().size() == before - 1, "and goes when it does not work");
   for (int i = 0; i < 9; ++i) store.save(std::to_string(i), plan);
-  for (const fs::path& file : files()) fs::last_write_time(file, fs::file_time_type::clock::now() - std::chrono::hours(2));
+  for (const fs::path& file : files())
+    fs::last_write_time(file, fs::file_time_type::clock::now() - std::chrono::hours(2));
   check(store.load("7") && store.load("3"), "used");
   store.trim(2);
   check(files().size() == 2 && store.load("7") && store.load("3"), "those used last stay");
@@ -129,7 +135,8 @@ void checkStore() {
   {
     const auto plans = makeConvPlans(0, 0);
     host_cuda::failNextCudnn("cudnnBackendExecute", cudnn::CUDNN_STATUS_EXECUTION_FAILED);
-    check(has(thrown([&] { checkSpec(*plans, s); }), "WBSR_DEVICE_FAILED") && files().empty(), "a plan that fails is not kept");
+    check(has(thrown([&] { checkSpec(*plans, s); }), "WBSR_DEVICE_FAILED") && files().empty(),
+          "a plan that fails is not kept");
   }
   read();
   fakeCudnn().writesPlans = false;
@@ -146,7 +153,8 @@ void checkStore() {
 
 void checkBadSpecs() {
   const auto plans = makeConvPlans(0, 0);
-  const std::vector<Shape> shapes = {{1, 4, 4, 12, 8, 3}, {1, 4, 4, 8, 4, 3}, {1, 4, 4, 8, 8, 2}, {0, 4, 4, 8, 8, 3}, {1, 0, 4, 8, 8, 3}};
+  const std::vector<Shape> shapes = {
+      {1, 4, 4, 12, 8, 3}, {1, 4, 4, 8, 4, 3}, {1, 4, 4, 8, 8, 2}, {0, 4, 4, 8, 8, 3}, {1, 0, 4, 8, 8, 3}};
   for (const Shape& shape : shapes) {
     const ConvSpec s = makeSpec(ConvSpec::Forward, shape);
     const std::string error = thrown([&] { plans->get(s); });
@@ -168,11 +176,13 @@ void checkFaults() {
   const auto plans = makeConvPlans(0, 0);
   fakeCudnn().engines = false;
   error = thrown([&] { plans->get(s); });
-  check(has(error, "WBSR_DEVICE_FAILED cuDNN 9.24.0 has no engine for " + s.text() + " on CUDA device 0: "), "no engine: " + error);
+  check(has(error, "WBSR_DEVICE_FAILED cuDNN 9.24.0 has no engine for " + s.text() + " on CUDA device 0: "),
+        "no engine: " + error);
   error = thrown([&] { plans->prepare({s, makeSpec(ConvSpec::BackwardWeights, {1, 3, 5, 8, 16, 3})}); });
   check(has(error, "no engine"), "prepare() throws what happened: " + error);
   error = thrown([&] { plans->get(makeSpec(ConvSpec::Forward, {4, 8192, 8192, 8, 16, 3})); });
-  check(has(error, "WBSR_OUT_OF_MEMORY cuDNN 9.24.0 takes no tensor as large as those of forward 3x3"), "more values than 32 bits count: " + error);
+  check(has(error, "WBSR_OUT_OF_MEMORY cuDNN 9.24.0 takes no tensor as large as those of forward 3x3"),
+        "more values than 32 bits count: " + error);
   fakeCudnn().engines = true;
   // Both graphs, the plain one and none, fail where they are built.
   failNextCudnn("cudnnBackendFinalize", cudnn::CUDNN_STATUS_INTERNAL_ERROR);
@@ -235,7 +245,8 @@ void checkLifetimes() {
   check(y.download().size() == y.size(), "a plan outlives its cache");
   plan.reset();
   const auto after = fakeCudnnCounts();
-  check(after.handles == before.handles && after.descriptors == before.descriptors, "handles and descriptors are given back");
+  check(after.handles == before.handles && after.descriptors == before.descriptors,
+        "handles and descriptors are given back");
 
   // No memory to time in: the heuristics' word is taken.
   const auto timed = makeConvPlans(0, 3);

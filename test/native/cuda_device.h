@@ -29,7 +29,8 @@ struct Pair {
   std::unique_ptr<Device> cpu, cuda;
 };
 
-inline std::unique_ptr<Device> makeCuda(const Graph& graph, cuda::Precision precision, const std::vector<float>& weights) {
+inline std::unique_ptr<Device> makeCuda(const Graph& graph, cuda::Precision precision,
+                                        const std::vector<float>& weights) {
   cuda::CudaOptions options;
   options.precision = precision;
   auto device = cuda::makeDevice(graph, options);
@@ -76,7 +77,8 @@ inline double rmsGap(const std::vector<float>& actual, const std::vector<float>&
   return std::sqrt(difference / size);
 }
 
-inline TrainJob stepJob(const std::vector<float>& lr, const std::vector<float>& hr, int batch, int height, int width, std::vector<int> subnets) {
+inline TrainJob stepJob(const std::vector<float>& lr, const std::vector<float>& hr, int batch, int height, int width,
+                        std::vector<int> subnets) {
   TrainJob job{};
   job.lr = lr.data();
   job.hr = hr.data();
@@ -120,9 +122,11 @@ inline std::vector<Region> tileRegions(const Graph& graph, int picture, int widt
     for (int x = 0; x < width; x += tile) {
       const int left = std::max(0, x - overlap), top = std::max(0, y - overlap);
       const int right = std::min(width, x + tile + overlap), bottom = std::min(height, y + tile + overlap);
-      const int l = std::max(0, left - halo), t = std::max(0, top - halo), r = std::min(width, right + halo), b = std::min(height, bottom + halo);
-      regions.push_back({picture, subnet, l, t, r - l, b - t, left, top, right - left, bottom - top, x > 0 ? 2 * overlap : 0, y > 0 ? 2 * overlap : 0,
-                         right < width ? 2 * overlap : 0, bottom < height ? 2 * overlap : 0});
+      const int l = std::max(0, left - halo), t = std::max(0, top - halo), r = std::min(width, right + halo),
+                b = std::min(height, bottom + halo);
+      regions.push_back({picture, subnet, l, t, r - l, b - t, left, top, right - left, bottom - top,
+                         x > 0 ? 2 * overlap : 0, y > 0 ? 2 * overlap : 0, right < width ? 2 * overlap : 0,
+                         bottom < height ? 2 * overlap : 0});
       subnet = (subnet + 1) % static_cast<int>(graph.subnets().size());
     }
   return regions;
@@ -147,7 +151,9 @@ inline std::vector<uint8_t> bytes(size_t count, uint64_t seed) {
 }
 
 // One picture through infer() and a canvas: pixels out.
-inline std::vector<uint8_t> upscaled(Device& device, const Graph& graph, const View& view, const std::vector<Region>& regions, int64_t batchPixels, InferReport* report = nullptr) {
+inline std::vector<uint8_t> upscaled(Device& device, const Graph& graph, const View& view,
+                                     const std::vector<Region>& regions, int64_t batchPixels,
+                                     InferReport* report = nullptr) {
   const int64_t width = int64_t{view.width} * graph.scale(), rows = int64_t{view.height} * graph.scale();
   const auto canvas = device.makeCanvas(width, rows + 3);
   canvas->move(0, 0, rows);

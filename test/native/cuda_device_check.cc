@@ -28,15 +28,18 @@ void inferenceAgrees() {
       const View view{pixels.data(), Sample::U8, w, h, channels};
       std::vector<Region> regions = tileRegions(graph, 0, w, h, 8, 4);
       InferReport report, cpuReport;
-      const std::vector<uint8_t> expected = upscaled(*pair.cpu, graph, view, regions, 1000, &cpuReport), actual = upscaled(*pair.cuda, graph, view, regions, 1000, &report);
+      const std::vector<uint8_t> expected = upscaled(*pair.cpu, graph, view, regions, 1000, &cpuReport),
+                                 actual = upscaled(*pair.cuda, graph, view, regions, 1000, &report);
       const std::string what = "inference x" + std::to_string(scale) + ", " + std::to_string(channels) + " channels";
-      check(largestDifference(actual, expected) <= 1, what + ": " + std::to_string(largestDifference(actual, expected)));
+      check(largestDifference(actual, expected) <= 1,
+            what + ": " + std::to_string(largestDifference(actual, expected)));
       check(report.flops >= cpuReport.flops && report.flops < 1.5 * cpuReport.flops, what + ", operations");
       // The order of regions changes no bit; nor does the size of batches, but that cuDNN may take another engine for it.
       for (int64_t batchPixels : {int64_t{1000}, int64_t{1}, int64_t{100000}}) {
         std::reverse(regions.begin(), regions.end());
         const int apart = largestDifference(upscaled(*pair.cuda, graph, view, regions, batchPixels), actual);
-        check(apart <= (onHost || batchPixels == 1000 ? 0 : 1), what + ": the same pixels in any batch: " + std::to_string(apart));
+        check(apart <= (onHost || batchPixels == 1000 ? 0 : 1),
+              what + ": the same pixels in any batch: " + std::to_string(apart));
       }
     }
   }
@@ -50,7 +53,9 @@ void hostSumsAgree() {
   const std::vector<uint8_t> eight = bytes(13 * 8 * 3, 3);
   std::vector<uint16_t> sixteen(7 * 7);
   for (size_t i = 0; i < sixteen.size(); ++i) sixteen[i] = static_cast<uint16_t>(i * 1337);
-  const std::vector<View> views{{one.data(), Sample::F32, 11, 9, 3}, {eight.data(), Sample::U8, 13, 8, 3}, {sixteen.data(), Sample::U16, 7, 7, 1}};
+  const std::vector<View> views{{one.data(), Sample::F32, 11, 9, 3},
+                                {eight.data(), Sample::U8, 13, 8, 3},
+                                {sixteen.data(), Sample::U16, 7, 7, 1}};
   const auto run = [&](Device& device) {
     std::vector<std::vector<float>> sums, weights;
     for (const View& v : views) {
@@ -60,7 +65,8 @@ void hostSumsAgree() {
     InferJob job;
     for (size_t i = 0; i < views.size(); ++i) {
       job.pictures.push_back({views[i], nullptr, sums[i].data(), weights[i].data()});
-      for (const Region& r : tileRegions(graph, static_cast<int>(i), views[i].width, views[i].height, 7, 3)) job.regions.push_back(r);
+      for (const Region& r : tileRegions(graph, static_cast<int>(i), views[i].width, views[i].height, 7, 3))
+        job.regions.push_back(r);
     }
     job.maxBatchPixels = 5000;
     device.infer(job);
@@ -104,7 +110,8 @@ void routingAgrees() {
   const Graph graph = srresnet(2, {8, 16}, {1, 2});
   const Pair pair = makePair(graph, Precision::Fp32, 4);
   std::vector<uint8_t> pixels = bytes(50 * 37 * 3, 12);
-  for (size_t i = 0; i < pixels.size() / 2; ++i) pixels[i] = static_cast<uint8_t>(100 + pixels[i] / 16);  // a smooth part
+  for (size_t i = 0; i < pixels.size() / 2; ++i)
+    pixels[i] = static_cast<uint8_t>(100 + pixels[i] / 16);  // a smooth part
   for (int tile : {1, 8, 13, 64}) {
     const size_t tiles = static_cast<size_t>((50 + tile - 1) / tile) * static_cast<size_t>((37 + tile - 1) / tile);
     std::vector<double> difficulty[2];
@@ -127,7 +134,8 @@ void routingAgrees() {
     }
     for (size_t i = 0; i < tiles; ++i) {
       check(std::fabs(difficulty[0][i] - difficulty[1][i]) < 1e-6, "difficulty of tile " + std::to_string(i));
-      check(classes[0][i] == classes[1][i] && subnets[0][i] == subnets[1][i], "class of tile " + std::to_string(i) + " of size " + std::to_string(tile));
+      check(classes[0][i] == classes[1][i] && subnets[0][i] == subnets[1][i],
+            "class of tile " + std::to_string(i) + " of size " + std::to_string(tile));
     }
   }
 }
@@ -171,9 +179,11 @@ void modelsShareTheDevice() {
   std::vector<std::thread> threads;
   for (int i = 0; i < 2; ++i)
     threads.emplace_back([&, i] {
-      const auto device = makeCuda(graph, Precision::Bf16, toFloat(randomParameters(graph, static_cast<uint64_t>(i) + 1)));
+      const auto device =
+          makeCuda(graph, Precision::Bf16, toFloat(randomParameters(graph, static_cast<uint64_t>(i) + 1)));
       together[static_cast<size_t>(i)].resize(input.size() * 4);
-      for (int run = 0; run < 4; ++run) device->forward(0, input.data(), together[static_cast<size_t>(i)].data(), 1, 9, 7);
+      for (int run = 0; run < 4; ++run)
+        device->forward(0, input.data(), together[static_cast<size_t>(i)].data(), 1, 9, 7);
     });
   for (std::thread& thread : threads) thread.join();
   for (size_t i = 0; i < 2; ++i) check(sameBits(together[i], alone[i]), "two models at a time");

@@ -19,8 +19,14 @@ std::vector<float> values(const DeviceArray<T>& array) {
   return toFloat(array.download());
 }
 
-template <typename T> const char* nameOf() { return sizeof(T) == 2 ? "bf16" : "float"; }
-template <typename T> double roundingOf() { return sizeof(T) == 2 ? 1.0 / 256 : 1e-6; }
+template <typename T>
+const char* nameOf() {
+  return sizeof(T) == 2 ? "bf16" : "float";
+}
+template <typename T>
+double roundingOf() {
+  return sizeof(T) == 2 ? 1.0 / 256 : 1e-6;
+}
 
 template <typename T>
 std::vector<T> noise(int64_t count, uint64_t seed) {
@@ -42,7 +48,8 @@ double derivative(double y, ActivationKind kind, double slope) {
   return 1;
 }
 
-const ActivationKind kKinds[] = {ActivationKind::None, ActivationKind::Relu, ActivationKind::LeakyRelu, ActivationKind::Sigmoid};
+const ActivationKind kKinds[] = {ActivationKind::None, ActivationKind::Relu, ActivationKind::LeakyRelu,
+                                 ActivationKind::Sigmoid};
 const int64_t kCounts[] = {0, 1, 7, 8, 13, 4096, 4097, 4104, 3 * 4096 + 5};
 
 template <typename T>
@@ -50,8 +57,8 @@ void activations(cudaStream_t stream) {
   const float slope = 0.1f;
   for (int64_t count : kCounts) {
     for (ActivationKind kind : kKinds) {
-      const std::string what = std::string(nameOf<T>()) + " kind " + std::to_string(static_cast<int>(kind)) + " count " +
-          std::to_string(count);
+      const std::string what = std::string(nameOf<T>()) + " kind " + std::to_string(static_cast<int>(kind)) +
+                               " count " + std::to_string(count);
       const std::vector<T> x = noise<T>(count, 1), dy = noise<T>(count, 2);
       std::vector<double> y, dx;
       for (int64_t i = 0; i < count; ++i) {
@@ -83,7 +90,8 @@ void sums(cudaStream_t stream) {
   for (int64_t count : kCounts) {
     const std::vector<T> a = noise<T>(count, 3), b = noise<T>(count, 4);
     std::vector<double> expected;
-    for (int64_t i = 0; i < count; ++i) expected.push_back(stored<T>(static_cast<float>(a[i]) + static_cast<float>(b[i])));  // rounded once
+    for (int64_t i = 0; i < count; ++i)
+      expected.push_back(stored<T>(static_cast<float>(a[i]) + static_cast<float>(b[i])));  // rounded once
     DeviceArray<T> left(a), right(b), out(count);
     add(left.data(), right.data(), out.data(), count, stream);
     add(left.data(), right.data(), right.data(), count, stream);
@@ -126,23 +134,25 @@ void epilogues(cudaStream_t stream) {
         const std::vector<Out> residual = noise<Out>(count, 8);
         std::vector<double> expected;
         for (int64_t i = 0; i < count; ++i)
-          expected.push_back(activated(static_cast<float>(conv[i]) + (withBias ? bias[i % channels] : 0.f), kind, slope) +
-                             (withResidual ? static_cast<double>(static_cast<float>(residual[i])) : 0.0));
+          expected.push_back(
+              activated(static_cast<float>(conv[i]) + (withBias ? bias[i % channels] : 0.f), kind, slope) +
+              (withResidual ? static_cast<double>(static_cast<float>(residual[i])) : 0.0));
         DeviceArray<Conv> in(conv);
         DeviceArray<float> b(bias);
         DeviceArray<Out> r(residual), out(count);
-        const std::string what = std::string("convEpilogue ") + nameOf<Conv>() + " to " + nameOf<Out>() + " " + std::to_string(pixels) +
-            "x" +
-                                 std::to_string(channels) + " variant " + std::to_string(variant);
-        convEpilogue(in.data(), withBias ? b.data() : nullptr, withResidual ? r.data() : nullptr, out.data(), pixels, channels, kind,
-            slope, stream);
+        const std::string what = std::string("convEpilogue ") + nameOf<Conv>() + " to " + nameOf<Out>() + " " +
+                                 std::to_string(pixels) + "x" + std::to_string(channels) + " variant " +
+                                 std::to_string(variant);
+        convEpilogue(in.data(), withBias ? b.data() : nullptr, withResidual ? r.data() : nullptr, out.data(), pixels,
+                     channels, kind, slope, stream);
         closeTo(values(out), expected, 1e-6, roundingOf<Out>(), what);
         if (withResidual) {
-          convEpilogue(in.data(), withBias ? b.data() : nullptr, r.data(), r.data(), pixels, channels, kind, slope, stream);
+          convEpilogue(in.data(), withBias ? b.data() : nullptr, r.data(), r.data(), pixels, channels, kind, slope,
+                       stream);
           closeTo(values(r), expected, 1e-6, roundingOf<Out>(), what + ", out is residual");
         } else if constexpr (std::is_same_v<Conv, Out>) {
-          convEpilogue(in.data(), withBias ? b.data() : nullptr, static_cast<const Out*>(nullptr), in.data(), pixels, channels, kind,
-              slope, stream);
+          convEpilogue(in.data(), withBias ? b.data() : nullptr, static_cast<const Out*>(nullptr), in.data(), pixels,
+                       channels, kind, slope, stream);
           closeTo(values(in), expected, 1e-6, roundingOf<Out>(), what + ", out is conv");
         }
       }

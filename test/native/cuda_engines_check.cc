@@ -28,19 +28,22 @@ const Card kCards[] = {
 };
 
 [[maybe_unused]] cudnn::Descriptor described(const Card& card) {  // not on a GPU
-  const auto number = [](const char* key, int64_t value) { return std::string("\"") + key + "\":" + std::to_string(value) + ","; };
+  const auto number = [](const char* key, int64_t value) {
+    return std::string("\"") + key + "\":" + std::to_string(value) + ",";
+  };
   const std::string json =
-      "{" + number("deviceVer", card.version) + number("multiProcessorCount", card.processors) + number("warpSize", 32) +
-      number("maxSharedMemoryPerBlock", 49152) + number("maxSharedMemoryPerBlockOptin", card.shared) +
-      number("reservedSharedMemoryPerBlock", 1024) +
+      "{" + number("deviceVer", card.version) + number("multiProcessorCount", card.processors) +
+      number("warpSize", 32) + number("maxSharedMemoryPerBlock", 49152) +
+      number("maxSharedMemoryPerBlockOptin", card.shared) + number("reservedSharedMemoryPerBlock", 1024) +
       number("maxRegistersPerSM", 65536) + number("maxCtasPerSM", card.blocks) + number("maxThreadsPerBlock", 1024) +
       number("maxThreadsPerSM", card.threads) + number("regsPerBlock", 65536) + number("totalGlobalMem", card.memory) +
       number("smClockRateKHz", 1980000) + number("l2CacheSize", card.l2) + "\"maxBlockSize\":[1024,1024,64]," +
-      number("memClockRateKHz", 3201000) +
-      "\"maxGridSize\":[2147483647,65535,65535]," + number("supportCoopLaunch", 1) + number("pciDeviceId", 0) + number("isTccDriver", 0) +
-      number("cudaDeviceId", 0) + number("driverVer", 13000) + "\"deviceName\":\"" + card.name + "\"}";
+      number("memClockRateKHz", 3201000) + "\"maxGridSize\":[2147483647,65535,65535]," +
+      number("supportCoopLaunch", 1) + number("pciDeviceId", 0) + number("isTccDriver", 0) + number("cudaDeviceId", 0) +
+      number("driverVer", 13000) + "\"deviceName\":\"" + card.name + "\"}";
   cudnn::Descriptor device(cudnn::CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
-  device.set(cudnn::CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, cudnn::CUDNN_TYPE_CHAR, static_cast<int64_t>(json.size()), json.c_str());
+  device.set(cudnn::CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, cudnn::CUDNN_TYPE_CHAR,
+             static_cast<int64_t>(json.size()), json.c_str());
   device.finalize();
   return device;
 }
@@ -85,13 +88,15 @@ void checkSpec(const ConvSpec& s, const EngineTarget& target, bool bestMayFail) 
       const EngineSearch search = findEngines(graph, s.precision, target, 1);
       found = !search.plans.empty();
       if (found && search.plans[0].compiled) checkWritten(search.plans[0], s, target);
-      text = found ? search.plans[0].name + ", workspace " + std::to_string(search.plans[0].workspace) : search.failure.message;
+      text = found ? search.plans[0].name + ", workspace " + std::to_string(search.plans[0].workspace)
+                   : search.failure.message;
     } catch (const cudnn::Failure& failure) {
       text = failure.message;
     }
     const double seconds = secondsSince(begin);
     const char* how = variant.fused ? ", fused" : variant.written != resultType(s) ? ", written as bf16" : "";
-    std::printf("%s%s: %s (%.2f s)\n", s.text().c_str(), how, found ? text.c_str() : ("none. " + text).c_str(), seconds);
+    std::printf("%s%s: %s (%.2f s)\n", s.text().c_str(), how, found ? text.c_str() : ("none. " + text).c_str(),
+                seconds);
     std::fflush(stdout);
     check(found || (best && bestMayFail), s.text() + " has an engine: " + text);
     if (found) return;
@@ -138,7 +143,8 @@ int main() {
 #endif
 #ifdef WBSR_STAND_IN_DRIVER
   // Where there is no driver, cuDNN finds this one loaded under the driver's name.
-  if (!dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) && !dlopen(WBSR_STAND_IN_DRIVER, RTLD_NOW | RTLD_LOCAL)) return skip(dlerror());
+  if (!dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) && !dlopen(WBSR_STAND_IN_DRIVER, RTLD_NOW | RTLD_LOCAL))
+    return skip(dlerror());
 #endif
   if (const std::string tried = cudnn::open(); !tried.empty()) return skip(tried);
   std::printf("%s at %s\n", cudnn::version().c_str(), cudnn::location().c_str());

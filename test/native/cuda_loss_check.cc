@@ -65,7 +65,7 @@ std::vector<Named> specs() {
     for (auto fidelity : {LossSpec::FidelityL1, LossSpec::FidelityL2})
       for (int components : {1, 8, 32})
         out.push_back({"BD D=" + std::to_string(dimension) + (fidelity == LossSpec::FidelityL1 ? " l1 " : " l2 ") +
-            std::to_string(components) + " components",
+                           std::to_string(components) + " components",
                        bd(dimension, fidelity, components)});
   return out;
 }
@@ -91,7 +91,9 @@ std::vector<float> interleave(const std::vector<float>& planar, int64_t count, i
   return out;
 }
 
-int64_t lossPixels(const LossSpec& spec, int64_t count) { return spec.kind == LossSpec::BD && spec.dimension == 3 ? count : 3 * count; }
+int64_t lossPixels(const LossSpec& spec, int64_t count) {
+  return spec.kind == LossSpec::BD && spec.dimension == 3 ? count : 3 * count;
+}
 
 void near(double got, double wanted, double absolute, double relative, const std::string& what) {
   char text[160];
@@ -104,10 +106,11 @@ struct Result {
   std::vector<double> sums;
   std::vector<float> gradient;
 };
-Result run(const LossSpec& spec, const Batch& batch, int64_t count, int predictionStride, int targetStride, int gradientStride,
-    cudaStream_t stream) {
+Result run(const LossSpec& spec, const Batch& batch, int64_t count, int predictionStride, int targetStride,
+           int gradientStride, cudaStream_t stream) {
   const float gradientScale = 1.5f;
-  DeviceArray<LossParameters> parameters(std::vector<LossParameters>(1, makeLossParameters(spec, lossPixels(spec, count), gradientScale)));
+  DeviceArray<LossParameters> parameters(
+      std::vector<LossParameters>(1, makeLossParameters(spec, lossPixels(spec, count), gradientScale)));
   DeviceArray<float> prediction(interleave(batch.prediction, count, predictionStride));
   DeviceArray<float> target(interleave(batch.target, count, targetStride));
   DeviceArray<float> gradient(static_cast<size_t>(count * gradientStride));
@@ -116,21 +119,25 @@ Result run(const LossSpec& spec, const Batch& batch, int64_t count, int predicti
   CUDA_OK(cudaMemset(scratch.data(), 0, 16));
   float* const to = gradientStride > 0 ? gradient.data() : nullptr;
   for (double* into : {sums.data(), again.data()})
-    loss(parameters.data(), prediction.data(), predictionStride, target.data(), targetStride, to, gradientStride, count, into,
-         scratch.data(), stream);
+    loss(parameters.data(), prediction.data(), predictionStride, target.data(), targetStride, to, gradientStride, count,
+         into, scratch.data(), stream);
   const std::vector<double> first = sums.download(), second = again.download();
   bool same = true;
-  for (int i = 0; i < kLossSums; ++i) same = same && (first[i] == second[i] || (std::isnan(first[i]) && std::isnan(second[i])));
+  for (int i = 0; i < kLossSums; ++i)
+    same = same && (first[i] == second[i] || (std::isnan(first[i]) && std::isnan(second[i])));
   check(same, "the same sums when run again");
   return {first, gradient.download()};
 }
 
-void compareWithCpu(const Named& n, int64_t count, int predictionStride, int targetStride, int gradientStride, cudaStream_t stream) {
-  const std::string what = n.name + ", " + std::to_string(count) + " pixels, strides " + std::to_string(predictionStride) + " " +
-                           std::to_string(targetStride) + " " + std::to_string(gradientStride);
+void compareWithCpu(const Named& n, int64_t count, int predictionStride, int targetStride, int gradientStride,
+                    cudaStream_t stream) {
+  const std::string what = n.name + ", " + std::to_string(count) + " pixels, strides " +
+                           std::to_string(predictionStride) + " " + std::to_string(targetStride) + " " +
+                           std::to_string(gradientStride);
   const Batch batch = someBatch(count);
   std::vector<float> planar(batch.prediction.size());
-  const LossSums wanted = cpu::evaluateLoss(n.spec, batch.prediction.data(), batch.target.data(), 1, count, planar.data(), 1.5f);
+  const LossSums wanted =
+      cpu::evaluateLoss(n.spec, batch.prediction.data(), batch.target.data(), 1, count, planar.data(), 1.5f);
   const Result got = run(n.spec, batch, count, predictionStride, targetStride, gradientStride, stream);
   const LossSums report = lossReport(n.spec, got.sums.data(), lossPixels(n.spec, count));
   near(report.loss, wanted.loss, 2e-6, 3e-6, what + ": loss");
@@ -150,7 +157,7 @@ void compareWithCpu(const Named& n, int64_t count, int predictionStride, int tar
 // A value that is not finite makes a loss that is not: that is how a run notices.
 void notFinite(const Named& n, cudaStream_t stream) {
   const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
-      -std::numeric_limits<float>::infinity()};
+                       -std::numeric_limits<float>::infinity()};
   for (float value : bad)
     for (bool inTarget : {false, true}) {
       Batch batch = someBatch(5);
@@ -158,7 +165,7 @@ void notFinite(const Named& n, cudaStream_t stream) {
       const Result got = run(n.spec, batch, 5, 8, 3, 8, stream);
       const LossSums report = lossReport(n.spec, got.sums.data(), lossPixels(n.spec, 5));
       check(!std::isfinite(report.loss), n.name + (inTarget ? ": target " : ": prediction ") + std::to_string(value) +
-          " gives a loss that is not finite");
+                                             " gives a loss that is not finite");
       check(!std::isfinite(got.sums[0]), n.name + ": and such a sum");
     }
 }
@@ -172,13 +179,15 @@ void replays(cudaStream_t stream) {
     return std::vector<LossParameters>{makeLossParameters(spec, lossPixels(spec, count), 1.5f)};
   };
   DeviceArray<LossParameters> parameters(parametersOf(first));
-  DeviceArray<float> prediction(interleave(batch.prediction, count, 8)), target(interleave(batch.target, count, 3)), gradient(count * 8);
+  DeviceArray<float> prediction(interleave(batch.prediction, count, 8)), target(interleave(batch.target, count, 3)),
+      gradient(count * 8);
   DeviceArray<double> sums(kLossSums);
   DeviceArray<unsigned char> scratch(lossScratch(count));
   CUDA_OK(cudaMemset(scratch.data(), 0, 16));
   cuda::Graph graph;
   graph.capture(stream, [&] {
-    loss(parameters.data(), prediction.data(), 8, target.data(), 3, gradient.data(), 8, count, sums.data(), scratch.data(), stream);
+    loss(parameters.data(), prediction.data(), 8, target.data(), 3, gradient.data(), 8, count, sums.data(),
+         scratch.data(), stream);
   });
   for (const LossSpec& spec : {first, second, first}) {
     parameters.upload(parametersOf(spec));

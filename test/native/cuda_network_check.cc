@@ -11,9 +11,13 @@ using cuda::Precision;
 
 namespace {
 
-const char* nameOf(Precision precision) { return precision == Precision::Bf16 ? " bf16" : precision == Precision::Tf32 ? " tf32" : " fp32"; }
+const char* nameOf(Precision precision) {
+  return precision == Precision::Bf16 ? " bf16" : precision == Precision::Tf32 ? " tf32" : " fp32";
+}
 // fp32: rounding. tf32 keeps 10 bits of the operands, bf16 7.
-double tolerance(Precision precision) { return precision == Precision::Fp32 ? 2e-5 : precision == Precision::Tf32 ? 4e-3 : 3e-2; }
+double tolerance(Precision precision) {
+  return precision == Precision::Fp32 ? 2e-5 : precision == Precision::Tf32 ? 4e-3 : 3e-2;
+}
 
 void forwardAgrees(const Graph& graph, const std::string& name, Precision precision, int batch, int h, int w) {
   const Pair pair = makePair(graph, precision, 7);
@@ -23,8 +27,9 @@ void forwardAgrees(const Graph& graph, const std::string& name, Precision precis
     std::vector<float> expected(out), first(out), again(out);
     pair.cpu->forward(subnet.index, input.data(), expected.data(), batch, h, w);
     pair.cuda->forward(subnet.index, input.data(), first.data(), batch, h, w);
-    const std::string what = name + nameOf(precision) + " forward " + std::to_string(subnet.width) + "x" + std::to_string(subnet.depth) + " at " +
-                             std::to_string(batch) + "x" + std::to_string(h) + "x" + std::to_string(w);
+    const std::string what = name + nameOf(precision) + " forward " + std::to_string(subnet.width) + "x" +
+                             std::to_string(subnet.depth) + " at " + std::to_string(batch) + "x" + std::to_string(h) +
+                             "x" + std::to_string(w);
     const double error = gap(first, expected);
     check(error < tolerance(precision), what + ": " + std::to_string(error));
     for (int run = 0; run < 2; ++run) {  // captured, replayed
@@ -34,7 +39,8 @@ void forwardAgrees(const Graph& graph, const std::string& name, Precision precis
   }
 }
 
-void gradientsAgree(const Graph& graph, const std::string& name, Precision precision, int batch, int h, int w, const LossSpec& loss) {
+void gradientsAgree(const Graph& graph, const std::string& name, Precision precision, int batch, int h, int w,
+                    const LossSpec& loss) {
   const Pair pair = makePair(graph, precision, 5);
   const size_t in = static_cast<size_t>(batch) * 3 * h * w;
   const std::vector<float> lr = noise(in, 3), hr = noise(in * graph.scale() * graph.scale(), 4);
@@ -42,16 +48,20 @@ void gradientsAgree(const Graph& graph, const std::string& name, Precision preci
     TrainJob job = stepJob(lr, hr, batch, h, w, {subnet.index});
     job.loss = loss;
     job.gradientsOnly = true;
-    std::vector<float> expected(static_cast<size_t>(graph.parameterCount())), actual(expected.size()), again(expected.size());
+    std::vector<float> expected(static_cast<size_t>(graph.parameterCount())), actual(expected.size()),
+        again(expected.size());
     const TrainReport cpuReport = pair.cpu->train(job), cudaReport = pair.cuda->train(job);
     pair.cpu->getArena(Arena::Gradient, expected.data());
     pair.cuda->getArena(Arena::Gradient, actual.data());
-    const std::string what = name + nameOf(precision) + " gradients " + std::to_string(subnet.width) + "x" + std::to_string(subnet.depth);
+    const std::string what =
+        name + nameOf(precision) + " gradients " + std::to_string(subnet.width) + "x" + std::to_string(subnet.depth);
     // A sum over many roundings: judged by its mean square, element by element only in full precision.
     const double error = precision == Precision::Fp32 ? gap(actual, expected) : rmsGap(actual, expected);
     check(error < 2 * tolerance(precision), what + ": " + std::to_string(error));
-    const double lossGap = std::fabs(cudaReport.mean.loss - cpuReport.mean.loss) / (1e-3 + std::fabs(cpuReport.mean.loss));
-    check(lossGap < tolerance(precision), what + ", loss " + std::to_string(cudaReport.mean.loss) + " for " + std::to_string(cpuReport.mean.loss));
+    const double lossGap =
+        std::fabs(cudaReport.mean.loss - cpuReport.mean.loss) / (1e-3 + std::fabs(cpuReport.mean.loss));
+    check(lossGap < tolerance(precision),
+          what + ", loss " + std::to_string(cudaReport.mean.loss) + " for " + std::to_string(cpuReport.mean.loss));
     for (int run = 0; run < 2; ++run) {
       pair.cuda->train(job);
       pair.cuda->getArena(Arena::Gradient, again.data());
@@ -64,7 +74,8 @@ void gradientsAgree(const Graph& graph, const std::string& name, Precision preci
 void graphsFollowMemory() {
   const Graph graph = srresnet(2, {8, 16}, {1, 2});
   const Pair pair = makePair(graph, Precision::Bf16, 7);
-  const std::vector<float> small = noise(3 * 5 * 5, 1), large = noise(4 * 3 * 19 * 23, 2), hr = noise(4 * 3 * 38 * 46, 3);
+  const std::vector<float> small = noise(3 * 5 * 5, 1), large = noise(4 * 3 * 19 * 23, 2),
+                           hr = noise(4 * 3 * 38 * 46, 3);
   std::vector<float> first(small.size() * 4), again(first.size()), other(large.size() * 4);
   for (int run = 0; run < 3; ++run) pair.cuda->forward(0, small.data(), first.data(), 1, 5, 5);
   pair.cuda->forward(3, large.data(), other.data(), 4, 19, 23);
@@ -83,7 +94,11 @@ void trainingAgrees(Precision precision) {
   const int batch = 2, h = 6, w = 6;
   const size_t in = static_cast<size_t>(batch) * 3 * h * w;
   const int last = static_cast<int>(graph.subnets().size()) - 1;
-  struct Result { std::vector<double> losses; std::vector<float> weights, ema; std::vector<int32_t> steps; };
+  struct Result {
+    std::vector<double> losses;
+    std::vector<float> weights, ema;
+    std::vector<int32_t> steps;
+  };
   const auto run = [&](Device& device, bool pipelined) {
     Result result;
     std::vector<int64_t> tickets;
@@ -96,8 +111,10 @@ void trainingAgrees(Precision precision) {
       TrainJob job = stepJob(lr, hr, batch, h, w, {last, 0, step % (last + 1)});
       job.loss = balancedLoss(1, LossSpec::FidelityL1);
       const int64_t ticket = device.submit(job);  // lr and hr go out of scope: they must have been read
-      if (!pipelined) take(device.wait(ticket));
-      else tickets.push_back(ticket);
+      if (!pipelined)
+        take(device.wait(ticket));
+      else
+        tickets.push_back(ticket);
       if (pipelined && step > 0) take(device.wait(tickets[static_cast<size_t>(step) - 1]));
     }
     if (pipelined) take(device.wait(tickets.back()));
@@ -111,17 +128,20 @@ void trainingAgrees(Precision precision) {
   const Pair pair = makePair(graph, precision, 31);
   const Result expected = run(*pair.cpu, false), actual = run(*pair.cuda, false);
   for (size_t i = 0; i < expected.losses.size(); ++i)
-    check(std::fabs(actual.losses[i] - expected.losses[i]) < (precision == Precision::Fp32 ? 1e-4 : 2e-2) * std::fabs(expected.losses[i]),
-          std::string("training") + nameOf(precision) + ", loss of step " + std::to_string(i) + ": " + std::to_string(actual.losses[i]) + " for " +
-              std::to_string(expected.losses[i]));
+    check(std::fabs(actual.losses[i] - expected.losses[i]) <
+              (precision == Precision::Fp32 ? 1e-4 : 2e-2) * std::fabs(expected.losses[i]),
+          std::string("training") + nameOf(precision) + ", loss of step " + std::to_string(i) + ": " +
+              std::to_string(actual.losses[i]) + " for " + std::to_string(expected.losses[i]));
   check(actual.steps == expected.steps, "Adam's step counts");
   if (precision == Precision::Fp32) {
-    check(gap(actual.weights, expected.weights) < 2e-3, "weights after ten steps: " + std::to_string(gap(actual.weights, expected.weights)));
+    check(gap(actual.weights, expected.weights) < 2e-3,
+          "weights after ten steps: " + std::to_string(gap(actual.weights, expected.weights)));
     check(gap(actual.ema, expected.ema) < 2e-3, "their average");
   }
   const Pair second = makePair(graph, precision, 31);
   const Result again = run(*second.cuda, true);
-  check(sameBits(again.weights, actual.weights) && again.losses == actual.losses, std::string("two steps in flight give the bits of one") + nameOf(precision));
+  check(sameBits(again.weights, actual.weights) && again.losses == actual.losses,
+        std::string("two steps in flight give the bits of one") + nameOf(precision));
 }
 
 // Batches made on the device from crops are those of the CPU, so a step from crops is the step from planes.
@@ -133,13 +153,15 @@ void cropsAgree() {
   for (uint8_t& v : image) v = static_cast<uint8_t>((random.next() * 0.5 + 0.5) * 255);
   auto source = std::make_shared<BatchSource>();
   source->images = {View{image.data(), Sample::U8, 37, 29, 3}};
-  source->crops = {Crop{0, 0, 0, false, false, false}, Crop{0, 21, 13, true, false, true}, Crop{0, 7, 5, false, true, false}};
+  source->crops = {Crop{0, 0, 0, false, false, false}, Crop{0, 21, 13, true, false, true},
+                   Crop{0, 7, 5, false, true, false}};
   const Pair pair = makePair(graph, Precision::Fp32, 3);
   TrainJob job = stepJob({}, {}, batch, patch / 2, patch / 2, {0});
   job.lr = job.hr = nullptr;
   job.source = source;
   const TrainReport expected = pair.cpu->train(job), actual = pair.cuda->train(job);
-  check(std::fabs(actual.mean.loss - expected.mean.loss) < 1e-6, "a step from crops: loss " + std::to_string(actual.mean.loss) + " for " + std::to_string(expected.mean.loss));
+  check(std::fabs(actual.mean.loss - expected.mean.loss) < 1e-6,
+        "a step from crops: loss " + std::to_string(actual.mean.loss) + " for " + std::to_string(expected.mean.loss));
 }
 
 // What is not finite stops the updates until weights are set again, and says so from then on.
@@ -153,7 +175,8 @@ void nonFiniteStops() {
   pair.cuda->train(stepJob(lr, hr, 1, 5, 5, {0}));
   pair.cuda->getArena(Arena::Weights, before.data());
   const std::vector<int32_t> steps = pair.cuda->steps();
-  const int64_t bad = pair.cuda->submit(stepJob(lr, broken, 1, 5, 5, {0})), good = pair.cuda->submit(stepJob(lr, hr, 1, 5, 5, {0}));
+  const int64_t bad = pair.cuda->submit(stepJob(lr, broken, 1, 5, 5, {0})),
+                good = pair.cuda->submit(stepJob(lr, hr, 1, 5, 5, {0}));
   check(!pair.cuda->wait(bad).finite, "a target that is not a number is reported");
   check(!pair.cuda->wait(good).finite, "the step that was in flight behind it as well");
   pair.cuda->getArena(Arena::Weights, after.data());
@@ -175,10 +198,13 @@ int main() {
       forwardAgrees(srresnet(4, {12, 36}, {1, 2}), "srresnet x4", precision, 2, 5, 7);
       forwardAgrees(srresnet(3, {8}, {1}), "srresnet x3", precision, 1, 1, 1);
       forwardAgrees(everything(), "every operator", precision, 3, 7, 5);
-      for (const Graph& graph : {narrow(), sameSize(), readTwice()}) forwardAgrees(graph, "odd graph", precision, 2, 3, 8);
-      gradientsAgree(srresnet(2, {8, 20}, {1, 2}), "srresnet x2", precision, 2, 5, 4, balancedLoss(3, LossSpec::FidelityL2));
+      for (const Graph& graph : {narrow(), sameSize(), readTwice()})
+        forwardAgrees(graph, "odd graph", precision, 2, 3, 8);
+      gradientsAgree(srresnet(2, {8, 20}, {1, 2}), "srresnet x2", precision, 2, 5, 4,
+                     balancedLoss(3, LossSpec::FidelityL2));
       gradientsAgree(everything(), "every operator", precision, 2, 5, 4, squared);
-      for (const Graph& graph : {narrow(), sameSize(), readTwice()}) gradientsAgree(graph, "odd graph", precision, 1, 3, 4, squared);
+      for (const Graph& graph : {narrow(), sameSize(), readTwice()})
+        gradientsAgree(graph, "odd graph", precision, 1, 3, 4, squared);
     }
 #ifdef WBSR_HOST_CUDA
     // Weight gradients that cuDNN writes as float, where the others were written as bf16.

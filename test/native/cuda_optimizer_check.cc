@@ -86,8 +86,8 @@ float elementOf(const std::vector<unsigned char>& memory, const PackSet::Info& i
 }
 
 // Every element of every pack: the master's, rounded if bf16, and 0 in the padding.
-void checkPacks(const PackSet& set, const std::vector<unsigned char>& memory, const std::vector<ParameterEntry>& entries,
-    const std::vector<float>& weights,
+void checkPacks(const PackSet& set, const std::vector<unsigned char>& memory,
+                const std::vector<ParameterEntry>& entries, const std::vector<float>& weights,
                 const std::string& what) {
   for (const PackSet::Info& info : set.infos) {
     const ParameterEntry& e = entries[info.parameter];
@@ -98,12 +98,14 @@ void checkPacks(const PackSet& set, const std::vector<unsigned char>& memory, co
       for (int i = 0; i < p.inChannels; ++i)
         for (int t = 0; t < e.area; ++t) {
           const float w = weights[static_cast<size_t>(e.offset + (int64_t{o} * e.columns + i) * e.area + t)];
-          expected[(static_cast<size_t>(p.groups == 1 ? o : row) * e.area + t) * p.inPadded + i] = p.bf16 ? stored<bf16>(w) : w;
+          expected[(static_cast<size_t>(p.groups == 1 ? o : row) * e.area + t) * p.inPadded + i] =
+              p.bf16 ? stored<bf16>(w) : w;
         }
     }
     for (size_t i = 0; i < expected.size(); ++i) got.push_back(elementOf(memory, info, i));
-    sameBits(got, expected, what + ", pack of parameter " + std::to_string(info.parameter) + " " + std::to_string(p.outChannels) + "x" +
-        std::to_string(p.inChannels));
+    sameBits(got, expected,
+             what + ", pack of parameter " + std::to_string(info.parameter) + " " + std::to_string(p.outChannels) +
+                 "x" + std::to_string(p.inChannels));
   }
 }
 
@@ -118,8 +120,13 @@ struct Arrays {
   DeviceArray<Pack> packs;
 
   Arrays(std::vector<ParameterEntry> e, PackSet s)
-      : entries(std::move(e)), chunks(optimizerChunks(entries)), set(std::move(s)), packMemory(set.bytes), parameters(entries.size()),
-        chunkArray(chunks), packs(set.infos.size()) {
+      : entries(std::move(e)),
+        chunks(optimizerChunks(entries)),
+        set(std::move(s)),
+        packMemory(set.bytes),
+        parameters(entries.size()),
+        chunkArray(chunks),
+        packs(set.infos.size()) {
     packMemory.zero();
     std::vector<Pack> list;
     for (size_t i = 0; i < set.infos.size(); ++i) {
@@ -149,19 +156,22 @@ void checkChunks(const std::vector<ParameterEntry>& entries) {
     std::vector<int> covered(static_cast<size_t>(e.rows) * e.columns, 0);
     for (const OptimizerChunk& c : chunks) {
       if (c.parameter != static_cast<int>(p)) continue;
-      check(c.rows * c.columns * e.area <= 1800 && (c.columns == e.columns || c.rows == 1), "a chunk is small and contiguous");
+      check(c.rows * c.columns * e.area <= 1800 && (c.columns == e.columns || c.rows == 1),
+            "a chunk is small and contiguous");
       check(c.firstColumn % 8 == 0, "a chunk begins at a whole vector of channels");
       for (int r = 0; r < c.rows; ++r)
-        for (int i = 0; i < c.columns; ++i) ++covered[static_cast<size_t>(c.firstRow + r) * e.columns + c.firstColumn + i];
+        for (int i = 0; i < c.columns; ++i)
+          ++covered[static_cast<size_t>(c.firstRow + r) * e.columns + c.firstColumn + i];
     }
-    check(std::all_of(covered.begin(), covered.end(), [](int n) { return n == 1; }), "chunks cover parameter " + std::to_string(p) +
-        " once");
+    check(std::all_of(covered.begin(), covered.end(), [](int n) { return n == 1; }),
+          "chunks cover parameter " + std::to_string(p) + " once");
   }
 }
 
 void tenSteps(bool withEma, cudaStream_t stream) {
   const wbsr::Graph graph = someGraph();
-  const size_t count = static_cast<size_t>(graph.parameterCount()), parameters = graph.parameters().size(), widths = graph.widths().size();
+  const size_t count = static_cast<size_t>(graph.parameterCount()), parameters = graph.parameters().size(),
+               widths = graph.widths().size();
   const std::vector<ParameterShells> shells = parameterShells(graph);
   PackSet set;
   std::vector<ParameterEntry> entries = parameterEntries(graph);
@@ -272,9 +282,11 @@ struct Unpack {
   int out, in, fullOut, fullIn, area, groups;
 };
 
-template <typename T> void weightGradient(const Unpack& u, cudaStream_t stream) {
+template <typename T>
+void weightGradient(const Unpack& u, cudaStream_t stream) {
   const Pack slice{nullptr, u.out, u.in, u.groups * padded(u.out / u.groups), padded(u.in), u.groups, false};
-  const std::vector<float> packed = stored<T>(randomVector(static_cast<size_t>(slice.outPadded) * u.area * slice.inPadded, 31));
+  const std::vector<float> packed =
+      stored<T>(randomVector(static_cast<size_t>(slice.outPadded) * u.area * slice.inPadded, 31));
   const std::vector<float> before = randomVector(static_cast<size_t>(u.fullOut) * u.fullIn * u.area, 32);
   std::vector<float> expected = before;
   for (int o = 0; o < u.out; ++o)
@@ -288,18 +300,20 @@ template <typename T> void weightGradient(const Unpack& u, cudaStream_t stream) 
   DeviceArray<float> gradient(before);
   addWeightGradient(from.data(), slice, u.area, u.fullIn, gradient.data(), stream);
   const std::string type = sizeof(T) == sizeof(float) ? "float " : "bf16 ";
-  sameBits(gradient.download(), expected, "addWeightGradient of " + type + std::to_string(u.out) + "x" + std::to_string(u.in) + "x" +
-      std::to_string(u.area));
+  sameBits(gradient.download(), expected,
+           "addWeightGradient of " + type + std::to_string(u.out) + "x" + std::to_string(u.in) + "x" +
+               std::to_string(u.area));
 }
 
 void finiteness(cudaStream_t stream) {
   const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
-      -std::numeric_limits<float>::infinity()};
+                       -std::numeric_limits<float>::infinity()};
   const auto stopOf = [&](const std::vector<float>& gradient, const std::vector<double>& sums, int32_t before) {
     DeviceArray<float> on(gradient);
     DeviceArray<double> sumsOn(sums);
     DeviceArray<int32_t> stop(std::vector<int32_t>{before});
-    checkFinite(on.data(), static_cast<int64_t>(gradient.size()), sumsOn.data(), static_cast<int>(sums.size()), stop.data(), stream);
+    checkFinite(on.data(), static_cast<int64_t>(gradient.size()), sumsOn.data(), static_cast<int>(sums.size()),
+                stop.data(), stream);
     return stop.download()[0];
   };
   for (size_t count : {0, 1, 3, 4, 6, 4099, 20001}) {
@@ -312,7 +326,8 @@ void finiteness(cudaStream_t stream) {
         if (count == 0) continue;
         std::vector<float> spoilt = gradient;
         spoilt[at] = value;
-        check(stopOf(spoilt, {1, 2}, 2) == 3, "gradient " + std::to_string(at) + " of " + std::to_string(count) + " stops");
+        check(stopOf(spoilt, {1, 2}, 2) == 3,
+              "gradient " + std::to_string(at) + " of " + std::to_string(count) + " stops");
       }
       for (size_t at : {0, 299}) {
         std::vector<double> sums(300, 1e300);
@@ -334,8 +349,8 @@ int main() {
   manyRows(65544, 3, 1, 4, stream);
   manyRows(3, 1021, 3 * 3, 1, stream);
   manyRows(2, 19, 15 * 15, 1, stream);
-  const Unpack shapes[] = {{1, 1, 1, 1, 1, 1}, {36, 13, 64, 36, 9, 1}, {144, 36, 256, 64, 9, 4}, {5, 3, 5, 3, 25, 1},
-                           {2, 40, 3, 41, 225, 1}, {2, 700, 2, 700, 9, 1}};
+  const Unpack shapes[] = {{1, 1, 1, 1, 1, 1},  {36, 13, 64, 36, 9, 1}, {144, 36, 256, 64, 9, 4},
+                           {5, 3, 5, 3, 25, 1}, {2, 40, 3, 41, 225, 1}, {2, 700, 2, 700, 9, 1}};
   for (const Unpack& u : shapes) {
     weightGradient<float>(u, stream);
     weightGradient<bf16>(u, stream);
@@ -350,6 +365,7 @@ int main() {
   } catch (const Error& error) {
     message = error.what();
   }
-  check(message == "Expected at most 16 widths on a CUDA device but received 17", "more widths than the kernel has room for: " + message);
+  check(message == "Expected at most 16 widths on a CUDA device but received 17",
+        "more widths than the kernel has room for: " + message);
   return finish();
 }

@@ -17,14 +17,17 @@ namespace {
 // Samples in memory as the picture's type has them: a slope, and noise whose strength grows across the picture; flat at
 // the left edge. `shift` bytes come before the first pixel.
 std::vector<uint8_t> makePicture(Sample type, int width, int height, int channels, size_t shift, uint64_t seed) {
-  const size_t count = static_cast<size_t>(width) * static_cast<size_t>(height) * static_cast<size_t>(channels), bytes = sampleBytes(type);
+  const size_t count = static_cast<size_t>(width) * static_cast<size_t>(height) * static_cast<size_t>(channels),
+               bytes = sampleBytes(type);
   std::vector<uint8_t> memory(shift + count * bytes);
   const std::vector<float> noise = randomVector(count, seed);
   for (size_t i = 0; i < count; ++i) {
-    const size_t pixel = i / static_cast<size_t>(channels), x = pixel % static_cast<size_t>(width), y = pixel / static_cast<size_t>(width);
+    const size_t pixel = i / static_cast<size_t>(channels), x = pixel % static_cast<size_t>(width),
+                 y = pixel / static_cast<size_t>(width);
     const float place = static_cast<float>(x) / static_cast<float>(width);
     float v = 0.5f + (place < 0.1f ? 0.f : 0.3f * place * noise[i] + 0.1f * std::sin(0.3f * static_cast<float>(y)));
-    if (channels % 2 == 0 && i % static_cast<size_t>(channels) == static_cast<size_t>(channels) - 1 && pixel % 5 == 0) v = 0;  // alpha
+    if (channels % 2 == 0 && i % static_cast<size_t>(channels) == static_cast<size_t>(channels) - 1 && pixel % 5 == 0)
+      v = 0;  // alpha
     uint8_t* to = memory.data() + shift + i * bytes;
     const auto store = [&](auto sample) { std::memcpy(to, &sample, sizeof sample); };
     if (type == Sample::U8) store(static_cast<uint8_t>(v * 255));
@@ -35,8 +38,9 @@ std::vector<uint8_t> makePicture(Sample type, int width, int height, int channel
 }
 
 std::string describe(Sample type, int width, int height, int channels, int tile, size_t shift) {
-  return std::to_string(width) + " x " + std::to_string(height) + " x " + std::to_string(channels) + " of " + std::to_string(sampleBytes(type)) +
-         " bytes at +" + std::to_string(shift) + ", tiles of " + std::to_string(tile);
+  return std::to_string(width) + " x " + std::to_string(height) + " x " + std::to_string(channels) + " of " +
+         std::to_string(sampleBytes(type)) + " bytes at +" + std::to_string(shift) + ", tiles of " +
+         std::to_string(tile);
 }
 
 struct Settings {
@@ -44,9 +48,11 @@ struct Settings {
   bool mapped = true;
 };
 
-void compare(Sample type, int width, int height, int channels, int tile, size_t shift = 0, const Settings& settings = {}) {
+void compare(Sample type, int width, int height, int channels, int tile, size_t shift = 0,
+             const Settings& settings = {}) {
   const std::string what = describe(type, width, height, channels, tile, shift);
-  const std::vector<uint8_t> memory = makePicture(type, width, height, channels, shift, static_cast<uint64_t>(width * 7 + height * 3 + tile));
+  const std::vector<uint8_t> memory =
+      makePicture(type, width, height, channels, shift, static_cast<uint64_t>(width * 7 + height * 3 + tile));
   std::vector<uint8_t> aligned(memory.begin() + static_cast<std::ptrdiff_t>(shift), memory.end());
   const int columns = (width + tile - 1) / tile, rows = (height + tile - 1) / tile, count = columns * rows;
   const size_t tiles = static_cast<size_t>(count);
@@ -55,7 +61,8 @@ void compare(Sample type, int width, int height, int channels, int tile, size_t 
   std::vector<int32_t> rects;
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < columns; ++c)
-      for (const int v : {c * tile, r * tile, std::min(tile, width - c * tile), std::min(tile, height - r * tile)}) rects.push_back(v);
+      for (const int v : {c * tile, r * tile, std::min(tile, width - c * tile), std::min(tile, height - r * tile)})
+        rects.push_back(v);
   std::vector<double> vectors(4 * tiles), expected(tiles);
   image::gradientVectors({aligned.data(), type, width, height, channels}, rects.data(), count, vectors.data());
   for (size_t i = 0; i < tiles; ++i) expected[i] = math::difficulty(&vectors[4 * i]);
@@ -75,18 +82,29 @@ void compare(Sample type, int width, int height, int channels, int tile, size_t 
   const DeviceArray<int32_t> mapping(map, "map");
   DeviceArray<double> difficulties(tiles, "difficulties");
   // The subnets not at a multiple of 16 bytes, as they may lie behind other arrays.
-  DeviceArray<int32_t> classOf(tiles, "classes"), subnetMemory(tiles + 1, "subnets"), counts(static_cast<size_t>(subnets), "counts"), lists(tiles, "lists");
+  DeviceArray<int32_t> classOf(tiles, "classes"), subnetMemory(tiles + 1, "subnets"),
+      counts(static_cast<size_t>(subnets), "counts"), lists(tiles, "lists");
   DeviceArray<uint8_t> scratch(cuda::routerScratch(count), "scratch");
   scratch.zero();
   const size_t odd = tiles % 2;
-  const cuda::RouterArguments arguments{{picture.data() + shift, type, width, height, channels}, tile, columns, rows, limits.data(), settings.classes,
-                                        settings.mapped ? mapping.data() : nullptr, subnets, difficulties.data(), classOf.data(), subnetMemory.data() + odd,
-                                        counts.data(), lists.data()};
+  const cuda::RouterArguments arguments{{picture.data() + shift, type, width, height, channels},
+                                        tile,
+                                        columns,
+                                        rows,
+                                        limits.data(),
+                                        settings.classes,
+                                        settings.mapped ? mapping.data() : nullptr,
+                                        subnets,
+                                        difficulties.data(),
+                                        classOf.data(),
+                                        subnetMemory.data() + odd,
+                                        counts.data(),
+                                        lists.data()};
   cuda::route(arguments, scratch.data(), nullptr);
 
   const std::vector<double> found = difficulties.download();
-  const std::vector<int32_t> foundClasses = classOf.download(), memoryOfSubnets = subnetMemory.download(), foundCounts = counts.download(),
-                             foundLists = lists.download();
+  const std::vector<int32_t> foundClasses = classOf.download(), memoryOfSubnets = subnetMemory.download(),
+                             foundCounts = counts.download(), foundLists = lists.download();
   const int32_t* foundSubnets = memoryOfSubnets.data() + odd;
   constexpr double roundings = 1e-7;  // of brightness up to 1 in float, two of them
   closeTo(found, expected, roundings, 1e-5, what + ": difficulties");
@@ -124,7 +142,8 @@ void compare(Sample type, int width, int height, int channels, int tile, size_t 
   cuda::route(bare, scratch.data(), nullptr);
   sameBits(difficulties.download(), found, what + ": difficulties without lists");
   const std::vector<int32_t> bareSubnets = subnetMemory.download();
-  check(std::equal(foundSubnets, foundSubnets + tiles, bareSubnets.begin() + static_cast<std::ptrdiff_t>(odd)), what + ": subnets without lists");
+  check(std::equal(foundSubnets, foundSubnets + tiles, bareSubnets.begin() + static_cast<std::ptrdiff_t>(odd)),
+        what + ": subnets without lists");
   sameBits(scratch.download(), std::vector<uint8_t>(scratch.size(), 0), what + ": scratch without lists");
 }
 
@@ -132,7 +151,8 @@ void checkNoTile() {
   DeviceArray<int32_t> counts(3, "counts"), lists(1, "lists");
   cuda::RouterArguments arguments{};
   arguments.picture = {nullptr, Sample::U8, 0, 0, 3};
-  arguments.tile = 8, arguments.classes = 3, arguments.subnets = 3, arguments.counts = counts.data(), arguments.lists = lists.data();
+  arguments.tile = 8, arguments.classes = 3, arguments.subnets = 3, arguments.counts = counts.data(),
+  arguments.lists = lists.data();
   cuda::route(arguments, nullptr, nullptr);
   sameBits(counts.download(), std::vector<int32_t>(3, 0), "no tile: counts");
 }

@@ -14,7 +14,10 @@ using namespace wbsr::test;
 
 namespace {
 
-template <typename T> std::vector<float> noise(size_t count, uint64_t seed) { return stored<T>(randomVector(count, seed)); }
+template <typename T>
+std::vector<float> noise(size_t count, uint64_t seed) {
+  return stored<T>(randomVector(count, seed));
+}
 
 // Where the channel that becomes (c, i, j) of large lies in a pixel of small.
 int smallChannel(const ShuffleShape& s, int c, int i, int j) {
@@ -26,9 +29,9 @@ float slopeOf(const ShuffleShape& s) {
 }
 
 std::string nameOf(const ShuffleShape& s, const char* types) {
-  return std::string("shuffle ") + types + " " + std::to_string(s.batch) + "x" + std::to_string(s.height) + "x" + std::to_string(s.width) +
-         " r" + std::to_string(s.factor) + " c" + std::to_string(s.channels) + (s.shuffled ? " shuffled" : "") + " activation " +
-         std::to_string(static_cast<int>(s.activation));
+  return std::string("shuffle ") + types + " " + std::to_string(s.batch) + "x" + std::to_string(s.height) + "x" +
+         std::to_string(s.width) + " r" + std::to_string(s.factor) + " c" + std::to_string(s.channels) +
+         (s.shuffled ? " shuffled" : "") + " activation " + std::to_string(static_cast<int>(s.activation));
 }
 
 template <typename Small, typename Large>
@@ -38,7 +41,8 @@ void shuffle(const ShuffleShape& s, const char* types) {
   const int H = s.height * s.factor, W = s.width * s.factor;
   const size_t smallCount = static_cast<size_t>(s.batch) * s.height * s.width * smallChannels;
   const size_t largeCount = static_cast<size_t>(s.batch) * H * W * largeChannels;
-  const std::vector<float> small = noise<Small>(smallCount, 1), dLarge = noise<Large>(largeCount, 2), y = noise<Large>(largeCount, 3);
+  const std::vector<float> small = noise<Small>(smallCount, 1), dLarge = noise<Large>(largeCount, 2),
+                           y = noise<Large>(largeCount, 3);
   const DeviceArray<Small> deviceSmall(to<Small>(small));
   const DeviceArray<Large> deviceDLarge(to<Large>(dLarge)), deviceY(to<Large>(y));
   DeviceArray<Large> large(largeCount);
@@ -54,7 +58,8 @@ void shuffle(const ShuffleShape& s, const char* types) {
     for (int Y = 0; Y < H; ++Y)
       for (int X = 0; X < W; ++X) {
         const size_t largeAt = ((static_cast<size_t>(n) * H + Y) * W + X) * largeChannels;
-        const size_t smallAt = ((static_cast<size_t>(n) * s.height + Y / s.factor) * s.width + X / s.factor) * smallChannels;
+        const size_t smallAt =
+            ((static_cast<size_t>(n) * s.height + Y / s.factor) * s.width + X / s.factor) * smallChannels;
         for (int c = 0; c < s.channels; ++c) {
           const size_t fromAt = smallAt + smallChannel(s, c, Y % s.factor, X % s.factor), toAt = largeAt + c;
           expected[toAt] = stored<Large>(small[fromAt] > 0 ? small[fromAt] : small[fromAt] * slope);
@@ -72,7 +77,9 @@ void shuffle(const ShuffleShape& s, const char* types) {
 
 template <typename Small, typename Large>
 void shuffles(const char* types, bool largeThin) {
-  struct Size { int batch, height, width; };
+  struct Size {
+    int batch, height, width;
+  };
   const ActivationKind kinds[] = {ActivationKind::None, ActivationKind::Relu, ActivationKind::LeakyRelu};
   int turn = 0;
   for (const Size size : {Size{1, 1, 1}, Size{2, 3, 5}, Size{1, 2, 67}, Size{0, 3, 3}})
@@ -81,7 +88,8 @@ void shuffles(const char* types, bool largeThin) {
         for (const bool shuffled : {false, true}) {
           if (largeThin && (shuffled || channels > 7)) continue;
           if ((channels > 13 && size.width > 5) || (factor > 4 && size.width > 5)) continue;  // time
-          const ShuffleShape s{size.batch, size.height, size.width, factor, channels, shuffled, largeThin, kinds[turn++ % 3], 0.1f};
+          const ShuffleShape s{size.batch, size.height, size.width,        factor, channels,
+                               shuffled,   largeThin,   kinds[turn++ % 3], 0.1f};
           shuffle<Small, Large>(s, types);
         }
 }
@@ -93,6 +101,7 @@ int main() {
   shuffles<float, float>("float", false);
   shuffles<float, float>("float thin", true);
   shuffles<bf16, float>("bf16 to float", true);
-  shuffle<float, float>({1, 2, 3, 8, 72, false, false, ActivationKind::LeakyRelu, 0.2f}, "float");  // several blocks of channels
+  shuffle<float, float>({1, 2, 3, 8, 72, false, false, ActivationKind::LeakyRelu, 0.2f},
+                        "float");  // several blocks of channels
   return finish();
 }

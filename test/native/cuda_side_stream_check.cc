@@ -26,21 +26,22 @@ void waitsByHand() {
   Launches l;
   const auto main = [&](int64_t begin, int64_t end) { l.add({&arena, begin, end}, [&] { order += 'm'; }); };
   const auto beside = [&](std::vector<Launches::Range> reads) { l.addBeside(std::move(reads), [&] { order += 's'; }); };
-  main(0, 10);                                    // 0
-  main(10, 20);                                   // 1
-  beside({{&arena, 0, 5}, {&arena, 9, 10}});      // 2 reads what 0 wrote
-  beside({{&arena, 5, 10}});                      // 3 the same, which is there by then
-  beside({{&other, 10, 20}});                     // 4 nothing of the main stream's
-  beside({{&other, 0, 4}, {&arena, 19, 20}});     // 5 reads what 1 wrote
-  main(20, 30);                                   // 6 writes over nothing
-  main(9, 12);                                    // 7 over what 2 and 3 read
-  main(3, 6);                                     // 8 over what 2 and 3 read, which is over by then
-  main(18, 20);                                   // 9 over what 5 reads
-  beside({{&arena, 0, 9}});                       // 10 reads what 8 wrote
+  main(0, 10);                                 // 0
+  main(10, 20);                                // 1
+  beside({{&arena, 0, 5}, {&arena, 9, 10}});   // 2 reads what 0 wrote
+  beside({{&arena, 5, 10}});                   // 3 the same, which is there by then
+  beside({{&other, 10, 20}});                  // 4 nothing of the main stream's
+  beside({{&other, 0, 4}, {&arena, 19, 20}});  // 5 reads what 1 wrote
+  main(20, 30);                                // 6 writes over nothing
+  main(9, 12);                                 // 7 over what 2 and 3 read
+  main(3, 6);                                  // 8 over what 2 and 3 read, which is over by then
+  main(18, 20);                                // 9 over what 5 reads
+  beside({{&arena, 0, 9}});                    // 10 reads what 8 wrote
   l.schedule();
   std::vector<int> waits;
   for (const Launches::Entry& entry : l.entries()) waits.push_back(entry.waitsFor);
-  check(waits == std::vector<int>{-1, -1, 0, -1, -1, 1, -1, 3, -1, 5, 8}, "each waits for the last one that matters and for none that is over");
+  check(waits == std::vector<int>{-1, -1, 0, -1, -1, 1, -1, 3, -1, 5, 8},
+        "each waits for the last one that matters and for none that is over");
   cuda::Stream stream, side;
   l.run(stream, side, Launches::Direct);
   check(order == "mmssssmmmms", "work is queued in the order of the program: " + order);
@@ -54,7 +55,8 @@ void waitsByHand() {
   late.add({&other, 27, 28}, [] {});
   late.schedule();
   check(late.entries()[1].waitsFor == 0, "the first one waits, though it reads nothing of the main stream's");
-  check(late.entries()[31].waitsFor == 22, "a wait leaves eight to come: " + std::to_string(late.entries()[31].waitsFor));
+  check(late.entries()[31].waitsFor == 22,
+        "a wait leaves eight to come: " + std::to_string(late.entries()[31].waitsFor));
   check(late.entries()[32].waitsFor == -1 && late.entries()[33].waitsFor == 28, "and stands for others");
 }
 
@@ -79,14 +81,18 @@ void placesAreSound(Program program, const std::string& name) {
   const auto steps = static_cast<int>(program.steps.size());
   const auto whole = [&](int value, int reader) {
     if (value < 0 || program.offsets[static_cast<size_t>(value)] < 0) return;
-    const int64_t begin = program.offsets[static_cast<size_t>(value)], end = begin + floats(program.values[static_cast<size_t>(value)]);
+    const int64_t begin = program.offsets[static_cast<size_t>(value)],
+                  end = begin + floats(program.values[static_cast<size_t>(value)]);
     bool written = false;
     for (int i = 0; i < reader; ++i) {
       const int out = program.steps[static_cast<size_t>(i)].out;
       if (out < 0 || program.offsets[static_cast<size_t>(out)] < 0) continue;
-      const int64_t from = program.offsets[static_cast<size_t>(out)], to = from + floats(program.values[static_cast<size_t>(out)]);
-      if (out == value) written = true;
-      else broken += written && from < end && begin < to;
+      const int64_t from = program.offsets[static_cast<size_t>(out)],
+                    to = from + floats(program.values[static_cast<size_t>(out)]);
+      if (out == value)
+        written = true;
+      else
+        broken += written && from < end && begin < to;
     }
     broken += !written;
   };
@@ -94,7 +100,9 @@ void placesAreSound(Program program, const std::string& name) {
     const Step& step = program.steps[static_cast<size_t>(i)];
     for (int in : step.in) whole(in, i);
     whole(step.residual, i);
-    check(step.out < 0 || program.offsets[static_cast<size_t>(step.out)] + floats(program.values[static_cast<size_t>(step.out)]) <= program.arenaFloats,
+    check(step.out < 0 ||
+              program.offsets[static_cast<size_t>(step.out)] + floats(program.values[static_cast<size_t>(step.out)]) <=
+                  program.arenaFloats,
           name + ": within the arena");
   }
   check(broken == 0, name + ": " + std::to_string(broken) + " values are not whole when they are read");
@@ -115,7 +123,8 @@ Overlap waitsAreEnough(const Launches& launches, const std::string& name) {
     const Launches::Entry& entry = entries[static_cast<size_t>(i)];
     int& seen = over[entry.beside];
     if (entry.waitsFor >= 0) {
-      check(entry.waitsFor < i && entries[static_cast<size_t>(entry.waitsFor)].beside != entry.beside, name + ": waits for an earlier one of the other stream");
+      check(entry.waitsFor < i && entries[static_cast<size_t>(entry.waitsFor)].beside != entry.beside,
+            name + ": waits for an earlier one of the other stream");
       check(entry.waitsFor > seen, name + ": no wait for what is over");
       seen = entry.waitsFor;
       (entry.beside ? overlap.sideWaits : overlap.mainWaits)++;
@@ -127,7 +136,8 @@ Overlap waitsAreEnough(const Launches& launches, const std::string& name) {
     for (int j = seen + 1; j < i; ++j) {
       if (entries[static_cast<size_t>(j)].beside == entry.beside) continue;
       for (const auto& a : entry.touches)
-        for (const auto& b : entries[static_cast<size_t>(j)].touches) races += a.buffer == b.buffer && std::max(a.begin, b.begin) < std::min(a.end, b.end);
+        for (const auto& b : entries[static_cast<size_t>(j)].touches)
+          races += a.buffer == b.buffer && std::max(a.begin, b.begin) < std::min(a.end, b.end);
     }
   }
   check(races == 0, name + ": " + std::to_string(races) + " accesses race");
@@ -148,7 +158,8 @@ Overlap overlapOf(const Graph& graph, Precision precision, int batch, int height
   fuse(forward);
   const Executable inference(context, forward);
   bool one = true;
-  for (const auto& entry : inference.launches().entries()) one = one && !entry.beside && entry.waitsFor < 0 && entry.event < 0;
+  for (const auto& entry : inference.launches().entries())
+    one = one && !entry.beside && entry.waitsFor < 0 && entry.event < 0;
   check(one, name + ": inference has one stream and no events");
   return overlap;
 }
@@ -164,10 +175,14 @@ void waitsOfNetworks() {
   const Overlap overlap = overlapOf(bench::srresnet(4, {64}, {16}), Precision::Bf16, 16, 32, 32, "srresnet x4 64x16");
   std::string text;
   for (int behind : overlap.behind) text += " " + std::to_string(behind);
-  std::printf("srresnet x4 64x16, 16 x 32x32: %d launches beside, which wait %d times; the others wait %d times, when so many are to come:%s\n", overlap.beside,
-              overlap.sideWaits, overlap.mainWaits, text.c_str());
-  check(overlap.mainWaits <= 6, "data gradients rarely wait for weight gradients: " + std::to_string(overlap.mainWaits) + " times");
-  check(overlap.sideWaits * 2 == overlap.beside, "each weight gradient waits once, for what it reads, and its bias not again");
+  std::printf(
+      "srresnet x4 64x16, 16 x 32x32: %d launches beside, which wait %d times; the others wait %d times, when so many "
+      "are to come:%s\n",
+      overlap.beside, overlap.sideWaits, overlap.mainWaits, text.c_str());
+  check(overlap.mainWaits <= 6,
+        "data gradients rarely wait for weight gradients: " + std::to_string(overlap.mainWaits) + " times");
+  check(overlap.sideWaits * 2 == overlap.beside,
+        "each weight gradient waits once, for what it reads, and its bias not again");
 }
 
 // --- That all of it gives what one stream gives ---
@@ -189,7 +204,9 @@ std::vector<float> gradientsOf(Device& device, const Graph& graph, const Batch& 
   return gradient;
 }
 
-std::unique_ptr<Device> deviceOf(const Graph& graph, Precision precision) { return makeCuda(graph, precision, toFloat(randomParameters(graph, 5))); }
+std::unique_ptr<Device> deviceOf(const Graph& graph, Precision precision) {
+  return makeCuda(graph, precision, toFloat(randomParameters(graph, 5)));
+}
 
 // Launched, captured, replayed; all subnets of a step one after another.
 void sameInEveryRun(const Graph& graph, const std::string& name, Precision precision) {
@@ -205,7 +222,8 @@ void sameInEveryRun(const Graph& graph, const std::string& name, Precision preci
 #endif
     const auto device = deviceOf(graph, precision);
     for (const char* run : {"launched", "captured", "replayed"})
-      check(sameBits(gradientsOf(*device, graph, step), expected), name + ", " + run + ": the same gradients in whatever order the streams come");
+      check(sameBits(gradientsOf(*device, graph, step), expected),
+            name + ", " + run + ": the same gradients in whatever order the streams come");
   }
 #ifdef WBSR_HOST_CUDA
   host_cuda::setMode(host_cuda::Mode::Immediate);
@@ -238,7 +256,8 @@ bool shows(Mode mode, bool captured, int forgotten, const std::vector<float>& ex
   bool wrong = false;
   try {
     const auto device = deviceOf(mutated(), Precision::Bf16);
-    if (captured) gradientsOf(*device, mutated(), {{0}, 30});  // what it leaves behind is not what the next one computes
+    if (captured)
+      gradientsOf(*device, mutated(), {{0}, 30});  // what it leaves behind is not what the next one computes
     const size_t graphs = host_cuda::live().graphs;
     host_cuda::forgetWait(forgotten);
     wrong = !sameBits(gradientsOf(*device, mutated(), {}), expected);
@@ -260,15 +279,19 @@ void eachWaitIsNeeded() {
   int byOrder[2] = {0, 0};
   for (const bool captured : {false, true}) {
     const int none = waits;
-    check(!shows(Mode::Deferred, captured, none, expected) && !shows(Mode::DeferredAhead, captured, none, expected), "a step that forgets nothing is right");
+    check(!shows(Mode::Deferred, captured, none, expected) && !shows(Mode::DeferredAhead, captured, none, expected),
+          "a step that forgets nothing is right");
     for (int i = kOfTheBatch; i < waits; ++i) {
-      const bool late = shows(Mode::Deferred, captured, i, expected), ahead = shows(Mode::DeferredAhead, captured, i, expected);
-      check(late || ahead, std::string(captured ? "captured" : "launched") + ": wait " + std::to_string(i) + " of " + std::to_string(waits) + " forgotten shows");
+      const bool late = shows(Mode::Deferred, captured, i, expected),
+                 ahead = shows(Mode::DeferredAhead, captured, i, expected);
+      check(late || ahead, std::string(captured ? "captured" : "launched") + ": wait " + std::to_string(i) + " of " +
+                               std::to_string(waits) + " forgotten shows");
       byOrder[0] += late;
       byOrder[1] += ahead;
     }
   }
-  check(byOrder[0] > 2 && byOrder[1] > 2, "both orders find some: " + std::to_string(byOrder[0]) + ", " + std::to_string(byOrder[1]));
+  check(byOrder[0] > 2 && byOrder[1] > 2,
+        "both orders find some: " + std::to_string(byOrder[0]) + ", " + std::to_string(byOrder[1]));
 }
 
 // --- What fails in the middle of a pass leaves nothing on the side stream ---
@@ -292,7 +315,8 @@ void failuresJoin() {
       };
       std::vector<float> gradient;
       const std::string error = errorOf([&] { gradient = failing(); });
-      const std::string what = std::string(captured ? "captured" : "launched") + ": launch " + std::to_string(launch) + " of " + std::to_string(launches) + " fails: ";
+      const std::string what = std::string(captured ? "captured" : "launched") + ": launch " + std::to_string(launch) +
+                               " of " + std::to_string(launches) + " fails: ";
       check(error == "none" || error == "WBSR_OUT_OF_MEMORY", what + error);
       for (int again = 0; again < 2; ++again) {
         if (!gradient.empty() && !sameBits(gradient, whole)) {
@@ -306,7 +330,8 @@ void failuresJoin() {
       }
       host_cuda::restart();
     }
-  check(halved > 10 && rmsGap(halves, whole) < 2e-2, "steps that fail in the middle begin anew: " + std::to_string(halved));
+  check(halved > 10 && rmsGap(halves, whole) < 2e-2,
+        "steps that fail in the middle begin anew: " + std::to_string(halved));
 }
 #endif
 
@@ -316,14 +341,16 @@ int main([[maybe_unused]] int argc, [[maybe_unused]] char** argv) {
   try {
     prepareDevice();
 #ifdef WBSR_HOST_CUDA
-    if (argc > 1) {  // a planted bug, for test/native/cuda-checks.test.ts: the side stream goes ahead, or nobody waits for it
+    if (argc >
+        1) {  // a planted bug, for test/native/cuda-checks.test.ts: the side stream goes ahead, or nobody waits for it
       const bool fork = std::string(argv[1]) == "forgotten fork";
       const uint64_t before = host_cuda::waits();
       const auto expected = gradientsOf(*deviceOf(mutated(), Precision::Bf16), mutated(), {});
       const int waits = static_cast<int>(host_cuda::waits() - before);
       host_cuda::setMode(fork ? Mode::DeferredAhead : Mode::Deferred);
       host_cuda::forgetWait(fork ? kOfTheBatch : waits - 1);
-      check(sameBits(gradientsOf(*deviceOf(mutated(), Precision::Bf16), mutated(), {}), expected), "the gradients of a pass whose streams race");
+      check(sameBits(gradientsOf(*deviceOf(mutated(), Precision::Bf16), mutated(), {}), expected),
+            "the gradients of a pass whose streams race");
       return finish();
     }
 #endif

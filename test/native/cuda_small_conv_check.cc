@@ -17,8 +17,8 @@ namespace {
 
 std::string nameOf(const SmallConv& c) {
   return std::to_string(c.kernel) + "x" + std::to_string(c.kernel) + " " + std::to_string(c.inChannels) + "->" +
-         std::to_string(c.outChannels) + " on " + std::to_string(c.batch) + "x" + std::to_string(c.height) + "x" + std::to_string(c.width) +
-         " activation " + std::to_string(static_cast<int>(c.activation));
+         std::to_string(c.outChannels) + " on " + std::to_string(c.batch) + "x" + std::to_string(c.height) + "x" +
+         std::to_string(c.width) + " activation " + std::to_string(static_cast<int>(c.activation));
 }
 
 // fn(pixel of out, its o, pixel of in, its i, element of the weight) for every product of the convolution.
@@ -52,11 +52,12 @@ void conv(const SmallConv& c, bool withBias, bool withResidual, double range) {
   const size_t pixels = static_cast<size_t>(c.batch) * c.height * c.width;
   const size_t fullOut = static_cast<size_t>(c.outChannels) + 2, weights = fullOut * c.fullIn * c.kernel * c.kernel;
   const std::vector<float> in = randomVector(pixels * c.inStride, 1, -range, range);
-  const std::vector<float> dOut = randomVector(pixels * c.outStride, 2), residual = randomVector(pixels * c.outStride, 3),
-                           weight = randomVector(weights, 4), bias = randomVector(fullOut, 5),
-                           before = randomVector(weights, 6), beforeBias = randomVector(fullOut, 7);
-  std::vector<double> out(pixels * c.outStride, 0.0), dIn(pixels * c.inStride, 0.0), dWeight(before.begin(), before.end()),
-      dBias(beforeBias.begin(), beforeBias.end());
+  const std::vector<float> dOut = randomVector(pixels * c.outStride, 2),
+                           residual = randomVector(pixels * c.outStride, 3), weight = randomVector(weights, 4),
+                           bias = randomVector(fullOut, 5), before = randomVector(weights, 6),
+                           beforeBias = randomVector(fullOut, 7);
+  std::vector<double> out(pixels * c.outStride, 0.0), dIn(pixels * c.inStride, 0.0),
+      dWeight(before.begin(), before.end()), dBias(beforeBias.begin(), beforeBias.end());
   products(c, [&](size_t outPixel, int o, size_t inPixel, int i, size_t w) {
     const size_t outAt = outPixel * c.outStride + o, inAt = inPixel * c.inStride + i;
     out[outAt] += static_cast<double>(weight[w]) * in[inAt];
@@ -70,10 +71,11 @@ void conv(const SmallConv& c, bool withBias, bool withResidual, double range) {
       if (withBias) dBias[o] += dOut[p * c.outStride + o];
     }
 
-  const DeviceArray<float> deviceIn(in), deviceDOut(dOut), deviceResidual(residual), deviceWeight(weight), deviceBias(bias);
+  const DeviceArray<float> deviceIn(in), deviceDOut(dOut), deviceResidual(residual), deviceWeight(weight),
+      deviceBias(bias);
   DeviceArray<float> deviceOut(out.size()), deviceDIn(dIn.size());
-  smallConv(c, deviceIn.data(), deviceWeight.data(), withBias ? deviceBias.data() : nullptr, withResidual ? deviceResidual.data() : nullptr,
-            deviceOut.data(), nullptr);
+  smallConv(c, deviceIn.data(), deviceWeight.data(), withBias ? deviceBias.data() : nullptr,
+            withResidual ? deviceResidual.data() : nullptr, deviceOut.data(), nullptr);
   // Padding becomes 0. Errors are those of long sums in float: they grow with terms and partial sums.
   const double terms = static_cast<double>(c.kernel) * c.kernel;
   closeTo(deviceOut.download(), out, 4e-8 * range * terms * c.inChannels + 1e-6, 1e-6, "smallConv " + name);
@@ -84,8 +86,8 @@ void conv(const SmallConv& c, bool withBias, bool withResidual, double range) {
   std::vector<float> first, firstBias;
   for (const bool again : {false, true}) {
     DeviceArray<float> gradient(before), biasGradient(beforeBias);
-    smallConvBackwardWeights(c, deviceIn.data(), deviceDOut.data(), gradient.data(), withBias ? biasGradient.data() : nullptr,
-                             scratch.data(), nullptr);
+    smallConvBackwardWeights(c, deviceIn.data(), deviceDOut.data(), gradient.data(),
+                             withBias ? biasGradient.data() : nullptr, scratch.data(), nullptr);
     if (again) {
       sameBits(gradient.download(), first, "smallConvBackwardWeights again " + name);
       sameBits(biasGradient.download(), firstBias, "smallConvBackwardWeights again, bias, " + name);
@@ -93,21 +95,25 @@ void conv(const SmallConv& c, bool withBias, bool withResidual, double range) {
     }
     first = gradient.download();
     firstBias = biasGradient.download();
-    closeTo(first, dWeight, 4e-7 * range * std::sqrt(static_cast<double>(pixels)) + 1e-6, 2e-6, "smallConvBackwardWeights " + name);
-    closeTo(firstBias, dBias, 2e-7 * std::sqrt(static_cast<double>(pixels)) + 1e-6, 2e-6, "smallConvBackwardWeights, bias, " + name);
+    closeTo(first, dWeight, 4e-7 * range * std::sqrt(static_cast<double>(pixels)) + 1e-6, 2e-6,
+            "smallConvBackwardWeights " + name);
+    closeTo(firstBias, dBias, 2e-7 * std::sqrt(static_cast<double>(pixels)) + 1e-6, 2e-6,
+            "smallConvBackwardWeights, bias, " + name);
     bool kept = true;  // what is not of the slice
     for (size_t w = 0; w < weights; ++w) {
       const size_t row = w / (c.kernel * c.kernel);
-      const bool slice = static_cast<int>(row / c.fullIn) < c.outChannels && static_cast<int>(row % c.fullIn) < c.inChannels;
+      const bool slice =
+          static_cast<int>(row / c.fullIn) < c.outChannels && static_cast<int>(row % c.fullIn) < c.inChannels;
       kept = kept && (slice || first[w] == before[w]);
     }
     check(kept, "only the slice is written, " + name);
   }
 }
 
-void thin(int batch, int height, int width, int in, int out, int kernel, int fullIn, ActivationKind activation, bool bias, bool residual,
-          double range = 1) {
-  conv({batch, height, width, in, out, kChannelAlign, kChannelAlign, kernel, fullIn, activation, 0.1f}, bias, residual, range);
+void thin(int batch, int height, int width, int in, int out, int kernel, int fullIn, ActivationKind activation,
+          bool bias, bool residual, double range = 1) {
+  conv({batch, height, width, in, out, kChannelAlign, kChannelAlign, kernel, fullIn, activation, 0.1f}, bias, residual,
+       range);
 }
 
 void pooled(int batch, int in, int out, int kernel, int fullIn, ActivationKind activation, bool bias, bool residual) {

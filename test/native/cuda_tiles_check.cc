@@ -14,7 +14,8 @@ using cuda::TileJob;
 
 namespace {
 
-template <typename S> std::vector<S> samples(size_t count, uint64_t seed) {
+template <typename S>
+std::vector<S> samples(size_t count, uint64_t seed) {
   std::vector<S> out;
   const double top = sizeof(S) == 1 ? 255.99 : sizeof(S) == 2 ? 65535.99 : 1;
   for (const float v : randomVector(count, seed, 0, top)) out.push_back(static_cast<S>(v));
@@ -36,17 +37,21 @@ void gathers(Sample type, int channels) {
   for (const TileJob& tile : tiles)
     for (int y = 0; y < h; ++y)
       for (int x = 0; x < w; ++x)
-        for (int c = 0; c < 8; ++c) expected.push_back(c < 3 ? rgb[static_cast<size_t>((tile.y + y) * width + tile.x + x) * 3 + static_cast<size_t>(c)] : 0.f);
+        for (int c = 0; c < 8; ++c)
+          expected.push_back(
+              c < 3 ? rgb[static_cast<size_t>((tile.y + y) * width + tile.x + x) * 3 + static_cast<size_t>(c)] : 0.f);
   const DeviceArray<S> picture(pixels, "picture");
   const DeviceArray<TileJob> jobs(tiles, "tiles");
   DeviceArray<float> thin(expected.size(), "thin");
   DeviceArray<T> copy(expected.size(), "copy");
-  const std::string what = "gather of " + std::to_string(channels) + " channels of " + std::to_string(sizeof(S)) + " bytes";
+  const std::string what =
+      "gather of " + std::to_string(channels) + " channels of " + std::to_string(sizeof(S)) + " bytes";
   cuda::gatherTiles<T>({picture, type, width, height, channels}, jobs, 3, h, w, thin, copy, nullptr);
   closeTo(thin.download(), expected, 1e-7, 0, what);
   closeTo(toFloat(copy.download()), stored<T>(thin.download()), 0, 0, what + ", copy");
   thin.spoil();
-  cuda::gatherTiles<T>({picture, type, width, height, channels}, jobs, 3, h, w, thin, static_cast<T*>(nullptr), nullptr);
+  cuda::gatherTiles<T>({picture, type, width, height, channels}, jobs, 3, h, w, thin, static_cast<T*>(nullptr),
+                       nullptr);
   closeTo(thin.download(), expected, 1e-7, 0, what + " without a copy");
 }
 
@@ -82,30 +87,36 @@ Blended blended(const std::vector<float>& output, const std::vector<int>& order,
   const size_t image = static_cast<size_t>(kOutWidth) * kOutHeight * 8;
   for (const int n : order) {
     tiles.push_back(all[static_cast<size_t>(n)]);
-    values.insert(values.end(), output.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(n) * image), output.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(n + 1) * image));
+    values.insert(values.end(), output.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(n) * image),
+                  output.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(n + 1) * image));
   }
   const DeviceArray<float> out(values, "output");
   const DeviceArray<TileJob> jobs(tiles, "tiles");
-  DeviceArray<int32_t> sums(static_cast<size_t>(kWidth) * kHeight * 3, "sums"), weights(static_cast<size_t>(kWidth) * kHeight, "weights");
+  DeviceArray<int32_t> sums(static_cast<size_t>(kWidth) * kHeight * 3, "sums"),
+      weights(static_cast<size_t>(kWidth) * kHeight, "weights");
   sums.zero();
   weights.zero();
   for (int first = 0; first < 4; first += split)
-    cuda::blendTiles(out + static_cast<size_t>(first) * image, kOutHeight, kOutWidth, jobs + first, std::min(split, 4 - first), 18, 15, sums, weights, kWidth, nullptr);
+    cuda::blendTiles(out + static_cast<size_t>(first) * image, kOutHeight, kOutWidth, jobs + first,
+                     std::min(split, 4 - first), 18, 15, sums, weights, kWidth, nullptr);
   cuda::blendTiles(nullptr, kOutHeight, kOutWidth, nullptr, 0, 18, 15, sums, weights, kWidth, nullptr);
   return {sums.download(), weights.download()};
 }
 
 void blends() {
   const std::vector<float> output = randomVector(static_cast<size_t>(kOutWidth) * kOutHeight * 8 * 4, 5, -0.2, 1.2);
-  std::vector<double> sum(static_cast<size_t>(kWidth) * kHeight * 3, 0.0), weight(static_cast<size_t>(kWidth) * kHeight, 0.0);
+  std::vector<double> sum(static_cast<size_t>(kWidth) * kHeight * 3, 0.0),
+      weight(static_cast<size_t>(kWidth) * kHeight, 0.0);
   const std::vector<TileJob> tiles = fourTiles();
   for (size_t n = 0; n < 4; ++n) {
     const TileJob& t = tiles[n];
     for (int y = 0; y < t.height; ++y)
       for (int x = 0; x < t.width; ++x) {
-        const double w = static_cast<double>(math::rampWeight(x, t.width, t.rampLeft, t.rampRight)) * math::rampWeight(y, t.height, t.rampTop, t.rampBottom);
+        const double w = static_cast<double>(math::rampWeight(x, t.width, t.rampLeft, t.rampRight)) *
+                         math::rampWeight(y, t.height, t.rampTop, t.rampBottom);
         const size_t to = static_cast<size_t>((t.toY + y) * kWidth + t.toX + x);
-        const size_t from = ((n * kOutHeight + static_cast<size_t>(t.outY + y)) * kOutWidth + static_cast<size_t>(t.outX + x)) * 8;
+        const size_t from =
+            ((n * kOutHeight + static_cast<size_t>(t.outY + y)) * kOutWidth + static_cast<size_t>(t.outX + x)) * 8;
         for (size_t c = 0; c < 3; ++c) sum[to * 3 + c] += w * output[from + c];
         weight[to] += w;
       }
@@ -117,11 +128,13 @@ void blends() {
   closeTo(floatSums.download(), sum, 3e-6, 0, "blended sums");
   closeTo(floatWeights.download(), weight, 3e-6, 0, "blended weights");
   for (const std::vector<int>& order : {std::vector<int>{3, 1, 0, 2}, std::vector<int>{2, 3, 0, 1}})
-    for (int split : {1, 3, 4}) check(blended(output, order, split).sums == one.sums, "the same bits in any order and split");
+    for (int split : {1, 3, 4})
+      check(blended(output, order, split).sums == one.sums, "the same bits in any order and split");
 
   std::vector<float> wild(output.size(), 1e30f);
   for (size_t i = 0; i < wild.size(); ++i) wild[i] = i % 3 == 0 ? NAN : i % 3 == 1 ? -INFINITY : 1e30f;
-  for (const int32_t v : blended(wild, {0, 1, 2, 3}, 4).sums) check(v >= -(1 << 30) * 2LL && v <= (1 << 30) * 2LL - 1, "wild values are limited");
+  for (const int32_t v : blended(wild, {0, 1, 2, 3}, 4).sums)
+    check(v >= -(1 << 30) * 2LL && v <= (1 << 30) * 2LL - 1, "wild values are limited");
 }
 
 template <typename S>
@@ -141,13 +154,16 @@ void finishes(Sample type, int channels, size_t count) {
   }
   const bool hasAlpha = channels == 2 || channels == 4;
   std::vector<S> expected(count * static_cast<size_t>(channels));
-  image::finishRows(floatSums.data(), floatWeights.data(), static_cast<int>(count), 0, 1, channels, hasAlpha ? alpha.data() : nullptr, type, expected.data());
+  image::finishRows(floatSums.data(), floatWeights.data(), static_cast<int>(count), 0, 1, channels,
+                    hasAlpha ? alpha.data() : nullptr, type, expected.data());
   const DeviceArray<int32_t> sumsOn(sums, "sums"), weightsOn(weights, "weights");
   const DeviceArray<float> alphaOn(alpha, "alpha");
   DeviceArray<S> pixels(expected.size(), "pixels");
-  cuda::finishRows(sumsOn, weightsOn, hasAlpha ? alphaOn.data() : nullptr, static_cast<int64_t>(count), channels, type, pixels, nullptr);
+  cuda::finishRows(sumsOn, weightsOn, hasAlpha ? alphaOn.data() : nullptr, static_cast<int64_t>(count), channels, type,
+                   pixels, nullptr);
   // One step of the stored type where rounding falls the other way.
-  closeTo(pixels.download(), expected, sizeof(S) == 4 ? 1e-6 : 1, sizeof(S) == 4 ? 1e-6 : 0, "finished rows, " + std::to_string(channels) + " channels of " + std::to_string(sizeof(S)) + " bytes");
+  closeTo(pixels.download(), expected, sizeof(S) == 4 ? 1e-6 : 1, sizeof(S) == 4 ? 1e-6 : 0,
+          "finished rows, " + std::to_string(channels) + " channels of " + std::to_string(sizeof(S)) + " bytes");
 }
 
 }  // namespace

@@ -14,9 +14,14 @@ using namespace wbsr::test;
 
 namespace {
 
-struct Size { int batch, height, width, channels; };
+struct Size {
+  int batch, height, width, channels;
+};
 
-template <typename T> std::vector<float> noise(size_t count, uint64_t seed) { return stored<T>(randomVector(count, seed)); }
+template <typename T>
+std::vector<float> noise(size_t count, uint64_t seed) {
+  return stored<T>(randomVector(count, seed));
+}
 
 // What output o of a row of `size` inputs takes from input i.
 double weightOf(int o, int i, int size, int factor, bool isCubic) {
@@ -46,8 +51,10 @@ std::vector<double> resized(const std::vector<float>& from, const Size& s, int f
             const size_t smallAt = ((static_cast<size_t>(n) * s.height + y) * s.width + x) * s.channels;
             const size_t largeAt = ((static_cast<size_t>(n) * H + Y) * W + X) * s.channels;
             for (int c = 0; c < s.channels; ++c) {
-              if (transposed) result[smallAt + c] += weight * from[largeAt + c];
-              else result[largeAt + c] += weight * from[smallAt + c];
+              if (transposed)
+                result[smallAt + c] += weight * from[largeAt + c];
+              else
+                result[largeAt + c] += weight * from[smallAt + c];
             }
           }
         }
@@ -56,16 +63,18 @@ std::vector<double> resized(const std::vector<float>& from, const Size& s, int f
 
 template <typename T>
 void upsampleOf(const Size& s, int factor, bool isCubic, const char* type) {
-  const std::string name = std::string(isCubic ? "bicubic " : "bilinear ") + type + " " + std::to_string(s.batch) + "x" +
-                           std::to_string(s.height) + "x" + std::to_string(s.width) + "x" + std::to_string(s.channels) + " by " +
-                           std::to_string(factor);
+  const std::string name = std::string(isCubic ? "bicubic " : "bilinear ") + type + " " + std::to_string(s.batch) +
+                           "x" + std::to_string(s.height) + "x" + std::to_string(s.width) + "x" +
+                           std::to_string(s.channels) + " by " + std::to_string(factor);
   const size_t small = static_cast<size_t>(s.batch) * s.height * s.width * s.channels, large = small * factor * factor;
   const std::vector<float> in = noise<T>(small, 1), addend = noise<T>(large, 2);
   const DeviceArray<T> deviceIn(to<T>(in)), deviceAddend(to<T>(addend));
   DeviceArray<T> out(large), sum(large), onto(to<T>(addend)), back(small);
   upsample<T>(deviceIn.data(), nullptr, out.data(), s.batch, s.height, s.width, s.channels, factor, isCubic, nullptr);
-  upsample<T>(deviceIn.data(), deviceAddend.data(), sum.data(), s.batch, s.height, s.width, s.channels, factor, isCubic, nullptr);
-  upsample<T>(deviceIn.data(), onto.data(), onto.data(), s.batch, s.height, s.width, s.channels, factor, isCubic, nullptr);
+  upsample<T>(deviceIn.data(), deviceAddend.data(), sum.data(), s.batch, s.height, s.width, s.channels, factor, isCubic,
+              nullptr);
+  upsample<T>(deviceIn.data(), onto.data(), onto.data(), s.batch, s.height, s.width, s.channels, factor, isCubic,
+              nullptr);
   std::vector<double> expected = resized(in, s, factor, isCubic, false);
   const double absolute = sizeof(T) == 2 ? 1e-5 : 2e-6, relative = sizeof(T) == 2 ? 1.0 / 256 : 1e-6;
   closeTo(toFloat(out.download()), expected, absolute, relative, name);
@@ -74,10 +83,13 @@ void upsampleOf(const Size& s, int factor, bool isCubic, const char* type) {
   sameBits(onto.download(), sum.download(), name + " onto its addend");
 
   // `addend` again, as the gradient. A small value's gradient sums factor^2 times as many terms.
-  upsampleBackward<T>(deviceAddend.data(), back.data(), s.batch, s.height, s.width, s.channels, factor, isCubic, nullptr);
-  closeTo(toFloat(back.download()), resized(addend, s, factor, isCubic, true), absolute * factor * factor, relative, name + " backward");
+  upsampleBackward<T>(deviceAddend.data(), back.data(), s.batch, s.height, s.width, s.channels, factor, isCubic,
+                      nullptr);
+  closeTo(toFloat(back.download()), resized(addend, s, factor, isCubic, true), absolute * factor * factor, relative,
+          name + " backward");
   DeviceArray<T> again(small);
-  upsampleBackward<T>(deviceAddend.data(), again.data(), s.batch, s.height, s.width, s.channels, factor, isCubic, nullptr);
+  upsampleBackward<T>(deviceAddend.data(), again.data(), s.batch, s.height, s.width, s.channels, factor, isCubic,
+                      nullptr);
   sameBits(again.download(), back.download(), name + " backward again");
 }
 
@@ -87,14 +99,18 @@ void cropOf(const Size& s, int outHeight, int outWidth, const std::vector<int2>&
   const DeviceArray<T> deviceIn(to<T>(in));
   const DeviceArray<int2> deviceOffsets(offsets);
   DeviceArray<T> out(static_cast<size_t>(s.batch) * outHeight * outWidth * s.channels);
-  crop<T>(deviceIn.data(), out.data(), s.batch, s.height, s.width, outHeight, outWidth, s.channels, deviceOffsets.data(), nullptr);
+  crop<T>(deviceIn.data(), out.data(), s.batch, s.height, s.width, outHeight, outWidth, s.channels,
+          deviceOffsets.data(), nullptr);
   std::vector<float> expected;
   for (int n = 0; n < s.batch; ++n)
     for (int y = 0; y < outHeight; ++y)
       for (int x = 0; x < outWidth; ++x)
         for (int c = 0; c < s.channels; ++c)
-          expected.push_back(in[((static_cast<size_t>(n) * s.height + offsets[n].y + y) * s.width + offsets[n].x + x) * s.channels + c]);
-  const std::string name = std::string("crop ") + type + " to " + std::to_string(outWidth) + "x" + std::to_string(outHeight);
+          expected.push_back(
+              in[((static_cast<size_t>(n) * s.height + offsets[n].y + y) * s.width + offsets[n].x + x) * s.channels +
+                 c]);
+  const std::string name =
+      std::string("crop ") + type + " to " + std::to_string(outWidth) + "x" + std::to_string(outHeight);
   sameBits(toFloat(out.download()), expected, name);
 }
 

@@ -35,8 +35,10 @@ Graph smallGraph() {
   shuffle.op = Op::PixelShuffle;
   shuffle.inputs = {2};
   shuffle.factor = 2;
-  return Graph(2, {8, 16}, {1},
-               {input, conv("a", 0, {true, 0, 1, 1}), conv("b", 1, {true, 0, 4, 1}), shuffle, conv("c", 3, {false, 3, 1, 1})}, 4);
+  return Graph(
+      2, {8, 16}, {1},
+      {input, conv("a", 0, {true, 0, 1, 1}), conv("b", 1, {true, 0, 4, 1}), shuffle, conv("c", 3, {false, 3, 1, 1})},
+      4);
 }
 
 std::unique_ptr<Device> deviceOf(const Graph& graph) {
@@ -48,7 +50,8 @@ std::unique_ptr<Device> deviceOf(const Graph& graph) {
 struct Pixels {
   std::vector<uint8_t> bytes;
   View view;
-  Pixels(Sample type, int width, int height, int channels, uint64_t seed) : bytes(sampleBytes(type) * width * height * channels) {
+  Pixels(Sample type, int width, int height, int channels, uint64_t seed)
+      : bytes(sampleBytes(type) * width * height * channels) {
     Random random{seed};
     view = {bytes.data(), type, width, height, channels};
     for (int64_t i = 0; i < int64_t{width} * height * channels; ++i) {
@@ -60,7 +63,9 @@ struct Pixels {
   }
 };
 
-std::string nameOf(const View& view) { return std::to_string(sampleBytes(view.type)) + " bytes x " + std::to_string(view.channels); }
+std::string nameOf(const View& view) {
+  return std::to_string(sampleBytes(view.type)) + " bytes x " + std::to_string(view.channels);
+}
 
 // Two overlapping regions of one picture.
 std::vector<Region> regionsOf(int picture, int width, int height) {
@@ -105,13 +110,15 @@ void picturesAgree() {
   for (size_t i = 0; i < pictures.size(); ++i) {
     const View& view = pictures[i].view;
     const size_t other = i + pictures.size();
-    check(std::memcmp(sums[i].data(), sums[other].data(), area * 12) == 0 && std::memcmp(weights[i].data(), weights[other].data(), area * 4) == 0,
+    check(std::memcmp(sums[i].data(), sums[other].data(), area * 12) == 0 &&
+              std::memcmp(weights[i].data(), weights[other].data(), area * 4) == 0,
           "sums of " + nameOf(view));
     std::vector<uint8_t> expected(area * view.channels * sampleBytes(view.type)), found(expected.size());
     const float* plane = view.channels % 2 == 0 ? alpha.data() : nullptr;
     for (const auto& [first, rows] : {std::pair{0, 5}, {5, h * 2 - 5}}) {
       const size_t before = static_cast<size_t>(first) * w * 2, at = before * view.channels * sampleBytes(view.type);
-      image::finishRows(sums[i].data(), weights[i].data(), w * 2, first, rows, view.channels, plane ? plane + before : nullptr, view.type, expected.data() + at);
+      image::finishRows(sums[i].data(), weights[i].data(), w * 2, first, rows, view.channels,
+                        plane ? plane + before : nullptr, view.type, expected.data() + at);
       made[i]->finish(first, rows, view.channels, plane ? plane + before : nullptr, view.type, found.data() + at);
     }
     check(expected == found, "pixels of a canvas, " + nameOf(view));
@@ -140,7 +147,8 @@ void canvasMoves() {
     device->infer(job);
     canvas->move(from, kept, rows);
     canvas->finish(0, rows, 3, nullptr, Sample::F32, after.data());
-    check(std::memcmp(after.data(), before.data() + row * from, row * kept * 4) == 0, "kept rows from " + std::to_string(from));
+    check(std::memcmp(after.data(), before.data() + row * from, row * kept * 4) == 0,
+          "kept rows from " + std::to_string(from));
     bool clear = true;
     for (size_t i = row * kept; i < row * rows; ++i) clear = clear && after[i] == 0.f;
     check(clear, "rows behind the kept ones are cleared, from " + std::to_string(from));
@@ -155,7 +163,8 @@ void routeAgrees() {
     const int columns = (w + tile - 1) / tile, rows = (h + tile - 1) / tile;
     std::vector<double> difficulties(static_cast<size_t>(columns * rows));
     std::vector<int32_t> classes(difficulties.size()), subnets(difficulties.size());
-    RouteJob job{picture.view, tile, {0.1, 0.13, 0.14}, {1, 0, 0, 1}, difficulties.data(), classes.data(), subnets.data()};
+    RouteJob job{picture.view,        tile,           {0.1, 0.13, 0.14}, {1, 0, 0, 1},
+                 difficulties.data(), classes.data(), subnets.data()};
     device->route(job);
     for (int y = 0; y < rows; ++y)
       for (int x = 0; x < columns; ++x) {
@@ -200,7 +209,8 @@ std::vector<float> arenaOf(Device& device, const Graph& graph, Arena which) {
 // A batch made from crops is the batch of assembleBatch, to the bit; and reports come by ticket, from any thread.
 void cropsAgree() {
   const Graph graph = smallGraph();
-  const Pixels first(Sample::U8, 30, 26, 3, 1), second(Sample::U8, 24, 24, 3, 2), small(Sample::U8, 15, 13, 3, 3), tiny(Sample::U8, 12, 12, 3, 4);
+  const Pixels first(Sample::U8, 30, 26, 3, 1), second(Sample::U8, 24, 24, 3, 2), small(Sample::U8, 15, 13, 3, 3),
+      tiny(Sample::U8, 12, 12, 3, 4);
   for (bool lrFiles : {false, true}) {
     auto source = std::make_shared<BatchSource>();
     source->images = {first.view, second.view};
@@ -214,12 +224,15 @@ void cropsAgree() {
     sourced.lr = sourced.hr = nullptr;
     sourced.source = source;
     const TrainReport a = planes->train(plain), b = crops->train(sourced);
-    check(a.finite && a.parts == 1 && a.losses == b.losses && a.losses.size() == 2, "losses of a batch made from crops");
+    check(a.finite && a.parts == 1 && a.losses == b.losses && a.losses.size() == 2,
+          "losses of a batch made from crops");
     const int64_t one = crops->submit(sourced), two = crops->submit(sourced);
     TrainReport third, fourth;
     std::thread([&] { third = crops->wait(one), fourth = crops->wait(two); }).join();
-    check(third.mean.loss == planes->train(plain).mean.loss && fourth.mean.loss == planes->train(plain).mean.loss, "reports by ticket");
-    check(arenaOf(*planes, graph, Arena::Weights) == arenaOf(*crops, graph, Arena::Weights), "weights after batches made from crops");
+    check(third.mean.loss == planes->train(plain).mean.loss && fourth.mean.loss == planes->train(plain).mean.loss,
+          "reports by ticket");
+    check(arenaOf(*planes, graph, Arena::Weights) == arenaOf(*crops, graph, Arena::Weights),
+          "weights after batches made from crops");
     bool refused = false;
     try {
       crops->wait(one);
@@ -236,15 +249,18 @@ void haltsAfterNonFinite() {
   bad[5] = std::numeric_limits<float>::quiet_NaN();
   auto device = deviceOf(graph);
   check(device->train(stepOf(lr, hr, 1, 4)).finite, "a finite step");
-  const auto weights = arenaOf(*device, graph, Arena::Weights), m = arenaOf(*device, graph, Arena::M), ema = arenaOf(*device, graph, Arena::Ema);
+  const auto weights = arenaOf(*device, graph, Arena::Weights), m = arenaOf(*device, graph, Arena::M),
+             ema = arenaOf(*device, graph, Arena::Ema);
   const auto counts = device->steps();
   for (const std::vector<float>* target : {&bad, &hr, &hr}) {
     check(!device->train(stepOf(lr, *target, 1, 4)).finite, "a step that is not finite, or comes after one");
-    check(arenaOf(*device, graph, Arena::Weights) == weights && arenaOf(*device, graph, Arena::M) == m && arenaOf(*device, graph, Arena::Ema) == ema &&
-              device->steps() == counts, "nothing is updated");
+    check(arenaOf(*device, graph, Arena::Weights) == weights && arenaOf(*device, graph, Arena::M) == m &&
+              arenaOf(*device, graph, Arena::Ema) == ema && device->steps() == counts,
+          "nothing is updated");
   }
   device->setArena(Arena::Weights, weights.data());
-  check(device->train(stepOf(lr, hr, 1, 4)).finite && arenaOf(*device, graph, Arena::Weights) != weights, "new weights: it goes on");
+  check(device->train(stepOf(lr, hr, 1, 4)).finite && arenaOf(*device, graph, Arena::Weights) != weights,
+        "new weights: it goes on");
 }
 
 }  // namespace
@@ -253,7 +269,9 @@ int main() {
   try {
     const Graph graph = smallGraph();
     const DeviceFacts facts = deviceOf(graph)->facts();
-    check(facts.kind == "cpu" && facts.precision == "fp32" && !facts.regular && !facts.pipelined && !facts.details.empty(), "facts");
+    check(facts.kind == "cpu" && facts.precision == "fp32" && !facts.regular && !facts.pipelined &&
+              !facts.details.empty(),
+          "facts");
     picturesAgree();
     canvasMoves();
     routeAgrees();

@@ -32,7 +32,10 @@ struct TestDevice : Device {
   int calls = 0;
   std::string code;
   DeviceFacts facts() const override { return {}; }
-  void initialise(uint64_t) override { ++calls; if (!code.empty()) throw Error(code, "the words of the failure " + std::to_string(calls)); }
+  void initialise(uint64_t) override {
+    ++calls;
+    if (!code.empty()) throw Error(code, "the words of the failure " + std::to_string(calls));
+  }
   void setArena(Arena, const float*) override {}
   void getArena(Arena, float*) override {}
   std::vector<int32_t> steps() const override { return {}; }
@@ -59,8 +62,10 @@ Graph oneConvolution() {
 std::string errorOf(EngineCore& core, bool beside = false) {
   try {
     const auto work = [](Device& device) { device.initialise(1); };
-    if (beside) core.wait(work);
-    else core.run(work);
+    if (beside)
+      core.wait(work);
+    else
+      core.run(work);
   } catch (const Error& error) {
     return error.code + ": " + error.what();
   }
@@ -88,15 +93,18 @@ void failures() {
   check(errorOf(core) == "WBSR_DEVICE_FAILED: the words of the failure " + std::to_string(calls), "the failure itself");
   device->code = "";
   const std::string later = errorOf(core);
-  check(later.rfind("WBSR_DEVICE_FAILED: The device failed and this model cannot be used any more", 0) == 0, "then everything fails");
-  check(later.find("the words of the failure " + std::to_string(calls)) != std::string::npos, "with the first failure's words");
+  check(later.rfind("WBSR_DEVICE_FAILED: The device failed and this model cannot be used any more", 0) == 0,
+        "then everything fails");
+  check(later.find("the words of the failure " + std::to_string(calls)) != std::string::npos,
+        "with the first failure's words");
   check(device->calls == calls, "and the device is not touched again");
   errorOf(core, true);
   check(device->calls == calls + 1, "but for second parts of jobs, which give back what first parts wait for");
 }
 
 void freedCanvases() {
-  auto core = std::make_shared<EngineCore>(oneConvolution(), [](const Graph& graph) { return std::make_unique<TestDevice>(graph); });
+  auto core = std::make_shared<EngineCore>(oneConvolution(),
+                                           [](const Graph& graph) { return std::make_unique<TestDevice>(graph); });
   const auto make = [&] {
     auto held = std::make_shared<HeldCanvas>();
     held->core = core;

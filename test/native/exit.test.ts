@@ -1,10 +1,11 @@
 // process.exit() while jobs run: the process ends with the status that it was given. Without a stop of our threads first,
 // the destructors of oneDNN run under them; that crashed one time in four.
-import t from 'tap'
+
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
+import t from 'tap'
 import { packageIn, unbuilt } from '../support/package.js'
 
 const photographs = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..', 'node_modules', '@stdlib')
@@ -13,7 +14,10 @@ t.test('an exit at any moment', { skip: unbuilt() }, async (t) => {
   const run = packageIn(t, null)
   const folder = path.join(t.testdirName, 'photographs')
   mkdirSync(folder)
-  await sharp(path.join(photographs, 'datasets-img-allium-oreophilum', 'data', 'image.jpg')).resize(256, 256).png().toFile(path.join(folder, 'a.png'))
+  await sharp(path.join(photographs, 'datasets-img-allium-oreophilum', 'data', 'image.jpg'))
+    .resize(256, 256)
+    .png()
+    .toFile(path.join(folder, 'a.png'))
   for (let i = 0; i < 12; i++) {
     const answer = run(`
       import { loadSupernet, srresnet, trainSupernet } from './dist/index.js'

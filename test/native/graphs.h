@@ -16,7 +16,12 @@ struct Builder {
     nodes.push_back(n);
     return static_cast<int>(nodes.size()) - 1;
   }
-  int input() { Node n; n.op = Op::Input; n.channels.fixed = 3; return push(n); }
+  int input() {
+    Node n;
+    n.op = Op::Input;
+    n.channels.fixed = 3;
+    return push(n);
+  }
   int conv(int in, ChannelRule rule, int kernel = 3, bool bias = true) {
     Node n;
     n.op = Op::Conv;
@@ -28,11 +33,33 @@ struct Builder {
     return push(n);
   }
   int act(int in, ActivationKind kind, float slope = 0.f) {
-    Node n; n.op = Op::Activation; n.inputs = {in}; n.activation = kind; n.slope = slope; return push(n);
+    Node n;
+    n.op = Op::Activation;
+    n.inputs = {in};
+    n.activation = kind;
+    n.slope = slope;
+    return push(n);
   }
-  int binary(Op op, int a, int b) { Node n; n.op = op; n.inputs = {a, b}; return push(n); }
-  int unary(Op op, int a, int factor = 1, bool cubic = false) { Node n; n.op = op; n.inputs = {a}; n.factor = factor; n.cubic = cubic; return push(n); }
-  int stack(std::vector<int> outputs) { Node n; n.op = Op::Stack; n.inputs = outputs; return push(n); }
+  int binary(Op op, int a, int b) {
+    Node n;
+    n.op = op;
+    n.inputs = {a, b};
+    return push(n);
+  }
+  int unary(Op op, int a, int factor = 1, bool cubic = false) {
+    Node n;
+    n.op = op;
+    n.inputs = {a};
+    n.factor = factor;
+    n.cubic = cubic;
+    return push(n);
+  }
+  int stack(std::vector<int> outputs) {
+    Node n;
+    n.op = Op::Stack;
+    n.inputs = outputs;
+    return push(n);
+  }
 };
 inline ChannelRule width(int num = 1, int den = 1) { return {true, 0, num, den}; }
 inline ChannelRule fixed(int n) { return {false, n, 1, 1}; }
@@ -48,7 +75,8 @@ inline Graph srresnet(int scale, std::vector<int> widths, std::vector<int> depth
   }
   x = b.stack(outputs);
   std::vector<int> factors(scale == 4 ? 2 : 1, scale == 4 ? 2 : scale);
-  for (int r : factors) x = b.act(b.unary(Op::PixelShuffle, b.conv(x, width(r * r)), r), ActivationKind::LeakyRelu, 0.1f);
+  for (int r : factors)
+    x = b.act(b.unary(Op::PixelShuffle, b.conv(x, width(r * r)), r), ActivationKind::LeakyRelu, 0.1f);
   x = b.act(b.conv(x, width()), ActivationKind::LeakyRelu, 0.1f);
   x = b.conv(x, fixed(3));
   const int out = b.binary(Op::Add, x, b.unary(Op::Upsample, image, scale));
@@ -74,7 +102,8 @@ inline Graph everything() {
   const int up = b.unary(Op::Upsample, b.binary(Op::Add, gate, x), 2, true);
   const int smooth = b.conv(up, fixed(3), 9);
   const int direct = b.unary(Op::PixelShuffle, b.conv(x, fixed(12)), 2);
-  const int shuffled = b.conv(b.act(b.unary(Op::PixelShuffle, b.conv(shifted, width(4)), 2), ActivationKind::Relu), fixed(3));
+  const int shuffled =
+      b.conv(b.act(b.unary(Op::PixelShuffle, b.conv(shifted, width(4)), 2), ActivationKind::Relu), fixed(3));
   const int sum = b.binary(Op::Add, b.binary(Op::Add, smooth, direct), shuffled);
   const int out = b.binary(Op::Add, b.conv(sum, fixed(3), 1), b.unary(Op::Upsample, image, 2));
   return Graph(2, {8, 20}, {1, 2}, b.nodes, out);
@@ -111,7 +140,8 @@ inline std::vector<double> randomParameters(const Graph& graph, uint64_t seed) {
   Random random{seed};
   std::vector<double> p(static_cast<size_t>(graph.parameterCount()));
   for (const Parameter& parameter : graph.parameters()) {
-    const double scale = parameter.isBias ? 0.1 : 1.2 / std::sqrt(static_cast<double>(parameter.count / parameter.shape[0]));
+    const double scale =
+        parameter.isBias ? 0.1 : 1.2 / std::sqrt(static_cast<double>(parameter.count / parameter.shape[0]));
     for (int64_t i = 0; i < parameter.count; ++i) p[parameter.offset + i] = static_cast<float>(random.next() * scale);
   }
   return p;

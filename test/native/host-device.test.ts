@@ -1,11 +1,12 @@
 // The CUDA device as users have it, through Node and the package's own API, over the CUDA and the cuDNN that
 // test/native/host_cuda makes of the host: same pictures as the CPU within bf16's rounding, training that learns, aborts in
 // the middle, models beside each other and in worker threads, an exit while jobs run.
-import t, { type Test } from 'tap'
+
 import { mkdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
+import t, { type Test } from 'tap'
 import { checksFolder, packageIn, unbuilt } from '../support/package.js'
 
 const file = path.join(checksFolder, 'host_cuda', 'libwbsr_cuda.so')
@@ -16,7 +17,10 @@ async function packageWithPhotograph(t: Test) {
   const run = packageIn(t, readFileSync(file))
   const folder = path.join(t.testdirName, 'photographs')
   mkdirSync(folder)
-  await sharp(path.join(photographs, 'datasets-img-allium-oreophilum', 'data', 'image.jpg')).extract({ left: 300, top: 200, width: 96, height: 64 }).png().toFile(path.join(folder, 'a.png'))
+  await sharp(path.join(photographs, 'datasets-img-allium-oreophilum', 'data', 'image.jpg'))
+    .extract({ left: 300, top: 200, width: 96, height: 64 })
+    .png()
+    .toFile(path.join(folder, 'a.png'))
   return (source: string) => run(prelude + source)
 }
 
@@ -44,10 +48,34 @@ const prelude = `
 
 // An untrained RCAN amplifies: bf16's rounding shows in its pixels, and only the losses are compared.
 for (const { name, network, precision, relative, apart } of [
-  { name: 'srresnet', network: 'srresnet({ scale: 2, widths: [8, 16], depths: [1, 2] })', precision: 'bf16', relative: 1e-3, apart: 2 },
-  { name: 'srresnet', network: 'srresnet({ scale: 3, widths: [8, 16], depths: [1, 2] })', precision: 'tf32', relative: 1e-4, apart: 1 },
-  { name: 'rcan', network: 'rcan({ scale: 2, widths: [16, 36], depths: [1, 2], groups: 2 })', precision: 'bf16', relative: 2e-2, apart: 255 },
-  { name: 'rcan', network: 'rcan({ scale: 4, widths: [16, 36], depths: [1, 2], groups: 2 })', precision: 'fp32', relative: 1e-4, apart: 1 },
+  {
+    name: 'srresnet',
+    network: 'srresnet({ scale: 2, widths: [8, 16], depths: [1, 2] })',
+    precision: 'bf16',
+    relative: 1e-3,
+    apart: 2,
+  },
+  {
+    name: 'srresnet',
+    network: 'srresnet({ scale: 3, widths: [8, 16], depths: [1, 2] })',
+    precision: 'tf32',
+    relative: 1e-4,
+    apart: 1,
+  },
+  {
+    name: 'rcan',
+    network: 'rcan({ scale: 2, widths: [16, 36], depths: [1, 2], groups: 2 })',
+    precision: 'bf16',
+    relative: 2e-2,
+    apart: 255,
+  },
+  {
+    name: 'rcan',
+    network: 'rcan({ scale: 4, widths: [16, 36], depths: [1, 2], groups: 2 })',
+    precision: 'fp32',
+    relative: 1e-4,
+    apart: 1,
+  },
 ]) {
   t.test(`${name} in ${precision} trains, is saved, and upscales as on the CPU`, { skip }, async (t) => {
     const run = await packageWithPhotograph(t)
@@ -76,9 +104,13 @@ for (const { name, network, precision, relative, apart } of [
     t.equal(answer.losses.cuda.length, 3)
     for (const [i, loss] of answer.losses.cuda.entries()) {
       const cpu = answer.losses.cpu[i]
-      t.ok(Math.abs(loss / cpu - 1) <= relative, `step ${i + 1}: ${loss}, on the CPU ${cpu}, ${Math.abs(loss / cpu - 1).toExponential(1)} apart`)
+      t.ok(
+        Math.abs(loss / cpu - 1) <= relative,
+        `step ${i + 1}: ${loss}, on the CPU ${cpu}, ${Math.abs(loss / cpu - 1).toExponential(1)} apart`,
+      )
     }
-    for (const [router, difference] of Object.entries(answer.differences)) t.ok((difference as number) <= apart, `${router}: at most ${difference} of 255 apart`)
+    for (const [router, difference] of Object.entries(answer.differences))
+      t.ok((difference as number) <= apart, `${router}: at most ${difference} of 255 apart`)
     t.ok(answer.changed >= 10, `the network changes pixels by up to ${answer.changed}`)
   })
 }

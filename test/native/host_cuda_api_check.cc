@@ -52,7 +52,8 @@ void checkMemory() {
   cuda::DeviceBuffer buffer;
   std::string message;
   check(codeOf([&] { buffer.reserve(500); }, &message) == "WBSR_OUT_OF_MEMORY", "a buffer beyond the memory");
-  check(message.find("cudaMalloc") != std::string::npos && message.find("CUDA device 0") != std::string::npos, "names call and device: " + message);
+  check(message.find("cudaMalloc") != std::string::npos && message.find("CUDA device 0") != std::string::npos,
+        "names call and device: " + message);
   check(buffer.reserve(400) && !buffer.reserve(300), "the memory is usable after that");
   CUDA_OK(cudaFree(a));
   gives(cudaFree(a), cudaErrorInvalidValue, "freed twice");
@@ -60,8 +61,10 @@ void checkMemory() {
 
   DeviceArray<int> x(8), y(8);
   std::vector<int> host{1, 2, 3, 4, 5, 6, 7, 8}, back(8);
-  gives(cudaMemcpy(x.data(), y.data(), 32, cudaMemcpyHostToDevice), cudaErrorInvalidValue, "device memory where host memory is said");
-  gives(cudaMemcpy(host.data(), back.data(), 32, cudaMemcpyDeviceToHost), cudaErrorInvalidValue, "host memory where device memory is said");
+  gives(cudaMemcpy(x.data(), y.data(), 32, cudaMemcpyHostToDevice), cudaErrorInvalidValue,
+        "device memory where host memory is said");
+  gives(cudaMemcpy(host.data(), back.data(), 32, cudaMemcpyDeviceToHost), cudaErrorInvalidValue,
+        "host memory where device memory is said");
   gives(cudaMemcpy(x.data(), host.data(), 4096, cudaMemcpyHostToDevice), cudaErrorInvalidValue, "a copy over the end");
   gives(cudaMemset(host.data(), 0, 4), cudaErrorInvalidValue, "memset of host memory");
   CUDA_OK(cudaMemcpy(x.data(), host.data(), 32, cudaMemcpyHostToDevice));
@@ -97,7 +100,8 @@ void checkDeferred() {
     staging[0] = 2;
     CUDA_OK(cudaMemcpyAsync(y.data(), staging, 4, cudaMemcpyHostToDevice, one));
     one.synchronise();
-    check(valueOf(x) == (wait ? 1 : 2) && valueOf(y) == 2, wait ? "a pinned word used again after a wait" : "a pinned word used again too early shows");
+    check(valueOf(x) == (wait ? 1 : 2) && valueOf(y) == 2,
+          wait ? "a pinned word used again after a wait" : "a pinned word used again too early shows");
   }
   int pageable = 3;
   CUDA_OK(cudaMemcpyAsync(x.data(), &pageable, 4, cudaMemcpyHostToDevice, one));
@@ -133,7 +137,8 @@ void checkDeferred() {
     copy(x.data(), y.data(), two);
     one.synchronise();
     two.synchronise();
-    check(valueOf(y) == (wait ? 7 : 0), wait ? "a stream ahead of another waits for its event" : "a wait that a stream ahead forgot shows");
+    check(valueOf(y) == (wait ? 7 : 0),
+          wait ? "a stream ahead of another waits for its event" : "a wait that a stream ahead forgot shows");
     host_cuda::setMode(Mode::Deferred);
   }
   x.zero();
@@ -268,14 +273,17 @@ void checkGraphs() {
   gives(end(), cudaErrorStreamCaptureInvalidated, "another thread waited for the whole device");
   begin();
   int host = 0;
-  gives(cudaMemcpyAsync(x.data(), &host, 4, cudaMemcpyHostToDevice, one), cudaErrorStreamCaptureUnsupported, "pageable memory in a capture");
+  gives(cudaMemcpyAsync(x.data(), &host, 4, cudaMemcpyHostToDevice, one), cudaErrorStreamCaptureUnsupported,
+        "pageable memory in a capture");
   gives(end(), cudaErrorStreamCaptureInvalidated, "a capture that was spoilt");
   begin();
   fork.record(one);
   fork.makeWait(two);
   add(x.data(), 1, two);
   std::string message;
-  check(codeOf([&] { fork.synchronise(); }, &message) == "WBSR_DEVICE_FAILED" && message.find("cudaErrorCapturedEvent") == 0, "waiting for an event of a capture");
+  check(codeOf([&] { fork.synchronise(); }, &message) == "WBSR_DEVICE_FAILED" &&
+            message.find("cudaErrorCapturedEvent") == 0,
+        "waiting for an event of a capture");
   gives(end(), cudaErrorStreamCaptureInvalidated, "a capture that was spoilt");
   begin();
   fork.record(one);
@@ -287,9 +295,11 @@ void checkGraphs() {
   codeOf([&] { join.makeWait(one); }, &message);
   check(message.find("cudaErrorStreamCaptureIsolation") == 0, "an event from outside in a capture: " + message);
   gives(end(), cudaErrorStreamCaptureInvalidated, "a capture that was spoilt");
-  gives(cudaStreamBeginCapture(nullptr, cudaStreamCaptureModeThreadLocal), cudaErrorStreamCaptureUnsupported, "capture of the legacy stream");
+  gives(cudaStreamBeginCapture(nullptr, cudaStreamCaptureModeThreadLocal), cudaErrorStreamCaptureUnsupported,
+        "capture of the legacy stream");
 
-  check(codeOf([&] { graph.capture(one, [&] { WBSR_CUDA(cudaMalloc(&data, 4)); }); }, &message) == "WBSR_DEVICE_FAILED", "a capture that throws");
+  check(codeOf([&] { graph.capture(one, [&] { WBSR_CUDA(cudaMalloc(&data, 4)); }); }, &message) == "WBSR_DEVICE_FAILED",
+        "a capture that throws");
   check(message.find("host_cuda_api_check.cc") != std::string::npos, "names the file: " + message);
   graph.capture(one, [&] { add(x.data(), 1, one); });
   x.zero();
@@ -308,8 +318,10 @@ void checkGraphs() {
 
 void checkFailures() {
   DeviceArray<int> x(std::vector<int>{0});
-  check(codeOf([&] { cuda::launch(addKernel, 1, 1025, 0, nullptr, x.data(), 1); }) == "WBSR_DEVICE_FAILED", "too many threads");
-  check(codeOf([&] { cuda::launch(addKernel, dim3(1, 65536), 1, 0, nullptr, x.data(), 1); }) == "WBSR_DEVICE_FAILED", "too many blocks");
+  check(codeOf([&] { cuda::launch(addKernel, 1, 1025, 0, nullptr, x.data(), 1); }) == "WBSR_DEVICE_FAILED",
+        "too many threads");
+  check(codeOf([&] { cuda::launch(addKernel, dim3(1, 65536), 1, 0, nullptr, x.data(), 1); }) == "WBSR_DEVICE_FAILED",
+        "too many blocks");
   const auto large = [&] { cuda::launch(sharedKernel, 1, 1, 100 << 10, nullptr, x.data()); };
   check(codeOf(large) == "WBSR_DEVICE_FAILED", "shared memory that was not asked for");
   CUDA_OK(cudaFuncSetAttribute(sharedKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 << 10));
@@ -325,9 +337,11 @@ void checkFailures() {
   host_cuda::failNext("launch", cudaErrorIllegalAddress);
   std::string message;
   check(codeOf([&] { add(x.data(), 1, nullptr); }, &message) == "WBSR_DEVICE_FAILED", "an injected fault");
-  check(message.find("cudaErrorIllegalAddress (an illegal memory access was encountered)") != std::string::npos, message);
+  check(message.find("cudaErrorIllegalAddress (an illegal memory access was encountered)") != std::string::npos,
+        message);
   check(cudaDeviceSynchronize() == cudaErrorIllegalAddress && cudaGetLastError() == cudaErrorIllegalAddress &&
-            cudaGetLastError() == cudaErrorIllegalAddress, "a broken context stays broken");
+            cudaGetLastError() == cudaErrorIllegalAddress,
+        "a broken context stays broken");
   host_cuda::restart();
   check(cudaDeviceSynchronize() == cudaSuccess && valueOf(x) == 0, "until the next process");
 
@@ -360,9 +374,7 @@ void checkThreads() {
       cuda::Stream stream;
       cuda::Graph graph;
       WBSR_CUDA(cudaMemsetAsync(x.as(), 0, 4, stream));
-      graph.capture(stream, [&] {
-        cuda::launch(addKernel, 3, 40, 0, stream, x.as<int>(), t);
-      });
+      graph.capture(stream, [&] { cuda::launch(addKernel, 3, 40, 0, stream, x.as<int>(), t); });
       for (int i = 0; i < 10; ++i) graph.launch(stream);
       WBSR_CUDA(cudaMemcpyAsync(&results[static_cast<size_t>(t)], x.as(), 4, cudaMemcpyDeviceToHost, stream));
       stream.synchronise();

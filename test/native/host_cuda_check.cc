@@ -31,7 +31,9 @@ constexpr unsigned all = 0xffffffffu;
 __global__ void sumKernel(const float* in, float* out, int count) {
   __shared__ float partial[32];
   float sum = 0;
-  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < static_cast<unsigned>(count); i += gridDim.x * blockDim.x) sum += in[i];
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < static_cast<unsigned>(count);
+       i += gridDim.x * blockDim.x)
+    sum += in[i];
   for (int d = 16; d > 0; d /= 2) sum += __shfl_down_sync(all, sum, d);
   if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = sum;
   __syncthreads();
@@ -64,7 +66,9 @@ __global__ void histogramKernel(const unsigned* in, int count, unsigned* bins, u
   __shared__ bool last;
   if (threadIdx.x < 8) local[threadIdx.x] = 0;
   __syncthreads();
-  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < static_cast<unsigned>(count); i += gridDim.x * blockDim.x) atomicAdd(&local[in[i] % 8], 1u);
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < static_cast<unsigned>(count);
+       i += gridDim.x * blockDim.x)
+    atomicAdd(&local[in[i] % 8], 1u);
   __syncthreads();
   if (threadIdx.x < 8) atomicAdd(&bins[threadIdx.x], local[threadIdx.x]);
   __threadfence();
@@ -98,8 +102,10 @@ __global__ void rotateKernel(const int* in, int* out, bool barrier) {
   __shared__ int buffer[64];
   const int i = static_cast<int>(threadIdx.x);
   buffer[i] = in[i];
-  if (barrier) __syncwarp();
-  else __shfl_sync(all, 0, 0);  // orders nothing
+  if (barrier)
+    __syncwarp();
+  else
+    __shfl_sync(all, 0, 0);  // orders nothing
   out[i] = buffer[i / 32 * 32 + (i + 1) % 32];
 }
 
@@ -143,7 +149,8 @@ __global__ void halfBarrierKernel() {
   if (threadIdx.x < 40) __syncthreads();
 }
 __global__ void twoBarriersKernel() {
-  if (threadIdx.x < 32) __syncthreads();
+  if (threadIdx.x < 32)
+    __syncthreads();
   else
     __syncthreads();
 }
@@ -162,21 +169,78 @@ __global__ void uninitialisedKernel(float* out) {
 }
 
 const std::map<std::string, std::function<void()>> planted = {
-    {"missing barrier", [] { DeviceArray<float> x(randomVector(256, 1)); cuda::launch(reverseKernel, 4, 64, 256, nullptr, x.data(), false); }},
-    {"missing second barrier", [] { DeviceArray<float> x(randomVector(68, 1)); cuda::launch(loopKernel, 1, 64, 0, nullptr, x.data()); }},
-    {"missing warp barrier", [] { DeviceArray<int> x(64), y(64); cuda::launch(rotateKernel, 1, 64, 0, nullptr, x.data(), y.data(), false); }},
-    {"one word for all", [] { DeviceArray<float> x(1); cuda::launch(sameWordKernel, 1, 64, 0, nullptr, x.data()); }},
-    {"shared memory too small", [] { DeviceArray<float> x(randomVector(256, 1)); cuda::launch(reverseKernel, 4, 64, 252, nullptr, x.data(), true); }},
-    {"beyond the memory", [] { float* x; CUDA_OK(cudaMalloc(&x, 100)); cuda::launch(fillKernel, 1, 32, 0, nullptr, x, 26); CUDA_OK(cudaFree(x)); }},
-    {"freed memory", [] { float* x; CUDA_OK(cudaMalloc(&x, 100)); CUDA_OK(cudaFree(x)); cuda::launch(fillKernel, 1, 32, 0, nullptr, x, 25); }},
-    {"beyond the array", [] { DeviceArray<float> x(25); cuda::launch(fillKernel, 1, 32, 0, nullptr, x.data(), 26); }},
+    {"missing barrier",
+     [] {
+       DeviceArray<float> x(randomVector(256, 1));
+       cuda::launch(reverseKernel, 4, 64, 256, nullptr, x.data(), false);
+     }},
+    {"missing second barrier",
+     [] {
+       DeviceArray<float> x(randomVector(68, 1));
+       cuda::launch(loopKernel, 1, 64, 0, nullptr, x.data());
+     }},
+    {"missing warp barrier",
+     [] {
+       DeviceArray<int> x(64), y(64);
+       cuda::launch(rotateKernel, 1, 64, 0, nullptr, x.data(), y.data(), false);
+     }},
+    {"one word for all",
+     [] {
+       DeviceArray<float> x(1);
+       cuda::launch(sameWordKernel, 1, 64, 0, nullptr, x.data());
+     }},
+    {"shared memory too small",
+     [] {
+       DeviceArray<float> x(randomVector(256, 1));
+       cuda::launch(reverseKernel, 4, 64, 252, nullptr, x.data(), true);
+     }},
+    {"beyond the memory",
+     [] {
+       float* x;
+       CUDA_OK(cudaMalloc(&x, 100));
+       cuda::launch(fillKernel, 1, 32, 0, nullptr, x, 26);
+       CUDA_OK(cudaFree(x));
+     }},
+    {"freed memory",
+     [] {
+       float* x;
+       CUDA_OK(cudaMalloc(&x, 100));
+       CUDA_OK(cudaFree(x));
+       cuda::launch(fillKernel, 1, 32, 0, nullptr, x, 25);
+     }},
+    {"beyond the array",
+     [] {
+       DeviceArray<float> x(25);
+       cuda::launch(fillKernel, 1, 32, 0, nullptr, x.data(), 26);
+     }},
     {"half a barrier", [] { cuda::launch(halfBarrierKernel, 4, 64, 0, nullptr); }},
     {"two barriers", [] { cuda::launch(twoBarriersKernel, 4, 64, 0, nullptr); }},
-    {"half a warp", [] { DeviceArray<int> x(64); cuda::launch(halfWarpKernel, 1, 64, 0, nullptr, x.data()); }},
-    {"half a mask", [] { DeviceArray<int> x(64); cuda::launch(maskKernel, 1, 64, 0, nullptr, x.data()); }},
-    {"misaligned vector", [] { DeviceArray<float> x(8), y(4); cuda::launch(vectorKernel, 1, 1, 0, nullptr, x.data() + 1, reinterpret_cast<float4*>(y.data())); }},
-    {"host reads device memory", [] { DeviceArray<float> x(8); std::printf("%g\n", static_cast<double>(x.data()[3])); }},
-    {"leak", [] { float* x; CUDA_OK(cudaMalloc(&x, 100)); x = nullptr; }},
+    {"half a warp",
+     [] {
+       DeviceArray<int> x(64);
+       cuda::launch(halfWarpKernel, 1, 64, 0, nullptr, x.data());
+     }},
+    {"half a mask",
+     [] {
+       DeviceArray<int> x(64);
+       cuda::launch(maskKernel, 1, 64, 0, nullptr, x.data());
+     }},
+    {"misaligned vector",
+     [] {
+       DeviceArray<float> x(8), y(4);
+       cuda::launch(vectorKernel, 1, 1, 0, nullptr, x.data() + 1, reinterpret_cast<float4*>(y.data()));
+     }},
+    {"host reads device memory",
+     [] {
+       DeviceArray<float> x(8);
+       std::printf("%g\n", static_cast<double>(x.data()[3]));
+     }},
+    {"leak",
+     [] {
+       float* x;
+       CUDA_OK(cudaMalloc(&x, 100));
+       x = nullptr;
+     }},
 };
 
 // The bug must end the program in failure, with a message that has all of `words`.
@@ -187,7 +251,9 @@ void mustFind(const std::string& bug, const std::vector<std::string>& words) {
   for (size_t n; pipe && (n = fread(part, 1, sizeof part, pipe)) > 0;) output.append(part, n);
   const int status = pipe ? pclose(pipe) : 0;
   check(status != 0, "planted bug '" + bug + "' makes the program fail");
-  for (const auto& word : words) check(output.find(word) != std::string::npos, "planted bug '" + bug + "': '" + word + "' is in\n" + output.substr(0, 3000));
+  for (const auto& word : words)
+    check(output.find(word) != std::string::npos,
+          "planted bug '" + bug + "': '" + word + "' is in\n" + output.substr(0, 3000));
 }
 
 // --- the checks ---
@@ -222,7 +288,8 @@ void checkAtomics() {
   ticket.zero();
   for (int round = 0; round < 2; ++round) {
     bins.zero();
-    cuda::launch(histogramKernel, 7, 96, 0, nullptr, x.data(), static_cast<int>(in.size()), bins.data(), ticket.data(), total.data());
+    cuda::launch(histogramKernel, 7, 96, 0, nullptr, x.data(), static_cast<int>(in.size()), bins.data(), ticket.data(),
+                 total.data());
     sameBits(bins.download(), expected, "histogram");
     check(total.download()[0] == in.size(), "the last block sees what all wrote");
     check(ticket.download()[0] == 0, "the ticket begins anew");
@@ -235,7 +302,8 @@ void checkAtomics() {
   cuda::launch(atomicsKernel, 1, 64, 0, nullptr, i.data(), u.data(), f.data(), d.data(), l.data());
   sameBits(i.download(), {129, 63, -63, 7}, "atomics on int");
   sameBits(u.download(), {0xffffffffu, 4u, 64u}, "atomics on unsigned");
-  check(f.download()[0] == 33.f && d.download()[0] == 17. && l.download()[0] == (64ull << 33) + 1, "atomicAdd on float, double and 64 bits");
+  check(f.download()[0] == 33.f && d.download()[0] == 17. && l.download()[0] == (64ull << 33) + 1,
+        "atomicAdd on float, double and 64 bits");
 }
 
 void checkCollectives() {
@@ -248,7 +316,8 @@ void checkCollectives() {
       const auto at = [&](int row) { return actual[static_cast<size_t>(row * n + i)]; };
       const std::string where = " in thread " + std::to_string(i) + " of " + std::to_string(n);
       check(at(0) == 15, "shuffle from one lane" + where);
-      if (lane / 8 * 8 + (lane + 1) % 8 < lanes) check(at(1) == lane / 8 * 8 + (lane + 1) % 8, "shuffle in a part of the warp" + where);
+      if (lane / 8 * 8 + (lane + 1) % 8 < lanes)
+        check(at(1) == lane / 8 * 8 + (lane + 1) % 8, "shuffle in a part of the warp" + where);
       check(at(2) == (lane < 3 ? lane : lane - 3), "shuffle up" + where);
       const int down = lane % 16 + 4 > 15 ? lane : lane + 4;
       if (down < lanes) check(at(3) == down, "shuffle down in half a warp" + where);
@@ -298,7 +367,9 @@ unsigned short nearestBf16(float value) {
 void checkBf16() {
   size_t wrong = 0;
   const auto one = [&](float value) { wrong += __bfloat16_as_ushort(__float2bfloat16(value)) != nearestBf16(value); };
-  for (const float value : {0.f, -0.f, 1.f, 1.00390625f, 1.01171875f, FLT_MAX, -FLT_MAX, FLT_MIN, FLT_TRUE_MIN, INFINITY, -INFINITY, NAN, -NAN, 3.3895e38f}) one(value);
+  for (const float value : {0.f, -0.f, 1.f, 1.00390625f, 1.01171875f, FLT_MAX, -FLT_MAX, FLT_MIN, FLT_TRUE_MIN,
+                            INFINITY, -INFINITY, NAN, -NAN, 3.3895e38f})
+    one(value);
   uint64_t state = 9;
   for (int i = 0; i < 1000000; ++i) {
     state = state * 6364136223846793005ull + 1442695040888963407ull;
@@ -315,16 +386,19 @@ void checkBf16() {
   check(wrong == 0, "bfloat16 rounds to nearest even (" + std::to_string(wrong) + " are wrong)");
   const __nv_bfloat162 pair = __floats2bfloat162_rn(1.5f, -2.f);
   const float2 wide = __bfloat1622float2(pair);
-  check(wide.x == 1.5f && wide.y == -2.f && __low2float(pair) == 1.5f && __high2float(pair) == -2.f, "pairs of bfloat16");
+  check(wide.x == 1.5f && wide.y == -2.f && __low2float(pair) == 1.5f && __high2float(pair) == -2.f,
+        "pairs of bfloat16");
 }
 
 void checkPlanted() {
-  mustFind("half a barrier", {"threads wait for ever", "halfBarrierKernel", "40 of 64 at __syncthreads", "host_cuda_check.cc", "24 have ended"});
+  mustFind("half a barrier", {"threads wait for ever", "halfBarrierKernel", "40 of 64 at __syncthreads",
+                              "host_cuda_check.cc", "24 have ended"});
   mustFind("two barriers", {"wait at different places", "twoBarriersKernel", "thread 32"});
   mustFind("half a warp", {"threads wait for ever", "halfWarpKernel", "32 of 64 at __shfl_sync"});
   mustFind("half a mask", {"only masks of the whole warp"});
   if (withTsan) {
-    for (const char* bug : {"missing barrier", "missing second barrier", "missing warp barrier", "one word for all"}) mustFind(bug, {"data race", "Kernel"});
+    for (const char* bug : {"missing barrier", "missing second barrier", "missing warp barrier", "one word for all"})
+      mustFind(bug, {"data race", "Kernel"});
   }
   if (withAsan) {
     mustFind("shared memory too small", {"heap-buffer-overflow", "reverseKernel"});

@@ -20,10 +20,13 @@ void bandsInFlight() {
   const Graph graph = srresnet(2, {8}, {1, 2});
   const int width = 19, bands = 5;
   std::vector<std::vector<uint8_t>> pixels;
-  for (int band = 0; band < bands; ++band) pixels.push_back(bytes(static_cast<size_t>(width) * (10 + band) * 3, static_cast<uint64_t>(band) + 1));  // buffers grow
+  for (int band = 0; band < bands; ++band)
+    pixels.push_back(
+        bytes(static_cast<size_t>(width) * (10 + band) * 3, static_cast<uint64_t>(band) + 1));  // buffers grow
   const auto jobOf = [&](int band, Canvas* canvas) {
     InferJob job;
-    job.pictures.push_back({View{pixels[static_cast<size_t>(band)].data(), Sample::U8, width, 10 + band, 3}, canvas, nullptr, nullptr});
+    job.pictures.push_back(
+        {View{pixels[static_cast<size_t>(band)].data(), Sample::U8, width, 10 + band, 3}, canvas, nullptr, nullptr});
     job.regions = tileRegions(graph, 0, width, 10 + band, 7, 3);
     job.maxBatchPixels = 1000;
     return job;
@@ -36,7 +39,10 @@ void bandsInFlight() {
     const auto canvas = device.makeCanvas(2 * width, 40);
     std::vector<std::vector<uint8_t>> results(bands);
     std::vector<InferReport> reports(bands);
-    struct Ticket { int band; int64_t infer, finish; };
+    struct Ticket {
+      int band;
+      int64_t infer, finish;
+    };
     std::vector<Ticket> tickets;
     std::mutex mutex;
     std::condition_variable more;
@@ -57,8 +63,10 @@ void bandsInFlight() {
       results[static_cast<size_t>(band)].resize(static_cast<size_t>(rows) * 2 * width * 3);
       canvas->move(0, 0, rows);
       Ticket ticket{band, 0, 0};
-      if (inFlight) ticket.infer = device.submitInfer(jobOf(band, canvas.get()), reports[static_cast<size_t>(band)]);
-      else ticket.infer = (reports[static_cast<size_t>(band)] = device.infer(jobOf(band, canvas.get())), -1);
+      if (inFlight)
+        ticket.infer = device.submitInfer(jobOf(band, canvas.get()), reports[static_cast<size_t>(band)]);
+      else
+        ticket.infer = (reports[static_cast<size_t>(band)] = device.infer(jobOf(band, canvas.get())), -1);
       ticket.finish = canvas->submitFinish(0, rows, 3, nullptr, Sample::U8, results[static_cast<size_t>(band)].data());
       const std::lock_guard<std::mutex> lock(mutex);
       tickets.push_back(ticket);
@@ -66,19 +74,25 @@ void bandsInFlight() {
     }
     waiter.join();
     host_cuda::setMode(host_cuda::Mode::Immediate);
-    for (const InferReport& report : reports) check(report.networkSeconds > 0 && report.flops > 0 && report.batches > 0, "every band is reported");
-    if (!inFlight) expected = results;
-    else check(results == expected, "bands in flight");
+    for (const InferReport& report : reports)
+      check(report.networkSeconds > 0 && report.flops > 0 && report.batches > 0, "every band is reported");
+    if (!inFlight)
+      expected = results;
+    else
+      check(results == expected, "bands in flight");
   }
 
   const Pair pair = makePair(graph, Precision::Bf16, 4);
   const auto canvas = pair.cuda->makeCanvas(2 * width, 40);
   canvas->move(0, 0, 20);
   InferReport report;
-  const int64_t first = pair.cuda->submitInfer(jobOf(0, canvas.get()), report), second = pair.cuda->submitInfer(jobOf(0, canvas.get()), report);
+  const int64_t first = pair.cuda->submitInfer(jobOf(0, canvas.get()), report),
+                second = pair.cuda->submitInfer(jobOf(0, canvas.get()), report);
   host_cuda::failNext("cudaEventSynchronize", cudaErrorLaunchFailure, 0);
-  for (const int64_t ticket : {first, second}) check(errorOf([&] { pair.cuda->waitInfer(ticket, report); }) == "WBSR_DEVICE_FAILED", "a band that fails");
-  check(errorOf([&] { pair.cuda->submitInfer(jobOf(0, canvas.get()), report); }) == "WBSR_DEVICE_FAILED", "and the next, which does not wait");
+  for (const int64_t ticket : {first, second})
+    check(errorOf([&] { pair.cuda->waitInfer(ticket, report); }) == "WBSR_DEVICE_FAILED", "a band that fails");
+  check(errorOf([&] { pair.cuda->submitInfer(jobOf(0, canvas.get()), report); }) == "WBSR_DEVICE_FAILED",
+        "and the next, which does not wait");
   host_cuda::restart();
 }
 
@@ -94,7 +108,8 @@ void othersEndCaptures() {
   for (const char* call : {"launch", "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"}) {
     // The launches before it put the input in place.
     host_cuda::failNext(call, cudaErrorStreamCaptureInvalidated, call == std::string("launch") ? 2 : 0);
-    check(errorOf([&] { forward(later); }) == "none" && sameBits(later, first), std::string("a capture that ends in ") + call);
+    check(errorOf([&] { forward(later); }) == "none" && sameBits(later, first),
+          std::string("a capture that ends in ") + call);
   }
   const auto graphs = host_cuda::live().graphs;
   forward(later);
@@ -125,7 +140,10 @@ void fullMemory() {
     const Pair small = makePair(graph, Precision::Bf16, 4);
     host_cuda::setMemoryLimit(host_cuda::live().bytes + (full - idle) / static_cast<size_t>(part));
     InferReport report;
-    const std::string error = errorOf([&] { check(upscaled(*small.cuda, graph, view, regions, 100000, &report) == expected, "halved batches give the same bits"); });
+    const std::string error = errorOf([&] {
+      check(upscaled(*small.cuda, graph, view, regions, 100000, &report) == expected,
+            "halved batches give the same bits");
+    });
     check(error == "none" || error == "WBSR_OUT_OF_MEMORY", "full memory: " + error);
     halvings += report.halvings;
     host_cuda::setMemoryLimit(0);
@@ -156,11 +174,14 @@ void fullMemory() {
   const std::vector<float> reference = weightsAfter(0, &whole);
   check(whole == 1, "one part where there is room");
   (void)before;
-  for (size_t room : {size_t{200} << 10, size_t{400} << 10, size_t{800} << 10, size_t{1200} << 10, size_t{1600} << 10}) {
+  for (size_t room :
+       {size_t{200} << 10, size_t{400} << 10, size_t{800} << 10, size_t{1200} << 10, size_t{1600} << 10}) {
     int parts = 1;
     const std::vector<float> weights = weightsAfter(room, &parts);
     most = std::max(most, parts);
-    if (!weights.empty()) check(gap(weights, reference) < 1e-4, "a batch in " + std::to_string(parts) + " parts trains alike: " + std::to_string(gap(weights, reference)));
+    if (!weights.empty())
+      check(gap(weights, reference) < 1e-4,
+            "a batch in " + std::to_string(parts) + " parts trains alike: " + std::to_string(gap(weights, reference)));
   }
   check(most > 1, "some batch was cut into parts");
 }
@@ -172,7 +193,8 @@ void failuresAreContained() {
   std::vector<float> output(input.size() * 4), expected(output.size());
   const Pair healthy = makePair(graph, Precision::Bf16, 4);
   healthy.cuda->forward(0, input.data(), expected.data(), 1, 6, 6);
-  for (const char* call : {"cudaMemcpyAsync", "cudaStreamSynchronize", "launch", "cudaMemsetAsync", "cudaEventRecord", "cudaGraphLaunch"}) {
+  for (const char* call : {"cudaMemcpyAsync", "cudaStreamSynchronize", "launch", "cudaMemsetAsync", "cudaEventRecord",
+                           "cudaGraphLaunch"}) {
     for (int after : {0, 1, 5}) {
       const Pair pair = makePair(graph, Precision::Bf16, 4);
       host_cuda::failNext(call, cudaErrorLaunchFailure, after);
@@ -187,8 +209,10 @@ void failuresAreContained() {
         }
       }
       check(first == "WBSR_DEVICE_FAILED", std::string(call) + " fails: " + first);
-      check(text.find("device 0") != std::string::npos && text.find("native/cuda/") != std::string::npos, "the text names file and device: " + text);
-      check(errorOf([&] { pair.cuda->forward(0, input.data(), output.data(), 1, 6, 6); }) == "WBSR_DEVICE_FAILED", "the model stays unusable");
+      check(text.find("device 0") != std::string::npos && text.find("native/cuda/") != std::string::npos,
+            "the text names file and device: " + text);
+      check(errorOf([&] { pair.cuda->forward(0, input.data(), output.data(), 1, 6, 6); }) == "WBSR_DEVICE_FAILED",
+            "the model stays unusable");
       host_cuda::restart();
     }
   }

@@ -111,7 +111,8 @@ void checkMeasures() {
       const Picture a(Sample::U8, width, height, channels), b(Sample::U8, width, height, channels);
       for (const bool y : {false, true}) {
         expect(std::isinf(psnr(a.data.get(), b.data.get(), width, height, channels, y, 2)), "psnr of equals");
-        expect(std::fabs(ssim(a.data.get(), b.data.get(), width, height, channels, y, 0) - 1) < 1e-12, "ssim of equals");
+        expect(std::fabs(ssim(a.data.get(), b.data.get(), width, height, channels, y, 0) - 1) < 1e-12,
+               "ssim of equals");
       }
     }
   }
@@ -123,7 +124,8 @@ void checkBatch() {
   spec.images = {image.view};
   spec.patch = 12;
   spec.scale = 2;
-  for (int i = 0; i < 8; ++i) spec.crops.push_back({0, i % 2 ? 16 : 0, i / 2 % 2 ? 18 : 0, i > 3, i % 3 == 0, i % 2 == 0});
+  for (int i = 0; i < 8; ++i)
+    spec.crops.push_back({0, i % 2 ? 16 : 0, i / 2 % 2 ? 18 : 0, i > 3, i % 3 == 0, i % 2 == 0});
   spec.crops.push_back({0, 17, 19, true, true, true});
   for (const bool given : {false, true}) {
     if (given) {

@@ -1,14 +1,18 @@
 // No kernel of native/cuda spills registers to memory on sm_90, says `npm run kernel-resources`; and it would say so if one did.
-import t from 'tap'
+
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import t from 'tap'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..')
 
 function resources(...files: string[]) {
-  return spawnSync(process.execPath, [path.join(root, 'scripts', 'kernel-resources.mjs'), ...files], { encoding: 'utf8', timeout: 570_000 })
+  return spawnSync(process.execPath, [path.join(root, 'scripts', 'kernel-resources.mjs'), ...files], {
+    encoding: 'utf8',
+    timeout: 570_000,
+  })
 }
 
 const all = resources()
@@ -19,17 +23,23 @@ t.test('the kernels of native/cuda', { skip }, async (t) => {
   const folder = path.join(root, 'native', 'cuda')
   for (const file of readdirSync(folder).filter((name) => name.endsWith('.cu'))) {
     // Templates that nobody instantiates would be missing here.
-    const source = readFileSync(path.join(folder, file), 'utf8').replace(/__launch_bounds__\((?:[^()]|\([^()]*\))*\)/g, '')
+    const source = readFileSync(path.join(folder, file), 'utf8').replace(
+      /__launch_bounds__\((?:[^()]|\([^()]*\))*\)/g,
+      '',
+    )
     const kernels = [...source.matchAll(/__global__\s+void\s+(\w+)\(/g)].map((match) => match[1]!)
     t.ok(kernels.length > 0 && kernels.length === source.split('__global__').length - 1, `${file}: all its kernels`)
-    for (const kernel of kernels) t.match(all.stdout, new RegExp(`^${kernel}\\b.* ${file} +\\d+ +\\d+ +0/0 +\\d+$`, 'm'), `${file}: ${kernel}`)
+    for (const kernel of kernels)
+      t.match(all.stdout, new RegExp(`^${kernel}\\b.* ${file} +\\d+ +\\d+ +0/0 +\\d+$`, 'm'), `${file}: ${kernel}`)
   }
 })
 
 t.test('a kernel that spills', { skip }, async (t) => {
   const file = path.join(t.testdir(), 'spilling.cu')
   // 512 values that live across a loop do not fit into 32 registers.
-  writeFileSync(file, `
+  writeFileSync(
+    file,
+    `
     __global__ void __launch_bounds__(1024, 2) spillingKernel(const float* in, float* out, int n) {
       float values[512];
       #pragma unroll
@@ -41,7 +51,8 @@ t.test('a kernel that spills', { skip }, async (t) => {
       #pragma unroll
       for (int i = 0; i < 512; ++i) out[i * 1024 + threadIdx.x] = values[i];
     }
-  `)
+  `,
+  )
   const { status, stdout } = resources(file)
   t.equal(status, 1)
   t.match(stdout, /^spillingKernel +spilling\.cu +\d+ +\d+ +[1-9]\d*\/[1-9]\d* +[1-9]\d*$/m)

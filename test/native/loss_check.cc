@@ -112,7 +112,8 @@ Terms referenceTerms(const LossSpec& s, const double* x, const double* y, double
     out.data += l1 ? std::fabs(e) : e * e;
     at[d] = l1 ? std::min(std::max(x[d], 0.0), 1.0) : x[d];
   }
-  out.balance = 2 * factorSigma * factorSigma / (l1 ? s.fidelityScale : 1.0) * referenceLse(s.mixture, at, sigma * sigma);
+  out.balance =
+      2 * factorSigma * factorSigma / (l1 ? s.fidelityScale : 1.0) * referenceLse(s.mixture, at, sigma * sigma);
   return out;
 }
 
@@ -276,7 +277,8 @@ void checkPaths(const LossSpec& s) {
     }
     if (s.kind != LossSpec::BD) continue;
     w.balance += factor * referenceLse(s.mixture, clamped, v);
-    varianceSlope += (referenceLse(s.mixture, clamped, v * 1.0001) - referenceLse(s.mixture, clamped, v * 0.9999)) / (2e-4 * v);
+    varianceSlope +=
+        (referenceLse(s.mixture, clamped, v * 1.0001) - referenceLse(s.mixture, clamped, v * 0.9999)) / (2e-4 * v);
     for (int d = 0; d < D; ++d) {
       std::memcpy(step, clamped, sizeof step);
       step[d] = clamped[d] + 1e-6;
@@ -300,7 +302,8 @@ void checkPaths(const LossSpec& s) {
   for (const cpu::NamedLossKernel& path : cpu::lossKernels()) {
     const std::string name = std::string(path.name) + " kind " + std::to_string(s.kind) + " " + nameOf(s);
     std::vector<float> gradient(b.x.size());
-    const LossSums got = cpu::evaluateLossWith(path.kernel, s, b.x.data(), b.y.data(), batch, plane, gradient.data(), scale);
+    const LossSums got =
+        cpu::evaluateLossWith(path.kernel, s, b.x.data(), b.y.data(), batch, plane, gradient.data(), scale);
     const auto relative = [&](double value, double reference, const char* what) {
       near(value, reference, 1e-5 * std::fabs(reference) + 1e-12, name + " " + what);
     };
@@ -314,7 +317,8 @@ void checkPaths(const LossSpec& s) {
     for (size_t i = 0; i < wanted.size(); ++i)
       worst = std::max(worst, std::fabs(gradient[i] * n / scale - wanted[i]) / largest);
     near(worst, 0, 1e-5, name + " gradient");
-    const LossSums without = cpu::evaluateLossWith(path.kernel, s, b.x.data(), b.y.data(), batch, plane, nullptr, scale);
+    const LossSums without =
+        cpu::evaluateLossWith(path.kernel, s, b.x.data(), b.y.data(), batch, plane, nullptr, scale);
     check(without.loss == got.loss, name + " same sums without a gradient");
   }
 }
@@ -330,7 +334,7 @@ void checkThreads(const LossSpec& s) {
     omp_set_num_threads(threads);
     const LossSums other = cpu::evaluateLoss(s, b.x.data(), b.y.data(), batch, plane, second.data(), 1);
     check(std::memcmp(&one, &other, sizeof one) == 0 && first == second,
-           "same bits with " + std::to_string(threads) + " threads, " + nameOf(s));
+          "same bits with " + std::to_string(threads) + " threads, " + nameOf(s));
   }
   omp_set_num_threads(before);
 }
@@ -367,7 +371,8 @@ void checkOneGaussian() {
     for (double y : {0.1, 0.4, 0.9}) {
       s.sigma = 0.03f;
       s.mixture.covariances = {std * std};
-      const double v = static_cast<double>(s.sigma) * s.sigma, at = y * (std * std + v) / (std * std) - 0.4 * v / (std * std);
+      const double v = static_cast<double>(s.sigma) * s.sigma,
+                   at = y * (std * std + v) / (std * std) - 0.4 * v / (std * std);
       const std::vector<float> x(3, static_cast<float>(at)), target(3, static_cast<float>(y));
       std::vector<float> gradient(3);
       cpu::evaluateLoss(s, x.data(), target.data(), 1, 1, gradient.data(), 3);
@@ -411,7 +416,8 @@ void checkOverflow() {
         for (const cpu::NamedLossKernel& path : cpu::lossKernels()) {
           std::vector<float> gradient(9);
           const LossSums sums = cpu::evaluateLossWith(path.kernel, s, x.data(), y.data(), 1, 3, gradient.data(), 1);
-          bool finite = std::isfinite(sums.loss) && std::isfinite(sums.sigmaGradient) && std::isfinite(sums.balanceGradient);
+          bool finite =
+              std::isfinite(sums.loss) && std::isfinite(sums.sigmaGradient) && std::isfinite(sums.balanceGradient);
           for (float g : gradient) finite = finite && std::isfinite(g);
           check(finite, std::string("nothing overflows, ") + path.name + " " + nameOf(s));
         }
@@ -434,8 +440,10 @@ void checkConvexity() {
       double least = 1e9;
       for (size_t k = 0; k < s.mixture.weights.size(); ++k) {
         double values[3], vectors[3][3], one[1][1];
-        if (dimension == 3) math::symmetricEigen<3>(&s.mixture.covariances[k * 9], values, vectors);
-        else math::symmetricEigen<1>(&s.mixture.covariances[k], values, one);
+        if (dimension == 3)
+          math::symmetricEigen<3>(&s.mixture.covariances[k * 9], values, vectors);
+        else
+          math::symmetricEigen<1>(&s.mixture.covariances[k], values, one);
         for (int d = 0; d < dimension; ++d) least = std::min(least, values[d]);
       }
       const double v = static_cast<double>(sigma) * sigma, bound = 2 * least / (least + v), h = 1e-4;
@@ -451,9 +459,11 @@ void checkConvexity() {
           plus[d] = x[d] + h * u[d] / std::sqrt(length);
           minus[d] = x[d] - h * u[d] / std::sqrt(length);
         }
-        smallest = std::min(smallest, (referenceLoss(s, plus, y) - 2 * referenceLoss(s, x, y) + referenceLoss(s, minus, y)) / (h * h));
+        smallest = std::min(
+            smallest, (referenceLoss(s, plus, y) - 2 * referenceLoss(s, x, y) + referenceLoss(s, minus, y)) / (h * h));
       }
-      check(smallest >= bound - 1e-5, "convexity bound, " + nameOf(s) + ": " + std::to_string(smallest) + " >= " + std::to_string(bound));
+      check(smallest >= bound - 1e-5,
+            "convexity bound, " + nameOf(s) + ": " + std::to_string(smallest) + " >= " + std::to_string(bound));
     }
   }
 }
@@ -502,8 +512,10 @@ void checkFidelityScale() {
       }
     }
     const double c = cpu::fidelityScale(s, 1e-6);
-    check(c >= 1.1 * largest * (1 - 1e-4), "fidelityScale covers every slope found by chance, D=" + std::to_string(dimension));
-    near(c, 1.1 * largest, 0.05 * c, "fidelityScale is not much above the largest slope, D=" + std::to_string(dimension));
+    check(c >= 1.1 * largest * (1 - 1e-4),
+          "fidelityScale covers every slope found by chance, D=" + std::to_string(dimension));
+    near(c, 1.1 * largest, 0.05 * c,
+         "fidelityScale is not much above the largest slope, D=" + std::to_string(dimension));
     near(cpu::fidelityScale(s, 1000), 1000, 0, "fidelityScale is at least the typical residual");
   }
 }

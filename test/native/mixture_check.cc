@@ -22,7 +22,7 @@ namespace {
 
 void near(double got, double wanted, double tolerance, const std::string& what) {
   check(std::fabs(got - wanted) <= tolerance,
-         what + ": got " + std::to_string(got) + ", wanted " + std::to_string(wanted));
+        what + ": got " + std::to_string(got) + ", wanted " + std::to_string(wanted));
 }
 
 MixtureOptions optionsOf(int dimension, int components, uint64_t seed = 1) {
@@ -48,9 +48,12 @@ void expectSound(const Mixture& m, double minStd, const std::string& what) {
   const int D = m.dimension;
   for (size_t k = 0; k < m.weights.size(); ++k) {
     double values[3], vectors[3][3], one[1][1];
-    if (D == 3) math::symmetricEigen<3>(&m.covariances[k * 9], values, vectors);
-    else math::symmetricEigen<1>(&m.covariances[k], values, one);
-    for (int d = 0; d < D; ++d) check(values[d] >= minStd * minStd * (1 - 1e-9), what + ": floor of component " + std::to_string(k));
+    if (D == 3)
+      math::symmetricEigen<3>(&m.covariances[k * 9], values, vectors);
+    else
+      math::symmetricEigen<1>(&m.covariances[k], values, one);
+    for (int d = 0; d < D; ++d)
+      check(values[d] >= minStd * minStd * (1 - 1e-9), what + ": floor of component " + std::to_string(k));
   }
 }
 
@@ -86,7 +89,8 @@ void checkKnown1() {
     for (float x : samples) {
       double density = 0;
       for (int k = 0; k < 3; ++k)
-        density += weights[k] / (stds[k] * std::sqrt(2 * std::acos(-1.0))) * std::exp(-0.5 * std::pow((x - means[k]) / stds[k], 2));
+        density += weights[k] / (stds[k] * std::sqrt(2 * std::acos(-1.0))) *
+                   std::exp(-0.5 * std::pow((x - means[k]) / stds[k], 2));
       wanted += std::log(density) / 40000;
     }
     near(fit.logLikelihood, wanted, 0.01, what + " log-likelihood");
@@ -97,7 +101,8 @@ void checkKnown3() {
   std::mt19937 random(4);
   std::normal_distribution<double> normal(0, 1);
   // Two components, the second with correlated channels: covariance A A^T.
-  const double a[2][3][3] = {{{0.05, 0, 0}, {0, 0.03, 0}, {0, 0, 0.04}}, {{0.08, 0, 0}, {0.06, 0.03, 0}, {0.07, 0.01, 0.03}}};
+  const double a[2][3][3] = {{{0.05, 0, 0}, {0, 0.03, 0}, {0, 0, 0.04}},
+                             {{0.08, 0, 0}, {0.06, 0.03, 0}, {0.07, 0.01, 0.03}}};
   const double means[2][3] = {{0.2, 0.3, 0.25}, {0.7, 0.6, 0.65}};
   std::vector<float> samples;
   for (int n = 0; n < 20000; ++n) {
@@ -191,7 +196,8 @@ void checkFewValues() {
 
 void checkInvalid() {
   const std::vector<float> values{0.1f, 0.2f, 0.3f};
-  const auto fails = [&](const std::function<void(MixtureOptions&, std::vector<float>&, std::vector<float>&)>& change, const char* what) {
+  const auto fails = [&](const std::function<void(MixtureOptions&, std::vector<float>&, std::vector<float>&)>& change,
+                         const char* what) {
     MixtureOptions options;
     std::vector<float> samples = values, weights{1, 1, 1};
     change(options, samples, weights);

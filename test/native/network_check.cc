@@ -68,15 +68,17 @@ void forwardAgrees(const Graph& graph, const std::string& name, int batch, int h
       for (size_t i = 0; i < plane; ++i) image.v[i] = input[n * plane + i];
       const Image expected = test::interpret(graph, subnet.width, subnet.depth, parameters, image);
       for (size_t i = 0; i < expected.v.size(); ++i)
-        worst = std::max(worst, std::fabs(expected.v[i] - output[n * plane * area + i]) / (1 + std::fabs(expected.v[i])));
+        worst =
+            std::max(worst, std::fabs(expected.v[i] - output[n * plane * area + i]) / (1 + std::fabs(expected.v[i])));
     }
-    check(worst < 5e-5, name + " forward " + std::to_string(subnet.width) + "x" + std::to_string(subnet.depth) + " at " + std::to_string(batch) +
-                            "x" + std::to_string(h) + "x" + std::to_string(w) + ": " + std::to_string(worst));
+    check(worst < 5e-5, name + " forward " + std::to_string(subnet.width) + "x" + std::to_string(subnet.depth) +
+                            " at " + std::to_string(batch) + "x" + std::to_string(h) + "x" + std::to_string(w) + ": " +
+                            std::to_string(worst));
   }
 }
 
-double referenceLoss(const Graph& graph, const SubnetInfo& subnet, const std::vector<double>& parameters, const std::vector<Image>& inputs,
-                     const std::vector<Image>& targets) {
+double referenceLoss(const Graph& graph, const SubnetInfo& subnet, const std::vector<double>& parameters,
+                     const std::vector<Image>& inputs, const std::vector<Image>& targets) {
   double sum = 0;
   size_t count = 0;
   for (size_t n = 0; n < inputs.size(); ++n) {
@@ -95,8 +97,10 @@ void gradientsAgree(const Graph& graph, const std::string& name, int batch, int 
   for (int n = 0; n < batch; ++n) {
     inputs.push_back(Image::of(3, h, w));
     targets.push_back(Image::of(3, h * graph.scale(), w * graph.scale()));
-    for (double& v : inputs.back().v) lr.push_back(static_cast<float>(v = static_cast<float>(random.next() * 0.5 + 0.5)));
-    for (double& v : targets.back().v) hr.push_back(static_cast<float>(v = static_cast<float>(random.next() * 0.5 + 0.5)));
+    for (double& v : inputs.back().v)
+      lr.push_back(static_cast<float>(v = static_cast<float>(random.next() * 0.5 + 0.5)));
+    for (double& v : targets.back().v)
+      hr.push_back(static_cast<float>(v = static_cast<float>(random.next() * 0.5 + 0.5)));
   }
   for (int subnet : subnets) {
     const SubnetInfo& info = graph.subnets()[subnet];
@@ -124,11 +128,15 @@ void gradientsAgree(const Graph& graph, const std::string& name, int batch, int 
       threadGap = std::max(threadGap, static_cast<double>(std::fabs(gradient[i] - other[i])));
     }
     check(largest > 0, name + " gradients are not all zero");
-    check(threadGap <= 2e-5 * largest, name + " gradients agree between 1 and 2 threads: " + std::to_string(threadGap / largest));
+    check(threadGap <= 2e-5 * largest,
+          name + " gradients agree between 1 and 2 threads: " + std::to_string(threadGap / largest));
     // A few entries of every parameter tensor, first and last rows included.
     for (const Parameter& p : graph.parameters()) {
       for (int k = 0; k < 6; ++k) {
-        const int64_t at = p.offset + (k == 0 ? 0 : k == 1 ? p.count - 1 : static_cast<int64_t>((random.next() * 0.5 + 0.5) * static_cast<double>(p.count)));
+        const int64_t at =
+            p.offset + (k == 0   ? 0
+                        : k == 1 ? p.count - 1
+                                 : static_cast<int64_t>((random.next() * 0.5 + 0.5) * static_cast<double>(p.count)));
         const double keep = parameters[at], step = 1e-5;
         parameters[at] = keep + step;
         const double up = referenceLoss(graph, info, parameters, inputs, targets);
@@ -137,8 +145,9 @@ void gradientsAgree(const Graph& graph, const std::string& name, int batch, int 
         parameters[at] = keep;
         const double numeric = (up - down) / (2 * step);
         check(std::fabs(numeric - gradient[at]) <= 2e-3 * std::fabs(numeric) + 2e-4 * largest,
-              name + " " + std::to_string(info.width) + "x" + std::to_string(info.depth) + " d/d" + p.name + "[" + std::to_string(at - p.offset) + "] = " +
-                  std::to_string(gradient[at]) + ", finite difference " + std::to_string(numeric));
+              name + " " + std::to_string(info.width) + "x" + std::to_string(info.depth) + " d/d" + p.name + "[" +
+                  std::to_string(at - p.offset) + "] = " + std::to_string(gradient[at]) + ", finite difference " +
+                  std::to_string(numeric));
       }
     }
   }
@@ -151,10 +160,12 @@ void tilesAgree(const Graph& graph) {
   device->setArena(Arena::Weights, toFloat(randomParameters(graph, 9)).data());
   const int w = 45, h = 33;
   Random random{13};
-  std::vector<float> picture(static_cast<size_t>(w) * h * 3), planar(picture.size()), whole(picture.size() * scale * scale);
+  std::vector<float> picture(static_cast<size_t>(w) * h * 3), planar(picture.size()),
+      whole(picture.size() * scale * scale);
   for (float& v : picture) v = static_cast<float>(random.next() * 0.5 + 0.5);
   for (int c = 0; c < 3; ++c)
-    for (int i = 0; i < w * h; ++i) planar[static_cast<size_t>(c) * w * h + i] = picture[static_cast<size_t>(i) * 3 + c];
+    for (int i = 0; i < w * h; ++i)
+      planar[static_cast<size_t>(c) * w * h + i] = picture[static_cast<size_t>(i) * 3 + c];
   for (const SubnetInfo& subnet : graph.subnets()) {
     device->forward(subnet.index, planar.data(), whole.data(), 1, h, w);
     for (int64_t batchPixels : {int64_t{1}, int64_t{100000}}) {
@@ -167,16 +178,19 @@ void tilesAgree(const Graph& graph) {
         for (int x = 0; x < w; x += tile) {
           const int left = std::max(0, x - overlap), top = std::max(0, y - overlap);
           const int right = std::min(w, x + tile + overlap), bottom = std::min(h, y + tile + overlap);
-          const int l = std::max(0, left - halo), t = std::max(0, top - halo), r = std::min(w, right + halo), b = std::min(h, bottom + halo);
-          job.regions.push_back({0, subnet.index, l, t, r - l, b - t, left, top, right - left, bottom - top, x > 0 ? 2 * overlap : 0,
-                                 y > 0 ? 2 * overlap : 0, right < w ? 2 * overlap : 0, bottom < h ? 2 * overlap : 0});
+          const int l = std::max(0, left - halo), t = std::max(0, top - halo), r = std::min(w, right + halo),
+                    b = std::min(h, bottom + halo);
+          job.regions.push_back({0, subnet.index, l, t, r - l, b - t, left, top, right - left, bottom - top,
+                                 x > 0 ? 2 * overlap : 0, y > 0 ? 2 * overlap : 0, right < w ? 2 * overlap : 0,
+                                 bottom < h ? 2 * overlap : 0});
         }
       device->infer(job);
       double worst = 0, least = 1e9;
       for (size_t i = 0; i < weight.size(); ++i) {
         least = std::min(least, static_cast<double>(weight[i]));
         for (int c = 0; c < 3; ++c)
-          worst = std::max(worst, static_cast<double>(std::fabs(sum[i * 3 + c] / weight[i] - whole[static_cast<size_t>(c) * weight.size() + i])));
+          worst = std::max(worst, static_cast<double>(std::fabs(sum[i * 3 + c] / weight[i] -
+                                                                whole[static_cast<size_t>(c) * weight.size() + i])));
       }
       check(least > 0, "tiles cover the picture");
       check(worst < 2e-5, "tiles equal the whole image at x" + std::to_string(scale) + ": " + std::to_string(worst));
@@ -201,8 +215,11 @@ void batchesAgree() {
         for (int n = 0; n < batch; ++n) input.insert(input.end(), one.begin(), one.end());
         device->forward(subnet.index, input.data(), output.data(), batch, side, side);
         bool equal = true;
-        for (int n = 0; n < batch; ++n) equal = equal && std::memcmp(output.data() + static_cast<size_t>(n) * alone.size(), alone.data(), alone.size() * 4) == 0;
-        check(equal, "an image of " + std::to_string(side) + " alone and in a batch of " + std::to_string(batch) + ", width " + std::to_string(subnet.width));
+        for (int n = 0; n < batch; ++n)
+          equal = equal && std::memcmp(output.data() + static_cast<size_t>(n) * alone.size(), alone.data(),
+                                       alone.size() * 4) == 0;
+        check(equal, "an image of " + std::to_string(side) + " alone and in a batch of " + std::to_string(batch) +
+                         ", width " + std::to_string(subnet.width));
       }
     }
   }

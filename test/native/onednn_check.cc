@@ -33,7 +33,8 @@ void blockedLayoutRoundTrip() {
   expect(values == back, "values come back from nChw8c as they went in");
 
   const memory::dim blocks = (c + 7) / 8;
-  expect(blocked.get_size() == static_cast<size_t>(n * blocks * 8 * h * w) * sizeof(float), "nChw8c pads channels to 8");
+  expect(blocked.get_size() == static_cast<size_t>(n * blocks * 8 * h * w) * sizeof(float),
+         "nChw8c pads channels to 8");
   const float* inside = static_cast<const float*>(middle.get_data_handle());
   bool zero = true, placed = true;
   for (memory::dim in = 0; in < n; in++)

@@ -41,7 +41,9 @@ std::string thrown(const wbsr::Graph& graph, int index) {
   return "nothing";
 }
 
-void checkEqual(const std::string& found, const std::string& wanted) { check(found == wanted, "found: " + found + "; wanted: " + wanted); }
+void checkEqual(const std::string& found, const std::string& wanted) {
+  check(found == wanted, "found: " + found + "; wanted: " + wanted);
+}
 
 void checkThreads() {
   std::vector<const wbsr::cuda::CudaState*> seen(8);
@@ -78,7 +80,8 @@ void checkDevice() {
   const auto device = wbsr::bindings::makeCudaDevice(graph, {});
   checkEqual(device->facts().kind + ", " + device->facts().name, "cuda, Fake A");
   std::vector<float> weights(static_cast<size_t>(graph.parameterCount()), 0.f);
-  for (int c = 0; c < 3; ++c) weights[static_cast<size_t>(c * 3 * 9 + c * 9 + 4)] = 2.f;  // the centre of channel c to c
+  for (int c = 0; c < 3; ++c)
+    weights[static_cast<size_t>(c * 3 * 9 + c * 9 + 4)] = 2.f;  // the centre of channel c to c
   device->setArena(wbsr::Arena::Weights, weights.data());
   std::vector<float> in(3 * 5 * 7), out(in.size());
   for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i);

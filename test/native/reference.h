@@ -23,7 +23,8 @@ inline double cubic(double x) {
 }
 
 // One image through one subnet. parameters: the flat arena.
-inline Image interpret(const Graph& graph, int width, int depth, const std::vector<double>& parameters, const Image& input) {
+inline Image interpret(const Graph& graph, int width, int depth, const std::vector<double>& parameters,
+                       const Image& input) {
   std::vector<bool> alive;
   const std::vector<int> resolved = graph.resolve(depth, alive);
   const std::vector<int> channels = graph.channels(width);
@@ -47,7 +48,8 @@ inline Image interpret(const Graph& graph, int width, int depth, const std::vect
                   for (int kx = 0; kx < k; ++kx) {
                     const int yy = y + ky - pad, xx = x + kx - pad;
                     if (yy >= 0 && yy < out.h && xx >= 0 && xx < out.w)
-                      sum += parameters[weight.offset + ((int64_t{o} * full + c) * k + ky) * k + kx] * in(0).at(c, yy, xx);
+                      sum +=
+                          parameters[weight.offset + ((int64_t{o} * full + c) * k + ky) * k + kx] * in(0).at(c, yy, xx);
                   }
               out.at(o, y, x) = sum;
             }
@@ -57,8 +59,10 @@ inline Image interpret(const Graph& graph, int width, int depth, const std::vect
       case Op::Activation: {
         value[i] = in(0);
         for (double& v : value[i].v) {
-          if (node.activation == ActivationKind::Sigmoid) v = 1 / (1 + std::exp(-v));
-          else if (v < 0) v *= node.activation == ActivationKind::LeakyRelu ? static_cast<double>(node.slope) : 0.0;
+          if (node.activation == ActivationKind::Sigmoid)
+            v = 1 / (1 + std::exp(-v));
+          else if (v < 0)
+            v *= node.activation == ActivationKind::LeakyRelu ? static_cast<double>(node.slope) : 0.0;
         }
         break;
       }
@@ -99,7 +103,8 @@ inline Image interpret(const Graph& graph, int width, int depth, const std::vect
       case Op::GlobalPool: {
         Image out = Image::of(in(0).c, 1, 1);
         for (int c = 0; c < out.c; ++c) {
-          for (int p = 0; p < in(0).h * in(0).w; ++p) out.v[c] += in(0).v[static_cast<size_t>(c) * in(0).h * in(0).w + p];
+          for (int p = 0; p < in(0).h * in(0).w; ++p)
+            out.v[c] += in(0).v[static_cast<size_t>(c) * in(0).h * in(0).w + p];
           out.v[c] /= in(0).h * in(0).w;
         }
         value[i] = out;

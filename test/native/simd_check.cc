@@ -32,25 +32,30 @@ void elementwise(const Kernels& k, int64_t n) {
   k.leakyBackward(back.data(), b.data(), a.data(), 0.1f, n);
   bool ok = true;
   for (size_t i = 0; i < a.size(); ++i)
-    ok = ok && sum[i] == a[i] + b[i] && leaky[i] == (a[i] > 0 ? a[i] : a[i] * 0.1f) && back[i] == (a[i] > 0 ? b[i] : b[i] * 0.1f);
+    ok = ok && sum[i] == a[i] + b[i] && leaky[i] == (a[i] > 0 ? a[i] : a[i] * 0.1f) &&
+         back[i] == (a[i] > 0 ? b[i] : b[i] * 0.1f);
   check(ok, "elementwise " + at);
   std::vector<float> rgb(3 * a.size(), 0.5f), total(a.size(), 0.25f);
   k.blendRow(a.data(), b.data(), a.data(), b.data(), 0.5f, rgb.data(), total.data(), n);
   ok = true;
   for (size_t i = 0; i < a.size(); ++i)
-    ok = ok && near(rgb[3 * i], 0.5f + a[i] * b[i] * 0.5f) && near(rgb[3 * i + 1], 0.5f + b[i] * b[i] * 0.5f) && near(total[i], 0.25f + b[i] * 0.5f);
+    ok = ok && near(rgb[3 * i], 0.5f + a[i] * b[i] * 0.5f) && near(rgb[3 * i + 1], 0.5f + b[i] * b[i] * 0.5f) &&
+         near(total[i], 0.25f + b[i] * 0.5f);
   check(ok, "blend " + at);
 }
 
 void thin(const Kernels& k, int h, int w, int kernel, int outputs, int blocks, float slope) {
   const int L = k.lanes, pad = kernel / 2;
-  const std::string at = std::string(k.name) + " " + std::to_string(h) + "x" + std::to_string(w) + " k" + std::to_string(kernel) + " to " + std::to_string(outputs);
+  const std::string at = std::string(k.name) + " " + std::to_string(h) + "x" + std::to_string(w) + " k" +
+                         std::to_string(kernel) + " to " + std::to_string(outputs);
   const size_t plane = static_cast<size_t>(h) * w;
-  const auto in = noise(plane * blocks * L, 3), weights = noise(static_cast<size_t>(kernel) * kernel * blocks * outputs * L, 4);
+  const auto in = noise(plane * blocks * L, 3),
+             weights = noise(static_cast<size_t>(kernel) * kernel * blocks * outputs * L, 4);
   const auto bias = noise(static_cast<size_t>(outputs), 5), residual = noise(plane * outputs, 6);
   std::vector<float> out(plane * outputs, NAN);
   for (int y = 0; y < h; ++y)
-    k.thinForwardRow({in.data(), weights.data(), bias.data(), residual.data(), out.data(), blocks, h, w, kernel, outputs, slope}, y);
+    k.thinForwardRow(
+        {in.data(), weights.data(), bias.data(), residual.data(), out.data(), blocks, h, w, kernel, outputs, slope}, y);
   bool ok = true;
   for (int o = 0; o < outputs; ++o)
     for (int y = 0; y < h; ++y)
@@ -77,7 +82,9 @@ void thin(const Kernels& k, int h, int w, int kernel, int outputs, int blocks, f
   std::vector<float> gradient(padded * outputs, 0.f), result(static_cast<size_t>(kernel) * kernel * outputs * L, NAN);
   for (int o = 0; o < outputs; ++o)
     for (int y = 0; y < h; ++y)
-      for (int x = 0; x < w; ++x) gradient[o * padded + static_cast<size_t>(y + pad) * stride + x + pad] = residual[(static_cast<size_t>(o) * h + y) * w + x];
+      for (int x = 0; x < w; ++x)
+        gradient[o * padded + static_cast<size_t>(y + pad) * stride + x + pad] =
+            residual[(static_cast<size_t>(o) * h + y) * w + x];
   k.thinWeights({in.data(), gradient.data(), result.data(), h, w, kernel, outputs});
   ok = true;
   for (int ky = 0; ky < kernel; ++ky)
@@ -89,16 +96,19 @@ void thin(const Kernels& k, int h, int w, int kernel, int outputs, int blocks, f
             for (int x = 0; x < w; ++x) {
               const int yy = y + ky - pad, xx = x + kx - pad;
               if (yy >= 0 && yy < h && xx >= 0 && xx < w)
-                sum += static_cast<double>(in[(static_cast<size_t>(yy) * w + xx) * L + l]) * residual[(static_cast<size_t>(o) * h + y) * w + x];
+                sum += static_cast<double>(in[(static_cast<size_t>(yy) * w + xx) * L + l]) *
+                       residual[(static_cast<size_t>(o) * h + y) * w + x];
             }
-          ok = ok && near(result[((static_cast<size_t>(ky) * kernel + kx) * outputs + o) * L + l], static_cast<float>(sum));
+          ok = ok &&
+               near(result[((static_cast<size_t>(ky) * kernel + kx) * outputs + o) * L + l], static_cast<float>(sum));
         }
   check(ok, "thin weights " + at);
 }
 
 void shuffle(const Kernels& k, int h, int w, int r, int blocks) {
   const int L = k.lanes;
-  const std::string at = std::string(k.name) + " shuffle " + std::to_string(h) + "x" + std::to_string(w) + " r" + std::to_string(r);
+  const std::string at =
+      std::string(k.name) + " shuffle " + std::to_string(h) + "x" + std::to_string(w) + " r" + std::to_string(r);
   const size_t count = static_cast<size_t>(r) * r * blocks * h * w * L;
   auto small = noise(count, 7);
   std::vector<float> large(count, NAN), back(count, NAN);
@@ -114,7 +124,8 @@ void shuffle(const Kernels& k, int h, int w, int r, int blocks) {
           const int s = (y % r) * r + x % r;
           const size_t from = ((static_cast<size_t>(s * blocks + b) * h + y / r) * w + x / r) * L + l;
           const float value = large[((static_cast<size_t>(b) * h * r + y) * w * r + x) * L + l];
-          ok = ok && value == (small[from] > 0 ? small[from] : small[from] * 0.1f) && back[from] == (value > 0 ? value : value * 0.1f);
+          ok = ok && value == (small[from] > 0 ? small[from] : small[from] * 0.1f) &&
+               back[from] == (value > 0 ? value : value * 0.1f);
         }
   check(ok, at);
 }
@@ -125,7 +136,8 @@ int main() {
   std::vector<const Kernels*> sets{baseKernels()};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(avx2Kernels());
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl"))
     sets.push_back(avx512Kernels());
 #endif
   for (const Kernels* k : sets) {

@@ -7,7 +7,9 @@ export function edsr(family: { scale: number; widths: number[]; depths: number[]
   const blocks = Math.max(...family.depths)
   const image = g.input()
   const head = g.conv('head.0', image, 'width')
-  const trunk = g.stack(head, (x, i) => g.add(g.conv(`body.${i}.body.2`, g.relu(g.conv(`body.${i}.body.0`, x, 'width')), 'width'), x))
+  const trunk = g.stack(head, (x, i) =>
+    g.add(g.conv(`body.${i}.body.2`, g.relu(g.conv(`body.${i}.body.0`, x, 'width')), 'width'), x),
+  )
   const body = g.add(g.conv(`body.${blocks}`, trunk, 'width'), head)
   const up = g.pixelShuffle(g.conv('tail.0.0', body, { times: family.scale ** 2 }), family.scale)
   return g.build('edsr', g.conv('tail.1', up, 3))

@@ -17,9 +17,15 @@ function subnetsOf(network: Network) {
 t.test('the nine SRResNet subnets of the paper', async (t) => {
   const { subnets, parameterCount } = subnetsOf(srresnet({ scale: 4, preset: 'paper' }))
   const expected: Record<string, [string, number]> = {
-    '36x4': ['1.0849', 200_883], '36x8': ['1.2760', 294_483], '36x16': ['1.6582', 481_683],
-    '52x4': ['2.2418', 417_459], '52x8': ['2.6406', 612_563], '52x16': ['3.4380', 1_002_771],
-    '64x4': ['3.3821', 631_299], '64x8': ['3.9860', 926_723], '64x16': ['5.1940', 1_517_571],
+    '36x4': ['1.0849', 200_883],
+    '36x8': ['1.2760', 294_483],
+    '36x16': ['1.6582', 481_683],
+    '52x4': ['2.2418', 417_459],
+    '52x8': ['2.6406', 612_563],
+    '52x16': ['3.4380', 1_002_771],
+    '64x4': ['3.3821', 631_299],
+    '64x8': ['3.9860', 926_723],
+    '64x16': ['5.1940', 1_517_571],
   }
   t.equal(subnets.length, 9)
   for (const s of subnets) {
@@ -27,8 +33,15 @@ t.test('the nine SRResNet subnets of the paper', async (t) => {
   }
   t.equal(subnets[8]!.flops, 5_193_990_144)
   t.equal(parameterCount, 1_517_571)
-  t.same(subnets.map((s) => `${s.width}x${s.depth}`), ['36x4', '36x8', '36x16', '52x4', '52x8', '64x4', '52x16', '64x8', '64x16'], 'sorted by cost, not by width')
-  t.same([...new Set(subnets.map((s) => s.receptiveField))].sort((a, b) => a - b), [11, 19, 35])
+  t.same(
+    subnets.map((s) => `${s.width}x${s.depth}`),
+    ['36x4', '36x8', '36x16', '52x4', '52x8', '64x4', '52x16', '64x8', '64x16'],
+    'sorted by cost, not by width',
+  )
+  t.same(
+    [...new Set(subnets.map((s) => s.receptiveField))].sort((a, b) => a - b),
+    [11, 19, 35],
+  )
 })
 
 t.test('SRResNet at x2 and x3', async (t) => {
@@ -44,11 +57,23 @@ t.test('SRResNet at x2 and x3', async (t) => {
 t.test('the nine RCAN subnets of the paper', async (t) => {
   const { subnets, parameterCount } = subnetsOf(rcan({ scale: 4 }))
   const expected: Record<string, string> = {
-    '36x5': '3.164', '36x10': '5.552', '36x20': '10.330', '52x5': '6.578', '52x10': '11.562', '52x20': '21.530',
-    '64x5': '9.951', '64x10': '17.501', '64x20': '32.600',
+    '36x5': '3.164',
+    '36x10': '5.552',
+    '36x20': '10.330',
+    '52x5': '6.578',
+    '52x10': '11.562',
+    '52x20': '21.530',
+    '64x5': '9.951',
+    '64x10': '17.501',
+    '64x20': '32.600',
   }
   // The table counts neither mean shifts nor attention, which is 1 x 1 and pooled: far below its last digit.
-  for (const s of subnets) t.match(Math.abs(s.flops / 1e9 - Number(expected[`${s.width}x${s.depth}`])) < 1e-3, true, `${s.width}x${s.depth} ${s.flops / 1e9}`)
+  for (const s of subnets)
+    t.match(
+      Math.abs(s.flops / 1e9 - Number(expected[`${s.width}x${s.depth}`])) < 1e-3,
+      true,
+      `${s.width}x${s.depth} ${s.flops / 1e9}`,
+    )
   t.equal(parameterCount, 15_592_379)
   t.equal(subnetsOf(rcan({ scale: 2 })).parameterCount, 15_444_667)
 })
@@ -56,7 +81,10 @@ t.test('the nine RCAN subnets of the paper', async (t) => {
 t.test('any width and depth list', async (t) => {
   const { subnets } = subnetsOf(srresnet({ scale: 2, widths: [7, 33], depths: [1, 3, 5] }))
   t.equal(subnets.length, 6)
-  t.same(subnets.map((s) => s.flops), subnets.map((s) => s.flops).sort((a, b) => a - b))
+  t.same(
+    subnets.map((s) => s.flops),
+    subnets.map((s) => s.flops).sort((a, b) => a - b),
+  )
   t.equal(subnetsOf(srresnet({ scale: 4, widths: [64], depths: [16] })).subnets.length, 1)
 })
 
@@ -67,7 +95,9 @@ t.test('a backbone is one TypeScript file', async (t) => {
 })
 
 t.test('a small RCAN runs and trains', async (t) => {
-  const engine = new native.Engine(rcan({ scale: 2, widths: [16, 32], depths: [1, 2], groups: 2 }).graph, { threads: 2 })
+  const engine = new native.Engine(rcan({ scale: 2, widths: [16, 32], depths: [1, 2], groups: 2 }).graph, {
+    threads: 2,
+  })
   t.teardown(() => engine.dispose())
   engine.initialise(1)
   const lr = Float32Array.from({ length: 2 * 3 * 12 * 12 }, (_, i) => (Math.sin(i * 0.37) + 1) / 2)
@@ -75,9 +105,19 @@ t.test('a small RCAN runs and trains', async (t) => {
   const losses: number[] = []
   for (let step = 0; step < 12; step++) {
     const report = await engine.train({
-      lr, hr, batch: 2, width: 12, height: 12, subnets: [0, 3],
+      lr,
+      hr,
+      batch: 2,
+      width: 12,
+      height: 12,
+      subnets: [0, 3],
       loss: { kind: 'l1', fidelity: 'l1', dimension: 1, sigma: 0, fidelityScale: 1 },
-      learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, emaDecay: 0,
+      learningRate: 1e-3,
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-8,
+      weightDecay: 0,
+      emaDecay: 0,
     })
     losses.push(report.loss)
   }
@@ -85,7 +125,8 @@ t.test('a small RCAN runs and trains', async (t) => {
 })
 
 t.test('graphs that cannot run are refused with the node named', async (t) => {
-  const refuse = (network: Network, message: RegExp) => t.throws(() => new native.Engine(network.graph, { threads: 1 }), { code: 'WBSR_INVALID_OPTION', message })
+  const refuse = (network: Network, message: RegExp) =>
+    t.throws(() => new native.Engine(network.graph, { threads: 1 }), { code: 'WBSR_INVALID_OPTION', message })
   const family = { scale: 2, widths: [8, 12], depths: [1] }
   {
     const g = new GraphBuilder(family)
@@ -109,7 +150,10 @@ t.test('graphs that cannot run are refused with the node named', async (t) => {
     const x = g.conv('a', g.input(), 'width')
     refuse(g.build('x', g.pixelShuffle(g.conv('a', x, 12), 2)), /the name a is taken/)
   }
-  t.throws(() => srresnet({ scale: 5 as 4 }), { code: 'WBSR_INVALID_OPTION', message: /Expected an integer between 2 and 4 for scale but received 5/ })
+  t.throws(() => srresnet({ scale: 5 as 4 }), {
+    code: 'WBSR_INVALID_OPTION',
+    message: /Expected an integer between 2 and 4 for scale but received 5/,
+  })
   t.throws(() => srresnet({ scale: 4, widths: [] }), { message: /widths/ })
   t.throws(() => srresnet({ scale: 4, widths: [8, 8] }), { message: /distinct/ })
   t.throws(() => srresnet({ scale: 4, depths: [0] }), { message: /depths\[0\]/ })
@@ -121,7 +165,10 @@ t.test('scales are numbers, and both families are public', async (t) => {
   t.equal(api.srresnet, srresnet)
   for (const family of [srresnet, rcan]) {
     for (const scale of ['2', 5, 2.5, undefined]) {
-      t.throws(() => family({ scale: scale as 2 }), { code: 'WBSR_INVALID_OPTION', message: /Expected an integer between 2 and 4 for scale but received/ })
+      t.throws(() => family({ scale: scale as 2 }), {
+        code: 'WBSR_INVALID_OPTION',
+        message: /Expected an integer between 2 and 4 for scale but received/,
+      })
     }
   }
 })

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { decodeImage } from '../../lib/formats/images.js'
 import { readSafetensors } from '../../lib/formats/safetensors.js'
 import { psnr } from '../../lib/measure/quality.js'
-import { native, type NativeEngine } from '../../lib/native.js'
+import { type NativeEngine, native } from '../../lib/native.js'
 import { checksFolder, packageIn, unbuilt } from '../support/package.js'
 import { edsr } from './edsr.js'
 
@@ -37,17 +37,24 @@ async function picture(name: string) {
   const hr = await decodeImage(path.join(shared, 'set5/hr', name), 'hr')
   const pixels = lr.width * lr.height
   const input = new Float32Array(3 * pixels)
-  for (let c = 0; c < 3; c++) for (let i = 0; i < pixels; i++) input[c * pixels + i] = lr.data[3 * i + c]! / 255 - mean[c]!
+  for (let c = 0; c < 3; c++)
+    for (let i = 0; i < pixels; i++) input[c * pixels + i] = lr.data[3 * i + c]! / 255 - mean[c]!
   const score = async (output: Float32Array) => {
     const width = lr.width * 2
     const height = lr.height * 2
     const sr = new Uint8Array(width * height * 3)
     for (let c = 0; c < 3; c++) {
-      for (let i = 0; i < width * height; i++) sr[3 * i + c] = Math.min(255, Math.max(0, Math.round((output[c * width * height + i]! + mean[c]!) * 255)))
+      for (let i = 0; i < width * height; i++)
+        sr[3 * i + c] = Math.min(255, Math.max(0, Math.round((output[c * width * height + i]! + mean[c]!) * 255)))
     }
     const cropped = new Uint8Array(width * height * 3)
-    for (let y = 0; y < height; y++) cropped.set(hr.data.subarray(y * hr.width * 3, (y * hr.width + width) * 3), y * width * 3)
-    return psnr({ data: sr, width, height, channels: 3 }, { data: cropped, width, height, channels: 3 }, { channel: 'y', shave: 2 })
+    for (let y = 0; y < height; y++)
+      cropped.set(hr.data.subarray(y * hr.width * 3, (y * hr.width + width) * 3), y * width * 3)
+    return psnr(
+      { data: sr, width, height, channels: 3 },
+      { data: cropped, width, height, channels: 3 },
+      { channel: 'y', shave: 2 },
+    )
   }
   return { width: lr.width, height: lr.height, input, score }
 }
@@ -79,7 +86,10 @@ t.test('EDSR x2 on the CUDA device', { skip: absent || unbuilt(plugin) }, async 
   writeFileSync(file('graph.json'), JSON.stringify(network.graph))
   writeFileSync(file('weights.bin'), arena)
   writeFileSync(file('input.bin'), input)
-  for (const [precision, most] of [['bf16', 0.02], ['tf32', 0.005]] as const) {
+  for (const [precision, most] of [
+    ['bf16', 0.02],
+    ['tf32', 0.005],
+  ] as const) {
     const ran = run(`
       import { readFileSync, writeFileSync } from 'node:fs'
       import { native } from './dist/native.js'

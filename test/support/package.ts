@@ -11,7 +11,9 @@ export const checksFolder = path.join(root, 'build', 'checks')
 
 /** Why a test cannot run without what scripts/setup.mjs --test builds, and `more` of that; false: it is all there. */
 export function unbuilt(...more: string[]): string | false {
-  const missing = [path.join(root, 'dist', 'index.js'), path.join(releaseFolder, 'wbsr.node'), ...more].filter((file) => !existsSync(file))
+  const missing = [path.join(root, 'dist', 'index.js'), path.join(releaseFolder, 'wbsr.node'), ...more].filter(
+    (file) => !existsSync(file),
+  )
   return missing.length > 0 ? `${missing.join(', ')}: not built (node scripts/setup.mjs --test)` : false
 }
 
@@ -31,7 +33,12 @@ export function packageIn(t: Test, plugin: Buffer | string | null) {
   return (source: string, env: NodeJS.ProcessEnv = {}) => {
     writeFileSync(path.join(folder, 'case.mjs'), source)
     const { NODE_OPTIONS: _options, WBSR_FAKE_CUDA: _fake, ...clean } = process.env
-    const { status, signal, stdout, stderr } = spawnSync(process.execPath, ['case.mjs'], { cwd: folder, env: { ...clean, ...env }, encoding: 'utf8', timeout: 300_000 })
+    const { status, signal, stdout, stderr } = spawnSync(process.execPath, ['case.mjs'], {
+      cwd: folder,
+      env: { ...clean, ...env },
+      encoding: 'utf8',
+      timeout: 300_000,
+    })
     t.equal(signal ?? status, 0, stderr || 'exit status')
     return JSON.parse(stdout.trimEnd().split('\n').at(-1)!)
   }

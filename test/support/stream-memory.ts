@@ -18,6 +18,10 @@ async function* collecting(tiles: AsyncIterable<Tile>) {
 // Forget the peak of loading TypeScript (Linux: VmHWM starts anew).
 global.gc!()
 writeFileSync('/proc/self/clear_refs', '5')
-await pipeline(new TileReader(process.argv[2]!, { size: 128 }, 4 << 20), collecting, stitchTo(process.argv[3]!, { compressionLevel: 1 }))
+await pipeline(
+  new TileReader(process.argv[2]!, { size: 128 }, 4 << 20),
+  collecting,
+  stitchTo(process.argv[3]!, { compressionLevel: 1 }),
+)
 const kilobytes = /^VmHWM:\s*(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]
 process.stdout.write(String(Math.round(Number(kilobytes) / 1024)))

@@ -3,9 +3,9 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, truncateSync, writ
 import path from 'node:path'
 import t from 'tap'
 import { readSafetensors, writeSafetensors } from '../../lib/formats/safetensors.js'
+import { trainSupernet } from '../../lib/index.js'
 import { native } from '../../lib/native.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
-import { trainSupernet } from '../../lib/index.js'
 import type { TrainOptions } from '../../lib/train/options.js'
 import type { EpochReport, StepReport } from '../../lib/train/reports.js'
 import { cuttings, numbers, run, weights } from './helpers/setup.js'
@@ -44,12 +44,20 @@ async function record(options: TrainOptions, folder: string, stopAfter?: number 
 
 for (const [name, more] of [
   ['sandwich, learned sigma', { loss: { kind: 'bd', components: 2, sigma: { initial: 0.02, learn: true } } }],
-  ['single, l2, weight decay', { subnetsPerStep: 'single', loss: 'l2', optimizer: { learningRate: 1e-3, weightDecay: 0.01 } }],
+  [
+    'single, l2, weight decay',
+    { subnetsPerStep: 'single', loss: 'l2', optimizer: { learningRate: 1e-3, weightDecay: 0.01 } },
+  ],
 ] as [string, Partial<TrainOptions>][]) {
   t.test(`a stopped and resumed run equals the uninterrupted one (${name})`, async (t) => {
     const train = await cuttings(t.testdir({ whole: {}, parts: {} }))
-    const files = readdirSync(train).filter((file) => file.endsWith('.png')).map((file) => path.join(train, file))
-    const options = (directory: string) => ({ ...run(train, { steps: 12, batchSize: 16, ...more, checkpoint: { directory, everySteps: 2 } }), data: { train: files, validation: files[0]!, step: 32, cache: false as const } })
+    const files = readdirSync(train)
+      .filter((file) => file.endsWith('.png'))
+      .map((file) => path.join(train, file))
+    const options = (directory: string) => ({
+      ...run(train, { steps: 12, batchSize: 16, ...more, checkpoint: { directory, everySteps: 2 } }),
+      data: { train: files, validation: files[0]!, step: 32, cache: false as const },
+    })
     const whole = path.join(train, 'whole')
     const parts = path.join(train, 'parts')
     // A comparison by tap takes a minute where they differ.
@@ -73,8 +81,14 @@ for (const [name, more] of [
     const sixth = await record(options(parts), parts)
     t.equal(sixth.error, null)
     const all = [first, second, third, fourth, fifth, sixth]
-    t.same(all.flatMap(({ steps }) => steps), uninterrupted.steps)
-    t.same(all.flatMap(({ epochs }) => epochs), uninterrupted.epochs)
+    t.same(
+      all.flatMap(({ steps }) => steps),
+      uninterrupted.steps,
+    )
+    t.same(
+      all.flatMap(({ epochs }) => epochs),
+      uninterrupted.epochs,
+    )
     t.ok(sameFile('model.safetensors'), 'the same model to the last bit')
     t.ok(sameFile('checkpoint.safetensors'))
 
@@ -88,16 +102,29 @@ t.test('resume: which checkpoint is continued', async (t) => {
   const train = await cuttings(t.testdir({ a: {}, b: {} }))
   const a = path.join(train, 'a')
   const b = path.join(train, 'b')
-  await t.rejects(trainSupernet(run(train, { checkpoint: { directory: a, resume: true } })), { code: 'WBSR_NOT_FOUND', message: /there is no checkpoint to resume from/ })
+  await t.rejects(trainSupernet(run(train, { checkpoint: { directory: a, resume: true } })), {
+    code: 'WBSR_NOT_FOUND',
+    message: /there is no checkpoint to resume from/,
+  })
   t.match((await record(run(train, { checkpoint: { directory: a } }), a, 4)).error, { code: 'WBSR_ABORTED' })
   const file = path.join(a, 'checkpoint.safetensors')
   const other = await record(run(train, { checkpoint: { directory: b, resume: file } }), b)
-  t.same(other.steps.map(({ step }) => step), [5, 6], 'from a named file')
+  t.same(
+    other.steps.map(({ step }) => step),
+    [5, 6],
+    'from a named file',
+  )
   t.ok(existsSync(path.join(b, 'checkpoint.safetensors')))
   const anew = await record(run(train, { checkpoint: { directory: a, resume: false } }), a, 2)
-  t.same(anew.steps.map(({ step }) => step), [1, 2])
+  t.same(
+    anew.steps.map(({ step }) => step),
+    [1, 2],
+  )
   const on = await record(run(train, { checkpoint: { directory: a, resume: true } }), a)
-  t.same(on.steps.map(({ step }) => step), [3, 4, 5, 6])
+  t.same(
+    on.steps.map(({ step }) => step),
+    [3, 4, 5, 6],
+  )
 })
 
 t.test('a checkpoint of another run is refused with what differs', async (t) => {
@@ -108,24 +135,37 @@ t.test('a checkpoint of another run is refused with what differs', async (t) => 
   const file = path.join(directory, 'checkpoint.safetensors')
   const before = readFileSync(file)
   const refuses = async (more: Partial<TrainOptions>, message: RegExp) => {
-    await t.rejects(trainSupernet({ ...base, ...more }), { name: 'WbsrError', code: 'WBSR_INVALID_FILE', message }, String(message))
+    await t.rejects(
+      trainSupernet({ ...base, ...more }),
+      { name: 'WbsrError', code: 'WBSR_INVALID_FILE', message },
+      String(message),
+    )
     await t.rejects(trainSupernet({ ...base, ...more }), { message: new RegExp(file) })
   }
-  await refuses({ network: srresnet({ scale: 2, widths: [8, 16], depths: [1, 3] }) }, /another network: depths is \[1,2\] there and \[1,3\] here/)
+  await refuses(
+    { network: srresnet({ scale: 2, widths: [8, 16], depths: [1, 3] }) },
+    /another network: depths is \[1,2\] there and \[1,3\] here/,
+  )
   await refuses({ seed: 2 }, /other options: seed is 1 there and 2 here/)
   await refuses({ steps: 7 }, /steps is 6 there and 7 here/)
   await refuses({ loss: 'l1' }, /loss\.kind is "bd" there and "l1" here/)
   await refuses({ optimizer: { learningRate: 2e-3 } }, /optimizer\.learningRate is 0\.001 there and 0\.002 here/)
   await refuses({ ema: false }, /ema is 0\.999 there and 0 here/)
   await refuses({ sampler: { delta: 0.5 } }, /sampler\.delta is 0\.9 there and 0\.5 here/)
-  await refuses({ data: { train: path.join(train, 'nagasaki-boats.png'), cache: false } }, /data is "[0-9a-f]+" there and "[0-9a-f]+" here/)
+  await refuses(
+    { data: { train: path.join(train, 'nagasaki-boats.png'), cache: false } },
+    /data is "[0-9a-f]+" there and "[0-9a-f]+" here/,
+  )
   t.same(readFileSync(file), before, 'it is left as it was')
 
   const model = path.join(train, 'model.safetensors')
   const finished = await trainSupernet(run(train))
   await finished.save(model)
   finished.dispose()
-  await t.rejects(trainSupernet({ ...base, checkpoint: { directory, resume: model } }), { code: 'WBSR_INVALID_FILE', message: /is not a training checkpoint/ })
+  await t.rejects(trainSupernet({ ...base, checkpoint: { directory, resume: model } }), {
+    code: 'WBSR_INVALID_FILE',
+    message: /is not a training checkpoint/,
+  })
 })
 
 t.test('damaged checkpoints are refused', async (t) => {
@@ -142,8 +182,16 @@ t.test('damaged checkpoints are refused', async (t) => {
   }
   const { tensors, metadata } = await readSafetensors(file)
   for (const name of ['wbsr/steps', 'wbsr/m/HRconv.bias', 'wbsr/ema/HRconv.bias', 'HRconv.bias']) {
-    await writeSafetensors(file, [...tensors.values()].filter((tensor) => tensor.name !== name), metadata)
-    await t.rejects(trainSupernet(base), { code: 'WBSR_INVALID_FILE', message: new RegExp(`tensor ${name} .*is missing`) }, name)
+    await writeSafetensors(
+      file,
+      [...tensors.values()].filter((tensor) => tensor.name !== name),
+      metadata,
+    )
+    await t.rejects(
+      trainSupernet(base),
+      { code: 'WBSR_INVALID_FILE', message: new RegExp(`tensor ${name} .*is missing`) },
+      name,
+    )
   }
   await writeSafetensors(file, [...tensors.values()], { ...metadata, 'wbsr.checkpoint': '{"step":-1}' })
   await t.rejects(trainSupernet(base), { code: 'WBSR_INVALID_FILE', message: /metadata wbsr\.checkpoint is not/ })
@@ -152,8 +200,13 @@ t.test('damaged checkpoints are refused', async (t) => {
 t.test('a full disk stops the run and keeps the last checkpoint', async (t) => {
   const train = await cuttings(t.testdir({ disk: {}, spare: {} }))
   const disk = path.join(train, 'disk')
-  const files = readdirSync(train).filter((file) => file.endsWith('.png')).map((file) => path.join(train, file))
-  const options = (directory: string) => ({ ...run(train, { checkpoint: { directory, everySteps: 1 } }), data: { train: files, cache: false as const } })
+  const files = readdirSync(train)
+    .filter((file) => file.endsWith('.png'))
+    .map((file) => path.join(train, file))
+  const options = (directory: string) => ({
+    ...run(train, { checkpoint: { directory, everySteps: 1 } }),
+    data: { train: files, cache: false as const },
+  })
   try {
     // One checkpoint of 340 kB fits, two do not.
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=500k', 'tmpfs', disk], { stdio: 'ignore' })
@@ -163,14 +216,22 @@ t.test('a full disk stops the run and keeps the last checkpoint', async (t) => {
   }
   try {
     const { error, steps } = await record(options(disk), disk)
-    t.match(error, { name: 'WbsrError', code: 'WBSR_IO', message: /checkpoint\.safetensors: no space left on the disk/ })
+    t.match(error, {
+      name: 'WbsrError',
+      code: 'WBSR_IO',
+      message: /checkpoint\.safetensors: no space left on the disk/,
+    })
     t.equal(steps.at(-1)!.step, 2, 'the second checkpoint is written while step 3 is done')
     t.same(readdirSync(disk), ['checkpoint.safetensors'])
     const spare = path.join(train, 'spare')
     copyFileSync(path.join(disk, 'checkpoint.safetensors'), path.join(spare, 'checkpoint.safetensors'))
     const resumed = await record(options(spare), spare)
     t.equal(resumed.error, null)
-    t.same(resumed.steps.map(({ step }) => step), [2, 3, 4, 5, 6], 'it goes on after step 1')
+    t.same(
+      resumed.steps.map(({ step }) => step),
+      [2, 3, 4, 5, 6],
+      'it goes on after step 1',
+    )
   } finally {
     execFileSync('umount', [disk])
   }

@@ -1,8 +1,8 @@
 // The loss option, its controller over a run, the mixture from pixels, and the native functions beneath.
 import t from 'tap'
 import type { Mixture } from '../../lib/model-state.js'
-import { native, type NativeLoss } from '../../lib/native.js'
-import { checkLoss, LossController, type CheckedLoss } from '../../lib/train/loss.js'
+import { type NativeLoss, native } from '../../lib/native.js'
+import { type CheckedLoss, checkLoss, LossController } from '../../lib/train/loss.js'
 import { fitPixelMixture, fromNativeMixture, toNativeMixture } from '../../lib/train/mixture.js'
 
 const bd = (options: object = {}) => checkLoss({ kind: 'bd', ...options }) as CheckedLoss & { kind: 'bd' }
@@ -38,7 +38,12 @@ t.test('checkLoss fills in the defaults', async (t) => {
   t.equal(bd({ space: 'rgb' }).dimension, 3)
   t.equal(bd({ sigma: 0.1 }).sigma.initial, 0.1)
   t.match(bd({ sigma: { initial: 0.01, final: 0.05 } }).sigma, { initial: 0.01, final: 0.05, learn: false })
-  t.match(bd({ sigma: { initial: 0.01, learn: true, floor: 0.008, cap: 0.02, learningRate: 0.01 } }).sigma, { learn: true, floor: 0.008, cap: 0.02, learningRate: 0.01 })
+  t.match(bd({ sigma: { initial: 0.01, learn: true, floor: 0.008, cap: 0.02, learningRate: 0.01 } }).sigma, {
+    learn: true,
+    floor: 0.008,
+    cap: 0.02,
+    learningRate: 0.01,
+  })
   t.same(JSON.parse(JSON.stringify(checkLoss('bd'))), checkLoss('bd'), 'plain data')
 })
 
@@ -47,24 +52,52 @@ t.test('checkLoss names what is wrong', async (t) => {
     ['huber', "Expected one of 'bd', 'l1', 'l2' for loss but received \"huber\""],
     [null, 'Expected an object for loss but received null'],
     [{}, "Expected one of 'bd', 'l1', 'l2' for loss.kind but received undefined"],
-    [{ kind: 'l1', sigma: 0.1 }, "Expected no other keys than kind for loss of kind 'l1' but received \"sigma\""],
-    [{ kind: 'bd', sigmas: 1 }, 'Expected no other keys than kind, space, components, sigma, fidelity, typicalResidual, minStd for loss but received "sigmas"'],
+    [{ kind: 'l1', sigma: 0.1 }, 'Expected no other keys than kind for loss of kind \'l1\' but received "sigma"'],
+    [
+      { kind: 'bd', sigmas: 1 },
+      'Expected no other keys than kind, space, components, sigma, fidelity, typicalResidual, minStd for loss but received "sigmas"',
+    ],
     [{ kind: 'bd', space: 'yuv' }, "Expected one of 'channel', 'rgb' for loss.space but received \"yuv\""],
     [{ kind: 'bd', components: 33 }, 'Expected an integer between 1 and 32 for loss.components but received 33'],
     [{ kind: 'bd', sigma: 0 }, 'Expected a number between 0.001 and 1 for loss.sigma but received 0'],
-    [{ kind: 'bd', sigma: '0.1' }, 'Expected a number between 0.001 and 1 or an object for loss.sigma but received "0.1"'],
+    [
+      { kind: 'bd', sigma: '0.1' },
+      'Expected a number between 0.001 and 1 or an object for loss.sigma but received "0.1"',
+    ],
     [{ kind: 'bd', sigma: {} }, 'Expected a number between 0.001 and 1 for loss.sigma.initial but received undefined'],
-    [{ kind: 'bd', sigma: { initial: 0.1, learn: true, final: 0.2 } }, 'Expected no value together with learn for loss.sigma.final but received 0.2'],
-    [{ kind: 'bd', sigma: { initial: 0.1, cap: 0.2 } }, 'Expected no value without learn for loss.sigma.cap but received 0.2'],
-    [{ kind: 'bd', sigma: { initial: 0.1, learn: true, cap: 0.05 } }, 'Expected a number between 0.1 and 1 for loss.sigma.cap but received 0.05'],
-    [{ kind: 'bd', sigma: { initial: 0.1, learn: true, floor: 0.2 } }, 'Expected a number between 0.001 and 0.1 for loss.sigma.floor but received 0.2'],
+    [
+      { kind: 'bd', sigma: { initial: 0.1, learn: true, final: 0.2 } },
+      'Expected no value together with learn for loss.sigma.final but received 0.2',
+    ],
+    [
+      { kind: 'bd', sigma: { initial: 0.1, cap: 0.2 } },
+      'Expected no value without learn for loss.sigma.cap but received 0.2',
+    ],
+    [
+      { kind: 'bd', sigma: { initial: 0.1, learn: true, cap: 0.05 } },
+      'Expected a number between 0.1 and 1 for loss.sigma.cap but received 0.05',
+    ],
+    [
+      { kind: 'bd', sigma: { initial: 0.1, learn: true, floor: 0.2 } },
+      'Expected a number between 0.001 and 0.1 for loss.sigma.floor but received 0.2',
+    ],
     [{ kind: 'bd', sigma: { initial: 0.1, learn: 1 } }, 'Expected a boolean for loss.sigma.learn but received 1'],
-    [{ kind: 'bd', fidelity: 'charbonnier' }, "Expected one of 'l1', 'l2' for loss.fidelity but received \"charbonnier\""],
-    [{ kind: 'bd', fidelity: 'l2', typicalResidual: 0.1 }, `Expected no value with fidelity 'l2' for loss.typicalResidual but received 0.1`],
-    [{ kind: 'bd', typicalResidual: -1 }, 'Expected a number between 0.0001 and 1 for loss.typicalResidual but received -1'],
+    [
+      { kind: 'bd', fidelity: 'charbonnier' },
+      "Expected one of 'l1', 'l2' for loss.fidelity but received \"charbonnier\"",
+    ],
+    [
+      { kind: 'bd', fidelity: 'l2', typicalResidual: 0.1 },
+      `Expected no value with fidelity 'l2' for loss.typicalResidual but received 0.1`,
+    ],
+    [
+      { kind: 'bd', typicalResidual: -1 },
+      'Expected a number between 0.0001 and 1 for loss.typicalResidual but received -1',
+    ],
     [{ kind: 'bd', minStd: 0 }, `Expected a number between ${1 / 255} and 0.5 for loss.minStd but received 0`],
   ]
-  for (const [options, message] of wrong) t.throws(() => checkLoss(options), { code: 'WBSR_INVALID_OPTION', message }, message)
+  for (const [options, message] of wrong)
+    t.throws(() => checkLoss(options), { code: 'WBSR_INVALID_OPTION', message }, message)
 })
 
 t.test('fitPixelMixture: a histogram for channels, full covariances for RGB, seeded', async (t) => {
@@ -75,15 +108,26 @@ t.test('fitPixelMixture: a histogram for channels, full covariances for RGB, see
   t.ok(Math.abs(Math.sqrt(channel.covariances[0]![0]![0]!) - 30 / 255) < 0.01, 'deviation of the dark share')
   const options = { dimension: 3, components: 4, minStd: 4 / 255, seed: 3, maxSamples: 5000 } as const
   const rgb = await fitPixelMixture(sample, options)
-  t.same([rgb.weights.length, rgb.means[0]!.length, rgb.covariances[3]!.length, rgb.covariances[3]![2]!.length], [4, 3, 3, 3])
+  t.same(
+    [rgb.weights.length, rgb.means[0]!.length, rgb.covariances[3]!.length, rgb.covariances[3]![2]!.length],
+    [4, 3, 3, 3],
+  )
   t.same(await fitPixelMixture(sample, options), rgb, 'the same again')
   t.same(fromNativeMixture(toNativeMixture(rgb), 3), rgb, 'flat and back')
   t.same(JSON.parse(JSON.stringify(rgb)), rgb, 'JSON and back')
-  const flat = await fitPixelMixture(new Uint8Array(300).fill(51), { dimension: 1, components: 8, minStd: 4 / 255, seed: 1 })
+  const flat = await fitPixelMixture(new Uint8Array(300).fill(51), {
+    dimension: 1,
+    components: 8,
+    minStd: 4 / 255,
+    seed: 1,
+  })
   t.ok(Math.abs(flat.weights[0]! - 1) < 1e-9 && Math.abs(flat.means[0]![0]! - 0.2) < 1e-6, 'one value only')
   await t.rejects(fitPixelMixture(new Uint8Array(0), options), { code: 'WBSR_INVALID_OPTION' })
   await t.rejects(fitPixelMixture(new Uint8Array(4), options), { code: 'WBSR_INVALID_OPTION' })
-  await t.rejects(fitPixelMixture(sample, { ...options, components: 99 }), { code: 'WBSR_INVALID_OPTION', message: /1 to 32 mixture components/ })
+  await t.rejects(fitPixelMixture(sample, { ...options, components: 99 }), {
+    code: 'WBSR_INVALID_OPTION',
+    message: /1 to 32 mixture components/,
+  })
 })
 
 t.test('native.evaluateLoss: plain losses by hand', async (t) => {
@@ -103,8 +147,16 @@ t.test('native.evaluateLoss: plain losses by hand', async (t) => {
 
 t.test('native.evaluateLoss: one Gaussian by hand', async (t) => {
   const [s2, v, mu, x, y] = [0.01, 0.0025, 0.4, 0.7, 0.6]
-  const spec: NativeLoss = { kind: 'bd', fidelity: 'l2', dimension: 1, sigma: Math.sqrt(v), fidelityScale: 1, mixture: toNativeMixture(one) }
-  const close = (got: number, wanted: number, what: string) => t.ok(Math.abs(got - wanted) < 1e-5 * Math.abs(wanted), `${what}: ${got}, wanted ${wanted}`)
+  const spec: NativeLoss = {
+    kind: 'bd',
+    fidelity: 'l2',
+    dimension: 1,
+    sigma: Math.sqrt(v),
+    fidelityScale: 1,
+    mixture: toNativeMixture(one),
+  }
+  const close = (got: number, wanted: number, what: string) =>
+    t.ok(Math.abs(got - wanted) < 1e-5 * Math.abs(wanted), `${what}: ${got}, wanted ${wanted}`)
   const lse = -0.5 * Math.log(2 * Math.PI * (s2 + v)) - (x - mu) ** 2 / (2 * (s2 + v))
   const slope = -(x - mu) / (s2 + v)
   const l2 = await native.evaluateLoss(Float32Array.of(x), Float32Array.of(y), spec)
@@ -114,23 +166,48 @@ t.test('native.evaluateLoss: one Gaussian by hand', async (t) => {
   close(l2.gradient[0]!, 2 * (x - y) + 2 * v * slope, 'gradient')
   close(l2.dataGradient, 2 * (x - y), 'data gradient')
   close(l2.balanceGradient, -2 * v * slope, 'balancing gradient')
-  const perVariance = -((x - y) ** 2) / (2 * v * v) + 1 / (2 * v) - 1 / (2 * (s2 + v)) + (x - mu) ** 2 / (2 * (s2 + v) ** 2)
+  const perVariance =
+    -((x - y) ** 2) / (2 * v * v) + 1 / (2 * v) - 1 / (2 * (s2 + v)) + (x - mu) ** 2 / (2 * (s2 + v) ** 2)
   close(l2.sigmaGradient, 2 * v * 2 * Math.sqrt(v) * perVariance, 'sigma gradient')
   const c = await native.fidelityScale({ ...spec, fidelity: 'l1' }, 0.05)
-  close(c, 1.1 * 2 * v * 0.6 / (s2 + v), 'the largest slope is at 1, farthest from the mean')
-  const l1 = await native.evaluateLoss(Float32Array.of(x), Float32Array.of(y), { ...spec, fidelity: 'l1', fidelityScale: c })
-  close(l1.loss, x - y + (2 * v / c) * lse, 'l1 loss')
-  close(l1.gradient[0]!, 1 + (2 * v / c) * slope, 'l1 gradient')
+  close(c, (1.1 * 2 * v * 0.6) / (s2 + v), 'the largest slope is at 1, farthest from the mean')
+  const l1 = await native.evaluateLoss(Float32Array.of(x), Float32Array.of(y), {
+    ...spec,
+    fidelity: 'l1',
+    fidelityScale: c,
+  })
+  close(l1.loss, x - y + ((2 * v) / c) * lse, 'l1 loss')
+  close(l1.gradient[0]!, 1 + ((2 * v) / c) * slope, 'l1 gradient')
   close(l1.sigmaGradient, l2.sigmaGradient / c, 'l1 sigma gradient')
-  const outside = await native.evaluateLoss(Float32Array.of(1.2), Float32Array.of(y), { ...spec, fidelity: 'l1', fidelityScale: c })
+  const outside = await native.evaluateLoss(Float32Array.of(1.2), Float32Array.of(y), {
+    ...spec,
+    fidelity: 'l1',
+    fidelityScale: c,
+  })
   t.equal(outside.gradient[0], 1, 'outside [0, 1] only the data term pulls')
-  close(outside.balance, (2 * v / c) * (-0.5 * Math.log(2 * Math.PI * (s2 + v)) - 0.36 / (2 * (s2 + v))), 'outside [0, 1] the balance is that of the edge')
+  close(
+    outside.balance,
+    ((2 * v) / c) * (-0.5 * Math.log(2 * Math.PI * (s2 + v)) - 0.36 / (2 * (s2 + v))),
+    'outside [0, 1] the balance is that of the edge',
+  )
 })
 
 t.test('native loss functions refuse wrong arguments', async (t) => {
   const x = new Float32Array(3)
-  const spec: NativeLoss = { kind: 'bd', fidelity: 'l1', dimension: 1, sigma: 0.02, fidelityScale: 0.02, mixture: toNativeMixture(one) }
-  const wrong = (loss: unknown, message: RegExp) => t.throws(() => native.evaluateLoss(x, x, loss as NativeLoss), { code: 'WBSR_INVALID_OPTION', message }, String(message))
+  const spec: NativeLoss = {
+    kind: 'bd',
+    fidelity: 'l1',
+    dimension: 1,
+    sigma: 0.02,
+    fidelityScale: 0.02,
+    mixture: toNativeMixture(one),
+  }
+  const wrong = (loss: unknown, message: RegExp) =>
+    t.throws(
+      () => native.evaluateLoss(x, x, loss as NativeLoss),
+      { code: 'WBSR_INVALID_OPTION', message },
+      String(message),
+    )
   wrong({ ...spec, kind: 'l3' }, /loss\.kind/)
   wrong({ ...spec, dimension: 2 }, /loss\.dimension/)
   wrong({ ...spec, dimension: 3 }, /\(K, D\) means/)
@@ -151,7 +228,10 @@ t.test('LossController: fixed sigma, and no mixture for plain losses', async (t)
   plain.update(NaN) // not its business
   plain.restore(plain.state())
   t.throws(() => new LossController(bd(), null), { code: 'WBSR_INVALID_OPTION', message: /mixture of dimension 1/ })
-  t.throws(() => new LossController(bd({ space: 'rgb' }), one), { code: 'WBSR_INVALID_OPTION', message: /mixture of dimension 3/ })
+  t.throws(() => new LossController(bd({ space: 'rgb' }), one), {
+    code: 'WBSR_INVALID_OPTION',
+    message: /mixture of dimension 3/,
+  })
 
   const controller = new LossController(bd({ sigma: 0.05 }), one)
   const loss = await controller.nativeLoss(0)
@@ -160,17 +240,29 @@ t.test('LossController: fixed sigma, and no mixture for plain losses', async (t)
   controller.update(1)
   t.same(await controller.nativeLoss(1), loss, 'fixed')
   t.equal((await new LossController(bd({ sigma: 0.05, typicalResidual: 0.6 }), one).nativeLoss(0)).fidelityScale, 0.6)
-  t.equal((await new LossController(bd({ sigma: 0.001 }), one).nativeLoss(0)).fidelityScale, 0.001, 'c is sigma where that is larger')
+  t.equal(
+    (await new LossController(bd({ sigma: 0.001 }), one).nativeLoss(0)).fidelityScale,
+    0.001,
+    'c is sigma where that is larger',
+  )
   t.equal((await new LossController(bd({ fidelity: 'l2' }), one).nativeLoss(0)).fidelityScale, 1)
 })
 
 t.test('LossController: ramp', async (t) => {
   const controller = new LossController(bd({ sigma: { initial: 0.01, final: 0.05 } }), one)
-  for (const [progress, sigma] of [[0, 0.01], [0.5, 0.03], [1, 0.05], [2, 0.05]] as const) {
+  for (const [progress, sigma] of [
+    [0, 0.01],
+    [0.5, 0.03],
+    [1, 0.05],
+    [2, 0.05],
+  ] as const) {
     const loss = await controller.nativeLoss(progress)
     t.ok(Math.abs(loss.sigma - sigma) < 1e-12, `sigma at ${progress}`)
     const exact = await native.fidelityScale(loss, loss.sigma)
-    t.ok(loss.fidelityScale >= exact * 0.999999 && loss.fidelityScale < exact * 1.03, `c at ${progress}: ${loss.fidelityScale}, at least ${exact}`)
+    t.ok(
+      loss.fidelityScale >= exact * 0.999999 && loss.fidelityScale < exact * 1.03,
+      `c at ${progress}: ${loss.fidelityScale}, at least ${exact}`,
+    )
   }
 })
 
@@ -178,7 +270,10 @@ t.test('LossController: learned sigma, bounds, state', async (t) => {
   const options = bd({ sigma: { initial: 0.05, learn: true, floor: 0.02, cap: 0.06, learningRate: 0.01 } })
   const controller = new LossController(options, one)
   controller.update(3)
-  t.ok(Math.abs(controller.sigma(0) - 0.05 * Math.exp(-0.01)) < 1e-9, 'the first step has the size of the learning rate, downhill')
+  t.ok(
+    Math.abs(controller.sigma(0) - 0.05 * Math.exp(-0.01)) < 1e-9,
+    'the first step has the size of the learning rate, downhill',
+  )
   for (let n = 0; n < 10; n++) controller.update(n % 3 ? 1 : -0.5)
   const saved = JSON.parse(JSON.stringify(controller.state())) as unknown
   const resumed = new LossController(options, one)
@@ -193,7 +288,14 @@ t.test('LossController: learned sigma, bounds, state', async (t) => {
   t.equal(controller.sigma(0), 0.02, 'floor')
   for (let n = 0; n < 600; n++) controller.update(-1)
   t.equal(controller.sigma(0), 0.06, 'cap')
-  for (const damaged of [null, {}, { ...before, sigma: 0.5 }, { ...before, sigma: 0.001 }, { ...before, m: NaN }, { ...before, steps: '3' }]) {
+  for (const damaged of [
+    null,
+    {},
+    { ...before, sigma: 0.5 },
+    { ...before, sigma: 0.001 },
+    { ...before, m: NaN },
+    { ...before, steps: '3' },
+  ]) {
     t.throws(() => controller.restore(damaged), { code: 'WBSR_INVALID_FILE' })
   }
 })
@@ -201,9 +303,13 @@ t.test('LossController: learned sigma, bounds, state', async (t) => {
 t.test('a learned sigma finds the residuals of its predictions', async (t) => {
   // Targets from the mixture, predictions that are off by 0.03: maximum likelihood with a wide mixture says sigma = 0.03.
   const wide: Mixture = { dimension: 1, weights: [1], means: [[0.5]], covariances: [[[4]]] }
-  const controller = new LossController(bd({ sigma: { initial: 0.1, learn: true, floor: 0.01, cap: 0.2, learningRate: 0.05 } }), wide)
+  const controller = new LossController(
+    bd({ sigma: { initial: 0.1, learn: true, floor: 0.01, cap: 0.2, learningRate: 0.05 } }),
+    wide,
+  )
   const y = Float32Array.from({ length: 2000 }, (_, n) => n / 2000)
   const x = y.map((value, n) => value + (n % 2 ? 0.03 : -0.03))
-  for (let n = 0; n < 150; n++) controller.update((await native.evaluateLoss(x, y, await controller.nativeLoss(0))).sigmaGradient)
+  for (let n = 0; n < 150; n++)
+    controller.update((await native.evaluateLoss(x, y, await controller.nativeLoss(0))).sigmaGradient)
   t.ok(Math.abs(controller.sigma(0) - 0.03) < 0.002, `sigma ${controller.sigma(0)}`)
 })

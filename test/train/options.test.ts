@@ -12,13 +12,23 @@ t.test('defaults are those of the paper', async (t) => {
   t.equal(plan.batchSize, 16)
   t.equal(plan.patchSize, 128)
   t.match(plan.sampler, { classes: 10, classLevelFrom: 0.7, delta: 0.9, thresholds: 'interval' })
-  t.same(plan.optimizer, { learningRate: 2e-4, finalLearningRate: 1e-7, betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0 })
+  t.same(plan.optimizer, {
+    learningRate: 2e-4,
+    finalLearningRate: 1e-7,
+    betas: [0.9, 0.999],
+    epsilon: 1e-8,
+    weightDecay: 0,
+  })
   t.equal(plan.ema, 0.999)
   t.equal(plan.subnetsPerStep, 'sandwich')
   t.equal(plan.seed, 1)
   t.same(plan.device, { device: 'auto', threads: availableParallelism(), precision: undefined, autotune: undefined })
   t.equal(plan.checkpoint, null)
-  t.match(checkTrainOptions({ ...base, checkpoint: { directory: 'runs' } }).checkpoint, { directory: 'runs', everySteps: 500, resume: 'auto' })
+  t.match(checkTrainOptions({ ...base, checkpoint: { directory: 'runs' } }).checkpoint, {
+    directory: 'runs',
+    everySteps: 500,
+    resume: 'auto',
+  })
   t.equal(checkTrainOptions({ ...base, ema: false }).ema, 0)
   t.equal(checkTrainOptions({ ...base, optimizer: { learningRate: 1e-8 } }).optimizer.finalLearningRate, 1e-8)
 })
@@ -29,14 +39,26 @@ t.test('every bad option is named with what was expected', async (t) => {
     [{ ...base, stepz: 3 }, 'Expected no other keys than network, data, steps'],
     [{ ...base, stepz: 3 }, 'for options but received "stepz"'],
     [{ data: base.data }, 'Expected a network such as srresnet({ scale: 4 }) for network but received undefined'],
-    [{ ...base, network: { ...network, graph: { ...network.graph, output: 999 } } }, 'for network.graph.output but received 999'],
-    [{ ...base, network: { ...network, widths: [16, 8] } }, 'Expected ascending distinct values for network.widths but received [16, 8]'],
+    [
+      { ...base, network: { ...network, graph: { ...network.graph, output: 999 } } },
+      'for network.graph.output but received 999',
+    ],
+    [
+      { ...base, network: { ...network, widths: [16, 8] } },
+      'Expected ascending distinct values for network.widths but received [16, 8]',
+    ],
     [{ network }, 'Expected an object for data but received undefined'],
-    [{ network, data: {} }, 'Expected a folder, a pattern or a list of image files for data.train but received undefined'],
+    [
+      { network, data: {} },
+      'Expected a folder, a pattern or a list of image files for data.train but received undefined',
+    ],
     [{ network, data: { train: [] } }, 'for data.train but received []'],
     [{ network, data: { train: 'a', validation: 5 } }, 'for data.validation but received 5'],
     [{ network, data: { train: 'a', lr: '' } }, 'for data.lr but received ""'],
-    [{ network, data: { train: 'a', validationLr: 'b' } }, 'Expected nothing without data.validation for data.validationLr but received "b"'],
+    [
+      { network, data: { train: 'a', validationLr: 'b' } },
+      'Expected nothing without data.validation for data.validationLr but received "b"',
+    ],
     [{ network, data: { train: 'a', tests: 'b' } }, 'for data but received "tests"'],
     [{ network, data: { train: 'a', memory: -1 } }, 'Expected a number of at least 0 for data.memory but received -1'],
     [{ network, data: { train: 'a', cache: true } }, 'Expected a non-empty string for data.cache but received true'],
@@ -49,12 +71,24 @@ t.test('every bad option is named with what was expected', async (t) => {
     [{ ...base, patchSize: 4 }, 'Expected an integer between 8 and 4096 for patchSize but received 4'],
     [{ ...base, sampler: { classes: 1 } }, 'for sampler.classes but received 1'],
     [{ ...base, sampler: { delta: 0 } }, 'for sampler.delta but received 0'],
-    [{ ...base, sampler: { thresholds: 'even' } }, `Expected one of 'interval', 'quantile' for sampler.thresholds but received "even"`],
+    [
+      { ...base, sampler: { thresholds: 'even' } },
+      `Expected one of 'interval', 'quantile' for sampler.thresholds but received "even"`,
+    ],
     [{ ...base, sampler: { strata: 3 } }, 'for sampler but received "strata"'],
-    [{ ...base, optimizer: { learningRate: NaN } }, 'Expected a number of at least 0 for optimizer.learningRate but received NaN'],
-    [{ ...base, optimizer: { learningRate: 1e-3, finalLearningRate: 1 } }, 'Expected a number between 0 and 0.001 for optimizer.finalLearningRate but received 1'],
+    [
+      { ...base, optimizer: { learningRate: NaN } },
+      'Expected a number of at least 0 for optimizer.learningRate but received NaN',
+    ],
+    [
+      { ...base, optimizer: { learningRate: 1e-3, finalLearningRate: 1 } },
+      'Expected a number between 0 and 0.001 for optimizer.finalLearningRate but received 1',
+    ],
     [{ ...base, optimizer: { betas: [0.9] } }, 'Expected two numbers for optimizer.betas but received [0.9]'],
-    [{ ...base, optimizer: { betas: [0.9, 1] } }, 'Expected a number of at least 0 and below 1 for optimizer.betas[1] but received 1'],
+    [
+      { ...base, optimizer: { betas: [0.9, 1] } },
+      'Expected a number of at least 0 and below 1 for optimizer.betas[1] but received 1',
+    ],
     [{ ...base, optimizer: { epsilon: 0 } }, 'for optimizer.epsilon but received 0'],
     [{ ...base, optimizer: { momentum: 0.9 } }, 'for optimizer but received "momentum"'],
     [{ ...base, ema: 1 }, 'Expected false or a number of at least 0 and below 1 for ema but received 1'],
@@ -67,12 +101,27 @@ t.test('every bad option is named with what was expected', async (t) => {
     [{ ...base, checkpoint: 'runs' }, 'Expected an object for checkpoint but received "runs"'],
     [{ ...base, checkpoint: {} }, 'Expected a non-empty string for checkpoint.directory but received undefined'],
     [{ ...base, checkpoint: { directory: 'a', every: 5 } }, 'for checkpoint but received "every"'],
-    [{ ...base, checkpoint: { directory: 'a', resume: 1 } }, `Expected 'auto', a boolean or a file for checkpoint.resume but received 1`],
+    [
+      { ...base, checkpoint: { directory: 'a', resume: 1 } },
+      `Expected 'auto', a boolean or a file for checkpoint.resume but received 1`,
+    ],
     [{ ...base, sampler: null }, 'Expected a value or undefined for sampler but received null'],
-    [{ ...base, optimizer: { learningRate: null } }, 'Expected a value or undefined for optimizer.learningRate but received null'],
-    [{ ...base, validateEverySteps: 5 }, 'Expected no value without data.validation for validateEverySteps but received 5'],
-    [{ network, data: { train: 'a', validation: 'b' }, validateEverySteps: 0 }, 'for validateEverySteps but received 0'],
-    [{ ...base, calibration: { tileSize: 8 } }, 'Expected an integer between 16 and 256 for calibration.tileSize but received 8'],
+    [
+      { ...base, optimizer: { learningRate: null } },
+      'Expected a value or undefined for optimizer.learningRate but received null',
+    ],
+    [
+      { ...base, validateEverySteps: 5 },
+      'Expected no value without data.validation for validateEverySteps but received 5',
+    ],
+    [
+      { network, data: { train: 'a', validation: 'b' }, validateEverySteps: 0 },
+      'for validateEverySteps but received 0',
+    ],
+    [
+      { ...base, calibration: { tileSize: 8 } },
+      'Expected an integer between 16 and 256 for calibration.tileSize but received 8',
+    ],
     [{ ...base, onStep: 'log' }, 'Expected a function for onStep but received "log"'],
   ]
   for (const [options, message] of cases) {

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import sharp from 'sharp'
 import t from 'tap'
 import { trainSupernet } from '../../lib/index.js'
-import { native, type NativeDevice, type TrainJob, type TrainReport } from '../../lib/native.js'
+import { type NativeDevice, native, type TrainJob, type TrainReport } from '../../lib/native.js'
 import type { TrainOptions } from '../../lib/train/options.js'
 import type { EpochReport, StepReport, ValidationReport } from '../../lib/train/reports.js'
 import { cuttings, numbers, run, weights } from './helpers/setup.js'
@@ -56,25 +56,46 @@ async function trained(options: TrainOptions, file: string) {
   const epochs: EpochReport[] = []
   const validations: ValidationReport[] = []
   const model = await trainSupernet({
-    ...options, onStep: (report) => void reports.push(report), onEpoch: (report) => void epochs.push(report), onValidation: (report) => void validations.push(report),
+    ...options,
+    onStep: (report) => void reports.push(report),
+    onEpoch: (report) => void epochs.push(report),
+    onValidation: (report) => void validations.push(report),
   })
   await model.save(file)
   model.dispose()
   const timeless = <R extends { seconds: number }>({ seconds: _, ...rest }: R) => rest
-  for (const { imagesPerSecond, waitForData, eta } of reports) t.ok(imagesPerSecond > 0 && waitForData >= 0 && waitForData <= 1 && eta >= 0)
-  return { steps: reports.map(numbers), epochs: epochs.map(timeless), validations: validations.map(timeless), weights: await weights(file) }
+  for (const { imagesPerSecond, waitForData, eta } of reports)
+    t.ok(imagesPerSecond > 0 && waitForData >= 0 && waitForData <= 1 && eta >= 0)
+  return {
+    steps: reports.map(numbers),
+    epochs: epochs.map(timeless),
+    validations: validations.map(timeless),
+    weights: await weights(file),
+  }
 }
 
 t.test('two steps under way give the numbers of one at a time', async (t) => {
   const folder = t.testdir({ hr: {}, lr: {} })
   const train = await cuttings(path.join(folder, 'hr'))
   const lr = path.join(folder, 'lr')
-  for (const name of ['allium-oreophilum', 'french-alpine-landscape', 'nagasaki-boats']) await sharp(path.join(train, `${name}.png`)).resize(96, 80).png().toFile(path.join(lr, `${name}.png`))
+  for (const name of ['allium-oreophilum', 'french-alpine-landscape', 'nagasaki-boats'])
+    await sharp(path.join(train, `${name}.png`))
+      .resize(96, 80)
+      .png()
+      .toFile(path.join(lr, `${name}.png`))
   const runs: [string, Partial<TrainOptions>][] = [
     ['bd', { loss: { kind: 'bd', components: 3, sigma: { initial: 0.03, final: 0.01 } } }],
     ['single', { subnetsPerStep: 'single', ema: false, loss: 'l1' }],
     ['LR files', { data: { train, lr }, loss: 'l2' }],
-    ['validation and checkpoints', { data: { train, validation: train }, validateEverySteps: 3, checkpoint: { directory: path.join(folder, 'run'), everySteps: 2, resume: false }, loss: 'l2' }],
+    [
+      'validation and checkpoints',
+      {
+        data: { train, validation: train },
+        validateEverySteps: 3,
+        checkpoint: { directory: path.join(folder, 'run'), everySteps: 2, resume: false },
+        loss: 'l2',
+      },
+    ],
     ['epochs', { steps: undefined, epochs: 2, batchSize: 16, loss: 'l2' }],
   ]
   for (const [name, more] of runs) {
@@ -84,17 +105,25 @@ t.test('two steps under way give the numbers of one at a time', async (t) => {
     t.same(other.steps, plain.steps, `${name}: reports`)
     t.same(other.epochs, plain.epochs, `${name}: epochs`)
     t.ok(plain.steps.every((report) => !('parts' in report)))
-    for (const [tensor, data] of Object.entries(plain.weights)) if (!data.equals(other.weights[tensor]!)) t.fail(`${name}: ${tensor} differs`)
-    t.match(seen, { most: 2, underway: 0, planes: 0, early: 0 }, `${name}: two steps under way, none when the engine is read`)
+    for (const [tensor, data] of Object.entries(plain.weights))
+      if (!data.equals(other.weights[tensor]!)) t.fail(`${name}: ${tensor} differs`)
+    t.match(
+      seen,
+      { most: 2, underway: 0, planes: 0, early: 0 },
+      `${name}: two steps under way, none when the engine is read`,
+    )
     t.equal(seen.sources, plain.steps.length, `${name}: batches are made by the device`)
     // Its regions are others, so that scores agree but for what lies at seams.
-    for (const [i, validation] of plain.validations.entries()) t.ok(Math.abs(validation.largest.y - other.validations[i]!.largest.y) < 0.01, `${name}: validations`)
+    for (const [i, validation] of plain.validations.entries())
+      t.ok(Math.abs(validation.largest.y - other.validations[i]!.largest.y) < 0.01, `${name}: validations`)
   }
 })
 
 t.test('a learned sigma waits for each report', async (t) => {
   const train = await cuttings(t.testdir())
-  const options = run(train, { loss: { kind: 'bd', components: 3, sigma: { initial: 0.03, learn: true, learningRate: 0.05 } } })
+  const options = run(train, {
+    loss: { kind: 'bd', components: 3, sigma: { initial: 0.03, learn: true, learningRate: 0.05 } },
+  })
   const plain = await trained(options, path.join(train, 'plain.safetensors'))
   const other = await pipelined(() => trained(options, path.join(train, 'pipelined.safetensors')))
   t.same(other.steps, plain.steps)
@@ -106,8 +135,18 @@ t.test('a loss that is not finite, found a step late, names its step and leaves 
   const train = await cuttings(t.testdir())
   const directory = path.join(train, 'run')
   const steps: number[] = []
-  const wild = run(train, { optimizer: { learningRate: 1e30 }, checkpoint: { directory, everySteps: 1000 }, onStep: ({ step }) => void steps.push(step) })
-  await pipelined(() => t.rejects(trainSupernet(wild), { name: 'WbsrError', code: 'WBSR_NON_FINITE', message: /^The loss of step 2 is not finite \(learning rate / }))
+  const wild = run(train, {
+    optimizer: { learningRate: 1e30 },
+    checkpoint: { directory, everySteps: 1000 },
+    onStep: ({ step }) => void steps.push(step),
+  })
+  await pipelined(() =>
+    t.rejects(trainSupernet(wild), {
+      name: 'WbsrError',
+      code: 'WBSR_NON_FINITE',
+      message: /^The loss of step 2 is not finite \(learning rate /,
+    }),
+  )
   t.same(steps, [1])
   t.match(seen, { most: 2, underway: 0, sources: 3 }, 'step 3 was under way and is over')
   t.notOk(existsSync(path.join(directory, 'checkpoint.safetensors')))
@@ -115,7 +154,12 @@ t.test('a loss that is not finite, found a step late, names its step and leaves 
   // Also when an abort comes between the two: step 3 is under way, of weights that step 2 has left alone.
   const stop = new AbortController()
   mkdirSync(directory, { recursive: true })
-  await pipelined(() => t.rejects(trainSupernet({ ...wild, signal: stop.signal, onStep: () => stop.abort() }), { code: 'WBSR_NON_FINITE', message: /step 2/ }))
+  await pipelined(() =>
+    t.rejects(trainSupernet({ ...wild, signal: stop.signal, onStep: () => stop.abort() }), {
+      code: 'WBSR_NON_FINITE',
+      message: /step 2/,
+    }),
+  )
   t.notOk(existsSync(path.join(directory, 'checkpoint.safetensors')))
 })
 
@@ -132,21 +176,45 @@ t.test('an aborted run goes on where it stopped, steps under way included', asyn
       told.push(step)
       if (step === at) stop.abort(new Error('enough'))
     }
-    await pipelined(() => t.rejects(trainSupernet({ ...options, checkpoint, signal: stop.signal, onStep }), { code: 'WBSR_ABORTED', cause: { message: 'enough' } }))
+    await pipelined(() =>
+      t.rejects(trainSupernet({ ...options, checkpoint, signal: stop.signal, onStep }), {
+        code: 'WBSR_ABORTED',
+        cause: { message: 'enough' },
+      }),
+    )
     t.match(seen, { underway: 0, early: 0 })
-    t.same(told, Array.from({ length: at }, (_, i) => i + 1))
+    t.same(
+      told,
+      Array.from({ length: at }, (_, i) => i + 1),
+    )
     let from = 0
-    const rest = await pipelined(() => trained({ ...options, checkpoint, onStart: ({ resumedFrom }) => { from = resumedFrom } }, path.join(train, 'rest.safetensors')))
+    const rest = await pipelined(() =>
+      trained(
+        {
+          ...options,
+          checkpoint,
+          onStart: ({ resumedFrom }) => {
+            from = resumedFrom
+          },
+        },
+        path.join(train, 'rest.safetensors'),
+      ),
+    )
     t.ok(from === at || from === at + 1, `resumed from ${from}`)
     t.same(rest.steps, whole.steps.slice(from))
-    for (const [tensor, data] of Object.entries(whole.weights)) if (!data.equals(rest.weights[tensor]!)) t.fail(`${tensor} differs`)
+    for (const [tensor, data] of Object.entries(whole.weights))
+      if (!data.equals(rest.weights[tensor]!)) t.fail(`${tensor} differs`)
   }
 })
 
 t.test('a callback or a step that fails ends the run when nothing is under way any more', async (t) => {
   const train = await cuttings(t.testdir())
   const mine = new TypeError('mine')
-  const throwing = run(train, { onStep: ({ step }) => { if (step === 3) throw mine } })
+  const throwing = run(train, {
+    onStep: ({ step }) => {
+      if (step === 3) throw mine
+    },
+  })
   t.equal(await pipelined(() => trainSupernet(throwing).catch((error: unknown) => error)), mine)
   t.equal(seen.underway, 0)
   try {
@@ -155,9 +223,22 @@ t.test('a callback or a step that fails ends the run when nothing is under way a
       return { ...report, parts: step }
     }
     const reports: StepReport[] = []
-    await pipelined(() => t.rejects(trainSupernet(run(train, { onStep: (report) => void reports.push(report) })), { name: 'WbsrError', code: 'WBSR_DEVICE_FAILED', message: 'Step 3: the device is gone' }))
+    await pipelined(() =>
+      t.rejects(trainSupernet(run(train, { onStep: (report) => void reports.push(report) })), {
+        name: 'WbsrError',
+        code: 'WBSR_DEVICE_FAILED',
+        message: 'Step 3: the device is gone',
+      }),
+    )
     t.equal(seen.underway, 0)
-    t.same(reports.map(({ step, parts }) => [step, parts]), [[1, undefined], [2, 2]], 'parts are told where there are more than one')
+    t.same(
+      reports.map(({ step, parts }) => [step, parts]),
+      [
+        [1, undefined],
+        [2, 2],
+      ],
+      'parts are told where there are more than one',
+    )
   } finally {
     change = (report) => report
   }

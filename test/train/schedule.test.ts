@@ -24,8 +24,14 @@ t.test('a sandwich is the largest, the smallest and one between, drawn by seed a
   t.ok(steps.every(([largest, smallest, ...others]) => largest === 8 && smallest === 0 && others.length === 1))
   for (const step of steps) between.add(step[2]!)
   t.same([...between].sort(), [1, 2, 3, 4, 5, 6, 7])
-  t.same(steps, Array.from({ length: 300 }, (_, step) => subnetsOfStep('sandwich', 9, 7, step)))
-  t.notSame(steps, Array.from({ length: 300 }, (_, step) => subnetsOfStep('sandwich', 9, 8, step)))
+  t.same(
+    steps,
+    Array.from({ length: 300 }, (_, step) => subnetsOfStep('sandwich', 9, 7, step)),
+  )
+  t.notSame(
+    steps,
+    Array.from({ length: 300 }, (_, step) => subnetsOfStep('sandwich', 9, 8, step)),
+  )
 })
 
 t.test('few subnets are not trained twice in a step', async (t) => {
@@ -39,6 +45,9 @@ t.test('single draws every subnet about equally often', async (t) => {
   for (let step = 0; step < 4000; step++) {
     for (const subnet of subnetsOfStep('single', 4, 3, step)) counts[subnet]!++
   }
-  t.equal(counts.reduce((sum, count) => sum + count), 4000)
+  t.equal(
+    counts.reduce((sum, count) => sum + count),
+    4000,
+  )
   for (const count of counts) t.ok(Math.abs(count - 1000) < 120, `${count} of 1000`)
 })

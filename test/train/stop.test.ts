@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
-import { native } from '../../lib/native.js'
 import { trainSupernet } from '../../lib/index.js'
+import { native } from '../../lib/native.js'
 import { onAverage } from '../../lib/train/validation.js'
 import { cuttings, recorder, run, tiny } from './helpers/setup.js'
 
@@ -14,17 +14,26 @@ t.test('a loss that is not finite stops the run, names the step and keeps the la
   const { reports, onStep } = recorder()
   // The first step is taken at full learning rate: its weights are finite but useless, which the second step notices.
   const wild = run(train, { optimizer: { learningRate: 1e30 }, checkpoint: { directory, everySteps: 1 }, onStep })
-  await t.rejects(trainSupernet(wild), { name: 'WbsrError', code: 'WBSR_NON_FINITE', message: /^The loss of step 2 is not finite \(learning rate / })
+  await t.rejects(trainSupernet(wild), {
+    name: 'WbsrError',
+    code: 'WBSR_NON_FINITE',
+    message: /^The loss of step 2 is not finite \(learning rate /,
+  })
   t.equal(reports.length, 1)
   t.notOk(existsSync(path.join(directory, 'checkpoint.safetensors')), 'the weights of step 1 were never good')
 
   mkdirSync(directory, { recursive: true })
   const file = path.join(directory, 'checkpoint.safetensors')
   writeFileSync(file, 'the checkpoint before')
-  await t.rejects(trainSupernet({ ...wild, checkpoint: { directory, everySteps: 1, resume: false } }), { code: 'WBSR_NON_FINITE' })
+  await t.rejects(trainSupernet({ ...wild, checkpoint: { directory, everySteps: 1, resume: false } }), {
+    code: 'WBSR_NON_FINITE',
+  })
   t.equal(readFileSync(file, 'utf8'), 'the checkpoint before')
 
-  await t.rejects(trainSupernet({ ...wild, steps: 1, ema: false, checkpoint: undefined }), { code: 'WBSR_NON_FINITE', message: /weights after step 1/ })
+  await t.rejects(trainSupernet({ ...wild, steps: 1, ema: false, checkpoint: undefined }), {
+    code: 'WBSR_NON_FINITE',
+    message: /weights after step 1/,
+  })
 })
 
 t.test('an abort is heard at any time', async (t) => {
@@ -36,15 +45,27 @@ t.test('an abort is heard at any time', async (t) => {
     const stop = new AbortController()
     const running = trainSupernet(run(train, { steps: 100000, batchSize: 4, signal: stop.signal }))
     let fired = 0
-    setTimeout(() => { fired = performance.now(); stop.abort(reason) }, milliseconds)
+    setTimeout(() => {
+      fired = performance.now()
+      stop.abort(reason)
+    }, milliseconds)
     await t.rejects(running, aborted, `after ${milliseconds} ms`)
     // The run would take minutes; how many seconds a busy machine needs says nothing.
     t.ok(performance.now() - fired < 20_000, `within ${performance.now() - fired} ms`)
   }
   for (const callback of ['onStart', 'onStep', 'onEpoch', 'onValidation'] as const) {
     const stop = new AbortController()
-    const never = () => { stop.abort(reason); return new Promise(() => {}) }
-    await t.rejects(trainSupernet(run(train, { data: { train, validation: train }, batchSize: 16, signal: stop.signal, [callback]: never })), aborted, `in ${callback}`)
+    const never = () => {
+      stop.abort(reason)
+      return new Promise(() => {})
+    }
+    await t.rejects(
+      trainSupernet(
+        run(train, { data: { train, validation: train }, batchSize: 16, signal: stop.signal, [callback]: never }),
+      ),
+      aborted,
+      `in ${callback}`,
+    )
   }
 })
 
@@ -80,7 +101,12 @@ t.test('the weights come back after a validation on their average, also when it 
   engine.setArena('ema', average)
   t.same(await onAverage(engine, true, async () => engine.getArena('weights')), average)
   t.same(engine.getArena('weights'), weights)
-  await t.rejects(onAverage(engine, true, async () => { throw new Error('mine') }), { message: 'mine' })
+  await t.rejects(
+    onAverage(engine, true, async () => {
+      throw new Error('mine')
+    }),
+    { message: 'mine' },
+  )
   t.same(engine.getArena('weights'), weights)
   t.same(engine.getArena('ema'), average)
   t.same(await onAverage(engine, false, async () => engine.getArena('weights')), weights)
@@ -90,18 +116,35 @@ t.test('an aborted run leaves a checkpoint of the last step', async (t) => {
   const train = await cuttings(t.testdir())
   const directory = path.join(train, 'run')
   const stop = new AbortController()
-  const onStep = ({ step }: { step: number }) => { if (step === 3) stop.abort() }
-  await t.rejects(trainSupernet(run(train, { checkpoint: { directory }, signal: stop.signal, onStep })), { code: 'WBSR_ABORTED' })
+  const onStep = ({ step }: { step: number }) => {
+    if (step === 3) stop.abort()
+  }
+  await t.rejects(trainSupernet(run(train, { checkpoint: { directory }, signal: stop.signal, onStep })), {
+    code: 'WBSR_ABORTED',
+  })
   const { reports, onStep: record } = recorder()
   const model = await trainSupernet(run(train, { checkpoint: { directory, resume: true }, onStep: record }))
   model.dispose()
-  t.same(reports.map(({ step }) => step), [4, 5, 6])
+  t.same(
+    reports.map(({ step }) => step),
+    [4, 5, 6],
+  )
 })
 
 t.test('an abort during a validation leaves a checkpoint of the training weights', async (t) => {
   const train = await cuttings(t.testdir({ validation: {} }))
   const validation = path.join(train, 'validation')
-  await sharp({ create: { width: 240, height: 240, channels: 3, background: '#345', noise: { type: 'gaussian', mean: 128, sigma: 40 } } }).png().toFile(path.join(validation, 'a.png'))
+  await sharp({
+    create: {
+      width: 240,
+      height: 240,
+      channels: 3,
+      background: '#345',
+      noise: { type: 'gaussian', mean: 128, sigma: 40 },
+    },
+  })
+    .png()
+    .toFile(path.join(validation, 'a.png'))
   const options = run(train, { data: { train, validation, cache: false }, validateEverySteps: 3, loss: 'l2' })
   const whole: number[] = []
   ;(await trainSupernet({ ...options, onStep: ({ loss }) => void whole.push(loss) })).dispose()
@@ -109,18 +152,35 @@ t.test('an abort during a validation leaves a checkpoint of the training weights
     const directory = path.join(train, `run${after}`)
     const stop = new AbortController()
     const told: string[] = []
-    const aborted = trainSupernet({ ...options, checkpoint: { directory }, signal: stop.signal,
+    const aborted = trainSupernet({
+      ...options,
+      checkpoint: { directory },
+      signal: stop.signal,
       onStep: ({ step }) => {
         told.push('step')
-        if (step === 3) setTimeout(() => { stop.abort(); told.push('aborted') }, after)
+        if (step === 3)
+          setTimeout(() => {
+            stop.abort()
+            told.push('aborted')
+          }, after)
       },
       onValidation: () => void told.push('validation'),
     })
     await t.rejects(aborted, { code: 'WBSR_ABORTED' })
     t.equal(told.at(-1), 'aborted', 'nothing is told after an abort')
     const rest: number[] = []
-    ;(await trainSupernet({ ...options, checkpoint: { directory, resume: true }, onStep: ({ loss }) => void rest.push(loss) })).dispose()
-    t.same(rest, whole.slice(whole.length - rest.length), `the same numbers after an abort ${after} ms into the validation`)
+    ;(
+      await trainSupernet({
+        ...options,
+        checkpoint: { directory, resume: true },
+        onStep: ({ loss }) => void rest.push(loss),
+      })
+    ).dispose()
+    t.same(
+      rest,
+      whole.slice(whole.length - rest.length),
+      `the same numbers after an abort ${after} ms into the validation`,
+    )
     t.ok(rest.length <= 3)
   }
 })
@@ -139,10 +199,22 @@ t.test('what a callback throws ends the run as it is', async (t) => {
     const mine = new RangeError(`mine, from ${callback}`)
     let calls = 0
     const options = run(train, { data: { train, validation: train }, batchSize: 16 })
-    const sync = trainSupernet({ ...options, [callback]: () => { calls++; throw mine } })
+    const sync = trainSupernet({
+      ...options,
+      [callback]: () => {
+        calls++
+        throw mine
+      },
+    })
     t.equal(await sync.catch((error: unknown) => error), mine)
     t.equal(calls, 1)
-    const later = trainSupernet({ ...options, [callback]: async () => { calls++; throw mine } })
+    const later = trainSupernet({
+      ...options,
+      [callback]: async () => {
+        calls++
+        throw mine
+      },
+    })
     t.equal(await later.catch((error: unknown) => error), mine)
     t.equal(calls, 2)
   }
@@ -162,7 +234,10 @@ t.test('images that are no use are left out and reported', async (t) => {
   ;(await trainSupernet(run(train, { steps: 1 }))).dispose()
   await new Promise((resolve) => setImmediate(resolve))
   process.off('warning', listener)
-  t.match(warnings.filter(({ name }) => name === 'WbsrWarning'), [{ message: /broken\.png is left out: / }])
+  t.match(
+    warnings.filter(({ name }) => name === 'WbsrWarning'),
+    [{ message: /broken\.png is left out: / }],
+  )
 
   await t.rejects(trainSupernet(run(path.join(train, 'broken.png'))), { code: 'WBSR_NO_DATA' })
   await t.rejects(trainSupernet(run(path.join(train, 'nowhere'))), { code: 'WBSR_NOT_FOUND' })
@@ -185,13 +260,26 @@ t.test('native memory is freed however a run ends', async (t) => {
   } as typeof Engine
   try {
     const stop = new AbortController()
-    await t.rejects(trainSupernet(run(train, { signal: stop.signal, onStep: () => stop.abort() })), { code: 'WBSR_ABORTED' })
+    await t.rejects(trainSupernet(run(train, { signal: stop.signal, onStep: () => stop.abort() })), {
+      code: 'WBSR_ABORTED',
+    })
     t.equal(live.size, 0, 'abort')
-    await t.rejects(trainSupernet(run(train, { onStep: () => { throw new Error('mine') } })), { message: 'mine' })
+    await t.rejects(
+      trainSupernet(
+        run(train, {
+          onStep: () => {
+            throw new Error('mine')
+          },
+        }),
+      ),
+      { message: 'mine' },
+    )
     t.equal(live.size, 0, 'callback')
     await t.rejects(trainSupernet(run(train, { optimizer: { learningRate: 1e30 } })), { code: 'WBSR_NON_FINITE' })
     t.equal(live.size, 0, 'loss that is not finite')
-    await t.rejects(trainSupernet(run(train, { steps: 1, optimizer: { learningRate: 1e30 }, ema: false })), { code: 'WBSR_NON_FINITE' })
+    await t.rejects(trainSupernet(run(train, { steps: 1, optimizer: { learningRate: 1e30 }, ema: false })), {
+      code: 'WBSR_NON_FINITE',
+    })
     t.equal(live.size, 0, 'calibration that is not finite')
     const model = await trainSupernet(run(train))
     t.equal(live.size, 1, 'only the finished model is left')

@@ -9,18 +9,33 @@ t.test('a tiny network learns within seconds and beats bicubic', async (t) => {
   const train = await cuttings(t.testdir())
   const { reports, onStep } = recorder()
   const validations: ValidationReport[] = []
-  const model = await trainSupernet(run(train, {
-    data: { train, validation: train }, steps: 400, loss: 'l2', sampler: { kind: 'uniform' }, ema: 0.98, optimizer: { learningRate: 2e-3 }, validateEverySteps: 200, onStep,
-    onValidation: (report) => void validations.push(report),
-  }))
+  const model = await trainSupernet(
+    run(train, {
+      data: { train, validation: train },
+      steps: 400,
+      loss: 'l2',
+      sampler: { kind: 'uniform' },
+      ema: 0.98,
+      optimizer: { learningRate: 2e-3 },
+      validateEverySteps: 200,
+      onStep,
+      onValidation: (report) => void validations.push(report),
+    }),
+  )
   const mean = (from: number) => reports.slice(from, from + 100).reduce((sum, { loss }) => sum + loss, 0) / 100
   t.ok(mean(300) < 0.8 * mean(0), `loss ${mean(0)} -> ${mean(300)}`)
-  t.same(validations.map(({ step }) => step), [200, 400])
+  t.same(
+    validations.map(({ step }) => step),
+    [200, 400],
+  )
   const { bicubic, largest, smallest, ema, images } = validations[1]!
   t.match({ ema, images }, { ema: true, images: 3 })
   t.ok(bicubic.y > 20 && bicubic.y < 45, `${bicubic.y} dB`)
   for (const subnet of [smallest, largest]) {
-    t.ok(subnet.y > bicubic.y + 0.5 && subnet.rgb > bicubic.rgb + 0.5, `${subnet.y} and ${subnet.rgb} dB against ${bicubic.y} and ${bicubic.rgb}`)
+    t.ok(
+      subnet.y > bicubic.y + 0.5 && subnet.rgb > bicubic.rgb + 0.5,
+      `${subnet.y} and ${subnet.rgb} dB against ${bicubic.y} and ${bicubic.rgb}`,
+    )
   }
 
   t.ok(model.router!.tiles > 0)
@@ -42,15 +57,30 @@ t.test('reports are complete', async (t) => {
   const starts: StartReport[] = []
   const epochs: EpochReport[] = []
   const validations: ValidationReport[] = []
-  const model = await trainSupernet(run(train, {
-    data: { train, validation: train, step: 32 }, steps: undefined, epochs: 2, batchSize: 16, loss: { kind: 'bd', components: 3 }, onStep,
-    onStart: (report) => void starts.push(report), onEpoch: (report) => void epochs.push(report), onValidation: (report) => void validations.push(report),
-  }))
+  const model = await trainSupernet(
+    run(train, {
+      data: { train, validation: train, step: 32 },
+      steps: undefined,
+      epochs: 2,
+      batchSize: 16,
+      loss: { kind: 'bd', components: 3 },
+      onStep,
+      onStart: (report) => void starts.push(report),
+      onEpoch: (report) => void epochs.push(report),
+      onValidation: (report) => void validations.push(report),
+    }),
+  )
   model.dispose()
   // 6 x 5 patches in each of three images: 90 patches, 6 batches of 16.
   t.match(starts, [{ steps: 12, epochs: 2, resumedFrom: 0, images: 3, patches: 90, validationImages: 3, skipped: [] }])
-  t.equal(starts[0]!.classCounts.reduce((a, b) => a + b), 90)
-  t.same(reports.map(({ step, steps, epoch, epochs }) => [step, steps, epoch, epochs]), Array.from({ length: 12 }, (_, i) => [i + 1, 12, i < 6 ? 1 : 2, 2]))
+  t.equal(
+    starts[0]!.classCounts.reduce((a, b) => a + b),
+    90,
+  )
+  t.same(
+    reports.map(({ step, steps, epoch, epochs }) => [step, steps, epoch, epochs]),
+    Array.from({ length: 12 }, (_, i) => [i + 1, 12, i < 6 ? 1 : 2, 2]),
+  )
   for (const r of reports) {
     t.ok(Math.abs(r.data + r.balance - r.loss) <= 1e-5 * Math.abs(r.loss), `${r.data} + ${r.balance} = ${r.loss}`)
     t.ok(r.balance !== 0 && r.gradientRatio > 0 && r.gradientRatio < 10 && r.sigma === 0.02)
@@ -60,10 +90,16 @@ t.test('reports are complete', async (t) => {
   }
   t.equal(reports[0]!.learningRate, 1e-3)
   t.ok(Math.abs(reports[11]!.learningRate - 1e-7) < 1e-15)
-  t.match(epochs, [{ epoch: 1, epochs: 2, step: 6, steps: 12, stepsRun: 6 }, { epoch: 2, step: 12, stepsRun: 6 }])
+  t.match(epochs, [
+    { epoch: 1, epochs: 2, step: 6, steps: 12, stepsRun: 6 },
+    { epoch: 2, step: 12, stepsRun: 6 },
+  ])
   t.ok(Math.abs(epochs[1]!.loss - reports.slice(6).reduce((sum, { loss }) => sum + loss, 0) / 6) < 1e-9)
   t.ok(epochs.every(({ seconds }) => seconds > 0))
-  t.match(validations, [{ epoch: 1, step: 6, images: 3, ema: true }, { epoch: 2, step: 12 }])
+  t.match(validations, [
+    { epoch: 1, step: 6, images: 3, ema: true },
+    { epoch: 2, step: 12 },
+  ])
 })
 
 t.test('one seed gives one result', async (t) => {
@@ -91,10 +127,19 @@ t.test('single trains one subnet a step and leaves the weights outside of it alo
     // The same run, stopped later each time.
     const stop = new AbortController()
     const { reports, onStep } = recorder()
-    const running = trainSupernet(run(train, {
-      steps: 7, subnetsPerStep: 'single', ema: false, signal: stop.signal, checkpoint: { directory, resume: 'auto' },
-      onStep: (report) => { onStep(report); if (report.step === steps) stop.abort() },
-    }))
+    const running = trainSupernet(
+      run(train, {
+        steps: 7,
+        subnetsPerStep: 'single',
+        ema: false,
+        signal: stop.signal,
+        checkpoint: { directory, resume: 'auto' },
+        onStep: (report) => {
+          onStep(report)
+          if (report.step === steps) stop.abort()
+        },
+      }),
+    )
     await t.rejects(running, { code: 'WBSR_ABORTED' })
     drawn.push(reports.at(-1)!.losses[0]!.subnet)
     t.equal(reports.at(-1)!.losses.length, 1)
@@ -105,7 +150,8 @@ t.test('single trains one subnet a step and leaves the weights outside of it alo
   t.ok(new Set(drawn).size > 1, `subnets ${drawn}`)
   let narrow = 0
   for (let i = 1; i < files.length; i++) {
-    const changed = (name: string, from: number, to: number) => files[i]![name]!.subarray(from, to).some((v, k) => v !== files[i - 1]![name]![from + k])
+    const changed = (name: string, from: number, to: number) =>
+      files[i]![name]!.subarray(from, to).some((v, k) => v !== files[i - 1]![name]![from + k])
     const subnet = drawn[i]!
     const deep = subnet === 1 || subnet === 3
     const wide = subnet >= 2
@@ -125,7 +171,10 @@ t.test('the model holds the moving average, or the weights when it is off', asyn
     const model = await trainSupernet(run(train, { ema, checkpoint: { directory } }))
     await model.save(path.join(directory, 'model.safetensors'))
     model.dispose()
-    return { model: await weights(path.join(directory, 'model.safetensors')), checkpoint: await weights(path.join(directory, 'checkpoint.safetensors')) }
+    return {
+      model: await weights(path.join(directory, 'model.safetensors')),
+      checkpoint: await weights(path.join(directory, 'checkpoint.safetensors')),
+    }
   }
   const on = await save('on', 0.9)
   const off = await save('off', false)

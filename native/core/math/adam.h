@@ -14,17 +14,17 @@ namespace wbsr::math {
 
 struct AdamStep {
   float beta1, beta2;
-  float rest1, rest2;   // 1 - beta1, 1 - beta2, rounded once from double
-  float stepSize;       // learning rate / (1 - beta1^t)
-  float correction2;    // 1 / sqrt(1 - beta2^t)
+  float rest1, rest2;  // 1 - beta1, 1 - beta2, rounded once from double
+  float stepSize;      // learning rate / (1 - beta1^t)
+  float correction2;   // 1 / sqrt(1 - beta2^t)
   float epsilon;
-  float keep;           // 1 - learning rate x weight decay
-  float emaDecay;       // 0: the EMA equals the weight
+  float keep;      // 1 - learning rate x weight decay
+  float emaDecay;  // 0: the EMA equals the weight
 };
 
 // step: t, counted from 1 and including the one that is about to be made.
-static inline AdamStep makeAdamStep(double learningRate, double beta1, double beta2, double epsilon,
-                                    double weightDecay, double emaDecay, long step) {
+static inline AdamStep makeAdamStep(double learningRate, double beta1, double beta2, double epsilon, double weightDecay,
+                                    double emaDecay, long step) {
   AdamStep s;
   s.beta1 = static_cast<float>(beta1);
   s.beta2 = static_cast<float>(beta2);
@@ -46,8 +46,6 @@ WBSR_HD static inline void adamStep(float& w, float g, float& m, float& v, const
   w = w * s.keep - s.stepSize * m / (__builtin_sqrtf(v) * s.correction2 + s.epsilon);
 }
 
-WBSR_HD static inline void emaStep(float& ema, float w, const AdamStep& s) {
-  ema = w + s.emaDecay * (ema - w);
-}
+WBSR_HD static inline void emaStep(float& ema, float w, const AdamStep& s) { ema = w + s.emaDecay * (ema - w); }
 
 }  // namespace wbsr::math

@@ -35,7 +35,7 @@ constexpr int maxComponents = 32;
 // One component for one sigma.
 template <int D, typename T>
 struct BdComponent {
-  T logFactor;     // log phi - 1/2 sum_d log(2 pi (lambda_d + v))
+  T logFactor;  // log phi - 1/2 sum_d log(2 pi (lambda_d + v))
   T mean[D];
   T whiten[D][D];  // row d: u_d^T / sqrt(lambda_d + v)
   T inverse[D];    // 1 / (lambda_d + v)
@@ -46,8 +46,8 @@ struct BdComponent {
 template <int D, typename T>
 struct BdBalance {
   T lse;
-  T slope[D];   // dLSE/dx
-  T variance;   // dLSE/dv
+  T slope[D];  // dLSE/dx
+  T variance;  // dLSE/dv
 };
 
 // t = whiten (x - mean); returns sum t^2, the Mahalanobis term.

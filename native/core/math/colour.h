@@ -14,9 +14,7 @@ constexpr float kLuma8 = 255.f * 1000.f;
 constexpr float kLuma8Red = 299.f, kLuma8Green = 587.f, kLuma8Blue = 114.f;
 
 // Y of the PSNR protocol without its offset 16, from 0..255 RGB; linear, so it also serves differences.
-WBSR_HD inline double studioLuma(double r, double g, double b) {
-  return (65.481 * r + 128.553 * g + 24.966 * b) / 255;
-}
+WBSR_HD inline double studioLuma(double r, double g, double b) { return (65.481 * r + 128.553 * g + 24.966 * b) / 255; }
 
 // [0,1] -> 0 .. top, half up; NaN becomes 0.
 WBSR_HD inline uint32_t quantise(float value, float top) {

@@ -16,8 +16,10 @@ WBSR_HD inline int classOf(const double* thresholds, int count, double difficult
   int low = 0, high = count;
   while (low < high) {
     const int middle = (low + high) / 2;
-    if (thresholds[middle] < difficulty) low = middle + 1;
-    else high = middle;
+    if (thresholds[middle] < difficulty)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low + 1;
 }

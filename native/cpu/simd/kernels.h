@@ -14,7 +14,7 @@ struct ThinForward {
   const float* residual;  // (outputs, h, w) or null
   float* out;             // (outputs, h, w)
   int blocks, h, w, k, outputs;
-  float slope;            // leaky relu applied to the input on its way in; 1: none
+  float slope;  // leaky relu applied to the input on its way in; 1: none
 };
 
 // Weight gradient of the same convolution for one channel block of one image.
@@ -27,8 +27,8 @@ struct ThinWeights {
 
 // Pixel shuffle with sub-pixel-first channel order: block (s * blocks + b) of `small` is sub-pixel s of block b of `large`.
 struct Shuffle {
-  float* small;   // (r * r * blocks, h, w, L)
-  float* large;   // (blocks, h * r, w * r, L)
+  float* small;  // (r * r * blocks, h, w, L)
+  float* large;  // (blocks, h * r, w * r, L)
   int blocks, h, w, r;
 };
 
@@ -47,7 +47,8 @@ struct Kernels {
   // small = d(small) from large = d(large); activated (layout of large): the activation's output, null without.
   void (*unshuffleRow)(const Shuffle&, const float* activated, int block, int y, float slope);
   // Adds weight[x] * wy * pixel to interleaved RGB sums and to the weights.
-  void (*blendRow)(const float* r, const float* g, const float* b, const float* weight, float wy, float* sum, float* total, int64_t n);
+  void (*blendRow)(const float* r, const float* g, const float* b, const float* weight, float wy, float* sum,
+                   float* total, int64_t n);
 };
 
 // The best set this processor runs with that many lanes (16 or 8).

@@ -4,10 +4,21 @@ import type { PixelArray } from '../../../lib/native.js'
 import type { RawImage, Tile } from '../../../lib/types.js'
 import { random } from './random.js'
 
-export function picture(width: number, height: number, channels: 1 | 2 | 3 | 4 = 3, type: 'uint8' | 'uint16' | 'float' = 'uint8', seed = 1): RawImage {
+export function picture(
+  width: number,
+  height: number,
+  channels: 1 | 2 | 3 | 4 = 3,
+  type: 'uint8' | 'uint16' | 'float' = 'uint8',
+  seed = 1,
+): RawImage {
   const next = random(seed)
   const max = type === 'uint8' ? 255 : type === 'uint16' ? 65535 : 1
-  const data: PixelArray = type === 'uint8' ? new Uint8Array(width * height * channels) : type === 'uint16' ? new Uint16Array(width * height * channels) : new Float32Array(width * height * channels)
+  const data: PixelArray =
+    type === 'uint8'
+      ? new Uint8Array(width * height * channels)
+      : type === 'uint16'
+        ? new Uint16Array(width * height * channels)
+        : new Float32Array(width * height * channels)
   const hasAlpha = channels === 2 || channels === 4
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
@@ -52,9 +63,31 @@ export function tilesFrom(image: RawImage, size: number, halo = 8, name?: string
   for (let y = 0; y < height; y += size) {
     for (let x = 0; x < width; x += size) {
       const [w, h] = [Math.min(size, width - x), Math.min(size, height - y)]
-      const sides = { left: Math.min(halo, x), top: Math.min(halo, y), right: Math.min(halo, width - x - w), bottom: Math.min(halo, height - y - h) }
-      const pixels = cutPixels(data, width, channels, x - sides.left, y - sides.top, sides.left + w + sides.right, sides.top + h + sides.bottom)
-      tiles.push({ x, y, width: w, height: h, data: pixels, channels, halo: sides, picture: { width, height, tileSize: size, ...(name && { name }) } })
+      const sides = {
+        left: Math.min(halo, x),
+        top: Math.min(halo, y),
+        right: Math.min(halo, width - x - w),
+        bottom: Math.min(halo, height - y - h),
+      }
+      const pixels = cutPixels(
+        data,
+        width,
+        channels,
+        x - sides.left,
+        y - sides.top,
+        sides.left + w + sides.right,
+        sides.top + h + sides.bottom,
+      )
+      tiles.push({
+        x,
+        y,
+        width: w,
+        height: h,
+        data: pixels,
+        channels,
+        halo: sides,
+        picture: { width, height, tileSize: size, ...(name && { name }) },
+      })
     }
   }
   return tiles

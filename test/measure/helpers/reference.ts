@@ -11,7 +11,8 @@ export function newArray(kind: Kind, length: number): PixelArray {
   return kind === 'u8' ? new Uint8Array(length) : kind === 'u16' ? new Uint16Array(length) : new Float32Array(length)
 }
 
-export const topOf = (data: PixelArray): number => (data instanceof Float32Array ? 1 : data instanceof Uint16Array ? 65535 : 255)
+export const topOf = (data: PixelArray): number =>
+  data instanceof Float32Array ? 1 : data instanceof Uint16Array ? 65535 : 255
 
 /** Noise on a ramp: neighbours differ little in one half of the picture, wildly in the other. */
 export function testImage(kind: Kind, width: number, height: number, channels: 1 | 2 | 3 | 4, seed = 1): RawImage {
@@ -43,7 +44,9 @@ function contributions(inLength: number, outLength: number, border: 0 | 1): { in
     const sum = raw.reduce((a, b) => a + b, 0)
     const index = places.map((p) => {
       const zero = p - 1
-      return border === 1 ? Math.min(Math.max(zero, 0), inLength - 1) : aux[((zero % aux.length) + aux.length) % aux.length]!
+      return border === 1
+        ? Math.min(Math.max(zero, 0), inLength - 1)
+        : aux[((zero % aux.length) + aux.length) % aux.length]!
     })
     return { index, weight: raw.map((w) => w / sum) }
   })
@@ -60,7 +63,8 @@ export function resizeReference(image: RawImage, outWidth: number, outHeight: nu
     const row = now.width * channels
     const out = new Float64Array(row * outHeight)
     taps.forEach(({ index, weight }, y) => {
-      for (let x = 0; x < row; x++) out[y * row + x] = round(index.reduce((sum, j, k) => sum + weight[k]! * now.data[j * row + x]!, 0))
+      for (let x = 0; x < row; x++)
+        out[y * row + x] = round(index.reduce((sum, j, k) => sum + weight[k]! * now.data[j * row + x]!, 0))
     })
     now = { data: out, width: now.width, height: outHeight }
   }
@@ -70,7 +74,9 @@ export function resizeReference(image: RawImage, outWidth: number, outHeight: nu
     for (let y = 0; y < now.height; y++) {
       taps.forEach(({ index, weight }, x) => {
         for (let c = 0; c < channels; c++) {
-          out[(y * outWidth + x) * channels + c] = round(index.reduce((sum, i, k) => sum + weight[k]! * now.data[(y * now.width + i) * channels + c]!, 0))
+          out[(y * outWidth + x) * channels + c] = round(
+            index.reduce((sum, i, k) => sum + weight[k]! * now.data[(y * now.width + i) * channels + c]!, 0),
+          )
         }
       })
     }
@@ -92,7 +98,9 @@ function planes(image: RawImage, y: boolean, shave: number): number[][][] {
       Array.from({ length: width - 2 * shave }, (_, i) => {
         const at = ((j + shave) * width + i + shave) * channels
         return luma ? yOf(data[at]!, data[at + 1]!, data[at + 2]!) : data[at + c]!
-      })))
+      }),
+    ),
+  )
 }
 
 export function psnrReference(a: RawImage, b: RawImage, y: boolean, shave: number): number {
@@ -107,24 +115,32 @@ export function ssimReference(a: RawImage, b: RawImage, y: boolean, shave: numbe
   const side = [...Array(11).keys()]
   const window = side.map((j) => side.map((i) => Math.exp(-((i - 5) ** 2 + (j - 5) ** 2) / (2 * 1.5 ** 2))))
   const total = window.flat().reduce((x, w) => x + w, 0)
-  const c1 = (0.01 * 255) ** 2, c2 = (0.03 * 255) ** 2
+  const c1 = (0.01 * 255) ** 2,
+    c2 = (0.03 * 255) ** 2
   const q = planes(b, y, shave)
   const values = planes(a, y, shave).flatMap((plane, c) => {
     const result: number[] = []
     for (let j = 0; j + 11 <= plane.length; j++) {
       for (let i = 0; i + 11 <= plane[0]!.length; i++) {
-        let ma = 0, mb = 0
-        for (const v of side) for (const u of side) {
-          ma += (window[v]![u]! / total) * plane[j + v]![i + u]!
-          mb += (window[v]![u]! / total) * q[c]![j + v]![i + u]!
-        }
-        let aa = 0, bb = 0, ab = 0
-        for (const v of side) for (const u of side) {
-          const w = window[v]![u]! / total, da = plane[j + v]![i + u]! - ma, db = q[c]![j + v]![i + u]! - mb
-          aa += w * da * da
-          bb += w * db * db
-          ab += w * da * db
-        }
+        let ma = 0,
+          mb = 0
+        for (const v of side)
+          for (const u of side) {
+            ma += (window[v]![u]! / total) * plane[j + v]![i + u]!
+            mb += (window[v]![u]! / total) * q[c]![j + v]![i + u]!
+          }
+        let aa = 0,
+          bb = 0,
+          ab = 0
+        for (const v of side)
+          for (const u of side) {
+            const w = window[v]![u]! / total,
+              da = plane[j + v]![i + u]! - ma,
+              db = q[c]![j + v]![i + u]! - mb
+            aa += w * da * da
+            bb += w * db * db
+            ab += w * da * db
+          }
         result.push(((2 * ma * mb + c1) * (2 * ab + c2)) / ((ma * ma + mb * mb + c1) * (aa + bb + c2)))
       }
     }
@@ -142,19 +158,27 @@ export function rgbOf({ data, channels }: RawImage, i: number): [number, number,
 
 export function gradientReference(image: RawImage, x0: number, y0: number, width: number, height: number): number[] {
   const luma = (x: number, y: number) => {
-    const i = Math.min(Math.max(x, 0), width - 1), j = Math.min(Math.max(y, 0), height - 1)
+    const i = Math.min(Math.max(x, 0), width - 1),
+      j = Math.min(Math.max(y, 0), height - 1)
     const [r, g, b] = rgbOf(image, (y0 + j) * image.width + x0 + i)
     return 0.299 * r + 0.587 * g + 0.114 * b
   }
-  const gx: number[] = [], gy: number[] = []
+  const gx: number[] = [],
+    gy: number[] = []
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      const kernel = [[-1, -2, -1], [0, 0, 0], [1, 2, 1]]
-      let h = 0, v = 0
-      for (let j = -1; j <= 1; j++) for (let i = -1; i <= 1; i++) {
-        h += kernel[i + 1]![j + 1]! * luma(x + i, y + j)
-        v += kernel[j + 1]![i + 1]! * luma(x + i, y + j)
-      }
+      const kernel = [
+        [-1, -2, -1],
+        [0, 0, 0],
+        [1, 2, 1],
+      ]
+      let h = 0,
+        v = 0
+      for (let j = -1; j <= 1; j++)
+        for (let i = -1; i <= 1; i++) {
+          h += kernel[i + 1]![j + 1]! * luma(x + i, y + j)
+          v += kernel[j + 1]![i + 1]! * luma(x + i, y + j)
+        }
       gx.push(Math.abs(h / 8))
       gy.push(Math.abs(v / 8))
     }

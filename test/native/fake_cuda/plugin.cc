@@ -41,7 +41,8 @@ CudaState findFakes() {
 
 class FakeDevice : public Device {
  public:
-  FakeDevice(const wbsr::Graph& graph, const CudaOptions& options) : index_(options.device), precision_(options.precision), inner_(cpu::makeDevice(graph, 1, options.closing)) {}
+  FakeDevice(const wbsr::Graph& graph, const CudaOptions& options)
+      : index_(options.device), precision_(options.precision), inner_(cpu::makeDevice(graph, 1, options.closing)) {}
   DeviceFacts facts() const override {
     DeviceFacts facts = inner_->facts();
     facts.kind = "cuda";

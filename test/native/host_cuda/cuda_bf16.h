@@ -5,7 +5,9 @@
 
 #include "host_types.h"
 
-struct __nv_bfloat16_raw { unsigned short x; };
+struct __nv_bfloat16_raw {
+  unsigned short x;
+};
 
 namespace wbsr::host_cuda {
 inline unsigned short roundToBf16(float value) {

@@ -22,9 +22,10 @@ void queueLaunch(Launch launch, cudaStream_t stream);
 template <typename... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
             std::type_identity_t<Parameters>... arguments) {
-  queueLaunch({reinterpret_cast<const void*>(kernel),
-               [kernel, values = std::tuple<Parameters...>(arguments...)] { std::apply(kernel, values); }, grid, block, shared},
-              stream);
+  queueLaunch(
+      {reinterpret_cast<const void*>(kernel),
+       [kernel, values = std::tuple<Parameters...>(arguments...)] { std::apply(kernel, values); }, grid, block, shared},
+      stream);
 }
 
 }  // namespace wbsr::host_cuda

@@ -11,26 +11,33 @@
 
 // --- barriers and fences ---
 inline void __syncthreads(HOST_CUDA_HERE) { wbsr::host_cuda::blockBarrier({"__syncthreads", where}); }
-inline void __syncwarp(unsigned mask = 0xffffffffu, HOST_CUDA_HERE) { wbsr::host_cuda::warpBarrier(mask, {"__syncwarp", where}); }
+inline void __syncwarp(unsigned mask = 0xffffffffu, HOST_CUDA_HERE) {
+  wbsr::host_cuda::warpBarrier(mask, {"__syncwarp", where});
+}
 // A read-modify-write, since ThreadSanitizer does not know fences.
-namespace wbsr::host_cuda { inline int fenceWord = 0; }
+namespace wbsr::host_cuda {
+inline int fenceWord = 0;
+}
 inline void __threadfence() { __atomic_fetch_add(&wbsr::host_cuda::fenceWord, 1, __ATOMIC_ACQ_REL); }
 inline void __threadfence_block() { __threadfence(); }
 
 // --- warp collectives, of values of up to 8 bytes ---
 namespace wbsr::host_cuda {
-template <typename T> uint64_t toBits(T value) {
+template <typename T>
+uint64_t toBits(T value) {
   static_assert(sizeof(T) <= 8);
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
   return bits;
 }
-template <typename T> T fromBits(uint64_t bits) {
+template <typename T>
+T fromBits(uint64_t bits) {
   T value;
   std::memcpy(&value, &bits, sizeof(T));
   return value;
 }
-template <typename Fold> unsigned reduceWarp(unsigned mask, unsigned value, const Site& site, Fold fold) {
+template <typename Fold>
+unsigned reduceWarp(unsigned mask, unsigned value, const Site& site, Fold fold) {
   const uint64_t* all = warpExchange(mask, value, site);
   const int lanes = laneCount();
   unsigned result = static_cast<unsigned>(all[0]);
@@ -39,24 +46,28 @@ template <typename Fold> unsigned reduceWarp(unsigned mask, unsigned value, cons
 }
 }  // namespace wbsr::host_cuda
 
-template <typename T> T __shfl_sync(unsigned mask, T value, int source, int width = warpSize, HOST_CUDA_HERE) {
+template <typename T>
+T __shfl_sync(unsigned mask, T value, int source, int width = warpSize, HOST_CUDA_HERE) {
   using namespace wbsr::host_cuda;
   const uint64_t* all = warpExchange(mask, toBits(value), {"__shfl_sync", where});
   return fromBits<T>(all[(laneOf() & ~(width - 1)) | (source & (width - 1))]);
 }
-template <typename T> T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize, HOST_CUDA_HERE) {
+template <typename T>
+T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize, HOST_CUDA_HERE) {
   using namespace wbsr::host_cuda;
   const uint64_t* all = warpExchange(mask, toBits(value), {"__shfl_up_sync", where});
   const int lane = laneOf(), source = lane - static_cast<int>(delta);
   return source < (lane & ~(width - 1)) ? value : fromBits<T>(all[source]);
 }
-template <typename T> T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize, HOST_CUDA_HERE) {
+template <typename T>
+T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize, HOST_CUDA_HERE) {
   using namespace wbsr::host_cuda;
   const uint64_t* all = warpExchange(mask, toBits(value), {"__shfl_down_sync", where});
   const int lane = laneOf(), source = lane + static_cast<int>(delta);
   return source > (lane | (width - 1)) ? value : fromBits<T>(all[source]);
 }
-template <typename T> T __shfl_xor_sync(unsigned mask, T value, int laneMask, int width = warpSize, HOST_CUDA_HERE) {
+template <typename T>
+T __shfl_xor_sync(unsigned mask, T value, int laneMask, int width = warpSize, HOST_CUDA_HERE) {
   using namespace wbsr::host_cuda;
   const uint64_t* all = warpExchange(mask, toBits(value), {"__shfl_xor_sync", where});
   const int lane = laneOf(), source = lane ^ laneMask;
@@ -70,26 +81,33 @@ inline unsigned __ballot_sync(unsigned mask, int predicate, HOST_CUDA_HERE) {
   for (int i = 0; i < lanes; ++i) result |= static_cast<unsigned>(all[i]) << i;
   return result;
 }
-inline int __any_sync(unsigned mask, int predicate, HOST_CUDA_HERE) { return __ballot_sync(mask, predicate, where) != 0; }
+inline int __any_sync(unsigned mask, int predicate, HOST_CUDA_HERE) {
+  return __ballot_sync(mask, predicate, where) != 0;
+}
 inline int __all_sync(unsigned mask, int predicate, HOST_CUDA_HERE) {
   return __ballot_sync(mask, predicate, where) == 0xffffffffu >> (warpSize - wbsr::host_cuda::laneCount());
 }
 inline unsigned __reduce_add_sync(unsigned mask, unsigned value, HOST_CUDA_HERE) {
-  return wbsr::host_cuda::reduceWarp(mask, value, {"__reduce_add_sync", where}, [](unsigned a, unsigned b) { return a + b; });
+  return wbsr::host_cuda::reduceWarp(mask, value, {"__reduce_add_sync", where},
+                                     [](unsigned a, unsigned b) { return a + b; });
 }
 inline unsigned __reduce_or_sync(unsigned mask, unsigned value, HOST_CUDA_HERE) {
-  return wbsr::host_cuda::reduceWarp(mask, value, {"__reduce_or_sync", where}, [](unsigned a, unsigned b) { return a | b; });
+  return wbsr::host_cuda::reduceWarp(mask, value, {"__reduce_or_sync", where},
+                                     [](unsigned a, unsigned b) { return a | b; });
 }
 inline unsigned __reduce_max_sync(unsigned mask, unsigned value, HOST_CUDA_HERE) {
-  return wbsr::host_cuda::reduceWarp(mask, value, {"__reduce_max_sync", where}, [](unsigned a, unsigned b) { return a > b ? a : b; });
+  return wbsr::host_cuda::reduceWarp(mask, value, {"__reduce_max_sync", where},
+                                     [](unsigned a, unsigned b) { return a > b ? a : b; });
 }
 inline unsigned __reduce_min_sync(unsigned mask, unsigned value, HOST_CUDA_HERE) {
-  return wbsr::host_cuda::reduceWarp(mask, value, {"__reduce_min_sync", where}, [](unsigned a, unsigned b) { return a < b ? a : b; });
+  return wbsr::host_cuda::reduceWarp(mask, value, {"__reduce_min_sync", where},
+                                     [](unsigned a, unsigned b) { return a < b ? a : b; });
 }
 
 // --- atomics: relaxed, as on a device ---
 namespace wbsr::host_cuda {
-template <typename T, typename Change> T atomicChange(T* address, Change change) {
+template <typename T, typename Change>
+T atomicChange(T* address, Change change) {
   T old;
   __atomic_load(address, &old, __ATOMIC_RELAXED);
   for (;;) {
@@ -98,8 +116,10 @@ template <typename T, typename Change> T atomicChange(T* address, Change change)
   }
 }
 }  // namespace wbsr::host_cuda
-#define HOST_CUDA_ATOMIC(name, T, expression) \
-  inline T name(T* address, T value) { return wbsr::host_cuda::atomicChange(address, [value](T old) -> T { return expression; }); }
+#define HOST_CUDA_ATOMIC(name, T, expression)                                                  \
+  inline T name(T* address, T value) {                                                         \
+    return wbsr::host_cuda::atomicChange(address, [value](T old) -> T { return expression; }); \
+  }
 #define HOST_CUDA_ATOMIC_INTEGERS(name, expression) \
   HOST_CUDA_ATOMIC(name, int, expression)           \
   HOST_CUDA_ATOMIC(name, unsigned, expression)      \
@@ -111,7 +131,7 @@ HOST_CUDA_ATOMIC(atomicSub, int, old - value)
 HOST_CUDA_ATOMIC(atomicSub, unsigned, old - value)
 HOST_CUDA_ATOMIC_INTEGERS(atomicMin, old < value ? old : value)
 HOST_CUDA_ATOMIC_INTEGERS(atomicMax, old > value ? old : value)
-HOST_CUDA_ATOMIC_INTEGERS(atomicAnd, old & value)
+HOST_CUDA_ATOMIC_INTEGERS(atomicAnd, old& value)
 HOST_CUDA_ATOMIC_INTEGERS(atomicOr, old | value)
 HOST_CUDA_ATOMIC_INTEGERS(atomicXor, old ^ value)
 HOST_CUDA_ATOMIC_INTEGERS(atomicExch, (static_cast<void>(old), value))
@@ -120,16 +140,32 @@ HOST_CUDA_ATOMIC(atomicInc, unsigned, old >= value ? 0u : old + 1)
 HOST_CUDA_ATOMIC(atomicDec, unsigned, old == 0 || old > value ? value : old - 1)
 #undef HOST_CUDA_ATOMIC_INTEGERS
 #undef HOST_CUDA_ATOMIC
-template <typename T> T atomicCAS(T* address, T compare, T value) {
+template <typename T>
+T atomicCAS(T* address, T compare, T value) {
   return wbsr::host_cuda::atomicChange(address, [=](T old) { return old == compare ? value : old; });
 }
 
 // --- loads and stores with cache hints ---
-template <typename T> T __ldg(const T* p) { return *p; }
-template <typename T> T __ldcs(const T* p) { return *p; }
-template <typename T> T __ldcg(const T* p) { return *p; }
-template <typename T> void __stcs(T* p, T value) { *p = value; }
-template <typename T> void __stcg(T* p, T value) { *p = value; }
+template <typename T>
+T __ldg(const T* p) {
+  return *p;
+}
+template <typename T>
+T __ldcs(const T* p) {
+  return *p;
+}
+template <typename T>
+T __ldcg(const T* p) {
+  return *p;
+}
+template <typename T>
+void __stcs(T* p, T value) {
+  *p = value;
+}
+template <typename T>
+void __stcg(T* p, T value) {
+  *p = value;
+}
 
 // --- bits ---
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
@@ -140,11 +176,15 @@ inline int __float_as_int(float x) { return wbsr::host_cuda::fromBits<int>(wbsr:
 inline unsigned __float_as_uint(float x) { return wbsr::host_cuda::fromBits<unsigned>(wbsr::host_cuda::toBits(x)); }
 inline float __int_as_float(int x) { return wbsr::host_cuda::fromBits<float>(wbsr::host_cuda::toBits(x)); }
 inline float __uint_as_float(unsigned x) { return wbsr::host_cuda::fromBits<float>(wbsr::host_cuda::toBits(x)); }
-inline long long __double_as_longlong(double x) { return wbsr::host_cuda::fromBits<long long>(wbsr::host_cuda::toBits(x)); }
-inline double __longlong_as_double(long long x) { return wbsr::host_cuda::fromBits<double>(wbsr::host_cuda::toBits(x)); }
+inline long long __double_as_longlong(double x) {
+  return wbsr::host_cuda::fromBits<long long>(wbsr::host_cuda::toBits(x));
+}
+inline double __longlong_as_double(long long x) {
+  return wbsr::host_cuda::fromBits<double>(wbsr::host_cuda::toBits(x));
+}
 
 // --- arithmetic ---
-#define HOST_CUDA_MINMAX(A, B, T)                                                              \
+#define HOST_CUDA_MINMAX(A, B, T)                                                                                  \
   inline T min(A a, B b) { return static_cast<T>(a) < static_cast<T>(b) ? static_cast<T>(a) : static_cast<T>(b); } \
   inline T max(A a, B b) { return static_cast<T>(a) > static_cast<T>(b) ? static_cast<T>(a) : static_cast<T>(b); }
 HOST_CUDA_MINMAX(int, int, int)

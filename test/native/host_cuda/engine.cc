@@ -18,7 +18,11 @@ namespace {
 // Name of the function at `address`, from the symbol tables of the program or library it lies in (dladdr knows only
 // exported names). Read anew in each call: it is for messages.
 std::string nameOf(const void* address) {
-  struct Search { uintptr_t address; uintptr_t base; std::string file; } search{reinterpret_cast<uintptr_t>(address), 0, ""};
+  struct Search {
+    uintptr_t address;
+    uintptr_t base;
+    std::string file;
+  } search{reinterpret_cast<uintptr_t>(address), 0, ""};
   dl_iterate_phdr(
       [](dl_phdr_info* info, size_t, void* data) {
         auto& s = *static_cast<Search*>(data);
@@ -56,15 +60,20 @@ std::string nameOf(const void* address) {
   return "unknown kernel";
 }
 
-std::string text(const dim3& d) { return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) + ")"; }
+std::string text(const dim3& d) {
+  return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) + ")";
+}
 
 }  // namespace
 
 std::string Launch::text() const {
-  return "kernel " + nameOf(kernel) + " <<<" + host_cuda::text(grid) + ", " + host_cuda::text(block) + ", " + std::to_string(shared) + ">>>";
+  return "kernel " + nameOf(kernel) + " <<<" + host_cuda::text(grid) + ", " + host_cuda::text(block) + ", " +
+         std::to_string(shared) + ">>>";
 }
 
-std::string Site::text() const { return std::string(what) + " at " + where.file_name() + ":" + std::to_string(where.line()); }
+std::string Site::text() const {
+  return std::string(what) + " at " + where.file_name() + ":" + std::to_string(where.line());
+}
 
 void fail(const std::string& message) {
   std::fprintf(stderr, "host_cuda: %s\n", message.c_str());
@@ -73,7 +82,8 @@ void fail(const std::string& message) {
 }
 
 SharedMemory::SharedMemory(size_t bytes) : bytes_(bytes) {
-  if (bytes && posix_memalign(&data_, 16, bytes) != 0) fail("no memory for " + std::to_string(bytes) + " bytes of shared memory");
+  if (bytes && posix_memalign(&data_, 16, bytes) != 0)
+    fail("no memory for " + std::to_string(bytes) + " bytes of shared memory");
 }
 SharedMemory::~SharedMemory() { std::free(data_); }
 void SharedMemory::spoil() {

@@ -39,7 +39,7 @@ void warpBarrier(unsigned mask, const Site& site);
 // Gives every lane the values of all lanes, and orders no other memory, as on a device; those of lanes that the block has not are all ones. Valid until the
 // next but one collective.
 const uint64_t* warpExchange(unsigned mask, uint64_t value, const Site& site);
-int laneOf();   // of the calling thread
+int laneOf();     // of the calling thread
 int laneCount();  // lanes of its warp that exist
 
 constexpr int kLanes = 32;
@@ -48,7 +48,8 @@ inline uint3 threadIndex(int thread, const dim3& block) {
   return {t % block.x, t / block.x % block.y, t / (block.x * block.y)};
 }
 inline uint3 blockIndex(uint64_t b, const dim3& grid) {
-  return {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y), static_cast<unsigned>(b / (uint64_t{grid.x} * grid.y))};
+  return {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
+          static_cast<unsigned>(b / (uint64_t{grid.x} * grid.y))};
 }
 // Dynamic shared memory of one launch, from the heap so that AddressSanitizer guards its ends.
 class SharedMemory {

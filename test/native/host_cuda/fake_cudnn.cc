@@ -123,13 +123,15 @@ Status setAttribute(RawDescriptor descriptor, int name, int type, int64_t count,
   if (!descriptor || !values) return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "attribute");
   Node& node = *static_cast<Holder*>(descriptor)->node;
   if (node.finalized) return refuse(CUDNN_STATUS_BAD_PARAM, "the descriptor is finalized");
-  if (const Refusal refusal = checkAttribute(node.type, name, type, count); refusal.status != CUDNN_STATUS_SUCCESS) return refuse(refusal);
+  if (const Refusal refusal = checkAttribute(node.type, name, type, count); refusal.status != CUDNN_STATUS_SUCCESS)
+    return refuse(refusal);
   Value value{type, count, {}, {}};
   if (type == CUDNN_TYPE_BACKEND_DESCRIPTOR) {
     for (int64_t i = 0; i < count; ++i) {
       const auto* holder = static_cast<const Holder*>(static_cast<RawDescriptor const*>(values)[i]);
       if (!holder) return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "descriptor in an attribute");
-      if (!holder->node->finalized) return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "attribute " + std::to_string(name));
+      if (!holder->node->finalized)
+        return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "attribute " + std::to_string(name));
       value.nodes.push_back(holder->node);
     }
   } else {
@@ -156,7 +158,9 @@ std::string writePlan(const Node& plan) {
 bool readPlan(const std::string& json, Node& plan) {
   const std::lock_guard lock(writing);
   size_t number = 0;
-  if (json.empty() || json.back() != 0 || std::sscanf(json.c_str(), "{\"fake\": %zu}", &number) != 1 || number >= writtenPlans().size()) return false;
+  if (json.empty() || json.back() != 0 || std::sscanf(json.c_str(), "{\"fake\": %zu}", &number) != 1 ||
+      number >= writtenPlans().size())
+    return false;
   plan.graph = writtenPlans()[number].first;
   plan.engine = writtenPlans()[number].second;
   return true;
@@ -170,20 +174,25 @@ Status give(const std::vector<int>& notes, int64_t capacity, int64_t* count, voi
 
 Status getAttribute(RawDescriptor descriptor, int name, int type, int64_t capacity, int64_t* count, void* values) {
   const Node& node = *static_cast<Holder*>(descriptor)->node;
-  if (!node.finalized) return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "attributes are read of finalized descriptors");
-  const auto is = [&](int owner, int attribute, int kind) { return node.type == owner && name == attribute && type == kind; };
+  if (!node.finalized)
+    return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "attributes are read of finalized descriptors");
+  const auto is = [&](int owner, int attribute, int kind) {
+    return node.type == owner && name == attribute && type == kind;
+  };
   if (is(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR)) {
     *count = std::min<int64_t>(capacity, static_cast<int64_t>(node.offered.size()));
     for (int64_t i = 0; i < *count; ++i) {
       Node& into = *static_cast<Holder*>(static_cast<RawDescriptor*>(values)[i])->node;
-      if (into.type != CUDNN_BACKEND_ENGINECFG_DESCRIPTOR) return refuse(CUDNN_STATUS_BAD_PARAM, "results are engine configurations");
+      if (into.type != CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)
+        return refuse(CUDNN_STATUS_BAD_PARAM, "results are engine configurations");
       into.engine = node.offered[static_cast<size_t>(i)];
       into.graph = node.values.at(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH).nodes[0];
       into.finalized = true;
     }
     return CUDNN_STATUS_SUCCESS;
   }
-  if (is(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR) && capacity >= 1) {
+  if (is(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR) &&
+      capacity >= 1) {
     Node& into = *static_cast<Holder*>(*static_cast<RawDescriptor*>(values))->node;
     if (into.type != CUDNN_BACKEND_ENGINE_DESCRIPTOR) return refuse(CUDNN_STATUS_BAD_PARAM, "not an engine descriptor");
     into.engine = node.engine;
@@ -204,7 +213,8 @@ Status getAttribute(RawDescriptor descriptor, int name, int type, int64_t capaci
     return CUDNN_STATUS_SUCCESS;
   }
   const bool index = is(CUDNN_BACKEND_ENGINE_DESCRIPTOR, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64);
-  const bool workspace = is(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64);
+  const bool workspace =
+      is(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64);
   if ((!index && !workspace) || capacity < 1)
     return refuse(CUDNN_STATUS_NOT_SUPPORTED, "attribute " + std::to_string(name) + " cannot be read");
   *static_cast<int64_t*>(values) = index ? node.engine : node.workspace;
@@ -218,11 +228,13 @@ Status finalize(RawDescriptor descriptor) {
   if (node.finalized) return refuse(CUDNN_STATUS_BAD_PARAM, "the descriptor is finalized already");
   if (const Refusal refusal = checkFinal(node); refusal.status != CUDNN_STATUS_SUCCESS) return refuse(refusal);
   if (node.type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)
-    node.offered = enginesFor(*node.node(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH), node.one<int>(CUDNN_ATTR_ENGINEHEUR_MODE));
+    node.offered =
+        enginesFor(*node.node(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH), node.one<int>(CUDNN_ATTR_ENGINEHEUR_MODE));
   if (node.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
     if (node.has(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION)) {
       const std::vector<char> json = node.all<char>(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION);
-      if (!switches.readsPlans || !readPlan(std::string(json.data(), json.size()), node)) return refuse(CUDNN_STATUS_NOT_SUPPORTED, "a plan of another cuDNN");
+      if (!switches.readsPlans || !readPlan(std::string(json.data(), json.size()), node))
+        return refuse(CUDNN_STATUS_NOT_SUPPORTED, "a plan of another cuDNN");
       ++plansRead;
     } else {
       const Node& configuration = *node.node(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
@@ -277,7 +289,8 @@ Status execute(Handle raw, RawDescriptor planDescriptor, RawDescriptor packDescr
     runGraph(operations, pointers, plan->engine);
     spoil();
   });
-  return queued == cudaSuccess ? CUDNN_STATUS_SUCCESS : refuse(CUDNN_STATUS_EXECUTION_FAILED, cudaGetErrorString(queued));
+  return queued == cudaSuccess ? CUDNN_STATUS_SUCCESS
+                               : refuse(CUDNN_STATUS_EXECUTION_FAILED, cudaGetErrorString(queued));
 }
 
 const Api table = {getVersion,       getErrorString,    getLastErrorString, create,       destroy,  setStream,
@@ -301,6 +314,8 @@ void failNextCudnn(const std::string& function, int status, int after) {
   fake::failingAfter = after;
 }
 
-FakeCudnnCounts fakeCudnnCounts() { return {fake::handles, fake::descriptors, fake::plans, fake::executions, fake::lastEngine, fake::plansRead}; }
+FakeCudnnCounts fakeCudnnCounts() {
+  return {fake::handles, fake::descriptors, fake::plans, fake::executions, fake::lastEngine, fake::plansRead};
+}
 
 }  // namespace wbsr::host_cuda

@@ -26,31 +26,35 @@ Operation readOperation(const Node& node) {
   const Node* convolution = nullptr;
   if (node.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR) {
     op.kind = Operation::Forward;
-    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X), tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W)};
+    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X),
+                 tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W)};
     op.output = tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y);
     convolution = node.node(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
   } else if (node.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR) {
     op.kind = Operation::BackwardData;
-    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY), tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W)};
+    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY),
+                 tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W)};
     op.output = tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX);
     convolution = node.node(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC);
   } else if (node.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR) {
     op.kind = Operation::BackwardWeights;
-    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X), tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY)};
+    op.inputs = {tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X),
+                 tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY)};
     op.output = tensor(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW);
     convolution = node.node(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC);
   } else {
     const Node& mode = *node.node(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
     const int kind = mode.one<int>(CUDNN_ATTR_POINTWISE_MODE);
     op.slope = mode.one<float>(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, 0.f);
-    op.kind = kind == CUDNN_POINTWISE_ADD           ? Operation::Add
-              : kind == CUDNN_POINTWISE_RELU_FWD    ? Operation::Relu
-              : kind == CUDNN_POINTWISE_SIGMOID_FWD ? Operation::Sigmoid
-                                                    : Operation::ReluBackward;
+    op.kind = kind == CUDNN_POINTWISE_ADD         ? Operation::Add
+            : kind == CUDNN_POINTWISE_RELU_FWD    ? Operation::Relu
+            : kind == CUDNN_POINTWISE_SIGMOID_FWD ? Operation::Sigmoid
+                                                  : Operation::ReluBackward;
     if (op.kind == Operation::ReluBackward) op.inputs = {tensor(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC)};
     op.inputs.push_back(tensor(CUDNN_ATTR_OPERATION_POINTWISE_XDESC));
     if (op.kind == Operation::Add) op.inputs.push_back(tensor(CUDNN_ATTR_OPERATION_POINTWISE_BDESC));
-    op.output = tensor(op.kind == Operation::ReluBackward ? CUDNN_ATTR_OPERATION_POINTWISE_DXDESC : CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
+    op.output = tensor(op.kind == Operation::ReluBackward ? CUDNN_ATTR_OPERATION_POINTWISE_DXDESC
+                                                          : CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
   }
   if (convolution)
     for (size_t i = 0; i < 2; ++i) {
@@ -63,7 +67,8 @@ Operation readOperation(const Node& node) {
 
 std::vector<Operation> readGraph(const Node& graph) {
   std::vector<Operation> operations;
-  for (const NodePointer& node : graph.values.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).nodes) operations.push_back(readOperation(*node));
+  for (const NodePointer& node : graph.values.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).nodes)
+    operations.push_back(readOperation(*node));
   return operations;
 }
 

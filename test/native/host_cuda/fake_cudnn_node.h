@@ -28,14 +28,15 @@ struct Node {
   int type = 0;
   bool finalized = false;
   std::map<int, Value> values;
-  int engine = -1;            // of an engine, a configuration, a plan
-  NodePointer graph;          // the same
-  std::vector<int> offered;   // of heuristics: engines
-  int64_t workspace = 0;      // of a plan
-  mutable int turn = 0;       // of a plan: written by every execution, so that ThreadSanitizer sees two at once
+  int engine = -1;           // of an engine, a configuration, a plan
+  NodePointer graph;         // the same
+  std::vector<int> offered;  // of heuristics: engines
+  int64_t workspace = 0;     // of a plan
+  mutable int turn = 0;      // of a plan: written by every execution, so that ThreadSanitizer sees two at once
 
   bool has(int name) const { return values.count(name) != 0; }
-  template <typename T> std::vector<T> all(int name) const {
+  template <typename T>
+  std::vector<T> all(int name) const {
     std::vector<T> out;
     const auto found = values.find(name);
     if (found == values.end()) return out;
@@ -43,7 +44,8 @@ struct Node {
     std::memcpy(out.data(), found->second.bytes.data(), out.size() * sizeof(T));
     return out;
   }
-  template <typename T> T one(int name, T otherwise = T{}) const {
+  template <typename T>
+  T one(int name, T otherwise = T{}) const {
     const auto found = values.find(name);
     if (found == values.end() || found->second.count < 1) return otherwise;
     T value;
@@ -90,8 +92,8 @@ std::vector<int> enginesFor(const Node& graph, int mode);
 std::vector<int> numericalNotes(int engine);
 std::vector<int> behaviourNotes(int engine);
 Refusal finalizeEngine(int engine, int64_t& workspace);
-constexpr int kRoundsToTf32 = 9;       // works, with its inputs rounded; has the notes that say so
-constexpr int kNotDeterministic = 3;   // works, adds noise
+constexpr int kRoundsToTf32 = 9;      // works, with its inputs rounded; has the notes that say so
+constexpr int kNotDeterministic = 3;  // works, adds noise
 
 // fake_cudnn_run.cc: runs a graph on the host, tensors by id.
 void runGraph(const std::vector<Operation>& operations, const std::map<int64_t, void*>& pointers, int engine);

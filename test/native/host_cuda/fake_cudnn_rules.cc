@@ -67,7 +67,8 @@ const std::map<int, std::vector<Rule>>& rules() {
        {{CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, 1, true},
         {CUDNN_ATTR_OPERATIONGRAPH_OPS, descriptor, 1, 64, true}}},
       {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR,
-       {{CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, descriptor, 1, 1, true}, {CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, 1, true}}},
+       {{CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, descriptor, 1, 1, true},
+        {CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, 1, true}}},
       {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR,
        {{CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, 1, true},
         {CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, descriptor, 1, 1, false},
@@ -92,14 +93,15 @@ Refusal checkTensor(const Node& node) {
   for (const int64_t value : t.strides)
     if (value < 1) return bad("a stride is not positive");
   if (t.type != CUDNN_DATA_FLOAT && t.type != CUDNN_DATA_BFLOAT16) return {CUDNN_STATUS_NOT_SUPPORTED, "data type"};
-  if (t.alignment < 1 || t.alignment % t.elementBytes() != 0) return bad("the alignment is no multiple of the data type's size");
+  if (t.alignment < 1 || t.alignment % t.elementBytes() != 0)
+    return bad("the alignment is no multiple of the data type's size");
   return {};
 }
 
 Refusal checkConvolution(const Node& node) {
   const int64_t dims = node.one<int64_t>(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS);
-  for (const int name : {CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS,
-                         CUDNN_ATTR_CONVOLUTION_POST_PADDINGS})
+  for (const int name : {CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES,
+                         CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS})
     if (node.values.at(name).count != dims) return bad("as many values as spatial dimensions are needed");
   if (node.one<int>(CUDNN_ATTR_CONVOLUTION_CONV_MODE) != CUDNN_CROSS_CORRELATION)
     return {CUDNN_STATUS_NOT_SUPPORTED, "not a cross-correlation"};
@@ -112,8 +114,10 @@ Refusal checkConvolutionOperation(const Node& node) {
   const Tensor& x = toData ? op.output : op.inputs[0];
   const Tensor& w = forward || toData ? op.inputs[1] : op.output;
   const Tensor& y = forward ? op.output : toData ? op.inputs[0] : op.inputs[1];
-  if (x.dimensions.size() != 4 || w.dimensions.size() != 4 || y.dimensions.size() != 4) return bad("four dimensions are needed");
-  bool fits = x.dimensions[0] == y.dimensions[0] && x.dimensions[1] == w.dimensions[1] && y.dimensions[1] == w.dimensions[0];
+  if (x.dimensions.size() != 4 || w.dimensions.size() != 4 || y.dimensions.size() != 4)
+    return bad("four dimensions are needed");
+  bool fits =
+      x.dimensions[0] == y.dimensions[0] && x.dimensions[1] == w.dimensions[1] && y.dimensions[1] == w.dimensions[0];
   for (size_t i = 0; i < 2; ++i) {
     const int64_t reach = (w.dimensions[2 + i] - 1) * op.dilation[i] + 1;
     fits = fits && y.dimensions[2 + i] == (x.dimensions[2 + i] + 2 * op.padding[i] - reach) / op.stride[i] + 1;
@@ -129,11 +133,13 @@ Refusal checkPointwise(const Node& node) {
     return {CUDNN_STATUS_NOT_SUPPORTED, "pointwise mode"};
   if (node.has(CUDNN_ATTR_OPERATION_POINTWISE_BDESC) != binary) return bad("BDESC");
   if (node.has(CUDNN_ATTR_OPERATION_POINTWISE_YDESC) == backward) return bad("YDESC");
-  if (node.has(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC) != backward || node.has(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC) != backward)
+  if (node.has(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC) != backward ||
+      node.has(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC) != backward)
     return bad("DXDESC and DYDESC");
   const Operation op = readOperation(node);
   for (const Tensor& input : op.inputs) {
-    if (input.dimensions.size() != op.output.dimensions.size()) return bad("tensors of different numbers of dimensions");
+    if (input.dimensions.size() != op.output.dimensions.size())
+      return bad("tensors of different numbers of dimensions");
     for (size_t i = 0; i < input.dimensions.size(); ++i)
       if (input.dimensions[i] != op.output.dimensions[i] && !(binary && input.dimensions[i] == 1))
         return {CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH, "dimensions do not broadcast"};
@@ -150,7 +156,8 @@ Refusal checkGraph(const Node& node) {
     all.push_back(op.output);
     for (const Tensor& t : all) {
       const auto [at, fresh] = tensors.emplace(t.id, t);
-      if (!fresh && (at->second.dimensions != t.dimensions || at->second.strides != t.strides || at->second.type != t.type))
+      if (!fresh &&
+          (at->second.dimensions != t.dimensions || at->second.strides != t.strides || at->second.type != t.type))
         return bad("one unique id for two tensors");
     }
     for (const Tensor& t : op.inputs) {
@@ -185,7 +192,8 @@ std::string unsupported(const std::vector<Operation>& operations) {
   if (operations.size() > 1 && !fakeCudnn().fusion) return "fusion";
   for (size_t i = 1; i < operations.size(); ++i) {
     if (operations[i].kind <= Operation::BackwardWeights) return "two convolutions";
-    if (operations[i].inputs[0].id != operations[i - 1].output.id || !operations[i].inputs[0].isVirtual) return "not a chain";
+    if (operations[i].inputs[0].id != operations[i - 1].output.id || !operations[i].inputs[0].isVirtual)
+      return "not a chain";
   }
   if (operations.size() > 1 && first.kind == Operation::BackwardWeights) return "weights' gradients with an end";
   const int type = first.inputs[0].type;
@@ -202,9 +210,11 @@ std::string unsupported(const std::vector<Operation>& operations) {
   }
   const Tensor& result = operations.back().output;
   if (type == CUDNN_DATA_FLOAT && result.type != CUDNN_DATA_FLOAT) return "bf16 results of float operands";
-  if (type == CUDNN_DATA_BFLOAT16 && result.type == CUDNN_DATA_FLOAT && first.kind != Operation::Forward && !fakeCudnn().floatResults)
+  if (type == CUDNN_DATA_BFLOAT16 && result.type == CUDNN_DATA_FLOAT && first.kind != Operation::Forward &&
+      !fakeCudnn().floatResults)
     return "float results of bf16 operands";
-  if (first.kind == Operation::BackwardWeights && result.type == CUDNN_DATA_BFLOAT16 && !fakeCudnn().halfGradients) return "dw in bf16";
+  if (first.kind == Operation::BackwardWeights && result.type == CUDNN_DATA_BFLOAT16 && !fakeCudnn().halfGradients)
+    return "dw in bf16";
   return "";
 }
 
@@ -213,11 +223,14 @@ std::string unsupported(const std::vector<Operation>& operations) {
 Refusal checkAttribute(int descriptor, int name, int type, int64_t count) {
   for (const Rule& rule : rules().at(descriptor)) {
     if (rule.name != name) continue;
-    if (rule.type != type) return {CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE, "attribute " + std::to_string(name) + " is of another type"};
-    if (count < rule.least || count > rule.most) return bad("attribute " + std::to_string(name) + " has another number of elements");
+    if (rule.type != type)
+      return {CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE, "attribute " + std::to_string(name) + " is of another type"};
+    if (count < rule.least || count > rule.most)
+      return bad("attribute " + std::to_string(name) + " has another number of elements");
     return {};
   }
-  return bad("descriptor " + std::to_string(descriptor) + " has no attribute " + std::to_string(name) + " that can be set");
+  return bad("descriptor " + std::to_string(descriptor) + " has no attribute " + std::to_string(name) +
+             " that can be set");
 }
 
 Refusal checkFinal(const Node& node) {

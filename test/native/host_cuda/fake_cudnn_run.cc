@@ -56,7 +56,8 @@ void scatter(const Tensor& t, const Dense& values, void* data) {
 }
 
 // out[i] += scale * in[i]
-__attribute__((optimize("O3"), noinline)) void accumulate(float* __restrict out, const float* __restrict in, float scale, int64_t count) {
+__attribute__((optimize("O3"), noinline)) void accumulate(float* __restrict out, const float* __restrict in,
+                                                          float scale, int64_t count) {
   for (int64_t i = 0; i < count; ++i) out[i] += scale * in[i];
 }
 
@@ -100,17 +101,20 @@ Dense convolve(const Operation& op, const std::vector<Dense>& inputs) {
       for (int64_t t = 0; t < taps; ++t)
         for (int64_t c = 0; c < s.in; ++c) turned[(t * s.in + c) * s.out + k] = w[(k * taps + t) * s.in + c];
     eachTouch(op, s, [&](int64_t at, int64_t to, int64_t tap) {
-      for (int64_t c = 0; c < s.in; ++c) accumulate(&out[to * s.out], &turned[(tap * s.in + c) * s.out], x[at * s.in + c], s.out);
+      for (int64_t c = 0; c < s.in; ++c)
+        accumulate(&out[to * s.out], &turned[(tap * s.in + c) * s.out], x[at * s.in + c], s.out);
     });
   } else if (op.kind == Operation::BackwardData) {
     const Dense &dy = inputs[0], &w = inputs[1];
     eachTouch(op, s, [&](int64_t at, int64_t to, int64_t tap) {
-      for (int64_t k = 0; k < s.out; ++k) accumulate(&out[at * s.in], &w[(k * taps + tap) * s.in], dy[to * s.out + k], s.in);
+      for (int64_t k = 0; k < s.out; ++k)
+        accumulate(&out[at * s.in], &w[(k * taps + tap) * s.in], dy[to * s.out + k], s.in);
     });
   } else {
     const Dense &x = inputs[0], &dy = inputs[1];
     eachTouch(op, s, [&](int64_t at, int64_t to, int64_t tap) {
-      for (int64_t k = 0; k < s.out; ++k) accumulate(&out[(k * taps + tap) * s.in], &x[at * s.in], dy[to * s.out + k], s.in);
+      for (int64_t k = 0; k < s.out; ++k)
+        accumulate(&out[(k * taps + tap) * s.in], &x[at * s.in], dy[to * s.out + k], s.in);
     });
   }
   return out;
@@ -154,8 +158,10 @@ void runGraph(const std::vector<Operation>& operations, const std::map<int64_t, 
     Dense out = convolution ? convolve(op, inputs) : pointwise(op, inputs);
     if (convolution && engine == kNotDeterministic)
       for (size_t i = 0; i < out.size(); ++i) out[i] += i % 2 ? 1.f : -1.f;
-    if (op.output.isVirtual) virtuals[op.output.id] = std::move(out);
-    else scatter(op.output, out, pointers.at(op.output.id));
+    if (op.output.isVirtual)
+      virtuals[op.output.id] = std::move(out);
+    else
+      scatter(op.output, out, pointers.at(op.output.id));
   }
 }
 

@@ -184,17 +184,19 @@ void switchTo(Fiber& to) {
   for (Fiber* fiber : e.barrier.waiting) waiting[fiber->waits.text()].push_back(fiber->thread);
   for (Warp& warp : e.warps)
     for (Fiber* fiber : warp.barrier.waiting) waiting[fiber->waits.text()].push_back(fiber->thread);
-  std::string message = "threads wait for ever in " + e.launch->text() + ", block " + std::to_string(e.block) + " of " + std::to_string(e.blocks) + ":";
+  std::string message = "threads wait for ever in " + e.launch->text() + ", block " + std::to_string(e.block) + " of " +
+                        std::to_string(e.blocks) + ":";
   for (const auto& [where, threads] : waiting)
-    message += "\n  " + std::to_string(threads.size()) + " of " + std::to_string(e.threads) + " at " + where + " (the first is thread " +
-               std::to_string(threads[0]) + ")";
+    message += "\n  " + std::to_string(threads.size()) + " of " + std::to_string(e.threads) + " at " + where +
+               " (the first is thread " + std::to_string(threads[0]) + ")";
   message += "\n  " + std::to_string(e.finished) + " have ended";
   fail(message);
 }
 
 [[noreturn]] void failDifferent(const Fiber& one, const Fiber& other) {
-  fail("threads of one block wait at different places in " + engine->launch->text() + ", block " + std::to_string(engine->block) + ": thread " +
-       std::to_string(one.thread) + " at " + one.waits.text() + ", thread " + std::to_string(other.thread) + " at " + other.waits.text());
+  fail("threads of one block wait at different places in " + engine->launch->text() + ", block " +
+       std::to_string(engine->block) + ": thread " + std::to_string(one.thread) + " at " + one.waits.text() +
+       ", thread " + std::to_string(other.thread) + " at " + other.waits.text());
 }
 
 bool same(const Site& a, const Site& b) {
@@ -241,7 +243,8 @@ Fiber* nextFiber() {
     return fiber;
   }
   if (e.next == e.threads) return nullptr;
-  if (kFiberPerThread) return e.next < static_cast<int>(e.fibers.size()) ? e.fibers[static_cast<size_t>(e.next)].get() : &makeFiber();
+  if (kFiberPerThread)
+    return e.next < static_cast<int>(e.fibers.size()) ? e.fibers[static_cast<size_t>(e.next)].get() : &makeFiber();
   if (e.idle.empty()) return &makeFiber();
   Fiber* const fiber = e.idle.back();
   e.idle.pop_back();
@@ -313,7 +316,8 @@ void arrive(Barrier& barrier, int count, bool ordered, const Site& site) {
   ordered = ordered && e.watched;
   if (ordered) orderBefore(order);
   asEngine();
-  if (!barrier.waiting.empty() && !same(barrier.waiting[0]->waits, e.current->waits)) failDifferent(*barrier.waiting[0], *e.current);
+  if (!barrier.waiting.empty() && !same(barrier.waiting[0]->waits, e.current->waits))
+    failDifferent(*barrier.waiting[0], *e.current);
   if (static_cast<int>(barrier.waiting.size()) + 1 == count) {
     e.ready.insert(e.ready.end(), barrier.waiting.begin(), barrier.waiting.end());
     barrier.waiting.clear();
@@ -349,7 +353,9 @@ void runLaunch(const Launch& launch) {
   e.blocks = launch.blocks();
   e.warps.resize(static_cast<size_t>((e.threads + kLanes - 1) / kLanes));
   const dim3 g = launch.grid, b = launch.block;
-  e.watchedLaunch = kFiberPerThread && e.seen[{reinterpret_cast<size_t>(launch.kernel), g.x, g.y, g.z, b.x, b.y, b.z, launch.shared}]++ < kWatchedLaunches;
+  e.watchedLaunch = kFiberPerThread &&
+                    e.seen[{reinterpret_cast<size_t>(launch.kernel), g.x, g.y, g.z, b.x, b.y, b.z, launch.shared}]++ <
+                        kWatchedLaunches;
   blockDim = launch.block;
   gridDim = launch.grid;
   beginBlock();
@@ -380,7 +386,8 @@ namespace {
 Warp& warpOf(unsigned mask, const Site& site) {
   needLaunch(site.what);
   const unsigned existing = 0xffffffffu >> (kLanes - laneCount());
-  if ((mask & existing) != existing) fail(site.text() + " in " + engine->launch->text() + ": only masks of the whole warp are modelled");
+  if ((mask & existing) != existing)
+    fail(site.text() + " in " + engine->launch->text() + ": only masks of the whole warp are modelled");
   return engine->warps[static_cast<size_t>(engine->current->thread / kLanes)];
 }
 

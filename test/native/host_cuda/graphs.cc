@@ -63,14 +63,16 @@ std::vector<int> branchesFirst(const CUgraph_st& graph) {
     ready.erase(ready.begin());
     order.push_back(node);
     for (int next : followers[static_cast<size_t>(node)])
-      if (--missing[static_cast<size_t>(next)] == 0) ready.insert({!graph.nodes[static_cast<size_t>(next)].branch, next});
+      if (--missing[static_cast<size_t>(next)] == 0)
+        ready.insert({!graph.nodes[static_cast<size_t>(next)].branch, next});
   }
   return order;
 }
 
 void replay(const CUgraph_st& graph) {
   if (mode() != Mode::Immediate) {
-    for (int node : mode() == Mode::Deferred ? reachable(graph) : branchesFirst(graph)) graph.nodes[static_cast<size_t>(node)].work();
+    for (int node : mode() == Mode::Deferred ? reachable(graph) : branchesFirst(graph))
+      graph.nodes[static_cast<size_t>(node)].work();
   } else {
     for (const Node& node : graph.nodes) node.work();
   }
@@ -82,7 +84,8 @@ void spoil(Capture& capture) { capture.invalid = true; }
 
 void spoilOthers() {
   for (const auto& capture : graphs().captures)
-    if (capture->thread != std::this_thread::get_id() && capture->origin->queue->device == currentDevice()) spoil(*capture);
+    if (capture->thread != std::this_thread::get_id() && capture->origin->queue->device == currentDevice())
+      spoil(*capture);
 }
 
 cudaError_t unlessCapturing() {
@@ -130,7 +133,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     spoil(*capture);
     return failed(cudaErrorStreamCaptureUnmatched);
   }
-  if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != std::this_thread::get_id()) return failed(cudaErrorStreamCaptureWrongThread);
+  if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != std::this_thread::get_id())
+    return failed(cudaErrorStreamCaptureWrongThread);
   auto* made = new CUgraph_st;
   made->nodes = std::move(capture->nodes);
   made->last = stream->last;
@@ -155,7 +159,9 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
   HOST_CUDA_BEGIN("cudaStreamIsCapturing");
   const auto& capture = resolve(stream)->capture;
-  *status = !capture ? cudaStreamCaptureStatusNone : capture->invalid ? cudaStreamCaptureStatusInvalidated : cudaStreamCaptureStatusActive;
+  *status = !capture         ? cudaStreamCaptureStatusNone
+          : capture->invalid ? cudaStreamCaptureStatusInvalidated
+                             : cudaStreamCaptureStatusActive;
   return cudaSuccess;
 }
 

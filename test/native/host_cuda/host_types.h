@@ -14,14 +14,14 @@
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 
-#define HOST_CUDA_VECTORS(T, scalar, align2, align4)                                                           \
-  struct T##1 { scalar x; };                                                                                   \
-  struct alignas(align2) T##2 { scalar x, y; };                                                                \
-  struct T##3 { scalar x, y, z; };                                                                             \
-  struct alignas(align4) T##4 { scalar x, y, z, w; };                                                          \
-  inline T##1 make_##T##1(scalar x) { return {x}; }                                                            \
-  inline T##2 make_##T##2(scalar x, scalar y) { return {x, y}; }                                               \
-  inline T##3 make_##T##3(scalar x, scalar y, scalar z) { return {x, y, z}; }                                  \
+#define HOST_CUDA_VECTORS(T, scalar, align2, align4)                          \
+  struct T##1 { scalar x; };                                                  \
+  struct alignas(align2) T##2 { scalar x, y; };                               \
+  struct T##3 { scalar x, y, z; };                                            \
+  struct alignas(align4) T##4 { scalar x, y, z, w; };                         \
+  inline T##1 make_##T##1(scalar x) { return {x}; }                           \
+  inline T##2 make_##T##2(scalar x, scalar y) { return {x, y}; }              \
+  inline T##3 make_##T##3(scalar x, scalar y, scalar z) { return {x, y, z}; } \
   inline T##4 make_##T##4(scalar x, scalar y, scalar z, scalar w) { return {x, y, z, w}; }
 HOST_CUDA_VECTORS(char, signed char, 2, 4)
 HOST_CUDA_VECTORS(uchar, unsigned char, 2, 4)

