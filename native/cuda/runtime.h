@@ -45,7 +45,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
   ::wbsr::host_cuda::launch(kernel, grid, block, shared, stream,
                             static_cast<Parameters>(std::forward<Arguments>(arguments))...);
 #else
-  kernel<<<grid, block, shared, stream> > >(static_cast<Parameters>(std::forward<Arguments>(arguments))...);
+  kernel<<<grid, block, shared, stream>>>(static_cast<Parameters>(std::forward<Arguments>(arguments))...);
 #endif
   WBSR_CUDA(cudaGetLastError());
 }
