@@ -3,7 +3,7 @@
 // spends where follows from the photograph's own difficulties, with classes taken from another photograph.
 import { createRequire } from 'node:module'
 import sharp from 'sharp'
-import { SupernetModel } from '../dist/model.js'
+import { SupernetModel } from '../dist/models/model.js'
 import { native } from '../dist/native.js'
 import { srresnet } from '../dist/networks/srresnet.js'
 

@@ -1,6 +1,6 @@
 // wbsr as a contestant of itself: whole pictures through the public upscale(). Arguments: threads, and optionally a
 // trained model's file.
-import { loadSupernet } from '../dist/model.js'
+import { loadSupernet } from '../dist/models/model.js'
 import { serve } from './contest.mjs'
 import { picture, timingModel } from './model.mjs'
 

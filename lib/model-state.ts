@@ -1,4 +1,4 @@
-// What a model is made of, shared by lib/train (makes it), lib/formats/model-file (stores it) and lib/infer (uses it).
+// What a model is made of, shared by lib/train (makes it), lib/models/model-file (stores it) and lib/infer (uses it).
 import type { NativeEngine } from './native.js'
 import type { Network } from './networks/network.js'
 

@@ -4,12 +4,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
-import { groupSpan, makeGrid, tileRects } from '../../dist/infer/grid.js'
 import { checkUpscaleOptions } from '../../dist/infer/options.js'
-import { contextOf, groupBand, groupRegions, planPicture } from '../../dist/infer/plan.js'
-import { SupernetModel } from '../../dist/model.js'
 import { classOf } from '../../dist/model-state.js'
+import { SupernetModel } from '../../dist/models/model.js'
 import { native } from '../../dist/native.js'
+import { contextOf, groupBand, groupRegions, planPicture } from '../../dist/routing/plan.js'
+import { groupSpan, makeGrid, tileRects } from '../../dist/tiling/grid.js'
 import { photographNames, picture, timingState } from '../model.mjs'
 
 const folder = process.argv[2]

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import sharp from 'sharp'
 import { WbsrError, wrapError } from '../errors.js'
-import { cutPixels } from '../formats/pixels.js'
+import { cutPixels } from '../images/pixels.js'
 
 /** Interleaved (height, width, 3). */
 export interface RgbImage {

@@ -2,7 +2,7 @@
 import { aborted, invalidOption, WbsrError } from '../errors.js'
 import type { ModelState } from '../model-state.js'
 import { checkChoice, checkFunction, checkInteger, checkNumber, checkObject, checkSignal } from '../options.js'
-import type { Router } from './routers.js'
+import type { Router } from '../routing/routers.js'
 
 /** How each tile's subnet is chosen. */
 export interface RoutingOptions {

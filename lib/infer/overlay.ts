@@ -1,10 +1,10 @@
 // The allocation as a picture, for the eye: which subnet ran where. A debug picture, made once per demo and not part of
 // upscaling, so a plain pixel loop in JavaScript is good enough here.
 import { invalidOption } from '../errors.js'
-import { checkRawImage } from '../formats/images.js'
+import { checkRawImage } from '../images/images.js'
 import { checkNumber, checkObject } from '../options.js'
 import type { RawImage } from '../types.js'
-import type { Allocation } from './upscale.js'
+import type { Allocation } from './result.js'
 
 /** Blue (cheapest) over cyan, green and yellow to red (costliest), t in [0, 1]. */
 export function costColour(t: number): [number, number, number] {

@@ -1,12 +1,12 @@
 // The tiling of ClassSR, ARM and WBSR (protocol.md, 'paper'): only for comparing with their figures.
 import { WbsrError } from '../errors.js'
-import { cutPixels } from '../formats/pixels.js'
+import { cutPixels } from '../images/pixels.js'
 import { classOf, difficultyOf, type ModelState } from '../model-state.js'
 import { type InferRegion, native } from '../native.js'
+import { planPaper } from '../routing/plan.js'
 import type { RawImage } from '../types.js'
 import type { Cancellation, UpscaleSettings } from './options.js'
-import { planPaper } from './plan.js'
-import type { UpscaleResult } from './upscale.js'
+import type { UpscaleResult } from './result.js'
 
 const TILE = 32
 const STEP = 28

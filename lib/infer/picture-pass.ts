@@ -5,11 +5,11 @@
 // finishes its rows but for the last ones, which the next group (or finish()) completes.
 import type { ModelState } from '../model-state.js'
 import { type NativeCanvas, type NativeEngine, native, type RouteResult } from '../native.js'
+import { type Context, groupBand, groupRegions } from '../routing/plan.js'
+import { type Grid, groupSpan } from '../tiling/grid.js'
+import { regionFlops } from '../tiling/merge.js'
 import type { PixelArray } from '../types.js'
-import { type Grid, groupSpan } from './grid.js'
-import { regionFlops } from './merge.js'
 import { type Cancellation, checkUsable } from './options.js'
-import { type Context, groupBand, groupRegions } from './plan.js'
 import { allSettled, heard } from './promises.js'
 
 /** Rows of context that cubic interpolation needs. */

@@ -1,50 +1,17 @@
 // Upscales one whole picture: difficulties of all tiles first (only numbers are kept), then the map that meets the
 // budget for exactly this picture, then group after group through the engine.
 import { wrapError } from '../errors.js'
-import { decodeImage } from '../formats/images.js'
+import { decodeImage } from '../images/images.js'
 import type { ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
+import { contextOf, largestFlops, MERGED_TILES, planDataset, planPicture } from '../routing/plan.js'
+import { type Grid, groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
-import { type Grid, groupSpan, makeGrid, tileArea } from './grid.js'
 import { Cancellation, checkUpscaleOptions, checkUsable, type UpscaleOptions, type UpscaleSettings } from './options.js'
 import { upscalePaper } from './paper.js'
 import { PicturePass, routeGroup } from './picture-pass.js'
-import { contextOf, largestFlops, MERGED_TILES, planDataset, planPicture } from './plan.js'
 import { allSettled, heard } from './promises.js'
-
-/** What was decided for one tile. Positions and sizes in LR pixels. */
-export interface AllocatedTile {
-  x: number
-  y: number
-  width: number
-  height: number
-  /** ||g||2 of the gradient vector. */
-  difficulty: number
-  /** 1 .. K. */
-  class: number
-  /** Index into model.subnets. */
-  subnet: number
-}
-
-export interface Allocation {
-  /** Row by row. */
-  tiles: AllocatedTile[]
-  /** 2 x MAC that ran, halo included. */
-  flops: number
-  /** 2 x MAC of the largest subnet on the whole picture (protocol 'paper': on every tile). */
-  flopsOfLargest: number
-  /** Tiles of each subnet, by index into model.subnets. */
-  histogram: number[]
-}
-
-/** SR pixels of the input's type (protocol 'paper': Uint8Array) and channels, and how they were made. */
-export interface UpscaleResult extends RawImage {
-  allocation: Allocation
-  /** From pixels to pixels, without decoding. */
-  seconds: number
-  /** network: on the device; other: difficulties, planning, tiling, blending and conversion. */
-  timings: { network: number; other: number }
-}
+import type { UpscaleResult } from './result.js'
 
 function newPixels(like: PixelArray, length: number): PixelArray {
   if (like instanceof Float32Array) return new Float32Array(length)

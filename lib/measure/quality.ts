@@ -1,6 +1,6 @@
 // PSNR and SSIM by the conventions of the super-resolution literature.
 import { invalidOption, wrapError } from '../errors.js'
-import { decodeImage } from '../formats/images.js'
+import { decodeImage } from '../images/images.js'
 import { native } from '../native.js'
 import { checkChoice, checkInteger, checkObject } from '../options.js'
 import type { ImageInput, RawImage } from '../types.js'

@@ -1,7 +1,7 @@
 // Bicubic resize as super-resolution means it: MATLAB's imresize with antialiasing.
 import { invalidOption, wrapError } from '../errors.js'
-import { decodeImage } from '../formats/images.js'
-import { cutPixels } from '../formats/pixels.js'
+import { decodeImage } from '../images/images.js'
+import { cutPixels } from '../images/pixels.js'
 import { native } from '../native.js'
 import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
 import type { ImageInput, RawImage } from '../types.js'

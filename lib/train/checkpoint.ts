@@ -1,6 +1,8 @@
-// Training checkpoints: a model file (lib/formats/model-file) that also holds what the next step depends on, so that a run
+// Training checkpoints: a model file (lib/models/model-file) that also holds what the next step depends on, so that a run
 // stopped at step k and continued gives the numbers of one that never stopped. loadSupernet reads them as models too.
 import { WbsrError } from '../errors.js'
+import { type Tensor, writeSafetensors } from '../files/safetensors.js'
+import type { ClassTable, Mixture } from '../model-state.js'
 import {
   arenaTensors,
   describeModel,
@@ -11,9 +13,7 @@ import {
   readModelFile,
   TRAINING_PREFIX,
   tensorsArena,
-} from '../formats/model-file.js'
-import { type Tensor, writeSafetensors } from '../formats/safetensors.js'
-import type { ClassTable, Mixture } from '../model-state.js'
+} from '../models/model-file.js'
 import type { NativeEngine } from '../native.js'
 import { networkDifference } from '../networks/check.js'
 import type { Network } from '../networks/network.js'

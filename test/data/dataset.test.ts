@@ -3,7 +3,7 @@ import path from 'node:path'
 import t from 'tap'
 import { type BatchFacts, type BatchPlanes, Dataset, type DatasetOptions } from '../../lib/data/dataset.js'
 import { native } from '../../lib/native.js'
-import { crop, largestDifference, type Picture, picture, save } from './pictures.js'
+import { crop, largestDifference, type Picture, picture, save } from '../support/data-pictures.js'
 
 type Planes = BatchFacts & BatchPlanes
 

@@ -2,7 +2,7 @@ import path from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
 import { cropTopLeft, cropToScale, ImageCache, type RgbImage, readRgb } from '../../lib/data/decode.js'
-import { picture, save } from './pictures.js'
+import { picture, save } from '../support/data-pictures.js'
 
 const image = (bytes: number): RgbImage => ({ data: new Uint8Array(bytes), width: 1, height: bytes / 3 })
 

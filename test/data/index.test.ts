@@ -4,7 +4,7 @@ import sharp from 'sharp'
 import t from 'tap'
 import { checkGrid, defaultCacheDirectory, gridPositions, PatchIndex } from '../../lib/data/index.js'
 import { native } from '../../lib/native.js'
-import { picture, save } from './pictures.js'
+import { picture, save } from '../support/data-pictures.js'
 
 const pair = (hr: string, lr: string | null = null): { hr: string; lr: string | null } => ({ hr, lr })
 

@@ -5,7 +5,7 @@ import { Dataset } from '../../lib/data/dataset.js'
 import { Prefetcher } from '../../lib/data/prefetcher.js'
 import { type ValidationImage, ValidationSet } from '../../lib/data/validation.js'
 import { native } from '../../lib/native.js'
-import { picture, save } from './pictures.js'
+import { picture, save } from '../support/data-pictures.js'
 
 async function all(set: ValidationSet, signal?: AbortSignal): Promise<ValidationImage[]> {
   const images = []

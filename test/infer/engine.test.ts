@@ -1,17 +1,17 @@
 // Inference with the real engine: what the fake one cannot show.
 import t from 'tap'
-import { cutPixels } from '../../lib/formats/pixels.js'
-import { regionFlops } from '../../lib/infer/merge.js'
+import { cutPixels } from '../../lib/images/pixels.js'
 import type { UpscaleOptions } from '../../lib/infer/options.js'
-import { createInferStream } from '../../lib/infer/stream.js'
 import { upscale } from '../../lib/infer/upscale.js'
 import type { ModelState } from '../../lib/model-state.js'
 import { type InferRegion, native } from '../../lib/native.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
+import { createInferStream } from '../../lib/stream/infer-stream.js'
+import { regionFlops } from '../../lib/tiling/merge.js'
 import type { UpscaledTile } from '../../lib/types.js'
-import { fakeTable } from './helpers/fake-engine.js'
-import { largestDifference, picture, tilesFrom } from './helpers/pictures.js'
-import { random, shuffle } from './helpers/random.js'
+import { fakeTable } from '../support/fake-engine.js'
+import { largestDifference, picture, tilesFrom } from '../support/infer-pictures.js'
+import { random, shuffle } from '../support/random.js'
 
 function realState(scale: 2 | 3 | 4 = 2, threads = 2): ModelState {
   const network = srresnet({ scale, widths: [8, 16], depths: [2, 3] })

@@ -1,11 +1,11 @@
-// Routing, merging, blending and conversion without a network (helpers/fake-engine.ts).
+// Routing, merging, blending and conversion without a network (support/fake-engine.ts).
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import type { UpscaleOptions } from '../../lib/infer/options.js'
 import { upscale } from '../../lib/infer/upscale.js'
 import { native } from '../../lib/native.js'
-import { fakeState, fakeTable } from './helpers/fake-engine.js'
-import { largestDifference, nearest, picture } from './helpers/pictures.js'
+import { fakeState, fakeTable } from '../support/fake-engine.js'
+import { largestDifference, nearest, picture } from '../support/infer-pictures.js'
 
 const routers: UpscaleOptions[] = [
   { router: 'projection' },

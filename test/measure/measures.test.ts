@@ -13,7 +13,7 @@ import {
   resizeReference,
   ssimReference,
   testImage,
-} from './helpers/reference.js'
+} from '../support/measure-reference.js'
 
 const tolerance = (image: RawImage) => (image.data instanceof Float32Array ? 1e-6 : 0)
 

@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { decodeImage } from '../../lib/formats/images.js'
+import { decodeImage } from '../../lib/images/images.js'
 import { psnr, resizeBicubic, ssim } from '../../lib/index.js'
 import type { RawImage } from '../../lib/types.js'
 

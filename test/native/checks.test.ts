@@ -2,7 +2,7 @@
 // AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer. scripts/setup.mjs --test builds both. Those of the CUDA
 // device: cuda-checks.test.ts.
 import t from 'tap'
-import { checkNames, runCheck, testBuild } from './helpers/checks.js'
+import { checkNames, runCheck, testBuild } from '../support/native-checks.js'
 
 const names = checkNames(false)
 testBuild('build', names, {})

@@ -2,7 +2,7 @@
 // with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer, to which the threads of
 // a block are threads. scripts/setup.mjs --test builds all three.
 import t from 'tap'
-import { checkNames, runCheck, testBuild } from './helpers/checks.js'
+import { checkNames, runCheck, testBuild } from '../support/native-checks.js'
 
 // Stacks are watched for use after a return in the other checks; here it would take three quarters of the time.
 const addresses = {

@@ -4,7 +4,7 @@ import t from 'tap'
 import type { CropSpec } from '../../lib/native.js'
 import { native } from '../../lib/native.js'
 import type { PixelArray, RawImage } from '../../lib/types.js'
-import { gradientReference, KINDS, maxDifference, rgbOf, testImage, topOf } from '../measure/helpers/reference.js'
+import { gradientReference, KINDS, maxDifference, rgbOf, testImage, topOf } from '../support/measure-reference.js'
 
 const ALL = [1, 2, 3, 4] as const
 const bytesOf = { u8: 1, u16: 2, f32: 4 } as const

@@ -5,7 +5,7 @@ import { native } from '../../lib/native.js'
 import { GraphBuilder, type Network } from '../../lib/networks/network.js'
 import { rcan } from '../../lib/networks/rcan.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
-import { edsr } from './edsr.js'
+import { edsr } from '../support/edsr.js'
 
 function subnetsOf(network: Network) {
   const engine = new native.Engine(network.graph, { threads: 1 })

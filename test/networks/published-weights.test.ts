@@ -4,12 +4,12 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
-import { decodeImage } from '../../lib/formats/images.js'
-import { readSafetensors } from '../../lib/formats/safetensors.js'
+import { readSafetensors } from '../../lib/files/safetensors.js'
+import { decodeImage } from '../../lib/images/images.js'
 import { psnr } from '../../lib/measure/quality.js'
 import { type NativeEngine, native } from '../../lib/native.js'
+import { edsr } from '../support/edsr.js'
 import { checksFolder, packageIn, unbuilt } from '../support/package.js'
-import { edsr } from './edsr.js'
 
 const shared = path.resolve(import.meta.dirname, '../../../shared/data')
 const weightsFile = path.join(shared, 'weights/edsr_r8f64_x2.safetensors')

@@ -1,10 +1,10 @@
-// Run by test/infer/tiles.test.ts in a process of its own: streams a large picture through tiles and prints the peak of
+// Run by test/stream/tile-reader.test.ts in a process of its own: streams a large picture through tiles and prints the peak of
 // its resident memory in MiB. Arguments: the picture, the file to write. Needs --expose-gc: garbage is collected as it
 // comes, so that the peak shows what is held and not how long V8 waits (it lets some 64 MiB of typed arrays pile up).
 import { readFileSync, writeFileSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
-import { stitchTo } from '../../lib/infer/stitch.js'
-import { TileReader } from '../../lib/infer/tiles.js'
+import { stitchTo } from '../../lib/stream/stitch.js'
+import { TileReader } from '../../lib/stream/tile-reader.js'
 import type { Tile } from '../../lib/types.js'
 
 async function* collecting(tiles: AsyncIterable<Tile>) {

@@ -2,13 +2,13 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { readSafetensors, writeSafetensors } from '../../lib/formats/safetensors.js'
+import { readSafetensors, writeSafetensors } from '../../lib/files/safetensors.js'
 import { trainSupernet } from '../../lib/index.js'
 import { native } from '../../lib/native.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
 import type { TrainOptions } from '../../lib/train/options.js'
 import type { EpochReport, StepReport } from '../../lib/train/reports.js'
-import { cuttings, numbers, run, weights } from './helpers/setup.js'
+import { cuttings, numbers, run, weights } from '../support/training.js'
 
 /** Trains and returns all that a run leaves; `stopAfter` aborts it there, 'validation' in the midst of the first one. */
 async function record(options: TrainOptions, folder: string, stopAfter?: number | 'validation') {
@@ -211,7 +211,7 @@ t.test('a full disk stops the run and keeps the last checkpoint', async (t) => {
     // One checkpoint of 340 kB fits, two do not.
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=500k', 'tmpfs', disk], { stdio: 'ignore' })
   } catch {
-    t.pass('the disk', { skip: 'mounting needs root; test/formats/files.test.ts simulates a full disk' })
+    t.pass('the disk', { skip: 'mounting needs root; test/files/atomic.test.ts simulates a full disk' })
     return
   }
   try {

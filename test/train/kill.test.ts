@@ -4,8 +4,8 @@ import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { readSafetensors } from '../../lib/formats/safetensors.js'
-import { cuttings } from './helpers/setup.js'
+import { readSafetensors } from '../../lib/files/safetensors.js'
+import { cuttings } from '../support/training.js'
 
 t.test('a killed run goes on from its last checkpoint', async (t) => {
   const train = await cuttings(t.testdir())
@@ -14,7 +14,10 @@ t.test('a killed run goes on from its last checkpoint', async (t) => {
   let saved = 0
   for (const steps of [5, 8]) {
     // Inherits tap's TypeScript loader.
-    const child = fork(path.join(path.dirname(fileURLToPath(import.meta.url)), 'helpers/victim.ts'), [train, directory])
+    const child = fork(path.join(path.dirname(fileURLToPath(import.meta.url)), '../support/training-victim.ts'), [
+      train,
+      directory,
+    ])
     let first = 0
     let last = 0
     const enough = new Promise<void>((resolve, reject) => {

@@ -9,7 +9,7 @@ import { trainSupernet } from '../../lib/index.js'
 import { type NativeDevice, native, type TrainJob, type TrainReport } from '../../lib/native.js'
 import type { TrainOptions } from '../../lib/train/options.js'
 import type { EpochReport, StepReport, ValidationReport } from '../../lib/train/reports.js'
-import { cuttings, numbers, run, weights } from './helpers/setup.js'
+import { cuttings, numbers, run, weights } from '../support/training.js'
 
 const { Engine } = native
 /** What the engines of a test have done. */

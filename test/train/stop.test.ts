@@ -6,7 +6,7 @@ import t from 'tap'
 import { trainSupernet } from '../../lib/index.js'
 import { native } from '../../lib/native.js'
 import { onAverage } from '../../lib/train/validation.js'
-import { cuttings, recorder, run, tiny } from './helpers/setup.js'
+import { cuttings, recorder, run, tiny } from '../support/training.js'
 
 t.test('a loss that is not finite stops the run, names the step and keeps the last good checkpoint', async (t) => {
   const train = await cuttings(t.testdir())

@@ -1,9 +1,9 @@
 import path from 'node:path'
 import t from 'tap'
-import { readSafetensors } from '../../lib/formats/safetensors.js'
+import { readSafetensors } from '../../lib/files/safetensors.js'
 import { loadSupernet, trainSupernet } from '../../lib/index.js'
 import type { EpochReport, StartReport, ValidationReport } from '../../lib/train/reports.js'
-import { cuttings, numbers, recorder, run, tiny, weights } from './helpers/setup.js'
+import { cuttings, numbers, recorder, run, tiny, weights } from '../support/training.js'
 
 t.test('a tiny network learns within seconds and beats bicubic', async (t) => {
   const train = await cuttings(t.testdir())

@@ -1,0 +1,146 @@
+// Whole pictures out, by sharp. Pictures that are made row by row go through png.ts instead.
+import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import sharp, { type Sharp } from 'sharp'
+import { invalidOption, WbsrError } from '../errors.js'
+import { AtomicFile } from '../files/atomic.js'
+import { checkInteger, checkObject, checkString } from '../options.js'
+import type { PixelArray, RawImage } from '../types.js'
+import { checkRawImage } from './image-input.js'
+
+export interface EncodeOptions {
+  /** JPEG, WebP and AVIF: 1..100, default 95. */
+  quality?: number
+  /** PNG: 0 (none, fast) .. 9, default 6. */
+  compressionLevel?: number
+}
+
+const FORMATS = {
+  '.png': 'png',
+  '.jpg': 'jpeg',
+  '.jpeg': 'jpeg',
+  '.webp': 'webp',
+  '.tif': 'tiff',
+  '.tiff': 'tiff',
+  '.avif': 'avif',
+} as const
+
+export type OutputFormat = (typeof FORMATS)[keyof typeof FORMATS]
+
+/** Of which format a file is to be, by its name. @throws WbsrError WBSR_INVALID_OPTION */
+export function outputFormat(file: unknown, name: string): OutputFormat {
+  const extension = path.extname(checkString(file, name)).toLowerCase()
+  if (!Object.hasOwn(FORMATS, extension))
+    throw invalidOption(name, `a file name ending in ${Object.keys(FORMATS).join(', ')}`, file)
+  return FORMATS[extension as keyof typeof FORMATS]
+}
+
+export function checkEncodeOptions(
+  options: unknown,
+  name: string,
+  more: readonly string[] = [],
+): Required<EncodeOptions> {
+  const { quality, compressionLevel } = checkObject(options, name, [
+    'quality',
+    'compressionLevel',
+    ...more,
+  ]) as EncodeOptions
+  return {
+    quality: quality === undefined ? 95 : checkInteger(quality, `${name}.quality`, 1, 100),
+    compressionLevel:
+      compressionLevel === undefined ? 6 : checkInteger(compressionLevel, `${name}.compressionLevel`, 0, 9),
+  }
+}
+
+const QUANTISE_CHUNK = 1 << 20
+
+/** Float samples 0..1 as integers, rounded to the nearest and clamped; NaN becomes 0. Lets the event loop breathe. */
+export async function quantise(data: Float32Array, bits: 8 | 16): Promise<Uint8Array | Uint16Array> {
+  const max = bits === 8 ? 255 : 65535
+  const out = bits === 8 ? new Uint8Array(data.length) : new Uint16Array(data.length)
+  for (let start = 0; start < data.length; start += QUANTISE_CHUNK) {
+    if (start > 0) await setImmediate()
+    const end = Math.min(data.length, start + QUANTISE_CHUNK)
+    for (let i = start; i < end; i++) out[i] = Math.min(1, Math.max(0, data[i]!)) * max + 0.5
+  }
+  return out
+}
+
+/** sharp's name for the colour space of what is written; without it grey would become RGB and 16 bits 8. */
+export function outputSpace(channels: number, deep: boolean): string {
+  return deep ? (channels < 3 ? 'grey16' : 'rgb16') : channels < 3 ? 'b-w' : 'srgb'
+}
+
+/** Pixels that sharp writes as they are: integers, and 8 bits where the format has no more. */
+async function integers(data: PixelArray, format: OutputFormat): Promise<Uint8Array | Uint16Array> {
+  if (data instanceof Float32Array) return quantise(data, format === 'png' || format === 'tiff' ? 16 : 8)
+  return data instanceof Uint8ClampedArray ? new Uint8Array(data.buffer, data.byteOffset, data.length) : data
+}
+
+/** Encodes what `pipeline` holds into a file, atomically. bytes: of the uncompressed pixels. */
+export async function encodePipeline(
+  pipeline: Sharp,
+  file: string,
+  format: OutputFormat,
+  options: Required<EncodeOptions>,
+  bytes: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { quality, compressionLevel } = options
+  switch (format) {
+    case 'png':
+      pipeline = pipeline.png({ compressionLevel, adaptiveFiltering: true })
+      break
+    // JPEG has no alpha: transparent parts become white, like the paper they are mostly printed on.
+    case 'jpeg':
+      pipeline = pipeline.flatten({ background: '#ffffff' }).jpeg({ quality, chromaSubsampling: '4:4:4' })
+      break
+    case 'webp':
+      pipeline = pipeline.webp({ quality })
+      break
+    // sharp's default for TIFF is lossy.
+    case 'tiff':
+      pipeline = pipeline.tiff({ compression: 'deflate', predictor: 'horizontal', bigtiff: bytes > 4e9 })
+      break
+    case 'avif':
+      pipeline = pipeline.avif({ quality })
+      break
+  }
+  const atomic = await AtomicFile.open(file)
+  try {
+    await pipeline.toFile(atomic.temporary)
+  } catch (cause) {
+    await atomic.discard()
+    const text = (cause as Error).message
+    const message = /no space left/i.test(text) ? 'no space left on the disk' : text.trim().split('\n')[0]!
+    // A size that the format cannot have is the picture's fault, all else (full disk) the system's.
+    const code = /too large|too big|dimension|limit/i.test(message) ? 'WBSR_INVALID_IMAGE' : 'WBSR_IO'
+    throw new WbsrError(code, `Cannot write ${file}: ${message}`, { cause })
+  }
+  if (signal?.aborted) {
+    await atomic.discard()
+    throw new WbsrError('WBSR_ABORTED', `Writing ${file} was aborted`, { cause: signal.reason })
+  }
+  await atomic.commit()
+}
+
+/**
+ * Writes a picture to a .png, .jpg, .jpeg, .webp, .tif, .tiff or .avif file: complete or not at all (see
+ * writeFileAtomic). PNG and TIFF are lossless and keep 16 bits (Float32Array 0..1 becomes 16 bits there and 8
+ * elsewhere); JPEG, WebP and AVIF are 8 bits, full chroma resolution where they have it. JPEG is flattened on white.
+ *
+ * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE (too large for the format), WBSR_IO
+ */
+export async function encodeImage(image: RawImage, file: string, options: EncodeOptions = {}): Promise<void> {
+  const format = outputFormat(file, 'file')
+  const checked = checkEncodeOptions(options, 'options')
+  if (typeof image !== 'object' || image === null)
+    throw invalidOption('image', '{ data, width, height, channels }', image)
+  const { data, width, height, channels } = checkRawImage(image, 'image')
+  const pixels = await integers(data, format)
+  const deep = pixels instanceof Uint16Array && (format === 'png' || format === 'tiff')
+  const pipeline = sharp(pixels, { raw: { width, height, channels }, limitInputPixels: false }).toColourspace(
+    outputSpace(channels, deep),
+  )
+  await encodePipeline(pipeline, file, format, checked, pixels.byteLength)
+}

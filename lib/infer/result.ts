@@ -1,0 +1,36 @@
+// What upscale returns: pixels, and which subnet made which tile.
+import type { RawImage } from '../types.js'
+
+/** What was decided for one tile. Positions and sizes in LR pixels. */
+export interface AllocatedTile {
+  x: number
+  y: number
+  width: number
+  height: number
+  /** ||g||2 of the gradient vector. */
+  difficulty: number
+  /** 1 .. K. */
+  class: number
+  /** Index into model.subnets. */
+  subnet: number
+}
+
+export interface Allocation {
+  /** Row by row. */
+  tiles: AllocatedTile[]
+  /** 2 x MAC that ran, halo included. */
+  flops: number
+  /** 2 x MAC of the largest subnet on the whole picture (protocol 'paper': on every tile). */
+  flopsOfLargest: number
+  /** Tiles of each subnet, by index into model.subnets. */
+  histogram: number[]
+}
+
+/** SR pixels of the input's type (protocol 'paper': Uint8Array) and channels, and how they were made. */
+export interface UpscaleResult extends RawImage {
+  allocation: Allocation
+  /** From pixels to pixels, without decoding. */
+  seconds: number
+  /** network: on the device; other: difficulties, planning, tiling, blending and conversion. */
+  timings: { network: number; other: number }
+}

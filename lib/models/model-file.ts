@@ -1,0 +1,238 @@
+// Model files: one safetensors file, tensors under their parameter names, everything else as JSON strings in its metadata.
+// Nothing in a file is believed: whatever is missing, unknown or of another shape is named in a WBSR_INVALID_FILE.
+import { WbsrError, wrapError } from '../errors.js'
+import { readSafetensors, type Tensor, writeSafetensors } from '../files/safetensors.js'
+import type { ClassTable, Mixture, ModelState, RouterTable } from '../model-state.js'
+import type { NativeParameter } from '../native.js'
+import { checkNetwork } from '../networks/check.js'
+import type { Network } from '../networks/network.js'
+
+/** Goes up when an older wbsr could not read a newer file. */
+const FORMAT = 1
+/** The definition of difficulty that thresholds and router table were made with (method.md section 2). */
+const DIFFICULTY = 'l2(mean|Gx|,std|Gx|,mean|Gy|,std|Gy|) of luma601, sobel/8, replicated edges'
+/** Tensors of a training checkpoint that are not the model's own start with this. */
+export const TRAINING_PREFIX = 'wbsr/'
+/** The moving average of the weights in a training checkpoint, when there is one. */
+export const EMA_PREFIX = `${TRAINING_PREFIX}ema/`
+
+export interface ModelFile {
+  /** null: a plain weights file of another tool. */
+  description: ModelDescription | null
+  tensors: Map<string, Tensor>
+  metadata: Record<string, string>
+}
+
+export type ModelDescription = Pick<ModelState, 'network' | 'classes' | 'router' | 'mixture' | 'training'>
+
+export function invalidFile(file: string, what: string, cause?: unknown): WbsrError {
+  return new WbsrError('WBSR_INVALID_FILE', `${file}: ${what}`, { cause })
+}
+
+/** What a model file says about the model, as safetensors metadata. */
+export function describeModel(model: ModelDescription): Record<string, string> {
+  const metadata: Record<string, string> = {
+    'wbsr.format': String(FORMAT),
+    'wbsr.difficulty': DIFFICULTY,
+    'wbsr.network': JSON.stringify(model.network),
+    'wbsr.classes': JSON.stringify(model.classes),
+  }
+  if (model.router) metadata['wbsr.router'] = JSON.stringify(model.router)
+  if (model.mixture) metadata['wbsr.mixture'] = JSON.stringify(model.mixture)
+  if (model.training) metadata['wbsr.training'] = JSON.stringify(model.training)
+  return metadata
+}
+
+/** An arena as tensors named prefix + parameter name (views, no copies). */
+export function arenaTensors(parameters: NativeParameter[], values: Float32Array, prefix = ''): Tensor[] {
+  return parameters.map((p) => ({
+    name: prefix + p.name,
+    dtype: 'F32',
+    shape: p.shape,
+    data: values.subarray(p.offset, p.offset + p.count),
+  }))
+}
+
+/** Tensors named prefix + parameter name as one arena. @throws WbsrError WBSR_INVALID_FILE */
+export function tensorsArena(
+  file: string,
+  parameters: NativeParameter[],
+  tensors: Map<string, Tensor>,
+  prefix = '',
+): Float32Array {
+  const arena = new Float32Array(parameters.reduce((end, p) => Math.max(end, p.offset + p.count), 0))
+  for (const p of parameters) {
+    const tensor = tensors.get(prefix + p.name)
+    if (!tensor) throw invalidFile(file, `tensor ${prefix + p.name} of shape [${p.shape.join(', ')}] is missing`)
+    if (JSON.stringify(tensor.shape) !== JSON.stringify(p.shape)) {
+      throw invalidFile(
+        file,
+        `tensor ${prefix + p.name} has shape [${tensor.shape.join(', ')}] where [${p.shape.join(', ')}] is expected`,
+      )
+    }
+    if (!(tensor.data instanceof Float32Array))
+      throw invalidFile(file, `tensor ${prefix + p.name} has type ${tensor.dtype} where F32 is expected`)
+    arena.set(tensor.data, p.offset)
+  }
+  return arena
+}
+
+/**
+ * The weights that a model made from this file works with: the moving average where a checkpoint holds one.
+ *
+ * @throws WbsrError WBSR_INVALID_FILE naming the tensor that is missing, unknown or of another shape
+ */
+export function modelWeights(
+  file: string,
+  contents: ModelFile,
+  network: Network,
+  parameters: NativeParameter[],
+): Float32Array {
+  const tensors = contents.description ? contents.tensors : renameForeign(contents.tensors, network)
+  const names = new Set(parameters.map((p) => p.name))
+  for (const name of tensors.keys()) {
+    if (!names.has(name) && !name.startsWith(TRAINING_PREFIX))
+      throw invalidFile(file, `tensor ${name} is not part of ${title(network)}`)
+  }
+  const averaged = [...tensors.keys()].some((name) => name.startsWith(EMA_PREFIX))
+  return tensorsArena(file, parameters, tensors, averaged ? EMA_PREFIX : '')
+}
+
+function title({ name, scale, widths, depths }: Network): string {
+  return `the network ${name} (scale ${scale}, widths ${widths.join('/')}, depths ${depths.join('/')})`
+}
+
+/** BasicSR's names for the layers of SRResNet are taken as well. */
+function renameForeign(tensors: Map<string, Tensor>, network: Network): Map<string, Tensor> {
+  if (network.name !== 'srresnet') return tensors
+  const rename = (name: string) =>
+    name.replace(/^body\.(\d+)\.conv([12])\./, 'recon_trunk.$1.conv$2.').replace(/^conv_hr\./, 'HRconv.')
+  return new Map([...tensors].map(([name, tensor]) => [rename(name), tensor]))
+}
+
+/** Writes a whole model atomically: a failure leaves what was there. @throws WbsrError WBSR_IO */
+export async function writeModelFile(file: string, model: ModelState): Promise<void> {
+  let weights: Float32Array
+  // As it is now: the model may be disposed of meanwhile.
+  const { parameters } = model.engine
+  const description = describeModel(model)
+  try {
+    weights = await model.engine.readWeights()
+  } catch (error) {
+    throw wrapError(error)
+  }
+  await writeSafetensors(file, arenaTensors(parameters, weights), description)
+}
+
+/** @throws WbsrError WBSR_NOT_FOUND, WBSR_INVALID_FILE, WBSR_IO */
+export async function readModelFile(file: string): Promise<ModelFile> {
+  const { tensors, metadata } = await readSafetensors(file)
+  return {
+    tensors,
+    metadata,
+    description: metadata['wbsr.format'] === undefined ? null : readDescription(file, metadata),
+  }
+}
+
+function readDescription(file: string, metadata: Record<string, string>): ModelDescription {
+  const format = metadata['wbsr.format']
+  if (format !== String(FORMAT)) throw invalidFile(file, `has format ${format}, this wbsr reads format ${FORMAT}`)
+  if (metadata['wbsr.difficulty'] !== DIFFICULTY)
+    throw invalidFile(file, `defines difficulty as ${metadata['wbsr.difficulty']} where ${DIFFICULTY} is expected`)
+  let network: Network
+  try {
+    network = checkNetwork(readJson(file, metadata, 'wbsr.network'), 'network')
+  } catch (error) {
+    throw error instanceof WbsrError && error.code === 'WBSR_INVALID_FILE'
+      ? error
+      : invalidFile(file, `metadata wbsr.network: ${(error as Error).message}`, error)
+  }
+  const classes = checkClasses(file, readJson(file, metadata, 'wbsr.classes'))
+  return {
+    network,
+    classes,
+    router:
+      metadata['wbsr.router'] === undefined
+        ? null
+        : checkRouter(file, readJson(file, metadata, 'wbsr.router'), classes, network),
+    mixture:
+      metadata['wbsr.mixture'] === undefined ? null : checkMixture(file, readJson(file, metadata, 'wbsr.mixture')),
+    training:
+      metadata['wbsr.training'] === undefined
+        ? null
+        : (object(file, 'wbsr.training', readJson(file, metadata, 'wbsr.training')) as Record<string, unknown>),
+  }
+}
+
+/** @throws WbsrError WBSR_INVALID_FILE */
+export function readJson(file: string, metadata: Record<string, string>, key: string): unknown {
+  const text = metadata[key]
+  if (text === undefined) throw invalidFile(file, `metadata ${key} is missing`)
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw invalidFile(file, `metadata ${key} is not JSON`, error)
+  }
+}
+
+function object(file: string, key: string, value: unknown): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalidFile(file, `metadata ${key} is not an object`)
+  return value as Record<string, unknown>
+}
+
+/** Is `value` nested arrays of finite numbers of this shape? */
+function isTable(value: unknown, [length, ...inner]: number[]): boolean {
+  if (length === undefined) return Number.isFinite(value)
+  return Array.isArray(value) && value.length === length && value.every((v) => isTable(v, inner))
+}
+
+function checkClasses(file: string, value: unknown): ClassTable {
+  const { count, thresholds, kind } = object(file, 'wbsr.classes', value)
+  const ascending = Array.isArray(thresholds) && thresholds.every((t: number, i) => i === 0 || t >= thresholds[i - 1])
+  if (
+    !Number.isInteger(count) ||
+    (count as number) < 1 ||
+    !isTable(thresholds, [(count as number) - 1]) ||
+    !ascending ||
+    (kind !== 'interval' && kind !== 'quantile')
+  ) {
+    throw invalidFile(file, 'metadata wbsr.classes is not { count, thresholds: count - 1 ascending numbers, kind }')
+  }
+  return { count: count as number, thresholds: thresholds as number[], kind }
+}
+
+function checkRouter(file: string, value: unknown, classes: ClassTable, network: Network): RouterTable {
+  const router = object(file, 'wbsr.router', value)
+  const subnets = network.widths.length * network.depths.length
+  const valid =
+    isTable(router['squaredError'], [classes.count, subnets]) &&
+    isTable(router['bicubicSquaredError'], [classes.count]) &&
+    isTable(router['frequency'], [classes.count]) &&
+    isTable(router['tiles'], []) &&
+    isTable(router['tileSize'], [])
+  if (!valid)
+    throw invalidFile(file, `metadata wbsr.router is not a table of ${classes.count} classes by ${subnets} subnets`)
+  return router as unknown as RouterTable
+}
+
+function checkMixture(file: string, value: unknown): Mixture {
+  const { dimension, weights, means, covariances } = object(file, 'wbsr.mixture', value)
+  const d = dimension as number
+  const k = Array.isArray(weights) ? weights.length : 0
+  if (
+    (d !== 1 && d !== 3) ||
+    k === 0 ||
+    !isTable(weights, [k]) ||
+    !isTable(means, [k, d]) ||
+    !isTable(covariances, [k, d, d])
+  ) {
+    throw invalidFile(file, 'metadata wbsr.mixture is not { dimension, weights, means, covariances } of one size')
+  }
+  return {
+    dimension: d,
+    weights: weights as number[],
+    means: means as number[][],
+    covariances: covariances as number[][][],
+  }
+}

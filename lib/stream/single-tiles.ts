@@ -1,0 +1,138 @@
+// Tiles that are pictures of their own: one call of the engine for a batch of them, each with its own halo as context.
+import { cutPixels } from '../images/pixels.js'
+import type { Cancellation, RoutingSettings } from '../infer/options.js'
+import { classOf, difficultyOf, type ModelState } from '../model-state.js'
+import { type InferRegion, native, type PixelArray } from '../native.js'
+import { planDataset } from '../routing/plan.js'
+import type { ClassMap } from '../routing/routers.js'
+import type { Tile, UpscaledTile } from '../types.js'
+import { haloOf } from './check-tile.js'
+import { type TileDecision, upscaledTile } from './tile-rows.js'
+
+/** The whole of what a tile carries. */
+function seenSize(tile: Tile): { width: number; height: number } {
+  const { left, top, right, bottom } = haloOf(tile)
+  return { width: left + tile.width + right, height: top + tile.height + bottom }
+}
+
+async function finishTile(
+  tile: Tile,
+  output: { sum: Float32Array; weight: Float32Array },
+  scale: number,
+): Promise<PixelArray> {
+  const { width, height } = seenSize(tile)
+  const { left, top } = haloOf(tile)
+  const { data, channels } = tile
+  const bytes = data instanceof Float32Array ? 4 : data instanceof Uint16Array ? 2 : 1
+  const hasAlpha = channels === 2 || channels === 4
+  const alpha = hasAlpha
+    ? ((await native.resizeBicubic(
+        await native.toAlphaFloat(data, width, height, channels),
+        width,
+        height,
+        1,
+        width * scale,
+        height * scale,
+        0,
+      )) as Float32Array)
+    : null
+  const first = top * scale * width * scale
+  const rows = tile.height * scale
+  const strip = await native.finishRows(
+    output.sum,
+    output.weight,
+    width * scale,
+    top * scale,
+    rows,
+    channels,
+    alpha && alpha.subarray(first, first + rows * width * scale),
+    bytes,
+  )
+  return cutPixels(strip, width * scale, channels, left * scale, 0, tile.width * scale, rows)
+}
+
+export class SingleTiles {
+  readonly #state: ModelState
+  readonly #settings: RoutingSettings
+  readonly #halo: number
+  readonly #cancellation: Cancellation
+  /** By tile edge: planning is cheap, but not for every tile again. */
+  readonly #maps = new Map<number, ClassMap>()
+
+  constructor(state: ModelState, settings: RoutingSettings, halo: number, cancellation: Cancellation) {
+    this.#state = state
+    this.#settings = settings
+    this.#halo = halo
+    this.#cancellation = cancellation
+  }
+
+  /** Upscales tiles of any sizes; the result of each depends on no other. */
+  async run(tiles: readonly Tile[]): Promise<UpscaledTile[]> {
+    const { engine, network } = this.#state
+    const { scale } = network
+    const decisions = await Promise.all(tiles.map((tile) => this.#decide(tile)))
+    const inputs = tiles.map((tile) => ({ data: tile.data, channels: tile.channels, ...seenSize(tile) }))
+    const outputs = inputs.map(({ width, height }) => ({
+      sum: new Float32Array(width * height * scale * scale * 3),
+      weight: new Float32Array(width * height * scale * scale),
+    }))
+    const regions = decisions.map(({ tile, subnet }, picture) => this.#region(tile, subnet, picture))
+    await engine.infer({
+      inputs,
+      outputs,
+      regions,
+      maxBatchPixels: 2 * this.#settings.regionPixels,
+      cancel: this.#cancellation.flag,
+    })
+    this.#cancellation.check()
+    return Promise.all(
+      decisions.map(async (decision, i) =>
+        upscaledTile(decision, await finishTile(decision.tile, outputs[i]!, scale), scale),
+      ),
+    )
+  }
+
+  async #decide(tile: Tile): Promise<TileDecision> {
+    const { left, top } = haloOf(tile)
+    const { width, height } = seenSize(tile)
+    const vectors = await native.gradientVectors(
+      tile.data,
+      width,
+      height,
+      tile.channels,
+      Int32Array.of(left, top, tile.width, tile.height),
+    )
+    const difficulty = difficultyOf(vectors, 0)
+    const k = classOf(this.#state.classes, difficulty)
+    const edge = Math.max(tile.width, tile.height)
+    const map =
+      this.#maps.get(edge) ??
+      planDataset(this.#state, this.#settings, edge, { halo: this.#halo, blend: 0, margin: this.#halo })
+    this.#maps.set(edge, map)
+    return { tile, difficulty, class: k, subnet: map[k - 1]! }
+  }
+
+  #region(tile: Tile, subnet: number, picture: number): InferRegion {
+    const halo = haloOf(tile)
+    const reach = Math.min(this.#halo, this.#state.engine.subnets[subnet]!.receptiveField)
+    const [left, top, right, bottom] = [halo.left, halo.top, halo.right, halo.bottom].map((n) =>
+      Math.min(n, reach),
+    ) as [number, number, number, number]
+    return {
+      picture,
+      subnet,
+      x: halo.left - left,
+      y: halo.top - top,
+      width: left + tile.width + right,
+      height: top + tile.height + bottom,
+      keepX: halo.left,
+      keepY: halo.top,
+      keepWidth: tile.width,
+      keepHeight: tile.height,
+      rampLeft: 0,
+      rampTop: 0,
+      rampRight: 0,
+      rampBottom: 0,
+    }
+  }
+}

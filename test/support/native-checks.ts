@@ -1,0 +1,64 @@
+// Running the native checks (test/native/*_check.cc, one executable each) of a build folder.
+
+import { spawn } from 'node:child_process'
+import { existsSync, readdirSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..')
+
+/** Names of the checks: those that run the CUDA device on the host, or all the others. */
+export function checkNames(cuda: boolean): string[] {
+  const all = readdirSync(path.join(root, 'test', 'native'))
+    .filter((name) => name.endsWith('_check.cc'))
+    .map((name) => path.basename(name, '.cc'))
+  return all.filter((name) => /^(host_)?cuda_/.test(name) === cuda).sort()
+}
+
+export interface Outcome {
+  /** Exit status, or the signal that ended it. */
+  status: number | string | null
+  output: string
+}
+
+export function runCheck(
+  build: string,
+  name: string,
+  env: Record<string, string>,
+  args: string[] = [],
+): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(path.join(root, build, 'checks', name), args, {
+      cwd: root,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let output = ''
+    const take = (text: string) => {
+      output += text
+    }
+    child.stdout.setEncoding('utf8').on('data', take)
+    child.stderr.setEncoding('utf8').on('data', take)
+    child.on('error', reject)
+    child.on('close', (code, signal) => resolve({ status: signal ?? code, output }))
+  })
+}
+
+/** One test per check, and one that all are there. */
+export function testBuild(build: string, names: string[], env: Record<string, string>): void {
+  t.test(`${build}: every check is built`, async (t) => {
+    t.ok(names.length > 0, 'there are native checks')
+    for (const name of names)
+      t.ok(
+        existsSync(path.join(root, build, 'checks', name)),
+        `${build}/checks/${name} exists (node scripts/setup.mjs --test builds it)`,
+      )
+  })
+  for (const name of names) {
+    t.test(`${build}: ${name}`, async (t) => {
+      const { status, output } = await runCheck(build, name, env)
+      t.equal(status, 0, `exit status\n${output.slice(-4000)}`)
+    })
+  }
+}
