@@ -1,6 +1,6 @@
 // What each CUDA kernel takes on an H200 (sm_90), as ptxas tells it: registers, static shared memory, stack, spills.
 //
-//   npm run kernel-resources [-- file.cu ...]   all of native/cuda/*.cu by default
+//   npm run kernel-resources [-- file.cu ...]   all of native/cuda by default
 //
 // Exit status 1 when a kernel spills registers to memory or a file does not compile, 2 when there is no nvcc. Answers are
 // kept under build/kernel-resources/ by the content of the file, of what it includes, and of the compiler's version.
@@ -144,7 +144,7 @@ try {
   const files =
     given.length > 0
       ? given
-      : readdirSync(folder)
+      : readdirSync(folder, { recursive: true })
           .filter((name) => name.endsWith('.cu'))
           .sort()
           .map((name) => path.join(folder, name))

@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "commands.h"
-#include "cuda/operators.h"
+#include "cuda/kernels/formats.h"
 #include "cuda/state.h"
 #include "files.h"
 #include "networks.h"

@@ -12,10 +12,10 @@
 #include <memory>
 
 #include "commands.h"
-#include "cuda/conv.h"
-#include "cuda/layout.h"
+#include "cuda/conv/conv.h"
+#include "cuda/program/layout.h"
 #include "cuda/loss.h"
-#include "cuda/operators.h"
+#include "cuda/operators/kernels.h"
 #include "cuda/router.h"
 #include "cuda/tiles.h"
 #include "files.h"

@@ -2,7 +2,7 @@
 #pragma once
 #include <memory>
 
-#include "cuda/conv.h"
+#include "cuda/conv/conv.h"
 #include "cuda/device.h"
 #include "cuda/loss.h"
 #include "cuda/weights.h"

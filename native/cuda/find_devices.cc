@@ -3,8 +3,8 @@
 
 #include <cstdlib>
 
-#include "cuda/conv.h"
-#include "cuda/cudnn_api.h"
+#include "cuda/conv/conv.h"
+#include "cuda/conv/cudnn_api.h"
 #include "cuda/device.h"
 #include "cuda/findings.h"
 

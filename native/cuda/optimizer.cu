@@ -9,8 +9,8 @@
 #include <algorithm>
 
 #include "core/adam_steps.h"
-#include "cuda/layout.h"
-#include "cuda/vectors.h"
+#include "cuda/program/layout.h"
+#include "cuda/kernels/vectors.h"
 
 namespace wbsr::cuda {
 namespace {

@@ -1,4 +1,4 @@
-# The CUDA device, where nvcc is found: wbsr_cuda, a static library, and wbsr_cuda_plugin, the libwbsr_cuda.so that the
+# The CUDA device, where nvcc is found: wbsr_cuda, an object library, and wbsr_cuda_plugin, the libwbsr_cuda.so that the
 # addon opens (plugin.h). Included by the top CMakeLists.txt, since a language must be enabled there.
 set(WBSR_CUDA AUTO CACHE STRING "The CUDA plugin: AUTO (where nvcc works), ON (or fail), OFF")
 # Real code for the cards there are, and PTX of the newest for those to come.
@@ -68,11 +68,12 @@ set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG")
 
-file(GLOB WBSR_CUDA_SOURCES CONFIGURE_DEPENDS native/cuda/*.cc native/cuda/*.cu)
+file(GLOB_RECURSE WBSR_CUDA_SOURCES CONFIGURE_DEPENDS native/cuda/*.cc native/cuda/*.cu)
 # Batches are those of the CPU to the bit.
 set_source_files_properties(native/cuda/batch.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 list(FILTER WBSR_CUDA_SOURCES EXCLUDE REGEX "/plugin\\.cc$")
-add_library(wbsr_cuda STATIC ${WBSR_CUDA_SOURCES})
+# Objects, not an archive: a linker takes from an archive only what is named elsewhere, and operators register themselves.
+add_library(wbsr_cuda OBJECT ${WBSR_CUDA_SOURCES})
 target_link_libraries(wbsr_cuda PUBLIC wbsr_core CUDA::cudart_static ${CMAKE_DL_LIBS})
 # Code for four architectures: compressed for size it takes a third of the default's room, and is unpacked once.
 target_compile_options(wbsr_cuda PRIVATE

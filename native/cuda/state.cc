@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "cuda/operators.h"
+#include "cuda/kernels/formats.h"
 #include "cuda/router.h"
 
 namespace wbsr::cuda {

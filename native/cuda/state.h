@@ -10,7 +10,7 @@
 
 #include "core/device.h"
 #include "cuda/canvas.h"
-#include "cuda/executable.h"
+#include "cuda/program/executable.h"
 #include "cuda/transfer.h"
 #include "cuda/turns.h"
 

@@ -4,7 +4,7 @@
 #include "core/math/ramp.h"
 #include "cuda/samples.h"
 #include "cuda/tiles.h"
-#include "cuda/vectors.h"
+#include "cuda/kernels/vectors.h"
 
 namespace wbsr::cuda {
 namespace {

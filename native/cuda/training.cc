@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "core/error.h"
-#include "cuda/operators.h"
+#include "cuda/kernels/formats.h"
 
 namespace wbsr::cuda {
 namespace {

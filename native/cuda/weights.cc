@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cuda/layout.h"
+#include "cuda/program/layout.h"
 
 namespace wbsr::cuda {
 

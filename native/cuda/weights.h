@@ -8,7 +8,7 @@
 
 #include "core/device.h"
 #include "core/graph.h"
-#include "cuda/conv.h"
+#include "cuda/conv/conv.h"
 #include "cuda/optimizer.h"
 #include "cuda/runtime.h"
 

@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "core/error.h"
-#include "cuda/conv.h"
-#include "cuda/cudnn_api.h"
+#include "cuda/conv/conv.h"
+#include "cuda/conv/cudnn_api.h"
 #include "cuda_check.h"
 #ifdef WBSR_HOST_CUDA
 #include "fake_cudnn.h"

@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/operators.h"
+#include "cuda/operators/kernels.h"
 #include "cuda_check.h"
 
 using namespace wbsr::cuda;

@@ -1,10 +1,10 @@
-// Checks of native/cuda/bias_gradient.cu against sums in double, on channel counts and pixels that do not fill its blocks.
+// Checks of native/cuda/conv/bias_gradient.cu against sums in double, on channel counts and pixels that do not fill its blocks.
 #include <cmath>
 #include <string>
 #include <vector>
 
-#include "cuda/layout.h"
-#include "cuda/operators.h"
+#include "cuda/program/layout.h"
+#include "cuda/conv/kernels.h"
 #include "cuda_check.h"
 
 using namespace wbsr;

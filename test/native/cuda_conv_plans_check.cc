@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "conv_reference.h"
-#include "cuda/plan_store.h"
+#include "cuda/conv/plan_store.h"
 
 namespace {
 

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "check.h"
-#include "cuda/conv.h"
+#include "cuda/conv/conv.h"
 #include "cuda/device.h"
 #include "cuda/runtime.h"
 #ifdef WBSR_HOST_CUDA

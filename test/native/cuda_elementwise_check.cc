@@ -1,11 +1,13 @@
-// Checks of native/cuda/elementwise.cu against plain loops: counts around a vector, a block and several blocks, in
+// Checks of elementwise kernels (activation.cu, add.cu, formats.cu, epilogue.cu) against plain loops: counts around a vector, a block and several blocks, in
 // place and not, bf16 and float.
 #include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
 
-#include "cuda/operators.h"
+#include "cuda/conv/kernels.h"
+#include "cuda/kernels/formats.h"
+#include "cuda/operators/kernels.h"
 #include "cuda_check.h"
 
 using namespace wbsr;

@@ -6,8 +6,8 @@
 #include <chrono>
 
 #include "core/error.h"
-#include "cuda/conv_engines.h"
-#include "cuda/conv_plan.h"
+#include "cuda/conv/engines.h"
+#include "cuda/conv/plan.h"
 #include "cuda_check.h"
 
 namespace {

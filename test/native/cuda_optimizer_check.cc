@@ -7,7 +7,7 @@
 
 #include "core/adam_steps.h"
 #include "cpu/adam.h"
-#include "cuda/layout.h"
+#include "cuda/program/layout.h"
 #include "cuda/optimizer.h"
 #include "cuda_check.h"
 

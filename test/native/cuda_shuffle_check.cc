@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "cuda/layout.h"
-#include "cuda/operators.h"
+#include "cuda/program/layout.h"
+#include "cuda/operators/kernels.h"
 #include "cuda_check.h"
 
 using namespace wbsr;

@@ -1,11 +1,11 @@
-// The two streams of a training pass (native/cuda/launches.h): who waits for whom, that this is enough, that nothing
+// The two streams of a training pass (native/cuda/program/launches.h): who waits for whom, that this is enough, that nothing
 // else of the pass changes, and, on the host, that each wait is needed: whichever one is forgotten, it shows.
 #include <cstdio>
 #include <numeric>
 
 #include "../../bench/gpu/networks.h"
-#include "cuda/executable.h"
-#include "cuda/rewrite.h"
+#include "cuda/program/executable.h"
+#include "cuda/program/rewrite.h"
 #include "cuda_device.h"
 
 using namespace wbsr;

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "cuda/layout.h"
-#include "cuda/operators.h"
+#include "cuda/program/layout.h"
+#include "cuda/conv/kernels.h"
 #include "cuda_check.h"
 
 using namespace wbsr;

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/operators.h"
+#include "cuda/operators/kernels.h"
 #include "cuda_check.h"
 #include "reference.h"
 

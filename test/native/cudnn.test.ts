@@ -1,4 +1,4 @@
-// native/cuda/cudnn_api.h declares by itself what it uses of cuDNN. Every number and function there against the real
+// native/cuda/conv/cudnn_api.h declares by itself what it uses of cuDNN. Every number and function there against the real
 // headers, where this machine has some: CUDNN_INCLUDE_DIR, /usr/include, a Python installation, or a wheel that pip
 // would install from a folder (nothing is downloaded).
 
@@ -103,7 +103,7 @@ function realHeader(): { text: string; from: string } | undefined {
   return undefined
 }
 
-const ours = readFileSync(path.join(root, 'native', 'cuda', 'cudnn_api.h'), 'utf8')
+const ours = readFileSync(path.join(root, 'native', 'cuda', 'conv', 'cudnn_api.h'), 'utf8')
 const real = realHeader()
 
 t.test(
@@ -121,7 +121,7 @@ t.test(
     // Each function that is looked up, with as many parameters as the table's pointer has.
     const table = /struct Api \{([\s\S]*?)\n\};/.exec(ours)![1]!
     const loads = [
-      ...readFileSync(path.join(root, 'native', 'cuda', 'cudnn_api.cc'), 'utf8').matchAll(
+      ...readFileSync(path.join(root, 'native', 'cuda', 'conv', 'cudnn_api.cc'), 'utf8').matchAll(
         /find\(library, "(cudnn\w+)", table\.(\w+), missing\)/g,
       ),
     ]

@@ -1,4 +1,4 @@
-// A cuDNN on the host for tests, behind the function table of native/cuda/cudnn_api.h: it keeps descriptors, refuses what
+// A cuDNN on the host for tests, behind the function table of native/cuda/conv/cudnn_api.h: it keeps descriptors, refuses what
 // the real library refuses, offers engines of which some do not work and some must not be taken, and runs operation
 // graphs by the dimensions and strides that it was told: a wrong descriptor gives a wrong number or an error.
 #pragma once

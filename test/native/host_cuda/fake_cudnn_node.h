@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/cudnn_api.h"
+#include "cuda/conv/cudnn_api.h"
 #include "fake_cudnn.h"
 
 namespace wbsr::host_cuda::fake {

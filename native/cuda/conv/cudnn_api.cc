@@ -1,0 +1,214 @@
+// Finds and loads libcudnn.so.9.
+//
+// What a wheel of Python needs, as tried with nvidia-cudnn-cu13 9.24: libcudnn.so.9 finds its own parts beside it
+// (RPATH $ORIGIN) and has the compiler of its fused kernels built in (NVRTC is not opened). It does open
+// libcublasLt.so.13, from nvidia/cu13/lib or nvidia/cublas/lib beside its own folder or by the loader's path, and where
+// that fails it does not say so: it calls abort(). So that library is opened here first, whose name cuDNN then finds
+// loaded, and a cuDNN without it is refused. It is that of the CUDA release that cuDNN was built with.
+#include "cuda/conv/cudnn_api.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <mutex>
+#include <vector>
+
+#include "core/error.h"
+
+namespace wbsr::cuda::cudnn {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kName = "libcudnn.so.9";
+
+std::mutex loading;
+std::atomic<const Api*> current{nullptr};
+Api loaded{};
+std::string loadedFrom;
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+// The folders of Python packages under prefix/lib: python3.11/site-packages and such, the newest first.
+void addPackageFolders(const fs::path& prefix, std::vector<fs::path>& folders) {
+  std::error_code ignored;
+  std::vector<fs::path> pythons;
+  for (fs::directory_iterator entry(prefix / "lib", ignored), end; !ignored && entry != end; entry.increment(ignored))
+    if (entry->path().filename().string().rfind("python3", 0) == 0) pythons.push_back(entry->path());
+  const auto release = [](const fs::path& path) {  // python3.11 -> 11, python3 -> 0
+    const std::string name = path.filename().string();
+    return name.size() > 8 && name[7] == '.' ? std::atoi(name.c_str() + 8) : 0;
+  };
+  std::sort(pythons.begin(), pythons.end(), [&](const fs::path& a, const fs::path& b) {
+    return release(a) != release(b) ? release(a) > release(b) : a < b;
+  });
+  for (const fs::path& python : pythons)
+    for (const char* kind : {"site-packages", "dist-packages"}) folders.push_back(python / kind);
+}
+
+// The prefix of the python3 that a shell would run: of the link itself (a virtual environment) and of what it leads to.
+std::vector<fs::path> prefixesOfPython() {
+  std::vector<fs::path> prefixes;
+  const std::string path = environment("PATH");
+  for (size_t from = 0; from <= path.size();) {
+    const size_t to = std::min(path.find(':', from), path.size());
+    std::error_code ignored;
+    const fs::path python = fs::path(path.substr(from, to - from)) / "python3";
+    if (to > from && fs::exists(python, ignored)) {
+      prefixes.push_back(python.parent_path().parent_path());
+      const fs::path target = fs::canonical(python, ignored);
+      if (!ignored) prefixes.push_back(target.parent_path().parent_path());
+      break;
+    }
+    from = to + 1;
+  }
+  return prefixes;
+}
+
+// libcudnn.so.9 of the wheels of Python installations, the likeliest first, each once.
+std::vector<std::string> wheels() {
+  std::vector<fs::path> prefixes;
+  for (const char* name : {"VIRTUAL_ENV", "CONDA_PREFIX"})
+    if (const std::string prefix = environment(name); !prefix.empty()) prefixes.push_back(prefix);
+  for (fs::path& prefix : prefixesOfPython()) prefixes.push_back(std::move(prefix));
+  if (const std::string home = environment("HOME"); !home.empty()) prefixes.push_back(fs::path(home) / ".local");
+  prefixes.push_back("/usr/local");
+  prefixes.push_back("/usr");
+  std::vector<fs::path> folders;
+  for (const fs::path& prefix : prefixes) addPackageFolders(prefix, folders);
+  std::vector<std::string> found;
+  for (const fs::path& folder : folders) {
+    std::error_code ignored;
+    const std::string file = (folder / "nvidia/cudnn/lib" / kName).string();
+    if (fs::exists(file, ignored) && std::find(found.begin(), found.end(), file) == found.end()) found.push_back(file);
+  }
+  return found;
+}
+
+std::string loaderError() {
+  const char* text = dlerror();
+  return text ? text : "unknown";
+}
+
+template <typename F>
+bool find(void* library, const char* name, F& function, std::string& missing) {
+  function = reinterpret_cast<F>(dlsym(library, name));
+  if (!function && missing.empty()) missing = name;
+  return function != nullptr;
+}
+
+// Opens the cuBLASLt that the cuDNN in `folder` will look for. Empty, or why not.
+std::string openCublasLt(const fs::path& folder, size_t cudaVersion) {
+  const std::string major = std::to_string(cudaVersion / 1000), name = "libcublasLt.so." + major;
+  const std::vector<std::string> places = {(folder / name).string(),
+                                           (folder / ("../../cu" + major) / "lib" / name).string(),
+                                           (folder / "../../cublas/lib" / name).string(), name};
+  std::string why;
+  for (const std::string& place : places) {
+    std::error_code ignored;
+    if (place != name && !fs::exists(place, ignored)) continue;
+    if (dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) return "";  // stays open as long as the process, as cuDNN does
+    why = loaderError();
+  }
+  const std::string beside = "nvidia/cu" + major + "/lib, nvidia/cublas/lib";
+  return "it needs " + name + ", which is neither beside it (" + beside + ") nor on the loader's path (" + why + ")";
+}
+
+// Empty when `file` is loaded now, else why not.
+std::string load(const std::string& file) {
+  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) return loaderError();
+  const auto give = [&](const std::string& why) {
+    dlclose(library);
+    return why;
+  };
+  Api table{};
+  std::string missing;
+  size_t (*cudartVersion)() = nullptr;
+  find(library, "cudnnGetVersion", table.getVersion, missing);
+  find(library, "cudnnGetCudartVersion", cudartVersion, missing);
+  find(library, "cudnnGetErrorString", table.getErrorString, missing);
+  find(library, "cudnnGetLastErrorString", table.getLastErrorString, missing);
+  find(library, "cudnnCreate", table.create, missing);
+  find(library, "cudnnDestroy", table.destroy, missing);
+  find(library, "cudnnSetStream", table.setStream, missing);
+  find(library, "cudnnBackendCreateDescriptor", table.createDescriptor, missing);
+  find(library, "cudnnBackendDestroyDescriptor", table.destroyDescriptor, missing);
+  find(library, "cudnnBackendSetAttribute", table.setAttribute, missing);
+  find(library, "cudnnBackendGetAttribute", table.getAttribute, missing);
+  find(library, "cudnnBackendFinalize", table.finalize, missing);
+  find(library, "cudnnBackendExecute", table.execute, missing);
+  if (table.getVersion && table.getVersion() < 90000)
+    return give("its version is " + std::to_string(table.getVersion()) + ", 90000 is needed");
+  if (!missing.empty()) return give("it has no " + missing);
+  Dl_info info{};
+  const bool placed = dladdr(reinterpret_cast<void*>(table.getVersion), &info) && info.dli_fname;
+  std::error_code ignored;
+  const fs::path where = fs::absolute(placed ? info.dli_fname : file, ignored);
+  if (const std::string why = openCublasLt(where.parent_path(), cudartVersion()); !why.empty()) return give(why);
+  loaded = table;
+  loadedFrom = where.string();
+  return "";
+}
+
+}  // namespace
+
+std::string open() {
+  const std::lock_guard lock(loading);
+  if (current.load()) return "";
+  std::vector<std::string> files;
+  std::string tried;
+  if (const std::string path = environment("WBSR_CUDNN_PATH"); !path.empty()) {
+    std::error_code ignored;
+    if (!fs::is_directory(path, ignored))
+      files.push_back(path);
+    else
+      for (const char* below : {"", "lib", "lib64"})
+        if (const fs::path file = fs::path(path) / below / kName; fs::exists(file, ignored))
+          files.push_back(file.string());
+    if (files.empty()) return std::string("no ") + kName + " in WBSR_CUDNN_PATH=" + path;
+    tried = "WBSR_CUDNN_PATH: ";
+  } else {
+    files = wheels();
+    files.insert(files.begin(), kName);
+  }
+  for (size_t i = 0; i < files.size(); ++i) {
+    const std::string why = load(files[i]);
+    if (why.empty()) {
+      current = &loaded;
+      return "";
+    }
+    tried += (i ? "; " : "") + (why.find(files[i]) == std::string::npos ? files[i] + ": " : "") + why;
+  }
+  if (files.size() == 1 && files[0] == kName) tried += "; no wheel nvidia-cudnn in a Python installation";
+  return tried;
+}
+
+const Api& api() {
+  const Api* table = current.load();
+  if (!table) throw Error("WBSR_INTERNAL", "cuDNN is used before it was opened");
+  return *table;
+}
+
+std::string version() {
+  const size_t v = api().getVersion();
+  return "cuDNN " + std::to_string(v / 10000) + "." + std::to_string(v / 100 % 100) + "." + std::to_string(v % 100);
+}
+
+std::string location() {
+  const std::lock_guard lock(loading);
+  return current.load() == &loaded ? loadedFrom : "";
+}
+
+void install(const Api* table) {
+  const std::lock_guard lock(loading);
+  current = table;
+}
+
+}  // namespace wbsr::cuda::cudnn

@@ -1,0 +1,40 @@
+// cuDNN's engines for an operation graph: asked of its heuristics, those that we may not take left out, finalized one
+// after the other until one works.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "cuda/conv/graph.h"
+
+namespace wbsr::cuda {
+
+struct EnginePlan {
+  cudnn::Descriptor plan;
+  int64_t workspace = 0;
+  bool compiled = false;  // at run time, for its shape
+  std::string name;       // "engine 37, tensor cores, compiled at run time"
+};
+
+// For whom plans are made: a handle's device, or one that is only described (a finalized device properties descriptor,
+// cuDNN 9.8 or newer), whose plans cannot be run here.
+struct EngineTarget {
+  cudnn::Handle handle = nullptr;
+  const cudnn::Descriptor* described = nullptr;
+};
+
+struct EngineSearch {
+  std::vector<EnginePlan> plans;  // as the heuristics rank them, at most `wanted`
+  int offered = 0, refused = 0;   // configurations; those left out for what they are
+  cudnn::Failure failure;         // of the last one that did not work
+};
+
+constexpr int64_t kWorkspaceLimit = int64_t{1} << 30;
+
+// The plan as JSON, to be read by restoreEngine(); empty where cuDNN cannot write this engine's.
+std::string writeEngine(const EnginePlan& engine);
+// Throws cudnn::Failure where that cuDNN or that device does not take it.
+EnginePlan restoreEngine(const std::string& json, const std::string& name, const EngineTarget& target);
+
+EngineSearch findEngines(const ConvGraph& graph, Precision precision, const EngineTarget& target, int wanted);
+
+}  // namespace wbsr::cuda

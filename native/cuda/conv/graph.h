@@ -1,0 +1,37 @@
+// A convolution and its fused end as an operation graph of cuDNN. Dimensions are in cuDNN's order (N, C, H, W) and
+// (K, C, R, S); channels last is said by strides. What lies between the operations is virtual and float.
+#pragma once
+#include <vector>
+
+#include "cuda/conv/spec.h"
+#include "cuda/conv/cudnn_descriptor.h"
+
+namespace wbsr::cuda {
+
+// How variant packs name the tensors that a graph reads and writes.
+enum ConvTensor : int64_t { kTensorX = 1, kTensorW, kTensorY, kTensorBias, kTensorResidual, kTensorGate };
+
+struct ConvGraph {
+  std::vector<cudnn::Descriptor> parts;  // what the graph refers to
+  cudnn::Descriptor graph;
+  std::vector<int64_t> tensors;  // those that need a pointer
+};
+
+// One way to compute a spec. Not fused: the graph is the convolution alone, kernels of ours do the rest. `written`: the
+// type of what the graph writes; where it is not the result's, the graph writes beside it and a kernel converts, but dw
+// stays as it is (ConvPlan::written).
+struct ConvVariant {
+  bool fused = false;
+  Type written = Type::Float;
+};
+
+// Best first: everything in one graph; a plain convolution; one that writes its operands' type, as bf16 convolutions do
+// on sm_80, where cuDNN has none for dw or dx in float. dw of bf16 operands is written as bf16 first of all: those
+// engines split the sum over pixels among the whole card, while the one that writes float on sm_90 has five blocks of
+// threads for 64 -> 64 channels (cuda_engines_check.cc, cuDNN 9.24).
+std::vector<ConvVariant> variantsOf(const ConvSpec& spec);
+
+// handle: null where the device is only described (engines.h). Throws cudnn::Failure.
+ConvGraph buildConvGraph(const ConvSpec& spec, const ConvVariant& variant, cudnn::Handle handle);
+
+}  // namespace wbsr::cuda

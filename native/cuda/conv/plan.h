@@ -1,0 +1,39 @@
+// One convolution that can be run: an engine's plan, and the kernels of ours where the plan leaves something to do.
+#pragma once
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "cuda/conv/engines.h"
+
+namespace wbsr::cuda {
+
+// The handle that plans run with, one per device, and whose turn it is: neither a handle nor a plan may be used by two
+// threads at once. A call only queues, so that others wait for microseconds.
+class ConvHandle {
+ public:
+  explicit ConvHandle(int device);
+  ~ConvHandle();
+  ConvHandle(const ConvHandle&) = delete;
+  ConvHandle& operator=(const ConvHandle&) = delete;
+  int device() const { return device_; }
+  cudnn::Handle raw() const { return raw_; }
+  std::mutex& turn() const { return turn_; }
+
+ private:
+  int device_;
+  cudnn::Handle raw_ = nullptr;
+  mutable std::mutex turn_;
+};
+
+// wbsr::Error of what cuDNN said: WBSR_OUT_OF_MEMORY or WBSR_DEVICE_FAILED.
+[[noreturn]] void throwCudnnError(const std::string& what, const cudnn::Failure& failure);
+
+// handle: to run with. builder: that the engine's plan was made with; it lives as long as the plan. failed: told when an
+// execution fails, for any reason but full memory; may be empty.
+std::unique_ptr<ConvPlan> makeConvPlan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph,
+                                       EnginePlan engine, std::shared_ptr<const ConvHandle> handle,
+                                       std::shared_ptr<const ConvHandle> builder,
+                                       std::function<void()> failed = nullptr);
+
+}  // namespace wbsr::cuda

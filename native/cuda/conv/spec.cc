@@ -1,0 +1,68 @@
+#include "cuda/conv/spec.h"
+
+#include <functional>
+
+namespace wbsr::cuda {
+
+std::string ConvSpec::text() const {
+  const char* modes[] = {"forward", "backward data of", "backward weights of"};
+  const char* precisions[] = {"bf16", "tf32", "fp32"};
+  const auto times = [](int a, int b) { return std::to_string(a) + "x" + std::to_string(b); };
+  const std::string channels = std::to_string(inChannels) + "->" + std::to_string(outChannels);
+  std::string text = std::string(modes[mode]) + " " + times(kernel, kernel) + " " + channels + " on " +
+                     std::to_string(batch) + "x" + times(height, width) + ", " +
+                     precisions[static_cast<int>(precision)];
+  if (precision == Precision::Bf16 && mode != BackwardWeights && resultType(*this) == Type::Float) text += " to float";
+  if (bias) text += ", bias";
+  if (activation == ActivationKind::Relu) text += ", relu";
+  if (activation == ActivationKind::LeakyRelu) text += ", leaky relu " + std::to_string(slope);
+  if (activation == ActivationKind::Sigmoid) text += ", sigmoid";
+  if (gate) text += " gate";
+  if (residual) text += ", residual";
+  return text;
+}
+
+Type operandType(Precision precision) { return precision == Precision::Bf16 ? Type::Bf16 : Type::Float; }
+
+Type resultType(const ConvSpec& spec) {
+  return spec.mode == ConvSpec::Forward ? spec.y : spec.mode == ConvSpec::BackwardData ? spec.x : Type::Float;
+}
+
+ConvSpec normalised(ConvSpec spec) {
+  const Type operand = operandType(spec.precision);
+  const bool forward = spec.mode == ConvSpec::Forward, toData = spec.mode == ConvSpec::BackwardData;
+  if (!forward) spec.bias = spec.residual = false;
+  if (!toData) spec.gate = false;
+  if (!forward && !spec.gate) spec.activation = ActivationKind::None;
+  if (spec.gate && spec.activation == ActivationKind::None) spec.gate = false;
+  if (spec.activation == ActivationKind::LeakyRelu && spec.slope == 0.f) spec.activation = ActivationKind::Relu;
+  if (spec.activation != ActivationKind::LeakyRelu) spec.slope = 0.f;
+  if (!toData) spec.x = operand;
+  if (!forward) spec.y = operand;
+  return spec;
+}
+
+void validate(const ConvSpec& spec) {
+  const auto sound = [&] {
+    if (spec.batch < 1 || spec.height < 1 || spec.width < 1 || spec.kernel < 1 || spec.kernel % 2 == 0) return false;
+    if (spec.inChannels < 8 || spec.inChannels % 8 != 0 || spec.outChannels < 8 || spec.outChannels % 8 != 0)
+      return false;
+    return operandType(spec.precision) == Type::Bf16 || resultType(spec) == Type::Float;
+  };
+  if (!sound()) throw Error("WBSR_INTERNAL", "no convolution can be: " + spec.text());
+}
+
+size_t HashConvSpec::operator()(const ConvSpec& s) const {
+  size_t hash = 0;
+  const auto mix = [&](size_t value) { hash = (hash ^ value) * 0x9E3779B97F4A7C15ull + (hash >> 29); };
+  for (const int value : {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel})
+    mix(static_cast<size_t>(value));
+  for (const bool value : {s.bias, s.residual, s.gate}) mix(value);
+  for (const int value :
+       {static_cast<int>(s.precision), static_cast<int>(s.x), static_cast<int>(s.y), static_cast<int>(s.activation)})
+    mix(static_cast<size_t>(value));
+  mix(std::hash<float>{}(s.slope));
+  return hash;
+}
+
+}  // namespace wbsr::cuda

@@ -1,0 +1,21 @@
+// The gradient of the loss by the network's output, which begins the backward pass; loss.cu has the kernel.
+#include "cuda/loss.h"
+
+#include "cuda/program/operator.h"
+
+namespace wbsr::cuda {
+namespace {
+
+void compileLoss(StepCompiler& compiler, const Step& step) {
+  compiler.launch(step.out, [step, &v = compiler.values(), &c = compiler.context()] {
+    constexpr int kChannels = 8;  // floats between pixels of a thin value
+    loss(c.lossParameters.as<LossParameters>(), v.at<float>(step.in[0]), kChannels, c.target.as<float>(), kChannels,
+         v.at<float>(step.out), kChannels, v.elements(step.out) / kChannels, c.lossSums.as<double>(),
+         c.lossScratch.as(), c.stream);
+  });
+}
+
+const Registration registration(StepKind::Loss, {compileLoss});
+
+}  // namespace
+}  // namespace wbsr::cuda

@@ -1,0 +1,249 @@
+// Bilinear and bicubic enlargement by a whole factor (half-pixel centres, edges clamped) and its transpose. The
+// factor is whole, so weights depend on an output's phase within its input pixel only: each block makes the table of
+// all phases once. A window of `reach` input samples to either side holds every tap of every phase; taps that a phase
+// does not have get the weight 0, which is what the kernels' own formulas say there.
+#include <algorithm>
+
+#include "core/math/cubic.h"
+#include "cuda/kernels/vectors.h"
+#include "cuda/operators/kernels.h"
+#include "cuda/program/operator.h"
+
+namespace wbsr::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kMaxFactor = 8;  // Graph allows no larger one
+
+// The window of an output with the base (input pixel it lies in) b is b - reach .. b + reach.
+template <bool kCubic>
+constexpr int kReach = kCubic ? 2 : 1;
+template <bool kCubic>
+constexpr int kWindow = 2 * kReach<kCubic> + 1;
+
+// Weight of window sample `tap` for outputs of the phase.
+template <bool kCubic>
+__device__ inline float phaseWeight(int phase, int tap, int factor) {
+  const double distance = (phase + 0.5) / factor - 0.5 - (tap - kReach<kCubic>);
+  if (kCubic) return static_cast<float>(math::cubicKernel(distance));
+  const double d = distance < 0 ? -distance : distance;
+  return d < 1 ? static_cast<float>(1 - d) : 0.f;
+}
+
+// The block's table of phases. Every thread of the block calls it.
+template <bool kCubic>
+__device__ inline void makeTable(float (*table)[kWindow<kCubic>], int factor) {
+  for (int i = threadIdx.x; i < factor * kWindow<kCubic>; i += kThreads) {
+    const int phase = i / kWindow<kCubic>, tap = i % kWindow<kCubic>;
+    table[phase][tap] = phaseWeight<kCubic>(phase, tap, factor);
+  }
+  __syncthreads();
+}
+
+struct Shape {
+  int height, width, factor;  // of the small side
+  int vectors;                // of eight channels, per pixel
+  unsigned chunks;            // pieces of a row that a block does
+};
+
+// in (N, H, W, vectors x 8) -> out (N, H f, W f, vectors x 8); addend like out, may be null or out. A thread has one
+// vector of each of the f rows of out that lie in one row of in: they share the horizontal sums of the window's rows.
+template <bool kCubic, typename T>
+__global__ void __launch_bounds__(kThreads) upsampleKernel(const T* in, const T* addend, T* out, Shape s) {
+  constexpr int reach = kReach<kCubic>, window = kWindow<kCubic>, taps = 2 * reach;
+  __shared__ float table[kMaxFactor][window];
+  makeTable<kCubic>(table, s.factor);
+  const int64_t row = blockIdx.x / s.chunks;  // n H + y
+  const int y = static_cast<int>(row % s.height);
+  const int j = static_cast<int>(blockIdx.x % s.chunks) * kThreads + static_cast<int>(threadIdx.x);
+  const int rowVectors = s.width * s.factor * s.vectors;
+  if (j >= rowVectors) return;
+  const int outX = j / s.vectors, vector = j - outX * s.vectors, x = outX / s.factor, phase = outX - x * s.factor;
+  // The window has one sample more than there are taps: the first or the last, as the phase lies.
+  const int skip = 2 * phase + 1 < s.factor ? 0 : 1;
+  int column[taps];
+  float weight[taps];
+#pragma unroll
+  for (int t = 0; t < taps; ++t) {
+    column[t] = (min(max(x - reach + skip + t, 0), s.width - 1) * s.vectors + vector) * kVector;
+    weight[t] = table[phase][skip + t];
+  }
+  float sums[window][kVector];
+#pragma unroll
+  for (int r = 0; r < window; ++r) {
+    const int from = min(max(y - reach + r, 0), s.height - 1);
+    const T* source = in + (row - y + from) * s.width * s.vectors * kVector;
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) sums[r][k] = 0.f;
+#pragma unroll
+    for (int t = 0; t < taps; ++t) {
+      float v[kVector];
+      load(source + column[t], v);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) sums[r][k] = fmaf(weight[t], v[k], sums[r][k]);
+    }
+  }
+  for (int q = 0; q < s.factor; ++q) {
+    const int64_t at = ((row * s.factor + q) * rowVectors + j) * kVector;
+    float v[kVector] = {};
+    if (addend) load(addend + at, v);
+#pragma unroll
+    for (int r = 0; r < window; ++r)
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) v[k] = fmaf(table[q][r], sums[r][k], v[k]);
+    store(out + at, v);
+  }
+}
+
+// What input sample i receives from the outputs of that base and phase: window samples outside the input count for the
+// nearest one inside.
+template <bool kCubic>
+__device__ inline float received(const float (*table)[kWindow<kCubic>], int i, int base, int phase, int size) {
+  if (base < 0 || base >= size) return 0.f;
+  float sum = 0.f;
+  for (int t = 0; t < kWindow<kCubic>; ++t)
+    if (min(max(base - kReach<kCubic> + t, 0), size - 1) == i) sum += table[phase][t];
+  return sum;
+}
+
+// Of the shared memory below; what lies behind them is read as vectors.
+WBSR_HD inline int columnWeightFloats(int columns, int span) { return (columns * span + 3) / 4 * 4; }
+
+// dOut (N, H f, W f, vectors x 8) -> dIn (N, H, W, vectors x 8), separable: a block has `columns` neighbouring pixels of
+// one row of dIn and `group` vectors of their channels (blockIdx.y says which); it sums rows of dOut into shared memory,
+// then columns from there. Every sum has a fixed order.
+template <bool kCubic, typename T>
+__global__ void __launch_bounds__(kThreads)
+    upsampleBackwardKernel(const T* dOut, T* dIn, Shape s, int columns, int group) {
+  constexpr int reach = kReach<kCubic>, window = kWindow<kCubic>;
+  __shared__ float table[kMaxFactor][window];
+  __shared__ float rowWeights[window * kMaxFactor];
+  WBSR_SHARED(float, shared);
+  const int span = window * s.factor;                        // outputs along an axis that look at one input sample
+  float* columnWeights = shared;                             // (columns, span)
+  float* sums = shared + columnWeightFloats(columns, span);  // ((columns + 2 reach) f, group x 8)
+  const int64_t row = blockIdx.x / s.chunks;                 // n H + y
+  const int y = static_cast<int>(row % s.height);
+  const int x0 = static_cast<int>(blockIdx.x % s.chunks) * columns, live = min(columns, s.width - x0);
+  const int vector0 = static_cast<int>(blockIdx.y) * group, vectors = min(group, s.vectors - vector0);
+  makeTable<kCubic>(table, s.factor);
+  for (int i = threadIdx.x; i < span; i += kThreads)
+    rowWeights[i] = received<kCubic>(table, y, y - reach + i / s.factor, i % s.factor, s.height);
+  for (int i = threadIdx.x; i < live * span; i += kThreads) {
+    const int x = x0 + i / span, at = i % span;
+    columnWeights[i] = received<kCubic>(table, x, x - reach + at / s.factor, at % s.factor, s.width);
+  }
+  __syncthreads();
+  const int firstX = (x0 - reach) * s.factor, outWidth = s.width * s.factor;
+  const int firstY = (y - reach) * s.factor, outHeight = s.height * s.factor;
+  const T* image = dOut + (row - y) * s.factor * outWidth * s.vectors * kVector;
+  for (int i = threadIdx.x; i < (live + 2 * reach) * s.factor * vectors; i += kThreads) {
+    const int x = firstX + i / vectors, vector = i % vectors;
+    float sum[kVector] = {};
+    if (x >= 0 && x < outWidth) {
+      const T* from = image + (int64_t{x} * s.vectors + vector0 + vector) * kVector;
+#pragma unroll 2
+      for (int q = max(0, -firstY); q < min(span, outHeight - firstY); ++q) {
+        float v[kVector];
+        load(from + int64_t{firstY + q} * outWidth * s.vectors * kVector, v);
+#pragma unroll
+        for (int k = 0; k < kVector; ++k) sum[k] = fmaf(rowWeights[q], v[k], sum[k]);
+      }
+    }
+    store(sums + i * kVector, sum);
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < live * vectors; i += kThreads) {
+    const int x = i / vectors, vector = i % vectors;
+    float sum[kVector] = {};
+    for (int q = 0; q < span; ++q) {
+      float v[kVector];
+      load(sums + ((x * s.factor + q) * vectors + vector) * kVector, v);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) sum[k] = fmaf(columnWeights[x * span + q], v[k], sum[k]);
+    }
+    store(dIn + ((row * s.width + x0 + x) * s.vectors + vector0 + vector) * kVector, sum);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+template <bool kCubic, typename T>
+void launchUpsample(const T* in, const T* addend, T* out, int batch, Shape s, cudaStream_t stream) {
+  s.chunks = static_cast<unsigned>(divideUp(int64_t{s.width} * s.factor * s.vectors, kThreads));
+  const dim3 grid(static_cast<unsigned>(int64_t{batch} * s.height * s.chunks));
+  launch(upsampleKernel<kCubic, T>, grid, dim3(kThreads), 0, stream, in, addend, out, s);
+}
+
+template <bool kCubic, typename T>
+void launchUpsampleBackward(const T* dOut, T* dIn, int batch, Shape s, cudaStream_t stream) {
+  if (s.vectors == 0) return;
+  const int group = std::min(s.vectors, 8), columns = std::max(16, 64 / group);
+  s.chunks = static_cast<unsigned>(divideUp(s.width, columns));
+  const dim3 grid(static_cast<unsigned>(int64_t{batch} * s.height * s.chunks),
+                  static_cast<unsigned>(divideUp(s.vectors, group)));
+  const int floats = columnWeightFloats(columns, kWindow<kCubic> * s.factor) +
+                     (columns + 2 * kReach<kCubic>)*s.factor * group * kVector;
+  const size_t shared = sizeof(float) * static_cast<size_t>(floats);
+  launch(upsampleBackwardKernel<kCubic, T>, grid, dim3(kThreads), shared, stream, dOut, dIn, s, columns, group);
+}
+
+}  // namespace
+
+template <typename T>
+void upsample(const T* in, const T* addend, T* out, int batch, int height, int width, int channels, int factor,
+              bool cubic, cudaStream_t stream) {
+  WBSR_CHECK(factor >= 1 && factor <= kMaxFactor && channels % kVector == 0);
+  const Shape shape{height, width, factor, channels / kVector, 0};
+  if (cubic)
+    launchUpsample<true>(in, addend, out, batch, shape, stream);
+  else
+    launchUpsample<false>(in, addend, out, batch, shape, stream);
+}
+
+template <typename T>
+void upsampleBackward(const T* dOut, T* dIn, int batch, int height, int width, int channels, int factor, bool cubic,
+                      cudaStream_t stream) {
+  WBSR_CHECK(factor >= 1 && factor <= kMaxFactor && channels % kVector == 0);
+  const Shape shape{height, width, factor, channels / kVector, 0};
+  if (cubic)
+    launchUpsampleBackward<true>(dOut, dIn, batch, shape, stream);
+  else
+    launchUpsampleBackward<false>(dOut, dIn, batch, shape, stream);
+}
+
+#define WBSR_INSTANTIATE(T)                                                                       \
+  template void upsample<T>(const T*, const T*, T*, int, int, int, int, int, bool, cudaStream_t); \
+  template void upsampleBackward<T>(const T*, T*, int, int, int, int, int, bool, cudaStream_t);
+WBSR_INSTANTIATE(float)
+WBSR_INSTANTIATE(bf16)
+#undef WBSR_INSTANTIATE
+
+namespace {
+
+// in[1], where there is one, is added.
+void compileUpsample(StepCompiler& compiler, const Step& step) {
+  const Layout l = compiler.values().layout(step.in[0]);
+  compiler.launchAs(step.out, step.out,
+                    [=, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {
+                      using T = decltype(type);
+                      upsample(v.at<T>(step.in[0]), v.atOrNull<const T>(step.in[1]), v.at<T>(step.out), batch, l.height,
+                               l.width, l.paddedChannels, step.factor, step.cubic, stream);
+                    });
+}
+
+void compileUpsampleBackward(StepCompiler& compiler, const Step& step) {
+  const Layout l = compiler.values().layout(step.out);
+  compiler.launchAs(step.out, step.out,
+                    [=, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {
+                      using T = decltype(type);
+                      upsampleBackward(v.at<T>(step.in[0]), v.at<T>(step.out), batch, l.height, l.width,
+                                       l.paddedChannels, step.factor, step.cubic, stream);
+                    });
+}
+
+const Registration forward(StepKind::Upsample, {compileUpsample});
+const Registration backward(StepKind::UpsampleBackward, {compileUpsampleBackward});
+
+}  // namespace
+}  // namespace wbsr::cuda
