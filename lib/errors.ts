@@ -26,8 +26,13 @@ export class WbsrError extends Error {
   }
 }
 
+/** Long strings lose their middle: most are paths, and the end of a path says which file is meant. */
+function shorten(text: string): string {
+  return text.length > 120 ? `${text.slice(0, 37)}...${text.slice(-80)}` : text
+}
+
 function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value)
+  if (typeof value === 'string') return JSON.stringify(shorten(value))
   if (value === null || value === undefined) return String(value)
   if (typeof value === 'function') return 'a function'
   if (Array.isArray(value))
