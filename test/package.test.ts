@@ -29,7 +29,7 @@ function run(command: string, args: string[], cwd: string, extra: NodeJS.Process
     cwd,
     env: { ...env, ...extra },
     encoding: 'utf8',
-    timeout: 120_000,
+    timeout: 900_000,
   })
   return { status, stdout, stderr: error ? `${stderr}${error.message}` : stderr }
 }

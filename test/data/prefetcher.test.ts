@@ -26,21 +26,30 @@ t.test('in order, depth ahead, no more', async (t) => {
 })
 
 t.test('waiting is measured, work in between is not', async (t) => {
-  const prefetcher = new Prefetcher(
-    async (step) => {
-      if (step === 0) await sleep(400)
-      return step
-    },
-    { first: 0, end: 3 },
-  )
-  await prefetcher.next()
-  t.ok(prefetcher.lastWait > 0.35, `first: ${prefetcher.lastWait}`)
-  await sleep(20)
-  await prefetcher.next()
-  t.ok(prefetcher.lastWait < 0.2, `ready: ${prefetcher.lastWait}`)
-  const before = prefetcher.waited
-  await prefetcher.next()
-  t.equal(prefetcher.waited, before + prefetcher.lastWait)
+  const { now } = performance
+  t.teardown(() => {
+    performance.now = now
+  })
+  let clock = 1000
+  performance.now = () => clock
+  let deliver = (_step: number) => {}
+  const first = new Promise<number>((resolve) => {
+    deliver = resolve
+  })
+  const prefetcher = new Prefetcher((step) => (step === 0 ? first : Promise.resolve(step)), { first: 0, end: 3 })
+  const waiting = prefetcher.next()
+  clock += 400
+  deliver(0)
+  t.equal(await waiting, 0)
+  t.equal(prefetcher.lastWait, 0.4)
+  clock += 20
+  t.equal(await prefetcher.next(), 1)
+  t.equal(prefetcher.lastWait, 0)
+  const last = prefetcher.next()
+  clock += 100
+  t.equal(await last, 2)
+  t.equal(prefetcher.lastWait, 0.1)
+  t.equal(prefetcher.waited, 0.5)
 })
 
 t.test('a failure reaches the step it belongs to', async (t) => {

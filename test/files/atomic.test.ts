@@ -1,9 +1,9 @@
-import { execFileSync } from 'node:child_process'
 import { lstatSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { WbsrError } from '../../lib/errors.js'
 import { AtomicFile, writeFileAtomic } from '../../lib/files/atomic.js'
+import { onSmallDisk } from '../support/small-disk.js'
 
 const bytes = (text: string) => Buffer.from(text)
 
@@ -104,14 +104,8 @@ t.test('refuses what is not a regular file', async (t) => {
 })
 
 t.test('a disk that is really full', async (t) => {
-  const dir = t.testdir({ disk: {} })
-  const disk = path.join(dir, 'disk')
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk], { stdio: 'ignore' })
-  } catch {
-    return t.pass('mounting needs root: the simulated ENOSPC above has to do')
-  }
-  try {
+  const disk = path.join(t.testdir({}), 'disk')
+  await onSmallDisk(t, disk, '64k', async () => {
     const file = path.join(disk, 'a.bin')
     await writeFileAtomic(file, Buffer.alloc(40_000, 1))
     await t.rejects(writeFileAtomic(file, Buffer.alloc(40_000, 2)), {
@@ -120,10 +114,7 @@ t.test('a disk that is really full', async (t) => {
     })
     t.same(readFileSync(file), Buffer.alloc(40_000, 1))
     t.same(readdirSync(disk), ['a.bin'])
-  } finally {
-    // Before the fixture is removed.
-    execFileSync('umount', [disk])
-  }
+  })
 })
 
 t.test('a folder without permission', { skip: process.getuid?.() === 0 && 'root may write anywhere' }, async (t) => {

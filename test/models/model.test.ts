@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
@@ -6,6 +5,7 @@ import sharp from 'sharp'
 import t from 'tap'
 import { readSafetensors, type Tensor, writeSafetensors } from '../../lib/files/safetensors.js'
 import { listDevices, loadSupernet, srresnet, stitchTo, tilesOf } from '../../lib/index.js'
+import { onSmallDisk } from '../support/small-disk.js'
 
 const network = srresnet({ scale: 2, widths: [8, 16], depths: [1, 2] })
 const plain = { network, device: 'cpu', threads: 1 } as const
@@ -295,20 +295,12 @@ t.test('a full disk costs no model', async (t) => {
   const disk = path.join(dir, 'disk')
   await writeSafetensors(path.join(dir, 'x.safetensors'), tensors())
   using model = await loadSupernet(path.join(dir, 'x.safetensors'), plain)
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=140k', 'tmpfs', disk], { stdio: 'ignore' })
-  } catch {
-    t.pass('the disk', { skip: 'mounting needs root; test/files/atomic.test.ts simulates a full disk' })
-    return
-  }
-  try {
+  await onSmallDisk(t, disk, '140k', async () => {
     const file = path.join(disk, 'm.safetensors')
     await model.save(file)
     const before = readFileSync(file)
     t.ok(before.length > 70_000, `${before.length} bytes: two of them do not fit`)
     await t.rejects(model.save(file), { code: 'WBSR_IO', message: /m\.safetensors: no space left on the disk/ })
     t.same(readFileSync(file), before)
-  } finally {
-    execFileSync('umount', [disk])
-  }
+  })
 })

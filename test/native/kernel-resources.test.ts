@@ -11,7 +11,7 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '.
 function resources(...files: string[]) {
   return spawnSync(process.execPath, [path.join(root, 'scripts', 'kernel-resources.mjs'), ...files], {
     encoding: 'utf8',
-    timeout: 570_000,
+    timeout: 1_700_000,
   })
 }
 

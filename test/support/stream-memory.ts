@@ -1,11 +1,18 @@
-// Run by test/stream/tile-reader.test.ts in a process of its own: streams a large picture through tiles and prints the peak of
-// its resident memory in MiB. Arguments: the picture, the file to write. Needs --expose-gc: garbage is collected as it
-// comes, so that the peak shows what is held and not how long V8 waits (it lets some 64 MiB of typed arrays pile up).
+// Run by peak-memory.ts in a process of its own: streams a picture through tiles, or through a network too, and prints
+// the peak of its resident memory in MiB. Arguments: copy or upscale, the picture, the file to write. Needs --expose-gc:
+// garbage is collected as it comes, so that the peak shows what is held and not how long V8 waits (it lets some 64 MiB
+// of typed arrays pile up).
 import { readFileSync, writeFileSync } from 'node:fs'
+import { PassThrough } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { srresnet } from '../../lib/networks/srresnet.js'
+import { createInferStream } from '../../lib/stream/infer-stream.js'
 import { stitchTo } from '../../lib/stream/stitch.js'
 import { TileReader } from '../../lib/stream/tile-reader.js'
 import type { Tile } from '../../lib/types.js'
+import { realState } from './real-state.js'
+
+const [what, input, output] = process.argv.slice(2) as [string, string, string]
 
 async function* collecting(tiles: AsyncIterable<Tile>) {
   let count = 0
@@ -15,13 +22,20 @@ async function* collecting(tiles: AsyncIterable<Tile>) {
   }
 }
 
+const upscaling = () => {
+  const state = realState(srresnet({ scale: 2, widths: [8, 16], depths: [1, 2] }))
+  return createInferStream(state, { router: 'projection' })
+}
+const work = what === 'upscale' ? upscaling() : new PassThrough({ objectMode: true, highWaterMark: 1 })
+
 // Forget the peak of loading TypeScript (Linux: VmHWM starts anew).
 global.gc!()
 writeFileSync('/proc/self/clear_refs', '5')
 await pipeline(
-  new TileReader(process.argv[2]!, { size: 128 }, 4 << 20),
+  new TileReader(input, { size: what === 'upscale' ? 64 : 128 }, 4 << 20),
+  work,
   collecting,
-  stitchTo(process.argv[3]!, { compressionLevel: 1 }),
+  stitchTo(output, { compressionLevel: 1 }),
 )
 const kilobytes = /^VmHWM:\s*(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]
 process.stdout.write(String(Math.round(Number(kilobytes) / 1024)))

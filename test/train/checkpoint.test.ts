@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { copyFileSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
@@ -8,6 +7,7 @@ import { native } from '../../lib/native.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
 import type { TrainOptions } from '../../lib/train/options.js'
 import type { EpochReport, StepReport } from '../../lib/train/reports.js'
+import { onSmallDisk } from '../support/small-disk.js'
 import { cuttings, numbers, run, weights } from '../support/training.js'
 
 /** Trains and returns all that a run leaves; `stopAfter` aborts it there, 'validation' in the midst of the first one. */
@@ -207,14 +207,8 @@ t.test('a full disk stops the run and keeps the last checkpoint', async (t) => {
     ...run(train, { checkpoint: { directory, everySteps: 1 } }),
     data: { train: files, cache: false as const },
   })
-  try {
-    // One checkpoint of 340 kB fits, two do not.
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=500k', 'tmpfs', disk], { stdio: 'ignore' })
-  } catch {
-    t.pass('the disk', { skip: 'mounting needs root; test/files/atomic.test.ts simulates a full disk' })
-    return
-  }
-  try {
+  // One checkpoint of 340 kB fits, two do not.
+  await onSmallDisk(t, disk, '500k', async () => {
     const { error, steps } = await record(options(disk), disk)
     t.match(error, {
       name: 'WbsrError',
@@ -232,8 +226,6 @@ t.test('a full disk stops the run and keeps the last checkpoint', async (t) => {
       [2, 3, 4, 5, 6],
       'it goes on after step 1',
     )
-  } finally {
-    execFileSync('umount', [disk])
-  }
-  t.ok(Object.keys(await weights(path.join(train, 'spare/model.safetensors'))).includes('HRconv.bias'))
+    t.ok(Object.keys(await weights(path.join(spare, 'model.safetensors'))).includes('HRconv.bias'))
+  })
 })

@@ -36,22 +36,17 @@ t.test('a loss that is not finite stops the run, names the step and keeps the la
   })
 })
 
-t.test('an abort is heard at any time', async (t) => {
+t.test('an abort takes effect at any time', async (t) => {
   const train = await cuttings(t.testdir())
   const reason = new Error('enough')
   const aborted = { name: 'WbsrError', code: 'WBSR_ABORTED', message: 'Training was aborted', cause: reason }
   await t.rejects(trainSupernet(run(train, { signal: AbortSignal.abort(reason) })), aborted, 'before the start')
   for (const milliseconds of [0, 1, 5, 20, 60, 150, 400]) {
     const stop = new AbortController()
-    const running = trainSupernet(run(train, { steps: 100000, batchSize: 4, signal: stop.signal }))
-    let fired = 0
-    setTimeout(() => {
-      fired = performance.now()
-      stop.abort(reason)
-    }, milliseconds)
+    const running = trainSupernet(run(train, { steps: 1_000_000, batchSize: 4, signal: stop.signal }))
+    setTimeout(() => stop.abort(reason), milliseconds)
+    // Without the abort the run would take longer than any time limit of the test.
     await t.rejects(running, aborted, `after ${milliseconds} ms`)
-    // The run would take minutes; how many seconds a busy machine needs says nothing.
-    t.ok(performance.now() - fired < 20_000, `within ${performance.now() - fired} ms`)
   }
   for (const callback of ['onStart', 'onStep', 'onEpoch', 'onValidation'] as const) {
     const stop = new AbortController()
