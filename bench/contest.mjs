@@ -50,7 +50,7 @@ export async function serve(handlers) {
       const request = JSON.parse(line)
       answer = (await handlers[request.do](request)) ?? {}
     } catch (error) {
-      answer = { error: String(error?.stack ?? error) }
+      answer = { error: error instanceof Error ? error.stack : String(error) }
     }
     process.stdout.write(`${JSON.stringify(answer)}\n`)
   }

@@ -28,11 +28,13 @@ async function measured(threads, input, output) {
 /** @param folder for the pictures */
 export async function memory({ folder, threads }) {
   const results = {}
-  for (const [name, width, height] of [
+  /** @type {[string, number, number][]} */
+  const pictures = [
     ['base', base.width, base.height],
     ['higher', base.width, 2 * base.height],
     ['wider', 2 * base.width, base.height],
-  ]) {
+  ]
+  for (const [name, width, height] of pictures) {
     const { data } = await picture('french-alpine-landscape', width, height)
     const input = path.join(folder, `${name}.png`)
     await sharp(data, { raw: { width, height, channels: 3 } })

@@ -47,7 +47,14 @@ async function difficulties({ data, width, height, channels }, tile) {
   return Array.from({ length: rects.length / 4 }, (_, i) => Math.hypot(...g.subarray(4 * i, 4 * i + 4)))
 }
 
-/** What a model consists of: the preset `fast` at x4 (or other options of srresnet), classes and router table from the photograph black-canyon. */
+/**
+ * What a model consists of: the preset `fast` at x4 (or other options of srresnet), classes and router table from the
+ * photograph black-canyon.
+ *
+ * @param {number} threads
+ * @param {import('../dist/networks/srresnet.js').SrresnetOptions} [options]
+ * @returns {Promise<import('../dist/model-state.js').ModelState>}
+ */
 export async function timingState(threads, options = { scale: 4, preset: 'fast' }) {
   const network = srresnet(options)
   const engine = new native.Engine(network.graph, { threads })
@@ -60,7 +67,8 @@ export async function timingState(threads, options = { scale: 4, preset: 'fast' 
   const thresholds = Array.from({ length: count - 1 }, (_, i) => low + ((i + 1) * (high - low)) / count)
   const frequency = new Array(count).fill(0)
   for (const s of all) frequency[thresholds.filter((t) => t < s).length] += 1 / all.length
-  const costs = engine.subnets.map((subnet) => subnet.flops / engine.subnets.at(-1).flops)
+  const largest = engine.subnets[engine.subnets.length - 1].flops
+  const costs = engine.subnets.map((subnet) => subnet.flops / largest)
   const squaredError = frequency.map((_, k) => costs.map((cost) => 1e-4 * (k + 1) ** 2 * cost ** -0.15))
   const router = {
     squaredError,

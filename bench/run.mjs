@@ -34,6 +34,7 @@ const [threads, rounds] = [Number(options.threads), Number(options.rounds)]
 if (!(threads >= 1 && rounds >= 1)) throw new Error('Expected numbers of at least 1 for --threads and --rounds')
 
 const seconds = (value) => (value === undefined ? '' : value >= 10 ? value.toFixed(1) : value.toFixed(3))
+/** @type {[string, (row: any) => string][]} */
 const columns = [
   ['what', (row) => row.what],
   ['against', (row) => row.against],

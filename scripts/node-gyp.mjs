@@ -11,11 +11,16 @@ import { root, run, SetupError } from './run.mjs'
 /** On every machine that runs Node (official builds need them); everything else that the addon needs is shipped. */
 const alwaysThere = /^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so/
 
-/** Name and file (null: not found) of the libraries that a machine may lack. */
+/**
+ * Name and file (null: not found) of the libraries that a machine may lack.
+ *
+ * @param {string} library
+ * @returns {[string, string | null][]}
+ */
 function needed(library) {
   const found = execFileSync('ldd', [library], { encoding: 'utf8' })
   return [...found.matchAll(/^\s*(\S+) => (\S+)/gm)]
-    .map(([, name, file]) => [name, file === 'not' ? null : file])
+    .map(([, name, file]) => /** @type {[string, string | null]} */ ([name, file === 'not' ? null : file]))
     .filter(([name]) => !alwaysThere.test(name))
 }
 

@@ -10,7 +10,11 @@ export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '
 /** A failure with a message that needs no stack: what went wrong and what to do. */
 export class SetupError extends Error {}
 
-/** Last non-empty lines of a tool's output, without progress that overwrites itself. */
+/**
+ * Last non-empty lines of a tool's output, without progress that overwrites itself.
+ *
+ * @param {string} text
+ */
 export function lastLines(text, count = 25) {
   const lines = text
     .split('\n')
@@ -22,7 +26,11 @@ export function lastLines(text, count = 25) {
     .join('\n')
 }
 
-/** Path of a program on PATH, or null. */
+/**
+ * Path of a program on PATH, or null.
+ *
+ * @param {string} program
+ */
 export function which(program) {
   for (const folder of (process.env.PATH ?? '').split(path.delimiter)) {
     if (folder === '') continue
@@ -36,13 +44,22 @@ export function which(program) {
 }
 
 /**
- * Runs a program to its end and resolves with its output. What it printed is shown only in the error. `watch` gets
- * the output as it comes.
+ * Runs a program to its end and resolves with its output. What it printed is shown only in the error.
+ *
+ * @param {string} command
+ * @param {string[]} args
+ * @param {object} [options]
+ * @param {string} [options.cwd]
+ * @param {NodeJS.ProcessEnv} [options.env]
+ * @param {string} [options.what] the name in messages
+ * @param {number} [options.lines] of the output, in the error
+ * @param {(text: string) => void} [options.watch] gets the output as it comes
+ * @returns {Promise<string>}
  */
 export function run(
   command,
   args,
-  { cwd = root, env = process.env, what = command, lines = 25, watch = () => {} } = {},
+  { cwd = root, env = process.env, what = command, lines = 25, watch = (_text) => {} } = {},
 ) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -62,6 +79,12 @@ export function run(
   })
 }
 
-/** Runs a JavaScript tool of node_modules by its file: node_modules/.bin may be missing in copied trees. */
+/**
+ * Runs a JavaScript tool of node_modules by its file: node_modules/.bin may be missing in copied trees.
+ *
+ * @param {string} file
+ * @param {string[]} args
+ * @param {Parameters<typeof run>[2]} [options]
+ */
 export const runTool = (file, args, options) =>
   run(process.execPath, [path.join(root, 'node_modules', file), ...args], options)

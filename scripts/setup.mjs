@@ -67,7 +67,7 @@ async function debianPackages() {
   const byHand = `install them and run this again, on Debian: apt-get install ${missing.join(' ')}`
   if (!which('apt-get')) throw new SetupError(`These are missing: ${missing.join(', ')}; ${byHand}`)
   let prefix = []
-  if (process.getuid() !== 0) {
+  if (process.getuid?.() !== 0) {
     const allowed =
       which('sudo') &&
       (await run('sudo', ['-n', 'true']).then(

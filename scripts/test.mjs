@@ -1,68 +1,38 @@
-// The test runner behind `npm test`: type check, then the tap suite, one line per file, and one closing line
-// `N passed, N failed, N skipped`. Arguments go to tap: files, folders or its options.
+// The test runner behind `npm test`: lint, type check, then the tap suite with a line for each file, and the closing line
+// `N passed, N failed, N skipped` (scripts/tap-counts.mjs says what counts; lint and type check are a test each).
 //
-// What is counted: a test is an innermost t.test block (a file that asserts outside any block is one test), and the
-// type check is one. A block that fails outside its inner blocks, a crash, a time-out and a test run that ends with an
-// error nobody counted are one failure each. Skipped and todo points are skipped, also where they stand inside a test.
+//   npm test [-- FILE|FOLDER|OPTION ...]   everything, or the test files that are named or lie in the folders;
+//                                          an option goes to tap: --grep=pattern, --bail
 import { spawn } from 'node:child_process'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import path from 'node:path'
-import { Parser } from 'tap-parser'
 import { root, runTool, SetupError } from './run.mjs'
+import { countPoint, noCounts, tapPoints } from './tap-counts.mjs'
 
-const count = { passed: 0, failed: 0, skipped: 0 }
+const counts = noCounts()
 
-/** Counts one block as `gather` has it; `own` is the line that its parent has about it. */
-function countBlock(block, own, names, failures) {
-  const before = count.failed
-  let inner = 0
-  let wrong = 0
-  for (const point of block.points) {
-    if (point.child) {
-      inner++
-      countBlock(point.child, point, [...names, point.name], failures)
-    } else if (point.skip || point.todo) {
-      count.skipped++
-    } else if (!point.ok) {
-      wrong++
-      failures.push({ names: [...names, point.name], diag: point.diag })
-    }
-  }
-  if (own.skip || own.todo) {
-    if (inner === 0) count.skipped++
-  } else if (!own.ok) {
-    // A signal ends a file in the middle of a test that has no line of its own any more.
-    const killed = Boolean(own.diag?.signal)
-    if (wrong === 0 && (killed || count.failed === before)) failures.push({ names, diag: own.diag })
-    if (wrong > 0 || killed || count.failed === before) count.failed++
-  } else if (inner === 0) {
-    count.passed++
-  }
+/**
+ * The test files that the arguments name, as paths relative to the root. Helpers that lie beside tests are left out.
+ *
+ * @param {string[]} names files and folders, relative to the current folder; none: all tests
+ */
+function testFiles(names) {
+  const inFolder = (/** @type {string} */ folder) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.test.ts'))
+      .map((name) => path.join(folder, name))
+      .sort()
+  const files = (names.length > 0 ? names : [path.join(root, 'test')]).flatMap((name) => {
+    const file = path.resolve(name)
+    if (!existsSync(file)) throw new SetupError(`Expected test files or folders but ${file} does not exist`)
+    const found = statSync(file).isDirectory() ? inFolder(file) : [file]
+    if (found.length === 0) throw new SetupError(`Expected *.test.ts files in ${file} but there are none`)
+    return found
+  })
+  return [...new Set(files.map((file) => path.relative(root, file)))]
 }
 
-/** Remembers the points of a parser and, under the point that closes each, those of its children. */
-function gather(parser, onPoint = () => {}) {
-  const block = { points: [] }
-  let open = null
-  parser.on('child', (child) => {
-    open = gather(child)
-  })
-  parser.on('assert', (result) => {
-    const point = {
-      ok: result.ok,
-      name: result.name,
-      skip: result.skip,
-      todo: result.todo,
-      diag: result.diag,
-      time: result.time,
-      child: open,
-    }
-    open = null
-    block.points.push(point)
-    onPoint(point)
-  })
-  return block
-}
-
+/** @param {import('./tap-counts.mjs').Failure} failure */
 function showFailure({ names, diag }) {
   console.log(`    not ok: ${names.filter((name) => name).join(' > ')}`)
   const parts = [diag?.diff, diag?.source, diag?.stack]
@@ -72,49 +42,61 @@ function showFailure({ names, diag }) {
         parts.push(`${key}: ${typeof diag[key] === 'string' ? diag[key] : JSON.stringify(diag[key])}`)
     }
   }
-  for (const part of parts)
-    if (part)
-      console.log(
-        String(part)
-          .trimEnd()
-          .split('\n')
-          .map((line) => `      ${line}`)
-          .join('\n'),
-      )
+  for (const part of parts) if (part) console.log(String(part).trimEnd().replace(/^/gm, '      '))
 }
 
-/** One line about a test file, and what failed in it. */
+/**
+ * One line about a test file, one for each test that was skipped, and the details of what failed.
+ *
+ * @param {import('./tap-counts.mjs').Point} point
+ */
 function reportFile(point) {
-  const was = { ...count }
-  const failures = []
-  const block = point.child ?? { points: [] }
-  countBlock(block, point, [point.name], failures)
-  const added = Object.entries(count)
-    .map(([key, value]) => [key, value - was[key]])
-    .filter(([, value]) => value > 0)
-  const verdict = count.failed > was.failed ? 'FAIL' : added.length === 1 && added[0][0] === 'skipped' ? 'skip' : 'ok  '
-  const reason = verdict === 'skip' && typeof point.skip === 'string' ? `: ${point.skip}` : ''
-  console.log(
-    `${verdict} ${point.name} (${added.map(([key, value]) => `${value} ${key}`).join(', ')}, ${((point.time ?? 0) / 1000).toFixed(1)} s)${reason}`,
-  )
-  failures.forEach(showFailure)
+  const own = noCounts()
+  countPoint(point, own)
+  for (const key of /** @type {const} */ (['passed', 'failed', 'skipped'])) counts[key] += own[key]
+  const verdict = own.failed > 0 ? 'FAIL' : own.passed === 0 ? 'skip' : 'ok  '
+  const figures = /** @type {const} */ (['passed', 'failed', 'skipped'])
+    .filter((key) => own[key] > 0)
+    .map((key) => `${own[key]} ${key}`)
+  console.log(`${verdict} ${point.name} (${figures.join(', ')}, ${((point.time ?? 0) / 1000).toFixed(1)} s)`)
+  for (const { names, reason } of own.skips)
+    console.log(`    skipped: ${names.slice(names.length > 1 ? 1 : 0).join(' > ')}${reason ? `: ${reason}` : ''}`)
+  own.failures.forEach(showFailure)
 }
 
-async function typeCheck() {
-  try {
-    await runTool('typescript/bin/tsc', ['--noEmit'], { what: 'the type check', lines: 200 })
-    count.passed++
-    console.log('ok   type check (1 passed)')
-    return 0
-  } catch (error) {
-    if (!(error instanceof SetupError)) throw error
-    count.failed++
-    console.log(`FAIL type check\n${error.message}`)
-    return 1
+/**
+ * A check that is one program: exit status 0, or a failure with what it printed.
+ *
+ * @param {string} name
+ * @param {Promise<string>[]} programs
+ */
+async function check(name, programs) {
+  const messages = []
+  for (const result of await Promise.allSettled(programs)) {
+    if (result.status === 'fulfilled') continue
+    if (!(result.reason instanceof SetupError)) throw result.reason
+    messages.push(result.reason.message)
   }
+  counts[messages.length > 0 ? 'failed' : 'passed']++
+  console.log(messages.length > 0 ? [`FAIL ${name} (1 failed)`, ...messages].join('\n') : `ok   ${name} (1 passed)`)
 }
 
-/** Runs tap, reports each file as it ends and resolves with tap's exit status. */
+const lint = () => check('lint', [runTool('../scripts/lint.mjs', [], { what: 'lint', lines: 200 })])
+
+const typeCheck = () =>
+  check(
+    'type check',
+    ['tsconfig.json', 'tsconfig.scripts.json'].map((project) =>
+      runTool('typescript/bin/tsc', ['-p', project, '--noEmit'], { what: `tsc -p ${project}`, lines: 200 }),
+    ),
+  )
+
+/**
+ * Runs tap, reports each file as it ends and resolves with tap's exit status.
+ *
+ * @param {string[]} args
+ * @returns {Promise<number>}
+ */
 function tapSuite(args) {
   // Test files share the cores, two at a time: threads that wait must not spin.
   const env = { OMP_WAIT_POLICY: 'PASSIVE', ...process.env }
@@ -124,21 +106,30 @@ function tapSuite(args) {
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  const parser = new Parser()
-  gather(parser, reportFile)
-  child.stdout.pipe(parser)
+  const parser = tapPoints(reportFile)
   const parsed = new Promise((resolve) => parser.on('complete', resolve))
+  child.stdout.pipe(parser)
   return new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('close', (code, signal) => parsed.then(() => resolve(signal ? 1 : (code ?? 1))))
   })
 }
 
-const types = await typeCheck()
-const status = await tapSuite(process.argv.slice(2))
-if (status !== 0 && count.failed === types) {
-  console.log(`FAIL tap ended with exit status ${status}`)
-  count.failed++
+try {
+  const args = process.argv.slice(2)
+  const files = testFiles(args.filter((arg) => !arg.startsWith('-')))
+  await lint()
+  await typeCheck()
+  const before = counts.failed
+  const status = await tapSuite([...args.filter((arg) => arg.startsWith('-')), ...files])
+  if (status !== 0 && counts.failed === before) {
+    console.log(`FAIL tap ended with exit status ${status}`)
+    counts.failed++
+  }
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error
+  console.log(`FAIL ${error.message}`)
+  counts.failed++
 }
-console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`)
-process.exitCode = status || types
+console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`)
+process.exitCode = counts.failed > 0 ? 1 : 0

@@ -26,7 +26,7 @@ async function frame() {
   )
   const composed = quarters.map(({ data }, i) => ({
     input: Buffer.from(data),
-    raw: { width: width / 2, height: height / 2, channels: 3 },
+    raw: { width: width / 2, height: height / 2, channels: /** @type {const} */ (3) },
     left: (i % 2) * (width / 2),
     top: Math.floor(i / 2) * (height / 2),
   }))

@@ -46,7 +46,8 @@ def node(run, record):
     device = "cpu" if missing and run.tiny else "cuda"
     if missing and not run.tiny:
         return missing
-    script = package / "upscale.mjs"  # beside its dist: imports go by the file's real place
+    script = package / "bench" / "gpu" / "upscale.mjs"  # a copy: imports go by the file's real place
+    script.parent.mkdir(parents=True)
     shutil.copyfile(ROOT / "bench" / "gpu" / "upscale.mjs", script)
     arguments = [
         program,

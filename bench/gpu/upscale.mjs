@@ -2,9 +2,10 @@
 // stages.py puts together. Arguments: model, raw RGB picture, its width and height, device, rounds, [tiny].
 // One line of JSON. First the GPU's result against the CPU's on a part of the picture, then times in turns.
 import { readFileSync } from 'node:fs'
-import { loadSupernet } from './dist/index.js'
+import { loadSupernet } from '../../dist/index.js'
 
 const [file, picture, w, h, device, rounds, tiny] = process.argv.slice(2)
+/** @type {import('../../dist/index.js').RawImage} */
 const whole = { data: new Uint8Array(readFileSync(picture)), width: Number(w), height: Number(h), channels: 3 }
 
 function part({ data, width, channels }, x, y, partWidth, partHeight) {
@@ -23,8 +24,9 @@ function psnr(a, b) {
 }
 
 try {
-  const model = await loadSupernet(file, { device })
+  const model = await loadSupernet(file, { device: /** @type {'cpu' | 'cuda'} */ (device) })
   const subnet = model.subnets.length - 1
+  /** @type {Record<string, import('../../dist/index.js').UpscaleOptions>} */
   const ways = {
     calibrated: { router: 'calibrated', budget: 0.6 },
     tiled: { router: { subnet } },
@@ -40,6 +42,7 @@ try {
   const agree = Object.values(agreement).every((value) => value >= 45)
 
   const image = tiny ? small : whole
+  /** @type {Record<string, { all: number[], network: number[] }>} */
   const times = Object.fromEntries(Object.keys(ways).map((name) => [name, { all: [], network: [] }]))
   const first = {} // seconds of the first picture: cuDNN compiles, or reads what it has compiled
   let share
@@ -62,7 +65,8 @@ try {
   const worst = Math.min(...Object.values(agreement))
   const note = `${facts.kind} ${facts.name}; ${share === undefined ? '' : `${(100 * share).toFixed(1)} % of the operations; `}${Number.isFinite(worst) ? `${worst.toFixed(1)} dB` : 'equal'} to the CPU's result`
   console.log(JSON.stringify({ device: facts, agree, agreement, share, first, times, note }))
-} catch (error) {
+} catch (thrown) {
+  const error = /** @type {Error & { code?: string }} */ (thrown)
   console.log(JSON.stringify({ error: `${error.code ?? error.name}: ${error.message}` }))
   process.exitCode = 1
 }
