@@ -144,7 +144,7 @@ try {
   const files =
     given.length > 0
       ? given
-      : readdirSync(folder, { recursive: true })
+      : readdirSync(folder, { recursive: true, encoding: 'utf8' })
           .filter((name) => name.endsWith('.cu'))
           .sort()
           .map((name) => path.join(folder, name))
