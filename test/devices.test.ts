@@ -1,6 +1,6 @@
-// Which device a model gets, and in what words it is told why: with the plugin this machine has, with none, with damaged
-// ones, and with one that needs no GPU (test/native/fake_cuda). Each case is a process of its own, since a process looks
-// for CUDA once; it loads a copy of dist/ beside a copy of the addon and the plugin in question.
+// Which device a model gets and which reason the user reads: with the plugin of this machine, with none, with damaged
+// ones, and with one that needs no GPU (test/native/bindings/fake_cuda). Each case is a process of its own, since a
+// process looks for CUDA once; it loads a copy of dist/ beside a copy of the addon and the plugin in question.
 
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'

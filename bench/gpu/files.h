@@ -10,9 +10,11 @@
 #include "core/error.h"
 #include "core/graph.h"
 #include "core/pixels.h"
-#include "networks.h"
+#include "support/networks.h"
 
 namespace wbsr::bench {
+
+using namespace wbsr::networks;
 
 // How many: of sizes that are known not to be negative.
 template <typename... Sizes>

@@ -10,7 +10,7 @@
 #include "cuda/kernels/formats.h"
 #include "cuda/state.h"
 #include "files.h"
-#include "networks.h"
+#include "support/networks.h"
 #include "timing.h"
 
 namespace wbsr::bench {

@@ -5,7 +5,7 @@
 
 #include "core/loss_spec.h"
 #include "cpu/loss.h"
-#include "cpu/mixture.h"
+#include "core/mixture.h"
 #include "files.h"
 #include "serve.h"
 
@@ -21,13 +21,13 @@ inline LossSpec defaultLoss(const std::vector<Photograph>& pictures) {
     samples[static_cast<size_t>(i)] = static_cast<float>(i) / 255.f;
     weights[static_cast<size_t>(i)] = static_cast<float>(counts[static_cast<size_t>(i)] / total);
   }
-  cpu::MixtureOptions options;
+  MixtureOptions options;
   LossSpec spec;
   spec.kind = LossSpec::BD;
   spec.fidelity = LossSpec::FidelityL1;
   spec.dimension = 1;
   spec.sigma = 0.02f;
-  spec.mixture = cpu::fitMixture(samples.data(), weights.data(), 256, options).mixture;
+  spec.mixture = fitMixture(samples.data(), weights.data(), 256, options).mixture;
   spec.fidelityScale = static_cast<float>(cpu::fidelityScale(spec, spec.sigma));
   return spec;
 }

@@ -3,8 +3,8 @@
 // bench/gpu.sh. Argument `small`: narrow networks, for a run on the host.
 #include <thread>
 
-#include "../../test/native/cuda_device.h"
-#include "networks.h"
+#include "support/cuda_device.h"
+#include "support/networks.h"
 
 using namespace wbsr;
 using namespace wbsr::test;
@@ -22,7 +22,7 @@ double tolerance(Precision precision) {
 int threads() { return static_cast<int>(std::max(1u, std::min(16u, std::thread::hardware_concurrency()))); }
 
 Pair pairOf(const Graph& graph, Precision precision) {
-  const std::vector<float> weights = bench::timingWeights(graph, 1);
+  const std::vector<float> weights = networks::timingWeights(graph, 1);
   Pair pair{cpu::makeDevice(graph, threads(), nullptr), makeCuda(graph, precision, weights)};
   pair.cpu->setArena(Arena::Weights, weights.data());
   return pair;
@@ -99,7 +99,7 @@ int main(int count, char** arguments) {
   const bool small = count > 1 && std::string(arguments[1]) == "small";
   const std::vector<int> widths = small ? std::vector<int>{8, 12, 16} : std::vector<int>{36, 52, 64};
   try {
-    const Graph srresnet = bench::srresnet(4, widths, small ? std::vector<int>{1, 2} : std::vector<int>{4, 8, 16});
+    const Graph srresnet = networks::srresnet(4, widths, small ? std::vector<int>{1, 2} : std::vector<int>{4, 8, 16});
     std::vector<int> all(srresnet.subnets().size());
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int>(i);
     const int last = all.back();
@@ -109,7 +109,7 @@ int main(int count, char** arguments) {
     }
     tenSteps(srresnet, Precision::Fp32);
     tenSteps(srresnet, Precision::Bf16);
-    const Graph rcan = small ? bench::rcan(4, {16, 32}, {1, 2}, 2) : bench::rcan(4, {36, 52, 64}, {5, 10, 20});
+    const Graph rcan = small ? networks::rcan(4, {16, 32}, {1, 2}, 2) : networks::rcan(4, {36, 52, 64}, {5, 10, 20});
     const int largest = static_cast<int>(rcan.subnets().size()) - 1;
     for (Precision precision : {Precision::Fp32, Precision::Bf16}) {
       forwardAgrees(rcan, "RCAN", {0, largest}, precision);

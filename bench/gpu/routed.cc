@@ -13,7 +13,7 @@
 #include "commands.h"
 #include "core/device.h"
 #include "files.h"
-#include "networks.h"
+#include "support/networks.h"
 #include "timing.h"
 
 namespace wbsr::bench {

@@ -9,10 +9,10 @@
 
 #include "commands.h"
 #include "core/device.h"
-#include "cpu/image.h"
+#include "image/image.h"
 #include "files.h"
 #include "loss_setup.h"
-#include "networks.h"
+#include "support/networks.h"
 #include "timing.h"
 
 using namespace wbsr;

@@ -1,5 +1,5 @@
 // The Gaussian mixture that models p_train(y) for BDLoss: fitted to a sample of training pixels, stored in the
-// checkpoint (method.md section 4). The fit itself is native (EM, native/cpu/mixture.h).
+// checkpoint (method.md section 4). The fit itself is native (EM, native/core/mixture.h).
 import { invalidOption, wrapError } from '../errors.js'
 import type { Mixture } from '../model-state.js'
 import { type NativeLoss, native } from '../native.js'

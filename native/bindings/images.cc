@@ -1,4 +1,4 @@
-// JavaScript face of cpu/image.h: checks arguments, allocates results here (array buffers belong to this thread),
+// JavaScript face of image/image.h: checks arguments, allocates results here (array buffers belong to this thread),
 // computes on the environment's image worker.
 #include <limits>
 #include <memory>
@@ -9,7 +9,7 @@
 #include "bindings/jobs.h"
 #include "bindings/pixels.h"
 #include "bindings/register.h"
-#include "cpu/image.h"
+#include "image/image.h"
 
 namespace wbsr::bindings {
 

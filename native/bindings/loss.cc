@@ -45,7 +45,7 @@ Napi::Float64Array makeDoubles(Napi::Env env, const std::vector<double>& values)
 Napi::Value fitMixture(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Float32Array samples = readFloats(env, info[0], "samples");
-  cpu::MixtureOptions options;
+  MixtureOptions options;
   options.dimension = static_cast<int>(readNumber(env, info[2], "dimension"));
   options.components = static_cast<int>(readNumber(env, info[3], "components"));
   options.iterations = static_cast<int>(readNumber(env, info[4], "iterations"));
@@ -63,10 +63,10 @@ Napi::Value fitMixture(const Napi::CallbackInfo& info) {
     weights = array.Data();
     keep.push_back(array);
   }
-  auto fit = std::make_shared<cpu::MixtureFit>();
+  auto fit = std::make_shared<MixtureFit>();
   return runJob(
       env, imageWorker(env), keep,
-      [fit, data = samples.Data(), weights, count, options] { *fit = cpu::fitMixture(data, weights, count, options); },
+      [fit, data = samples.Data(), weights, count, options] { *fit = fitMixture(data, weights, count, options); },
       [fit](Napi::Env e) -> Napi::Value {
         Napi::Object out = Napi::Object::New(e);
         out.Set("weights", makeDoubles(e, fit->mixture.weights));

@@ -5,7 +5,7 @@
 #include "bindings/arguments.h"
 #include "bindings/jobs.h"
 #include "bindings/register.h"
-#include "cpu/tile_error.h"
+#include "image/tile_error.h"
 
 namespace wbsr::bindings {
 namespace {

@@ -8,7 +8,7 @@
 #include "core/math/ramp.h"
 #include "core/math/route.h"
 #include "cpu/cpu_device.h"
-#include "cpu/image.h"
+#include "image/image.h"
 
 namespace wbsr::cpu {
 namespace {

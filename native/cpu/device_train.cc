@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "cpu/cpu_device.h"
-#include "cpu/image.h"
+#include "image/image.h"
 
 namespace wbsr::cpu {
 

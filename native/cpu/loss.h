@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/mixture.h"
+#include "core/mixture.h"
 #include "cpu/simd/loss_kernel.h"
 
 namespace wbsr::cpu {

@@ -2,9 +2,10 @@
 #pragma once
 #include <memory>
 
+#include "core/graph.h"
 #include "cuda/conv/conv.h"
-#include "cuda/device.h"
 #include "cuda/loss.h"
+#include "cuda/options.h"
 #include "cuda/weights.h"
 
 namespace wbsr::cuda {

@@ -3,7 +3,7 @@
 set(WBSR_CUDA AUTO CACHE STRING "The CUDA plugin: AUTO (where nvcc works), ON (or fail), OFF")
 # Real code for the cards there are, and PTX of the newest for those to come.
 set(WBSR_CUDA_ARCHITECTURES "80-real;86-real;89-real;90" CACHE STRING "CMAKE_CUDA_ARCHITECTURES of the CUDA plugin")
-option(WBSR_GPU_CHECKS "Build test/native/cuda_*_check.cc against the CUDA device, to run on a GPU" OFF)
+option(WBSR_GPU_CHECKS "Build test/native/cuda/cuda_*_check.cc against the CUDA device, to run on a GPU" OFF)
 
 set(WBSR_HAS_CUDA FALSE)
 
@@ -87,12 +87,13 @@ target_link_libraries(wbsr_cuda_plugin PRIVATE wbsr_cuda)
 target_link_options(wbsr_cuda_plugin PRIVATE -Wl,--disable-new-dtags -Wl,--no-undefined
   "-Wl,--version-script=${CMAKE_SOURCE_DIR}/native/cuda/plugin.map")
 
-# The same files that test/native/host_cuda runs on the host, against the real CUDA (bench/gpu.sh).
+# The same files that test/native/cuda/host_cuda runs on the host, against the real CUDA (bench/gpu.sh).
 if(WBSR_GPU_CHECKS)
-  file(GLOB WBSR_GPU_CHECK_SOURCES CONFIGURE_DEPENDS test/native/cuda_*_check.cc)
+  file(GLOB WBSR_GPU_CHECK_SOURCES CONFIGURE_DEPENDS test/native/cuda/cuda_*_check.cc)
   foreach(source ${WBSR_GPU_CHECK_SOURCES})
     get_filename_component(name ${source} NAME_WE)
     add_executable(gpu_${name} ${source})
+    target_include_directories(gpu_${name} PRIVATE test)
     target_link_libraries(gpu_${name} PRIVATE wbsr_cuda wbsr_cpu)
     # The host build of the same files has warnings as errors; here, with -O3, g++ 12 sees overlaps inside std::string.
     target_compile_options(gpu_${name} PRIVATE -Wno-error)

@@ -1,6 +1,6 @@
 // The CUDA runtime as native/cuda uses it: errors that name call, file, line and device; owners of memory, streams,
-// events and graphs; one launch() for kernels. The same sources compile as plain C++ against test/native/host_cuda,
-// whose <cuda_runtime.h> comes first on the include path then (WBSR_HOST_CUDA is defined).
+// events and graphs; one launch() for kernels. The same sources compile as plain C++ against
+// test/native/cuda/host_cuda, whose <cuda_runtime.h> comes first on the include path then (WBSR_HOST_CUDA is defined).
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>

@@ -1,4 +1,4 @@
-// Runs the native checks (test/native/*_check.cc, one executable each) as they are built for use and again with
+// Runs the native checks (test/native/*/*_check.cc, one executable each) as they are built for use and again with
 // AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer. scripts/setup.mjs --test builds both. Those of the CUDA
 // device: cuda-checks.test.ts.
 import t from 'tap'

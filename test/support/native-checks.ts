@@ -1,4 +1,4 @@
-// Running the native checks (test/native/*_check.cc, one executable each) of a build folder.
+// Running the native checks (test/native/*/*_check.cc, one executable each) of a build folder.
 
 import { spawn } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
@@ -8,12 +8,13 @@ import t from 'tap'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..')
 
-/** Names of the checks: those that run the CUDA device on the host, or all the others. */
+/** Names of the checks: those of test/native/cuda, which run the CUDA device on the host, or all the others. */
 export function checkNames(cuda: boolean): string[] {
-  const all = readdirSync(path.join(root, 'test', 'native'))
-    .filter((name) => name.endsWith('_check.cc'))
-    .map((name) => path.basename(name, '.cc'))
-  return all.filter((name) => /^(host_)?cuda_/.test(name) === cuda).sort()
+  const all = readdirSync(path.join(root, 'test', 'native'), { recursive: true, encoding: 'utf8' })
+  return all
+    .filter((file) => file.endsWith('_check.cc') && (path.dirname(file) === 'cuda') === cuda)
+    .map((file) => path.basename(file, '.cc'))
+    .sort()
 }
 
 export interface Outcome {

@@ -1,6 +1,6 @@
 // exp and log for loops that the compiler is to vectorise: plain arithmetic, no branches, no library calls, so one
 // loop over pixels becomes SSE, AVX2 or AVX-512 by compiler flags alone, and CUDA runs the same formulas.
-// Maximal relative errors (test/native/loss_check.cc): exp 2e-7, log 2e-7. Coefficients: Cephes (S. Moshier), expf and logf.
+// Maximal relative errors (test/native/cpu/loss_check.cc): exp 2e-7, log 2e-7. Coefficients: Cephes (S. Moshier), expf and logf.
 //
 // Everything here has internal linkage (static): the header is compiled with different instruction sets in one binary,
 // and the linker must not merge those copies. No standard headers for the same reason.

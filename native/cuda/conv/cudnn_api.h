@@ -1,5 +1,5 @@
 // cuDNN 9's backend (graph) API as far as conv.cc uses it: our own declarations, so that building needs no cuDNN and one
-// binary serves machines with and without it. The numbers are part of cuDNN's ABI; test/native/cudnn.test.ts compares
+// binary serves machines with and without it. The numbers are part of cuDNN's ABI; test/native/cuda/cudnn.test.ts compares
 // each with the real headers where there are any. The functions are a table, filled by cudnn_api.cc from
 // libcudnn.so.9 or by a test with its own.
 #pragma once

@@ -1,0 +1,86 @@
+// Operations on decoded images for which no network is needed: resize, measures, gradient vectors, training batches,
+// conversion at the borders of inference, PNG filtering. Images are interleaved (height, width, channels); channels:
+// 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA. Plain functions without state; the caller checks sizes.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/pixels.h"
+
+// The same loop compiled for several instruction sets, picked when the library is loaded: before ThreadSanitizer is ready,
+// so not with it.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
+#define WBSR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define WBSR_CLONES
+#endif
+// For templates that such functions consist of: they must become part of each clone.
+#define WBSR_INLINE inline __attribute__((always_inline))
+
+namespace wbsr::image {
+
+using wbsr::Crop;
+using wbsr::Sample;
+using wbsr::View;
+
+enum class Border { Symmetric = 0, Replicate = 1 };
+
+// --- image_resize.cc: MATLAB's imresize(..., 'bicubic') ---
+
+// out (outHeight, outWidth, channels), of the input's type. All channels alike, alpha too.
+void resizeBicubic(const View& in, void* out, int outWidth, int outHeight, Border border);
+
+// The part of imresize(in, 1 / factor) whose pixel (i, j) covers in's pixels from (x + i factor, y + j factor) on,
+// with the picture's own pixels around it; uint8 only. out (outHeight, outWidth, channels).
+void shrinkWindow(const View& in, int x, int y, int factor, uint8_t* out, int outWidth, int outHeight, Border border);
+
+// --- alpha.cc ---
+
+// As resizeBicubic, but colour is weighted by alpha (2 or 4 channels). An image that is opaque everywhere gives
+// what its colour channels alone give (floats: within rounding).
+void resizeWithAlpha(const View& in, void* out, int outWidth, int outHeight, Border border);
+
+// --- measures.cc: uint8 images of the same size, `shave` pixels ignored on each side ---
+
+// dB; infinity when equal. y: on Y of the protocol; of a one-channel image the grey value itself is Y.
+double psnr(const uint8_t* a, const uint8_t* b, int width, int height, int channels, bool y, int shave);
+// At least 11 x 11 pixels must be left.
+double ssim(const uint8_t* a, const uint8_t* b, int width, int height, int channels, bool y, int shave);
+
+// --- gradient.cc ---
+
+// vectors (count, 4) of the rectangles (count, 4: x, y, width, height); each rectangle's edges are replicated.
+// Where there is alpha, colour is premultiplied: what cannot be seen does not count.
+void gradientVectors(const View& in, const int32_t* rects, int count, double* vectors);
+
+// --- convert.cc ---
+
+// out (height, width, 3), [0, 1], premultiplied where there is alpha.
+void toRgbFloat(const View& in, float* out);
+// out (height, width) alpha in [0, 1]; 1 where the image has none.
+void toAlphaFloat(const View& in, float* out);
+// sum (.., width, 3) / weight (.., width), rows from firstRow on -> out (rows, width, channels) of type `type`.
+// alpha (rows, width), with 2 or 4 channels: out gets it, and colour is divided by it. weight null: 1 everywhere.
+void finishRows(const float* sum, const float* weight, int width, int firstRow, int rows, int channels,
+                const float* alpha, Sample type, void* out);
+
+// --- batch.cc ---
+
+struct BatchSpec {
+  std::vector<View> images;    // uint8 RGB
+  std::vector<View> lrImages;  // empty: LR is made from HR; else crop positions are multiples of scale
+  std::vector<Crop> crops;
+  int patch = 0;  // HR pixels, a multiple of scale
+  int scale = 0;
+};
+
+// hr (N, 3, patch, patch), lr (N, 3, patch / scale, patch / scale), [0, 1].
+void assembleBatch(const BatchSpec& spec, float* lr, float* hr);
+
+// --- png.cc ---
+
+// out (rows, 1 + width * channels * bytes): filter byte, filtered row (big-endian). previous: the row above or null.
+void pngFilterRows(const View& in, const void* previous, uint8_t* out);
+
+}  // namespace wbsr::image

@@ -1,0 +1,305 @@
+// The CPU device against the plain interpreter: forward of every operator at awkward shapes and at several subnets,
+// gradients of every parameter kind against finite differences of the interpreter, tiles against whole images,
+// thread counts against each other. Prints what failed; exits 1 if anything did.
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "support/check.h"
+#include "core/device.h"
+#include "core/error.h"
+#include "cpu/device.h"
+#include "support/graphs.h"
+#include "support/reference.h"
+
+using namespace wbsr;
+using test::check;
+using test::Image;
+using test::Random;
+using namespace test::graphs;
+
+namespace {
+
+void refused(const std::string& what, int scale, const Builder& b, int output, std::vector<int> depths = {1}) {
+  try {
+    const Graph graph(scale, {16}, depths, b.nodes, output);
+    check(false, what + " is refused");
+  } catch (const Error& error) {
+    check(error.code == "WBSR_INVALID_OPTION", what + " is refused as an option");
+  }
+}
+
+// Graphs that a model file may hold and that no device could run in the memory it is given.
+void nonsenseIsRefused() {
+  Builder identity;
+  identity.input();
+  refused("the input as output", 1, identity, 0);
+  Builder sometimes;
+  const int image = sometimes.input();
+  const int last = sometimes.stack({image, sometimes.conv(image, fixed(3))});
+  refused("the input as output at depth 0", 1, sometimes, last, {0, 1});
+  Builder grey;
+  grey.nodes.resize(1);
+  grey.nodes[0].channels.fixed = 1;
+  refused("a grey input", 1, grey, grey.conv(0, fixed(3)));
+  Builder wide;
+  wide.input();
+  refused("2^34 channels", 1, wide, wide.conv(wide.conv(0, width(1 << 30)), fixed(3)));
+  Builder large;
+  int x = large.conv(large.input(), fixed(3));
+  const int out = x;
+  for (int i = 0; i < 12; ++i) x = large.unary(Op::Upsample, x, 8);
+  refused("an enlargement by 8^12", 1, large, out);
+}
+
+void forwardAgrees(const Graph& graph, const std::string& name, int batch, int h, int w) {
+  const std::vector<double> parameters = randomParameters(graph, 7);
+  auto device = cpu::makeDevice(graph, 2, nullptr);
+  device->setArena(Arena::Weights, toFloat(parameters).data());
+  Random random{11};
+  const size_t plane = static_cast<size_t>(3) * h * w, area = static_cast<size_t>(graph.scale()) * graph.scale();
+  std::vector<float> input(plane * batch), output(plane * batch * area);
+  for (float& v : input) v = static_cast<float>(random.next() * 0.5 + 0.5);
+  for (const SubnetInfo& subnet : graph.subnets()) {
+    device->forward(subnet.index, input.data(), output.data(), batch, h, w);
+    double worst = 0;
+    for (int n = 0; n < batch; ++n) {
+      Image image = Image::of(3, h, w);
+      for (size_t i = 0; i < plane; ++i) image.v[i] = input[n * plane + i];
+      const Image expected = test::interpret(graph, subnet.width, subnet.depth, parameters, image);
+      for (size_t i = 0; i < expected.v.size(); ++i)
+        worst =
+            std::max(worst, std::fabs(expected.v[i] - output[n * plane * area + i]) / (1 + std::fabs(expected.v[i])));
+    }
+    check(worst < 5e-5, name + " forward " + std::to_string(subnet.width) + "x" + std::to_string(subnet.depth) +
+                            " at " + std::to_string(batch) + "x" + std::to_string(h) + "x" + std::to_string(w) + ": " +
+                            std::to_string(worst));
+  }
+}
+
+double referenceLoss(const Graph& graph, const SubnetInfo& subnet, const std::vector<double>& parameters,
+                     const std::vector<Image>& inputs, const std::vector<Image>& targets) {
+  double sum = 0;
+  size_t count = 0;
+  for (size_t n = 0; n < inputs.size(); ++n) {
+    const Image out = test::interpret(graph, subnet.width, subnet.depth, parameters, inputs[n]);
+    for (size_t i = 0; i < out.v.size(); ++i) sum += (out.v[i] - targets[n].v[i]) * (out.v[i] - targets[n].v[i]);
+    count += out.v.size();
+  }
+  return sum / static_cast<double>(count);
+}
+
+void gradientsAgree(const Graph& graph, const std::string& name, int batch, int h, int w, std::vector<int> subnets) {
+  std::vector<double> parameters = randomParameters(graph, 3);
+  Random random{5};
+  std::vector<Image> inputs, targets;
+  std::vector<float> lr, hr;
+  for (int n = 0; n < batch; ++n) {
+    inputs.push_back(Image::of(3, h, w));
+    targets.push_back(Image::of(3, h * graph.scale(), w * graph.scale()));
+    for (double& v : inputs.back().v)
+      lr.push_back(static_cast<float>(v = static_cast<float>(random.next() * 0.5 + 0.5)));
+    for (double& v : targets.back().v)
+      hr.push_back(static_cast<float>(v = static_cast<float>(random.next() * 0.5 + 0.5)));
+  }
+  for (int subnet : subnets) {
+    const SubnetInfo& info = graph.subnets()[subnet];
+    std::vector<float> gradient(static_cast<size_t>(graph.parameterCount())), other(gradient.size());
+    for (int threads : {1, 2}) {
+      auto device = cpu::makeDevice(graph, threads, nullptr);
+      device->setArena(Arena::Weights, toFloat(parameters).data());
+      TrainJob job{};
+      job.lr = lr.data();
+      job.hr = hr.data();
+      job.batch = batch;
+      job.height = h;
+      job.width = w;
+      job.subnets = {subnet};
+      job.loss.kind = LossSpec::L2;
+      job.gradientsOnly = true;
+      const TrainReport report = device->train(job);
+      const double expected = referenceLoss(graph, info, parameters, inputs, targets);
+      check(std::fabs(report.mean.loss - expected) < 1e-5 * (1 + expected), name + " loss");
+      device->getArena(Arena::Gradient, threads == 1 ? gradient.data() : other.data());
+    }
+    double largest = 0, threadGap = 0;
+    for (size_t i = 0; i < gradient.size(); ++i) {
+      largest = std::max(largest, static_cast<double>(std::fabs(gradient[i])));
+      threadGap = std::max(threadGap, static_cast<double>(std::fabs(gradient[i] - other[i])));
+    }
+    check(largest > 0, name + " gradients are not all zero");
+    check(threadGap <= 2e-5 * largest,
+          name + " gradients agree between 1 and 2 threads: " + std::to_string(threadGap / largest));
+    // A few entries of every parameter tensor, first and last rows included.
+    for (const Parameter& p : graph.parameters()) {
+      for (int k = 0; k < 6; ++k) {
+        const int64_t at =
+            p.offset + (k == 0   ? 0
+                        : k == 1 ? p.count - 1
+                                 : static_cast<int64_t>((random.next() * 0.5 + 0.5) * static_cast<double>(p.count)));
+        const double keep = parameters[at], step = 1e-5;
+        parameters[at] = keep + step;
+        const double up = referenceLoss(graph, info, parameters, inputs, targets);
+        parameters[at] = keep - step;
+        const double down = referenceLoss(graph, info, parameters, inputs, targets);
+        parameters[at] = keep;
+        const double numeric = (up - down) / (2 * step);
+        check(std::fabs(numeric - gradient[at]) <= 2e-3 * std::fabs(numeric) + 2e-4 * largest,
+              name + " " + std::to_string(info.width) + "x" + std::to_string(info.depth) + " d/d" + p.name + "[" +
+                  std::to_string(at - p.offset) + "] = " + std::to_string(gradient[at]) + ", finite difference " +
+                  std::to_string(numeric));
+      }
+    }
+  }
+}
+
+// A region with a halo of the receptive field gives the pixels of the whole image, crops and blending included.
+void tilesAgree(const Graph& graph) {
+  const int scale = graph.scale();
+  auto device = cpu::makeDevice(graph, 2, nullptr);
+  device->setArena(Arena::Weights, toFloat(randomParameters(graph, 9)).data());
+  const int w = 45, h = 33;
+  Random random{13};
+  std::vector<float> picture(static_cast<size_t>(w) * h * 3), planar(picture.size()),
+      whole(picture.size() * scale * scale);
+  for (float& v : picture) v = static_cast<float>(random.next() * 0.5 + 0.5);
+  for (int c = 0; c < 3; ++c)
+    for (int i = 0; i < w * h; ++i)
+      planar[static_cast<size_t>(c) * w * h + i] = picture[static_cast<size_t>(i) * 3 + c];
+  for (const SubnetInfo& subnet : graph.subnets()) {
+    device->forward(subnet.index, planar.data(), whole.data(), 1, h, w);
+    for (int64_t batchPixels : {int64_t{1}, int64_t{100000}}) {
+      std::vector<float> sum(whole.size(), 0.f), weight(whole.size() / 3, 0.f);
+      InferJob job;
+      job.pictures.push_back({View{picture.data(), Sample::F32, w, h, 3}, nullptr, sum.data(), weight.data()});
+      job.maxBatchPixels = batchPixels;
+      const int tile = 11, halo = subnet.receptiveField, overlap = 2;
+      for (int y = 0; y < h; y += tile)
+        for (int x = 0; x < w; x += tile) {
+          const int left = std::max(0, x - overlap), top = std::max(0, y - overlap);
+          const int right = std::min(w, x + tile + overlap), bottom = std::min(h, y + tile + overlap);
+          const int l = std::max(0, left - halo), t = std::max(0, top - halo), r = std::min(w, right + halo),
+                    b = std::min(h, bottom + halo);
+          job.regions.push_back({0, subnet.index, l, t, r - l, b - t, left, top, right - left, bottom - top,
+                                 x > 0 ? 2 * overlap : 0, y > 0 ? 2 * overlap : 0, right < w ? 2 * overlap : 0,
+                                 bottom < h ? 2 * overlap : 0});
+        }
+      device->infer(job);
+      double worst = 0, least = 1e9;
+      for (size_t i = 0; i < weight.size(); ++i) {
+        least = std::min(least, static_cast<double>(weight[i]));
+        for (int c = 0; c < 3; ++c)
+          worst = std::max(worst, static_cast<double>(std::fabs(sum[i * 3 + c] / weight[i] -
+                                                                whole[static_cast<size_t>(c) * weight.size() + i])));
+      }
+      check(least > 0, "tiles cover the picture");
+      check(worst < 2e-5, "tiles equal the whole image at x" + std::to_string(scale) + ": " + std::to_string(worst));
+    }
+  }
+}
+
+// The same image gives the same bits alone and in any batch.
+void batchesAgree() {
+  const Graph graph = srresnet(2, {32, 48, 64}, {1, 2});
+  auto device = cpu::makeDevice(graph, 2, nullptr);
+  device->setArena(Arena::Weights, toFloat(randomParameters(graph, 31)).data());
+  for (int side : {7, 32, 76}) {
+    const size_t plane = static_cast<size_t>(3) * side * side;
+    Random random{17};
+    std::vector<float> one(plane), alone(plane * 4);
+    for (float& v : one) v = static_cast<float>(random.next() * 0.5 + 0.5);
+    for (const SubnetInfo& subnet : graph.subnets()) {
+      device->forward(subnet.index, one.data(), alone.data(), 1, side, side);
+      for (int batch : {2, 5, 16}) {
+        std::vector<float> input, output(alone.size() * static_cast<size_t>(batch));
+        for (int n = 0; n < batch; ++n) input.insert(input.end(), one.begin(), one.end());
+        device->forward(subnet.index, input.data(), output.data(), batch, side, side);
+        bool equal = true;
+        for (int n = 0; n < batch; ++n)
+          equal = equal && std::memcmp(output.data() + static_cast<size_t>(n) * alone.size(), alone.data(),
+                                       alone.size() * 4) == 0;
+        check(equal, "an image of " + std::to_string(side) + " alone and in a batch of " + std::to_string(batch) +
+                         ", width " + std::to_string(subnet.width));
+      }
+    }
+  }
+}
+
+void sharedStepAgrees() {
+  const Graph graph = srresnet(2, {8, 16}, {1, 2});
+  const std::vector<float> start = toFloat(randomParameters(graph, 21));
+  Random random{23};
+  std::vector<float> lr(2 * 3 * 9 * 7), hr(lr.size() * 4);
+  for (float& v : lr) v = static_cast<float>(random.next());
+  for (float& v : hr) v = static_cast<float>(random.next());
+  auto run = [&](std::vector<int> subnets, int threads) {
+    auto device = cpu::makeDevice(graph, threads, nullptr);
+    device->setArena(Arena::Weights, start.data());
+    TrainJob job{};
+    job.lr = lr.data();
+    job.hr = hr.data();
+    job.batch = 2;
+    job.height = 9;
+    job.width = 7;
+    job.subnets = subnets;
+    job.loss.kind = LossSpec::L1;
+    job.learningRate = 1e-3f;
+    job.beta1 = 0.9f;
+    job.beta2 = 0.999f;
+    job.epsilon = 1e-8f;
+    job.emaDecay = 0.5f;
+    for (int i = 0; i < 3; ++i) device->train(job);
+    std::vector<float> weights(start.size());
+    device->getArena(Arena::Weights, weights.data());
+    return weights;
+  };
+  const auto one = run({0, 3}, 1), two = run({0, 3}, 2), again = run({0, 3}, 2);
+  check(std::memcmp(two.data(), again.data(), two.size() * 4) == 0, "two equal runs give equal weights");
+  double gap = 0;
+  for (size_t i = 0; i < one.size(); ++i) gap = std::max(gap, static_cast<double>(std::fabs(one[i] - two[i])));
+  check(gap < 1e-3, "training agrees between 1 and 2 threads: " + std::to_string(gap));
+  // A single small subnet leaves everything outside its slice alone.
+  const auto small = run({0}, 2);
+  const std::vector<int> at8 = graph.channels(8);
+  std::vector<bool> alive;
+  graph.resolve(1, alive);
+  for (const Parameter& p : graph.parameters())
+    for (int64_t i = 0; i < p.count; ++i) {
+      const int64_t row = p.count / p.shape[0], o = i / row;
+      const int in = p.isBias ? 0 : static_cast<int>(i % row / (p.shape[2] * p.shape[3]));
+      const bool inside = alive[p.node] && o < at8[p.node] && (p.isBias || in < at8[graph.nodes()[p.node].inputs[0]]);
+      if (!inside) check(small[p.offset + i] == start[p.offset + i], p.name + " outside the subnet is untouched");
+    }
+}
+
+}  // namespace
+
+int main() {
+  try {
+    for (int scale : {2, 3, 4}) {
+      const Graph graph = srresnet(scale, {12, 16, 36}, {1, 2});
+      forwardAgrees(graph, "srresnet x" + std::to_string(scale), 2, 13, 9);
+      forwardAgrees(graph, "srresnet x" + std::to_string(scale), 1, 1, 1);
+      forwardAgrees(graph, "srresnet x" + std::to_string(scale), 1, 1, 7);
+    }
+    forwardAgrees(everything(), "every operator", 3, 11, 8);
+    forwardAgrees(everything(), "every operator", 1, 2, 1);
+    gradientsAgree(everything(), "every operator", 2, 6, 5, {0, 3});
+    gradientsAgree(srresnet(4, {5, 16}, {1, 2}), "srresnet x4", 1, 5, 4, {0, 1, 3});
+    gradientsAgree(srresnet(3, {8, 12}, {1}), "srresnet x3", 2, 4, 3, {1});
+    for (const Graph& graph : {narrow(), sameSize(), readTwice()}) {
+      forwardAgrees(graph, "odd graph", 2, 9, 14);
+      gradientsAgree(graph, "odd graph", 1, 3, 4, {0});
+      tilesAgree(graph);
+    }
+    gradientsAgree(readTwice(), "a convolution read twice", 1, 2, 3, {1});
+    nonsenseIsRefused();
+    batchesAgree();
+    for (int scale : {2, 4}) tilesAgree(srresnet(scale, {16, 24}, {1, 2}));
+    sharedStepAgrees();
+  } catch (const std::exception& error) {
+    std::printf("not ok: exception: %s\n", error.what());
+    return 1;
+  }
+  return test::finish();
+}

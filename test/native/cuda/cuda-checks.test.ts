@@ -1,0 +1,43 @@
+// The CUDA device without a GPU: its kernels and all around them run on the host (test/native/cuda/host_cuda) as they
+// are, with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer, to which the threads
+// of a block are threads. scripts/setup.mjs --test builds all three.
+import t from 'tap'
+import { checkNames, runCheck, testBuild } from '../../support/native-checks.js'
+
+// Stacks are watched for use after a return in the other checks; here it would take three quarters of the time.
+const addresses = {
+  OMP_NUM_THREADS: '1',
+  ASAN_OPTIONS: 'detect_leaks=1:detect_stack_use_after_return=0',
+  UBSAN_OPTIONS: 'print_stacktrace=1',
+}
+// The threads of OpenMP synchronise in ways that ThreadSanitizer does not see: one of them has nothing to race with.
+const threads = { OMP_NUM_THREADS: '1', TSAN_OPTIONS: 'halt_on_error=1' }
+
+const names = checkNames(true)
+testBuild('build', names, { OMP_NUM_THREADS: '1' })
+testBuild('build-asan', names, addresses)
+testBuild('build-tsan', names, threads)
+
+// host_cuda_check plants these bugs too, but only those that the sanitizer it was built with can find.
+for (const [build, bug, env, report] of [
+  ['build-asan', 'shared memory too small', addresses, /AddressSanitizer: heap-buffer-overflow/],
+  ['build-asan', 'misaligned vector', addresses, /runtime error: .*misaligned address/],
+  ['build-asan', 'leak', addresses, /LeakSanitizer: detected memory leaks/],
+  ['build-tsan', 'missing barrier', threads, /ThreadSanitizer: data race/],
+  ['build-tsan', 'missing warp barrier', threads, /ThreadSanitizer: data race/],
+] as const) {
+  t.test(`${build} finds a planted bug: ${bug}`, async (t) => {
+    const { status, output } = await runCheck(build, 'host_cuda_check', env, [bug])
+    t.not(status, 0, 'the check fails')
+    t.match(output, report, 'and the sanitizer says why')
+  })
+}
+
+// cuda_side_stream_check forgets each wait between the two streams of a training pass itself, one at a time.
+for (const bug of ['forgotten fork', 'forgotten join']) {
+  t.test(`cuda_side_stream_check finds a planted bug: ${bug}`, async (t) => {
+    const { status, output } = await runCheck('build', 'cuda_side_stream_check', { OMP_NUM_THREADS: '1' }, [bug])
+    t.equal(status, 1, 'the check fails')
+    t.match(output, /not ok: the gradients of a pass whose streams race/, 'because gradients are wrong')
+  })
+}

@@ -1,0 +1,88 @@
+// Convolutions through cuDNN's graph API against plain double loops: directions, fused ends, precisions, result types,
+// awkward shapes, engines timed; on the host also which engine is taken and what happens where there is none that fuses.
+#include "support/conv_reference.h"
+
+namespace {
+
+using namespace wbsr;
+using namespace wbsr::test;
+
+// On a GPU every plan is compiled, for a second or so: several at a time.
+void checkAll(ConvPlans& plans, const std::vector<ConvSpec>& specs) {
+  plans.prepare(specs);
+  for (const ConvSpec& s : specs) checkSpec(plans, s);
+}
+
+void checkResults() {
+  std::vector<ConvSpec> specs;
+  for (const Precision precision : {Precision::Bf16, Precision::Tf32, Precision::Fp32})
+    for (size_t i = 0; i < kShapes.size(); ++i)
+      if (precision == Precision::Bf16 || i % 2 == 0)
+        eachSpec(kShapes[i], precision, [&](const ConvSpec& s) { specs.push_back(s); });
+  checkAll(*makeConvPlans(0, 0), specs);
+}
+
+void checkAutotune() {
+  std::vector<ConvSpec> specs;
+  eachSpec({2, 5, 3, 24, 16, 3}, Precision::Bf16, [&](const ConvSpec& s) { specs.push_back(s); });
+  checkAll(*makeConvPlans(0, 4), specs);
+}
+
+#ifdef WBSR_HOST_CUDA
+using host_cuda::fakeCudnn;
+using host_cuda::fakeCudnnCounts;
+
+void checkEngines() {
+  const auto plans = makeConvPlans(0, 0);
+  const auto engineOf = [&](const ConvSpec& s) {
+    checkSpec(*plans, s);
+    return fakeCudnnCounts().engine;
+  };
+  const Shape shape{2, 3, 5, 8, 16, 3};
+  ConvSpec s = makeSpec(ConvSpec::Forward, shape);
+  check(engineOf(s) == 1, "the first engine that works, is deterministic and has a workspace within bounds");
+  s.bias = true;
+  check(engineOf(s) == 4, "the fused one");
+  const ConvSpec toWeights = makeSpec(ConvSpec::BackwardWeights, shape);
+  const auto halved = plans->get(toWeights);
+  check(has(halved->describe(), "written as bf16") && !has(halved->describe(), "converted") &&
+            halved->written() == Type::Bf16,
+        "dw is written as bf16");
+  fakeCudnn().halfGradients = false;
+  const auto others = makeConvPlans(0, 0);
+  check(!has(checkSpec(*others, toWeights), "written") && others->get(toWeights)->written() == Type::Float,
+        "and as float where no engine writes bf16");
+  fakeCudnn().halfGradients = true;
+  check(engineOf(makeSpec(ConvSpec::Forward, shape, Precision::Tf32)) == 9, "tf32 takes tensor cores");
+  check(engineOf(makeSpec(ConvSpec::Forward, shape, Precision::Fp32)) == 1, "fp32 does not");
+  fakeCudnn().bestMode = false;
+  s.height = 4;
+  check(engineOf(s) == 0, "the fallback's engine where the best mode has none");
+}
+
+void checkFallback() {
+  fakeCudnn().fusion = false;
+  fakeCudnn().floatResults = false;
+  const auto plans = makeConvPlans(0, 0);
+  for (const Shape& shape : kShapes)
+    eachSpec(shape, Precision::Bf16, [&](const ConvSpec& s) {
+      const std::string how = checkSpec(*plans, s);
+      const bool end = s.bias || s.residual || s.activation != ActivationKind::None;
+      const bool floats = s.mode == ConvSpec::BackwardData && s.x == Type::Float;
+      check(has(how, "not fused") == end && has(how, "converted") == floats, s.text() + " is done as " + how);
+      check(has(how, "written as bf16") == (floats || s.mode == ConvSpec::BackwardWeights),
+            s.text() + " is done as " + how);
+    });
+  eachSpec(kShapes[1], Precision::Fp32, [&](const ConvSpec& s) { checkSpec(*plans, s); });
+}
+#endif
+
+}  // namespace
+
+int main() {
+  if (!runParts({checkResults, checkAutotune})) return 2;
+#ifdef WBSR_HOST_CUDA
+  runParts({checkEngines, checkFallback});
+#endif
+  return finish();
+}

@@ -1,0 +1,78 @@
+// No kernel of native/cuda spills registers to memory on sm_90, says `npm run kernel-resources`; and it would say so if one did.
+
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..', '..')
+
+function resources(...files: string[]) {
+  return spawnSync(process.execPath, [path.join(root, 'scripts', 'kernel-resources.mjs'), ...files], {
+    encoding: 'utf8',
+    timeout: 1_700_000,
+  })
+}
+
+const all = resources()
+const skip = all.status === 2 && /no nvcc/.test(all.stderr) ? 'no nvcc on this machine' : false
+
+t.test('the kernels of native/cuda', { skip }, async (t) => {
+  t.equal(all.status, 0, all.stderr.slice(-4000) || 'exit status')
+  const folder = path.join(root, 'native', 'cuda')
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => /\.(cu|h)$/.test(name))
+  let found = 0
+  for (const file of files) {
+    const source = readFileSync(path.join(folder, file), 'utf8').replace(
+      /__launch_bounds__\((?:[^()]|\([^()]*\))*\)/g,
+      '',
+    )
+    if (!source.includes('__global__')) continue
+    const kernels = [...source.matchAll(/__global__\s+void\s+(\w+)\(/g)].map((match) => match[1]!)
+    t.equal(kernels.length, source.split('__global__').length - 1, `${file}: all its kernels`)
+    found += kernels.length
+    // Templates that nobody instantiates would be missing here. Those of headers are listed with the files that do.
+    const where = file.endsWith('.cu') ? path.basename(file).replace('.', '\\.') : '\\w+\\.cu'
+    for (const kernel of kernels)
+      t.match(
+        all.stdout,
+        new RegExp(`^(\\w+::)*${kernel}\\b.* ${where} +\\d+ +\\d+ +0/0 +\\d+$`, 'm'),
+        `${file}: ${kernel}`,
+      )
+  }
+  t.ok(found > 0, 'there are kernels')
+})
+
+t.test('a kernel that spills', { skip }, async (t) => {
+  const file = path.join(t.testdir(), 'spilling.cu')
+  // 512 values that live across a loop do not fit into 32 registers.
+  writeFileSync(
+    file,
+    `
+    __global__ void __launch_bounds__(1024, 2) spillingKernel(const float* in, float* out, int n) {
+      float values[512];
+      #pragma unroll
+      for (int i = 0; i < 512; ++i) values[i] = in[i * 1024 + threadIdx.x];
+      for (int k = 0; k < n; ++k) {
+        #pragma unroll
+        for (int i = 0; i < 512; ++i) values[i] = values[i] * values[(i + 1) % 512] + float(k);
+      }
+      #pragma unroll
+      for (int i = 0; i < 512; ++i) out[i * 1024 + threadIdx.x] = values[i];
+    }
+  `,
+  )
+  const { status, stdout } = resources(file)
+  t.equal(status, 1)
+  t.match(stdout, /^spillingKernel +spilling\.cu +\d+ +\d+ +[1-9]\d*\/[1-9]\d* +[1-9]\d*$/m)
+  t.match(stdout, /1 kernels in 1 files for sm_90, 1 with spills/)
+})
+
+t.test('a file that does not compile', { skip }, async (t) => {
+  const file = path.join(t.testdir(), 'broken.cu')
+  writeFileSync(file, '__global__ void brokenKernel() { undeclared(); }\n')
+  const { status, stderr } = resources(file)
+  t.equal(status, 1)
+  t.match(stderr, /identifier "undeclared" is undefined/)
+})
