@@ -6,6 +6,7 @@ import sharp from 'sharp'
 import { SupernetModel } from '../dist/models/model.js'
 import { native } from '../dist/native.js'
 import { srresnet } from '../dist/networks/srresnet.js'
+import { classOf, difficultyOf } from '../dist/routing/classes.js'
 
 const require = createRequire(import.meta.url)
 /** The public-domain photographs that come as npm packages. */
@@ -44,7 +45,7 @@ async function difficulties({ data, width, height, channels }, tile) {
   for (let y = 0; y + tile <= height; y += tile)
     for (let x = 0; x + tile <= width; x += tile) rects.push(x, y, tile, tile)
   const g = await native.gradientVectors(data, width, height, channels, Int32Array.from(rects))
-  return Array.from({ length: rects.length / 4 }, (_, i) => Math.hypot(...g.subarray(4 * i, 4 * i + 4)))
+  return Array.from({ length: rects.length / 4 }, (_, i) => difficultyOf(g, i))
 }
 
 /**
@@ -65,8 +66,10 @@ export async function timingState(threads, options = { scale: 4, preset: 'fast' 
   const quantile = (q) => all[Math.min(all.length - 1, Math.floor(q * all.length))]
   const [low, high] = [quantile(0.005), quantile(0.995)]
   const thresholds = Array.from({ length: count - 1 }, (_, i) => low + ((i + 1) * (high - low)) / count)
+  /** @type {import('../dist/model-state.js').ClassTable} */
+  const classes = { count, thresholds, kind: 'interval' }
   const frequency = new Array(count).fill(0)
-  for (const s of all) frequency[thresholds.filter((t) => t < s).length] += 1 / all.length
+  for (const s of all) frequency[classOf(classes, s) - 1] += 1 / all.length
   const largest = engine.subnets[engine.subnets.length - 1].flops
   const costs = engine.subnets.map((subnet) => subnet.flops / largest)
   const squaredError = frequency.map((_, k) => costs.map((cost) => 1e-4 * (k + 1) ** 2 * cost ** -0.15))
@@ -80,7 +83,7 @@ export async function timingState(threads, options = { scale: 4, preset: 'fast' 
   return {
     engine,
     network,
-    classes: { count, thresholds, kind: 'interval' },
+    classes,
     router,
     mixture: null,
     training: null,

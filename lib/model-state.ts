@@ -1,4 +1,5 @@
-// What a model is made of, shared by lib/train (makes it), lib/models/model-file (stores it) and lib/infer (uses it).
+// What a model is made of: lib/train makes it, lib/models stores and loads it, lib/infer and lib/stream run it.
+import { WbsrError } from './errors.js'
 import type { NativeEngine } from './native.js'
 import type { Network } from './networks/network.js'
 
@@ -9,24 +10,6 @@ export interface ClassTable {
   /** K - 1 ascending inner thresholds t_1 .. t_{K-1}: class = 1 + number of thresholds smaller than the difficulty. */
   thresholds: number[]
   kind: 'interval' | 'quantile'
-}
-
-/** Difficulty of a gradient vector: its Euclidean norm, to the bit as native/core/math/route.h has it. */
-export function difficultyOf(vectors: ArrayLike<number>, index: number): number {
-  const [a, b, c, d] = [vectors[4 * index]!, vectors[4 * index + 1]!, vectors[4 * index + 2]!, vectors[4 * index + 3]!]
-  return Math.sqrt(a * a + b * b + c * c + d * d)
-}
-
-/** The class 1 .. K of a difficulty: 1 + number of thresholds smaller than it. */
-export function classOf(table: ClassTable, difficulty: number): number {
-  let low = 0
-  let high = table.thresholds.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (table.thresholds[middle]! < difficulty) low = middle + 1
-    else high = middle
-  }
-  return low + 1
 }
 
 /** What the calibrated router knows (method.md section 6), measured on validation tiles. */
@@ -59,4 +42,9 @@ export interface ModelState {
   training: Record<string, unknown> | null
   fallbackReason: string | null
   disposed: boolean
+}
+
+/** @throws WbsrError WBSR_DISPOSED */
+export function checkUsable(state: ModelState): void {
+  if (state.disposed) throw new WbsrError('WBSR_DISPOSED', 'Cannot use a model after dispose()')
 }

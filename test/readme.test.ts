@@ -8,8 +8,9 @@ import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import t from 'tap'
 import * as wbsr from '../lib/index.js'
-import { checkStreamOptions, checkUpscaleOptions } from '../lib/infer/options.js'
+import { checkUpscaleOptions } from '../lib/infer/options.js'
 import type { ModelState } from '../lib/model-state.js'
+import { checkStreamOptions } from '../lib/stream/options.js'
 import { checkTrainOptions } from '../lib/train/options.js'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')

@@ -5,11 +5,13 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
 import { checkUpscaleOptions } from '../../dist/infer/options.js'
-import { classOf } from '../../dist/model-state.js'
 import { SupernetModel } from '../../dist/models/model.js'
 import { native } from '../../dist/native.js'
-import { contextOf, groupBand, groupRegions, planPicture } from '../../dist/routing/plan.js'
+import { mapForPicture } from '../../dist/routing/class-map.js'
+import { classOf, difficultyOf } from '../../dist/routing/classes.js'
 import { groupSpan, makeGrid, tileRects } from '../../dist/tiling/grid.js'
+import { overlapOf } from '../../dist/tiling/overlap.js'
+import { groupBand, groupRegions } from '../../dist/tiling/regions.js'
 import { photographNames, picture, timingState } from '../model.mjs'
 
 const folder = process.argv[2]
@@ -47,27 +49,27 @@ async function way(state, image, name, options, routed) {
     settings.tile === 'image' ? Math.max(width, height) : settings.tile,
     settings.groupRows,
   )
-  const context = contextOf(settings)
+  const overlap = overlapOf(settings.halo)
   const vectors = await native.gradientVectors(image.data, width, height, 3, tileRects(grid, 0, grid.rows, 0))
   const classes = Array.from({ length: grid.columns * grid.rows }, (_, i) =>
-    classOf(state.classes, Math.sqrt(vectors.subarray(4 * i, 4 * i + 4).reduce((sum, v) => sum + v * v, 0))),
+    classOf(state.classes, difficultyOf(vectors, i)),
   )
-  const map = planPicture(state, settings, grid, classes, context)
+  const map = mapForPicture(state, settings, grid, classes, overlap)
   const subnets = classes.map((k) => map[k - 1])
   const lines = [`way ${name} ${routed ? map.length : 0} ${routed ? Array.from(map).join(' ') : ''}`.trim()]
   for (let group = 0; group < grid.groups; group++) {
     const { firstRow, endRow, y1 } = groupSpan(grid, group)
-    const band = groupBand(state, grid, group, context.margin)
+    const band = groupBand(state.engine, grid, group, overlap.margin)
     const regions = groupRegions(
-      state,
+      state.engine,
       grid,
       group,
       band,
       subnets.slice(firstRow * grid.columns, endRow * grid.columns),
-      context,
+      overlap,
       settings.regionPixels,
     )
-    lines.push(`group ${band.top} ${band.bottom} ${y1 === height ? y1 : y1 - context.blend} ${regions.length}`)
+    lines.push(`group ${band.top} ${band.bottom} ${y1 === height ? y1 : y1 - overlap.blend} ${regions.length}`)
     for (const r of regions)
       lines.push(
         [

@@ -1,9 +1,9 @@
 // The training data of a run: images -> patch index -> the batch of each step. What step k gets is a function of the files,
 // the options, the seed and k alone.
 import { aborted, invalidOption, WbsrError } from '../errors.js'
-import { classOf } from '../model-state.js'
 import { type BatchSource, type CropSpec, native } from '../native.js'
 import { checkInteger } from '../options.js'
+import { classOf } from '../routing/classes.js'
 import { cropToScale, ImageCache, type RgbImage, readRgb } from './decode.js'
 import { checkPair, findImages, pairImages } from './files.js'
 import { checkGrid, type IndexedImage, PatchIndex, type SkippedImage } from './index.js'

@@ -1,7 +1,8 @@
 // Gradient classes and Hierarchical Equalization Sampling (HES): which patches a training step sees (method.md section 3).
 import { invalidOption } from '../errors.js'
-import { type ClassTable, classOf } from '../model-state.js'
+import type { ClassTable } from '../model-state.js'
 import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
+import { classOf } from '../routing/classes.js'
 import { permutation, randomFor } from './random.js'
 
 export interface SamplerOptions {

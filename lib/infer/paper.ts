@@ -1,11 +1,13 @@
 // The tiling of ClassSR, ARM and WBSR (protocol.md, 'paper'): only for comparing with their figures.
+import type { Cancellation } from '../cancellation.js'
 import { WbsrError } from '../errors.js'
 import { cutPixels } from '../images/pixels.js'
-import { classOf, difficultyOf, type ModelState } from '../model-state.js'
+import type { ModelState } from '../model-state.js'
 import { type InferRegion, native } from '../native.js'
-import { planPaper } from '../routing/plan.js'
+import { mapForPaper } from '../routing/class-map.js'
+import { classOf, difficultyOf } from '../routing/classes.js'
 import type { RawImage } from '../types.js'
-import type { Cancellation, UpscaleSettings } from './options.js'
+import type { UpscaleSettings } from './options.js'
 import type { UpscaleResult } from './result.js'
 
 const TILE = 32
@@ -40,7 +42,7 @@ export async function upscalePaper(
   const vectors = await native.gradientVectors(image.data, width, height, channels, rects)
   cancellation.check()
   const classes = Int32Array.from({ length: count }, (_, i) => classOf(state.classes, difficultyOf(vectors, i)))
-  const map = planPaper(state, settings, classes)
+  const map = mapForPaper(state, settings, classes)
 
   const edge = TILE * network.scale
   const tiles = new Uint8Array(count * edge * edge * channels)

@@ -3,25 +3,19 @@
 //
 // Groups overlap by a few blended rows. Their weighted sums are carried from one group to the next, so a group
 // finishes its rows but for the last ones, which the next group (or finish()) completes.
-import type { ModelState } from '../model-state.js'
-import { type NativeCanvas, type NativeEngine, native, type RouteResult } from '../native.js'
-import { type Context, groupBand, groupRegions } from '../routing/plan.js'
+import type { Cancellation } from '../cancellation.js'
+import { checkUsable, type ModelState } from '../model-state.js'
+import { type NativeCanvas, type NativeEngine, native } from '../native.js'
+import { allSettled, markHandled } from '../promises.js'
+import { type PixelBand, rowsOf } from '../routing/route-group.js'
+import { regionFlops } from '../tiling/flops.js'
 import { type Grid, groupSpan } from '../tiling/grid.js'
-import { regionFlops } from '../tiling/merge.js'
+import type { Overlap } from '../tiling/overlap.js'
+import { groupBand, groupRegions } from '../tiling/regions.js'
 import type { PixelArray } from '../types.js'
-import { type Cancellation, checkUsable } from './options.js'
-import { allSettled, heard } from './promises.js'
 
 /** Rows of context that cubic interpolation needs. */
 const CUBIC_REACH = 3
-
-/** Pixels of the picture's rows [top, bottom), and which of them are there. */
-export interface PixelBand {
-  data: PixelArray
-  top: number
-  bottom: number
-  mask?: Uint8Array
-}
 
 /** Finished SR rows: `rows` rows of the whole picture's width, from `firstRow` on. */
 export interface Strip {
@@ -33,30 +27,6 @@ export interface Strip {
 export interface PassTotals {
   flops: number
   networkSeconds: number
-}
-
-function rowsOf(data: PixelArray, stride: number, first: number, end: number): PixelArray {
-  return data.subarray(first * stride, end * stride)
-}
-
-/** Difficulties and classes of all tiles of a group, whose rows the band holds. */
-export async function routeGroup(
-  { engine, classes }: ModelState,
-  band: Pick<PixelBand, 'data' | 'top'>,
-  channels: 1 | 2 | 3 | 4,
-  grid: Grid,
-  group: number,
-): Promise<RouteResult> {
-  const { y0, y1 } = groupSpan(grid, group)
-  const data = rowsOf(band.data, grid.width * channels, y0 - band.top, y1 - band.top)
-  return engine.route({
-    data,
-    width: grid.width,
-    height: y1 - y0,
-    channels,
-    tile: grid.tile,
-    thresholds: classes.thresholds,
-  })
 }
 
 /** The canvas of the last picture, for the next one of the same engine: writing to fresh pages costs more than blending does. */
@@ -72,7 +42,7 @@ export class PicturePass {
   readonly #grid: Grid
   readonly #channels: 1 | 2 | 3 | 4
   readonly #hasAlpha: boolean
-  readonly #context: Context
+  readonly #overlap: Overlap
   readonly #regionPixels: number
   readonly #cancellation: Cancellation
   readonly #target: PixelArray | null
@@ -91,7 +61,7 @@ export class PicturePass {
     state: ModelState,
     grid: Grid,
     channels: 1 | 2 | 3 | 4,
-    context: Context,
+    overlap: Overlap,
     regionPixels: number,
     cancellation: Cancellation,
     target: PixelArray | null = null,
@@ -99,17 +69,17 @@ export class PicturePass {
     this.#state = state
     this.#grid = grid
     this.#channels = channels
-    this.#context = context
+    this.#overlap = overlap
     this.#regionPixels = regionPixels
     this.#cancellation = cancellation
     this.#target = target
     this.#hasAlpha = channels === 2 || channels === 4
-    this.#margin = Math.max(context.margin, this.#hasAlpha ? context.blend + CUBIC_REACH : 0)
+    this.#margin = Math.max(overlap.margin, this.#hasAlpha ? overlap.blend + CUBIC_REACH : 0)
   }
 
   /** LR rows that a group's band should hold. */
   bandOf(group: number): { top: number; bottom: number } {
-    return groupBand(this.#state, this.#grid, group, this.#margin)
+    return groupBand(this.#state.engine, this.#grid, group, this.#margin)
   }
 
   /** Whether run() may be called before the last one settled, except for the first: the device then never waits for us. */
@@ -127,7 +97,7 @@ export class PicturePass {
     const { engine } = this.#state
     const { width, height } = this.#grid
     const { y0, y1 } = groupSpan(this.#grid, group)
-    const span = groupBand(this.#state, this.#grid, group, this.#context.margin)
+    const span = groupBand(this.#state.engine, this.#grid, group, this.#overlap.margin)
     const top = Math.max(span.top, band.top)
     const bottom = Math.min(span.bottom, band.bottom)
     checkUsable(this.#state)
@@ -137,22 +107,22 @@ export class PicturePass {
 
     const mask = band.mask?.subarray((top - band.top) * width, (bottom - band.top) * width)
     const regions = groupRegions(
-      this.#state,
+      engine,
       this.#grid,
       group,
       { top, bottom, mask },
       subnets,
-      this.#context,
+      this.#overlap,
       this.#regionPixels,
     )
     const stride = width * this.#channels
     const data = rowsOf(band.data, stride, top - band.top, bottom - band.top)
     // Rows that this group's band is too short to reach (tiles without halo) get nothing more from it.
-    const before = heard(this.#take(Math.min(top, this.#end)))
+    const before = markHandled(this.#take(Math.min(top, this.#end)))
     if (this.#hasAlpha) await before
     // From here on the engine has one job after the other without waiting for us.
-    const moved = heard(this.#moveTo(canvas, top, bottom, y0))
-    const ran = heard(
+    const moved = markHandled(this.#moveTo(canvas, top, bottom, y0))
+    const ran = markHandled(
       engine.infer({
         inputs: [{ data, width, height: bottom - top, channels: this.#channels }],
         outputs: [{ canvas }],
@@ -163,7 +133,7 @@ export class PicturePass {
     )
     this.#end = y1
     this.#band = band
-    const after = heard(this.#take(y1 === height ? y1 : y1 - this.#context.blend))
+    const after = markHandled(this.#take(y1 === height ? y1 : y1 - this.#overlap.blend))
     // After a failure the engine is not busy with this group any more.
     const [report, first, last] = await allSettled([ran, before, after, moved] as const)
     this.#cancellation.check()
@@ -195,7 +165,7 @@ export class PicturePass {
     const { engine, network } = this.#state
     const width = this.#grid.width * network.scale
     const rows =
-      Math.min(this.#grid.height, this.#grid.groupRows * this.#grid.tile + 2 * this.#context.margin) * network.scale
+      Math.min(this.#grid.height, this.#grid.groupRows * this.#grid.tile + 2 * this.#overlap.margin) * network.scale
     const spare = spareCanvases.get(engine)
     spareCanvases.delete(engine)
     if (spare?.width === width && spare.rows >= rows) return (this.#canvas = spare)

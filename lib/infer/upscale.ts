@@ -1,16 +1,20 @@
 // Upscales one whole picture: difficulties of all tiles first (only numbers are kept), then the map that meets the
 // budget for exactly this picture, then group after group through the engine.
+import { Cancellation } from '../cancellation.js'
 import { wrapError } from '../errors.js'
 import { decodeImage } from '../images/images.js'
-import type { ModelState } from '../model-state.js'
+import { checkUsable, type ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
-import { contextOf, largestFlops, MERGED_TILES, planDataset, planPicture } from '../routing/plan.js'
+import { allSettled, markHandled } from '../promises.js'
+import { MERGED_TILES, mapForDataset, mapForPicture } from '../routing/class-map.js'
+import { routeGroup } from '../routing/route-group.js'
+import { pictureFlops } from '../tiling/flops.js'
 import { type Grid, groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
+import { overlapOf } from '../tiling/overlap.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
-import { Cancellation, checkUpscaleOptions, checkUsable, type UpscaleOptions, type UpscaleSettings } from './options.js'
+import { checkUpscaleOptions, type UpscaleOptions, type UpscaleSettings } from './options.js'
 import { upscalePaper } from './paper.js'
-import { PicturePass, routeGroup } from './picture-pass.js'
-import { allSettled, heard } from './promises.js'
+import { PicturePass } from './picture-pass.js'
 import type { UpscaleResult } from './result.js'
 
 function newPixels(like: PixelArray, length: number): PixelArray {
@@ -51,7 +55,7 @@ async function ahead(count: number, most: number, start: (index: number) => Prom
       if (oldest.status === 'rejected') break
       running.shift()
     }
-    running.push(heard(start(index)))
+    running.push(markHandled(start(index)))
   }
   await allSettled(running)
 }
@@ -71,17 +75,17 @@ async function upscaleFull(
     settings.tile === 'image' ? Math.max(width, height) : settings.tile,
     settings.groupRows,
   )
-  const context = contextOf(settings)
+  const overlap = overlapOf(settings.halo)
   const { difficulties, classes } = await routePicture(state, image, grid, cancellation)
   const map =
     settings.budgetScope === 'picture'
-      ? planPicture(state, settings, grid, classes, context)
-      : planDataset(state, settings, MERGED_TILES * grid.tile, context)
+      ? mapForPicture(state, settings, grid, classes, overlap)
+      : mapForDataset(state, settings, MERGED_TILES * grid.tile, overlap)
   const subnets = classes.map((k) => map[k - 1]!)
 
   const stride = width * channels
   const data = newPixels(image.data, width * scale * height * scale * channels)
-  const pass = new PicturePass(state, grid, channels, context, settings.regionPixels, cancellation, data)
+  const pass = new PicturePass(state, grid, channels, overlap, settings.regionPixels, cancellation, data)
   const runGroup = async (group: number) => {
     const { firstRow, endRow } = groupSpan(grid, group)
     const { top, bottom } = pass.bandOf(group)
@@ -119,7 +123,12 @@ async function upscaleFull(
     width: width * scale,
     height: height * scale,
     channels,
-    allocation: { tiles, flops: pass.totals.flops, flopsOfLargest: largestFlops(state, width, height), histogram },
+    allocation: {
+      tiles,
+      flops: pass.totals.flops,
+      flopsOfLargest: pictureFlops(state.engine.subnets.at(-1)!, width, height),
+      histogram,
+    },
     seconds,
     timings: { network, other: seconds - network },
   }

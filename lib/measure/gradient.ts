@@ -1,8 +1,8 @@
 // The measure by which sampler and router tell easy from hard.
 import { wrapError } from '../errors.js'
 import { decodeImage } from '../images/images.js'
-import { difficultyOf } from '../model-state.js'
 import { native } from '../native.js'
+import { difficultyOf } from '../routing/classes.js'
 import type { ImageInput } from '../types.js'
 
 export interface GradientVector {

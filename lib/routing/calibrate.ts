@@ -1,15 +1,16 @@
 // Measures what the calibrated router needs: the squared error of every subnet in every gradient class, on validation
 // pictures (method.md section 6).
+import { Cancellation } from '../cancellation.js'
 import { WbsrError, wrapError } from '../errors.js'
-import { Cancellation, checkUsable, defaultRegionPixels } from '../infer/options.js'
-import { routeGroup } from '../infer/picture-pass.js'
-import type { ModelState, RouterTable } from '../model-state.js'
+import { checkUsable, type ModelState, type RouterTable } from '../model-state.js'
 import { native } from '../native.js'
 import { checkInteger, checkObject, checkSignal } from '../options.js'
 import { groupSpan, makeGrid, tileRects } from '../tiling/grid.js'
-import { AUTO_HALO, BLEND } from '../tiling/merge.js'
+import { AUTO_HALO, BLEND } from '../tiling/overlap.js'
+import { groupBand, groupRegions } from '../tiling/regions.js'
 import type { RawImage } from '../types.js'
-import { groupBand, groupRegions } from './plan.js'
+import { defaultRegionPixels } from './options.js'
+import { routeGroup } from './route-group.js'
 
 export interface CalibrateOptions {
   /** Edge of a tile in LR pixels, 16..4096. Default 64. */
@@ -72,10 +73,10 @@ async function addPicture(
     )
   }
   const grid = makeGrid(width, height, tileSize)
-  const context = { halo: HALO, blend: 0, margin: HALO }
+  const overlap = { halo: HALO, blend: 0, margin: HALO }
   for (let group = 0; group < grid.groups && sums.tiles < maxTiles; group++) {
     const { firstRow, endRow } = groupSpan(grid, group)
-    const { top, bottom } = groupBand(state, grid, group, context.margin)
+    const { top, bottom } = groupBand(engine, grid, group, overlap.margin)
     const rows = bottom - top
     const band = { data: lr.data.subarray(top * width * lr.channels, bottom * width * lr.channels), top, bottom }
     const { classes } = await routeGroup(state, band, lr.channels, grid, group)
@@ -102,7 +103,7 @@ async function addPicture(
     })
     for (const { index } of engine.subnets) {
       const subnets = new Int32Array(classes.length).fill(index)
-      const regions = groupRegions(state, grid, group, { top, bottom }, subnets, context, regionPixels)
+      const regions = groupRegions(engine, grid, group, { top, bottom }, subnets, overlap, regionPixels)
       // Nothing overlaps, so the weighted sum is the prediction.
       const sum = new Float32Array(width * scale * rows * scale * 3)
       const weight = new Float32Array(width * scale * rows * scale)

@@ -4,20 +4,18 @@
 // not more: the callback of the tile that completes the next group is withheld until the device is free and the reader
 // has taken what is finished. What comes out depends neither on the order of arrival within the picture nor on batching.
 import { Transform, type TransformCallback } from 'node:stream'
+import { Cancellation } from '../cancellation.js'
 import { wrapError } from '../errors.js'
-import {
-  Cancellation,
-  checkStreamOptions,
-  checkUsable,
-  type RoutingSettings,
-  type StreamOptions,
-} from '../infer/options.js'
-import { PicturePass, routeGroup } from '../infer/picture-pass.js'
-import type { ModelState } from '../model-state.js'
-import { type Context, contextOf, MERGED_TILES, planDataset } from '../routing/plan.js'
-import type { ClassMap } from '../routing/routers.js'
+import { PicturePass } from '../infer/picture-pass.js'
+import { checkUsable, type ModelState } from '../model-state.js'
+import { MERGED_TILES, mapForDataset } from '../routing/class-map.js'
+import type { RoutingSettings } from '../routing/options.js'
+import { routeGroup } from '../routing/route-group.js'
+import type { ClassMap } from '../routing/router.js'
 import { groupSpan } from '../tiling/grid.js'
+import { type Overlap, overlapOf } from '../tiling/overlap.js'
 import type { Tile, UpscaledTile } from '../types.js'
+import { checkStreamOptions, type StreamOptions, type StreamSettings } from './options.js'
 import { SingleTiles } from './single-tiles.js'
 import { assembleBand, checkGridTile, samePicture, TilePicture } from './tile-picture.js'
 import { type TileDecision, TileRows } from './tile-rows.js'
@@ -32,12 +30,12 @@ class PictureRun {
   /** The next group to run. */
   next = 0
 
-  constructor(state: ModelState, settings: RoutingSettings, context: Context, first: Tile, cancellation: Cancellation) {
+  constructor(state: ModelState, settings: RoutingSettings, overlap: Overlap, first: Tile, cancellation: Cancellation) {
     const tiles = new TilePicture(first, settings.groupRows)
     this.tiles = tiles
     this.#state = state
-    this.#map = planDataset(state, settings, MERGED_TILES * tiles.grid.tile, context)
-    this.#pass = new PicturePass(state, tiles.grid, first.channels, context, settings.regionPixels, cancellation)
+    this.#map = mapForDataset(state, settings, MERGED_TILES * tiles.grid.tile, overlap)
+    this.#pass = new PicturePass(state, tiles.grid, first.channels, overlap, settings.regionPixels, cancellation)
     this.#rows = new TileRows(tiles.grid, state.network.scale, first.channels)
   }
 
@@ -75,8 +73,8 @@ type Work = () => Promise<UpscaledTile[]>
 
 class InferStream extends Transform {
   readonly #state: ModelState
-  readonly #settings: ReturnType<typeof checkStreamOptions>
-  readonly #context: Context
+  readonly #settings: StreamSettings
+  readonly #overlap: Overlap
   readonly #cancellation: Cancellation
   #picture: PictureRun | null = null
   readonly #singleTiles: SingleTiles
@@ -85,7 +83,7 @@ class InferStream extends Transform {
   #busy: Promise<void> | null = null
   #resume: (() => void) | null = null
 
-  constructor(state: ModelState, settings: ReturnType<typeof checkStreamOptions>) {
+  constructor(state: ModelState, settings: StreamSettings) {
     super({
       writableObjectMode: true,
       readableObjectMode: true,
@@ -94,9 +92,9 @@ class InferStream extends Transform {
     })
     this.#state = state
     this.#settings = settings
-    this.#context = contextOf(settings)
+    this.#overlap = overlapOf(settings.halo)
     this.#cancellation = new Cancellation('infer stream', settings.signal)
-    this.#singleTiles = new SingleTiles(state, settings, this.#context.halo, this.#cancellation)
+    this.#singleTiles = new SingleTiles(state, settings, this.#overlap.halo, this.#cancellation)
     const { signal } = settings
     const stop = () => this.destroy(this.#cancellation.explain(signal!.reason) as Error)
     if (signal?.aborted) process.nextTick(stop)
@@ -155,7 +153,7 @@ class InferStream extends Transform {
     }
     await this.#startSingles()
     if (this.#picture && !samePicture(this.#picture.tiles.first, tile)) await this.#closePicture()
-    const run = (this.#picture ??= new PictureRun(this.#state, this.#settings, this.#context, tile, this.#cancellation))
+    const run = (this.#picture ??= new PictureRun(this.#state, this.#settings, this.#overlap, tile, this.#cancellation))
     run.tiles.add(tile)
     while (!this.destroyed && run.tiles.isReady(run.next)) {
       const group = run.next

@@ -1,10 +1,12 @@
 // Tiles that are pictures of their own: one call of the engine for a batch of them, each with its own halo as context.
+import type { Cancellation } from '../cancellation.js'
 import { cutPixels } from '../images/pixels.js'
-import type { Cancellation, RoutingSettings } from '../infer/options.js'
-import { classOf, difficultyOf, type ModelState } from '../model-state.js'
+import type { ModelState } from '../model-state.js'
 import { type InferRegion, native, type PixelArray } from '../native.js'
-import { planDataset } from '../routing/plan.js'
-import type { ClassMap } from '../routing/routers.js'
+import { mapForDataset } from '../routing/class-map.js'
+import { classOf, difficultyOf } from '../routing/classes.js'
+import type { RoutingSettings } from '../routing/options.js'
+import type { ClassMap } from '../routing/router.js'
 import type { Tile, UpscaledTile } from '../types.js'
 import { haloOf } from './check-tile.js'
 import { type TileDecision, upscaledTile } from './tile-rows.js'
@@ -107,7 +109,7 @@ export class SingleTiles {
     const edge = Math.max(tile.width, tile.height)
     const map =
       this.#maps.get(edge) ??
-      planDataset(this.#state, this.#settings, edge, { halo: this.#halo, blend: 0, margin: this.#halo })
+      mapForDataset(this.#state, this.#settings, edge, { halo: this.#halo, blend: 0, margin: this.#halo })
     this.#maps.set(edge, map)
     return { tile, difficulty, class: k, subnet: map[k - 1]! }
   }

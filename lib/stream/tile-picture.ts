@@ -2,8 +2,8 @@
 // come, and puts a group's pixels and context together.
 import { invalidOption } from '../errors.js'
 import { pixelsLike } from '../images/pixels.js'
-import type { PixelBand } from '../infer/picture-pass.js'
 import { checkInteger } from '../options.js'
+import type { PixelBand } from '../routing/route-group.js'
 import { type Grid, groupSpan, makeGrid } from '../tiling/grid.js'
 import type { PixelArray, Tile } from '../types.js'
 import { checkTile, type Halo, haloOf, NO_HALO } from './check-tile.js'

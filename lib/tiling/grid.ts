@@ -53,6 +53,15 @@ export function groupSpan(grid: Grid, group: number): { firstRow: number; endRow
   return { firstRow, endRow, y0: firstRow * grid.tile, y1: Math.min(endRow * grid.tile, grid.height) }
 }
 
+/** What is known of the rows around a group. */
+export interface Band {
+  /** LR rows of the picture that are there, [top, bottom). */
+  top: number
+  bottom: number
+  /** (bottom - top) x picture width, 0 where a pixel is missing; absent: all are there. */
+  mask?: Uint8Array
+}
+
 /** LR rows a group's band should hold: the group and `margin` context rows above and below, inside the picture. */
 export function bandSpan(grid: Grid, group: number, margin: number): { top: number; bottom: number } {
   const { y0, y1 } = groupSpan(grid, group)

@@ -1,19 +1,7 @@
 // Same-subnet neighbours become one region before they run, so that halo is not computed twice (method.md section 6).
 // Pure and deterministic: numbers in, rectangles out.
 import type { InferRegion, NativeSubnet } from '../native.js'
-import { type Area, type Grid, tileArea } from './grid.js'
-
-/** LR pixels by which a region's kept part reaches over its edge, where it is blended with its neighbour's. */
-export const BLEND = 2
-
-/**
- * Context in LR pixels that `halo: 'auto'` gives around what is kept (less where the receptive field is smaller). With
- * BLEND a region sees 6 pixels beyond its edge. Measured with the published EDSR x2 weights (receptive field 20), 32x32
- * tiles without merging, Set14 barbara and Set5 butterfly: against the whole-image result the PSNR on Y changes by
- * +0.018 / -0.219 dB at halo 0, +0.005 / +0.005 at 2, +0.003 / +0.004 at 4, 0.000 / +0.001 at 6; the largest difference
- * of a sample is 54, 12, 6 and 3 grey levels.
- */
-export const AUTO_HALO = 4
+import { type Area, type Band, type Grid, tileArea } from './grid.js'
 
 /** A rectangle of tiles of one subnet: tile positions in the picture's grid. */
 export interface MergedTiles {
@@ -71,15 +59,6 @@ export function regionLimits(grid: Grid, maxPixels: number): { maxColumns: numbe
   let maxRows = grid.groupRows
   while (maxRows > 1 && maxRows * grid.tile > Math.sqrt(maxPixels)) maxRows = Math.ceil(maxRows / 2)
   return { maxColumns: Math.max(1, Math.floor(maxPixels / (maxRows * grid.tile * grid.tile))), maxRows }
-}
-
-/** What is known of the rows around a group. */
-export interface Band {
-  /** LR rows of the picture that are there, [top, bottom). */
-  top: number
-  bottom: number
-  /** (bottom - top) x picture width, 0 where a pixel is missing; absent: all are there. */
-  mask?: Uint8Array
 }
 
 /** How far a region may see to each side of its core. */
@@ -160,14 +139,4 @@ export function keptOf(
     rampRight: Math.min(2 * right, keepWidth),
     rampBottom: Math.min(2 * bottom, keepHeight),
   }
-}
-
-/** 2 x MAC of a region: the trunk runs on what is seen, the upsampling tail on what is kept and what it looks at around it. */
-export function regionFlops(region: InferRegion, subnet: NativeSubnet): number {
-  const inside = (start: number, length: number, seenStart: number, seenLength: number) =>
-    Math.min(start + length + subnet.tailField, seenStart + seenLength) - Math.max(start - subnet.tailField, seenStart)
-  const tail =
-    inside(region.keepX, region.keepWidth, region.x, region.width) *
-    inside(region.keepY, region.keepHeight, region.y, region.height)
-  return ((subnet.flops - subnet.tailFlops) * region.width * region.height + subnet.tailFlops * tail) / 1024
 }

@@ -4,8 +4,8 @@
 // window is shifted inwards, which costs a little more than a cut one would. What is kept and how it is blended is that
 // of merge.ts.
 import type { InferRegion, NativeSubnet } from '../native.js'
-import { type Area, type Grid, groupSpan, tileArea } from './grid.js'
-import { type Band, keptOf, type MergedTiles, reach } from './merge.js'
+import { type Area, type Band, type Grid, groupSpan, tileArea } from './grid.js'
+import { keptOf, type MergedTiles, reach } from './merge.js'
 
 /** Edges in tiles, largest first. */
 const SQUARES = [4, 2, 1]

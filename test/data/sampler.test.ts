@@ -1,6 +1,6 @@
 import t from 'tap'
 import { buildClasses, checkSamplerOptions, Sampler } from '../../lib/data/sampler.js'
-import { classOf } from '../../lib/model-state.js'
+import { classOf } from '../../lib/routing/classes.js'
 
 const ascending = <T>(n: number, value: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => value(i))
 

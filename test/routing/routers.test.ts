@@ -1,6 +1,10 @@
 import t from 'tap'
-import { classOf, difficultyOf } from '../../lib/model-state.js'
-import { calibratedMap, fitBudget, projectionBudgetMap, projectionMap } from '../../lib/routing/routers.js'
+import { calibratedMap } from '../../lib/routing/calibrated.js'
+import { classOf, difficultyOf } from '../../lib/routing/classes.js'
+import { fitBudget } from '../../lib/routing/fit-budget.js'
+import { projectionBudgetMap, projectionMap } from '../../lib/routing/projection.js'
+import { checkRouter } from '../../lib/routing/routers.js'
+import { fakeState } from '../support/fake-engine.js'
 import { integer, random } from '../support/random.js'
 
 t.test('classOf counts the thresholds below a difficulty, the length of the gradient vector', async (t) => {
@@ -11,6 +15,25 @@ t.test('classOf counts the thresholds below a difficulty, the length of the grad
   )
   t.equal(classOf({ count: 1, thresholds: [], kind: 'quantile' }, 1), 1)
   t.equal(difficultyOf(new Float64Array([9, 9, 9, 9, 1, 2, 2, 4]), 1), 5)
+})
+
+t.test('the option router finds its row, and offers only what the model can use', async (t) => {
+  const calibrated = fakeState()
+  const plain = fakeState({ router: null })
+  const input = { classes: 4, costs: [0.25, 1], frequency: [0.25, 0.25, 0.25, 0.25], budget: 1, alpha: 1 }
+  t.strictSame(checkRouter('projection', plain).map({ ...input, table: null }), [0, 0, 1, 1])
+  t.strictSame(checkRouter({ subnet: 1 }, plain).map({ ...input, table: null }), [1, 1, 1, 1])
+  t.equal(checkRouter(undefined, plain), checkRouter('projection', plain))
+  t.equal(checkRouter(undefined, calibrated), checkRouter('calibrated', calibrated))
+  t.throws(() => checkRouter('best', calibrated), {
+    code: 'WBSR_INVALID_OPTION',
+    message: `Expected 'projection', 'projection-budget', 'calibrated' or { subnet } for router but received "best"`,
+  })
+  t.throws(() => checkRouter('calibrated', plain), {
+    code: 'WBSR_INVALID_OPTION',
+    message: /^Expected 'projection', 'projection-budget' or \{ subnet \} \(this model has no router table/,
+  })
+  t.throws(() => checkRouter('toString', calibrated), { code: 'WBSR_INVALID_OPTION' }, 'a key of Object.prototype')
 })
 
 t.test('projection is ceil(k M / K)', async (t) => {

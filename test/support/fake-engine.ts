@@ -1,6 +1,6 @@
 // An engine without a network: nearest-neighbour upscaling, with the regions, ramps and sums of the real one. What is
 // wrong in routing, merging, blending or streaming shows as a pixel that differs from plain nearest upscaling.
-import { classOf, difficultyOf, type ModelState } from '../../lib/model-state.js'
+import type { ModelState } from '../../lib/model-state.js'
 import {
   type InferJob,
   type InferReport,
@@ -12,6 +12,7 @@ import {
   type RouteJob,
   type RouteResult,
 } from '../../lib/native.js'
+import { classOf, difficultyOf } from '../../lib/routing/classes.js'
 
 export interface FakeOptions {
   scale?: number

@@ -1,7 +1,9 @@
 import t from 'tap'
 import type { NativeSubnet } from '../../lib/native.js'
+import { regionFlops } from '../../lib/tiling/flops.js'
 import { bandSpan, groupSpan, makeGrid, tileRects } from '../../lib/tiling/grid.js'
-import { BLEND, mergeTiles, regionFlops, regionLimits, regionOf } from '../../lib/tiling/merge.js'
+import { mergeTiles, regionLimits, regionOf } from '../../lib/tiling/merge.js'
+import { BLEND } from '../../lib/tiling/overlap.js'
 import { integer, random } from '../support/random.js'
 
 const subnet: NativeSubnet = {

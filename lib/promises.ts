@@ -1,12 +1,15 @@
-// Promises of jobs that are given out before earlier ones are done.
+// Promises of jobs that are started before earlier ones are done.
 
-/** A promise that is waited for later: when it fails before that, nobody is to call it unhandled. */
-export function heard<T>(promise: Promise<T>): Promise<T> {
+/** The same promise, which may reject before anything awaits it without Node reporting an unhandled rejection. */
+export function markHandled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {})
   return promise
 }
 
-/** Promise.all, but a failure (the first one in the list) is told only when all have settled: nothing is under way any more then. */
+/**
+ * As Promise.all, but waits until all have settled, so that no job is running when it rejects. Rejects with the failure
+ * that comes first in the list.
+ */
 export async function allSettled<T extends readonly unknown[]>(
   promises: T,
 ): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {

@@ -1,0 +1,102 @@
+// The class -> subnet map of one picture, of a stream or of the paper's protocol, at a budget (method.md section 6).
+import type { ModelState } from '../model-state.js'
+import type { NativeEngine } from '../native.js'
+import { flopsOf, pictureFlops, regionFlops } from '../tiling/flops.js'
+import { type Grid, groupSpan, tileArea } from '../tiling/grid.js'
+import type { Overlap } from '../tiling/overlap.js'
+import { groupBand, groupRegions } from '../tiling/regions.js'
+import { fitBudget } from './fit-budget.js'
+import type { RoutingSettings } from './options.js'
+import type { ClassMap } from './router.js'
+
+/** Tiles of a picture are on average merged to about two by two. */
+export const MERGED_TILES = 2
+
+/** Real cost of a map on a picture, merged and with halo, as a share of the largest subnet's. */
+function shareOfPicture(
+  engine: NativeEngine,
+  grid: Grid,
+  classes: ArrayLike<number>,
+  map: ClassMap,
+  overlap: Overlap,
+  regionPixels: number,
+): number {
+  let flops = 0
+  for (let group = 0; group < grid.groups; group++) {
+    const { firstRow, endRow } = groupSpan(grid, group)
+    const subnets = new Int32Array((endRow - firstRow) * grid.columns)
+    for (let i = 0; i < subnets.length; i++) subnets[i] = map[classes[firstRow * grid.columns + i]! - 1]!
+    const band = groupBand(engine, grid, group, overlap.margin)
+    for (const region of groupRegions(engine, grid, group, band, subnets, overlap, regionPixels))
+      flops += regionFlops(region, engine.subnets[region.subnet]!)
+  }
+  return flops / pictureFlops(engine.subnets.at(-1)!, grid.width, grid.height)
+}
+
+/** The router's map at a budget for tiles of these class frequencies. */
+function mapAt(state: ModelState, settings: RoutingSettings, frequency: readonly number[], budget: number): ClassMap {
+  const { subnets } = state.engine
+  const costs = subnets.map((subnet) => subnet.flops / subnets.at(-1)!.flops)
+  const { router, alpha } = settings
+  return router.map({ classes: state.classes.count, costs, frequency, budget, alpha, table: state.router })
+}
+
+/** The router's map at the largest budget whose real cost, as `shareOf` measures it, is within the wanted one. */
+function mapWithin(
+  state: ModelState,
+  settings: RoutingSettings,
+  frequency: readonly number[],
+  shareOf: (map: ClassMap) => number,
+): ClassMap {
+  const { router, budget } = settings
+  if (!router.hasBudget || budget === 1) return mapAt(state, settings, frequency, budget)
+  return fitBudget(budget, (effective) => mapAt(state, settings, frequency, effective), shareOf)
+}
+
+/**
+ * The map for one picture whose tiles' classes are all known: its real cost is within the budget.
+ *
+ * @param classes of all tiles of the grid, row by row
+ */
+export function mapForPicture(
+  state: ModelState,
+  settings: RoutingSettings,
+  grid: Grid,
+  classes: ArrayLike<number>,
+  overlap: Overlap,
+): ClassMap {
+  const frequency = new Array<number>(state.classes.count).fill(0)
+  for (let i = 0; i < classes.length; i++) {
+    const { width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
+    frequency[classes[i]! - 1]! += (width * height) / (grid.width * grid.height)
+  }
+  return mapWithin(state, settings, frequency, (map) =>
+    shareOfPicture(state.engine, grid, classes, map, overlap, settings.regionPixels),
+  )
+}
+
+/**
+ * The map where the picture's difficulties are not known beforehand: frequencies are those of the router table (equal
+ * ones without a table), and halo is counted as if every region were `edge` LR pixels wide and high.
+ */
+export function mapForDataset(state: ModelState, settings: RoutingSettings, edge: number, overlap: Overlap): ClassMap {
+  const { count } = state.classes
+  const frequency = state.router?.frequency ?? new Array<number>(count).fill(1 / count)
+  const largest = pictureFlops(state.engine.subnets.at(-1)!, edge, edge)
+  const costs = state.engine.subnets.map((subnet) => {
+    const seen = edge + 2 * (overlap.blend + Math.min(overlap.halo, subnet.receptiveField))
+    const kept = Math.min(seen, edge + 2 * (overlap.blend + subnet.tailField))
+    return flopsOf(subnet, seen ** 2, kept ** 2) / largest
+  })
+  return mapWithin(state, settings, frequency, (map) => map.reduce((sum, m, k) => sum + frequency[k]! * costs[m]!, 0))
+}
+
+/**
+ * The map of the paper's protocol: every tile has the same size and no halo is counted. 'projection-budget' is the
+ * paper's formula as it stands; only 'calibrated' has a mean cost to meet, and needs no correction for it.
+ */
+export function mapForPaper(state: ModelState, settings: RoutingSettings, classes: ArrayLike<number>): ClassMap {
+  const frequency = new Array<number>(state.classes.count).fill(0)
+  for (let i = 0; i < classes.length; i++) frequency[classes[i]! - 1]! += 1 / classes.length
+  return mapAt(state, settings, frequency, settings.budget)
+}

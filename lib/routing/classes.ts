@@ -1,0 +1,20 @@
+// Difficulty and gradient class of a tile or patch: what sampler, calibration and routers tell easy from hard by.
+import type { ClassTable } from '../model-state.js'
+
+/** Difficulty of a gradient vector: its Euclidean norm, to the bit as native/core/math/route.h has it. */
+export function difficultyOf(vectors: ArrayLike<number>, index: number): number {
+  const [a, b, c, d] = [vectors[4 * index]!, vectors[4 * index + 1]!, vectors[4 * index + 2]!, vectors[4 * index + 3]!]
+  return Math.sqrt(a * a + b * b + c * c + d * d)
+}
+
+/** The class 1 .. K of a difficulty: 1 + number of thresholds smaller than it. */
+export function classOf(table: ClassTable, difficulty: number): number {
+  let low = 0
+  let high = table.thresholds.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (table.thresholds[middle]! < difficulty) low = middle + 1
+    else high = middle
+  }
+  return low + 1
+}

@@ -1,0 +1,76 @@
+// Options that decide which subnet a tile gets and how much of its surroundings it sees: shared by upscale and the infer
+// stream.
+import { invalidOption } from '../errors.js'
+import type { ModelState } from '../model-state.js'
+import { checkInteger, checkNumber, checkSignal } from '../options.js'
+import { checkRouter, type Router, type RouterKind } from './routers.js'
+
+/** How each tile's subnet is chosen. */
+export interface RoutingOptions {
+  /** Default: 'calibrated' where the model has a router table, else 'projection'. See {@link Router}. */
+  router?: Router
+  /**
+   * Mean cost wanted, as a share (0..1] of what the largest subnet costs on the whole picture; halo is included.
+   * 1 sets no limit. Where not even the smallest subnet everywhere is within the budget, that is what runs. Not used
+   * by 'projection' and { subnet }. Default 0.6.
+   */
+  budget?: number
+  /** alpha of 'projection-budget'. Default 1. */
+  alpha?: number
+  /**
+   * LR pixels around what is kept of a tile that the network sees in addition (never more than its receptive field).
+   * With at least the receptive field and one subnet the result is that of the whole picture. Default 'auto': 4.
+   */
+  halo?: 'auto' | number
+  /** Upper bound of LR pixels that same-subnet tiles are merged to; memory follows it. Default 32768, on CUDA 262144. */
+  regionPixels?: number
+  /** Tile rows that are in memory together; by default as many as make about 256 LR pixels. */
+  groupRows?: number
+  signal?: AbortSignal
+}
+
+/** Checked options with defaults. */
+export interface RoutingSettings {
+  router: RouterKind
+  budget: number
+  alpha: number
+  halo: 'auto' | number
+  regionPixels: number
+  groupRows: number | undefined
+  signal: AbortSignal | undefined
+}
+
+/** Keys of {@link RoutingOptions}. */
+export const ROUTING_KEYS = ['router', 'budget', 'alpha', 'halo', 'regionPixels', 'groupRows', 'signal']
+
+/** A GPU reaches its speed only with much work at once. */
+export function defaultRegionPixels(state: ModelState): number {
+  return state.engine.device.regular ? 1 << 18 : 1 << 15
+}
+
+/** @throws WbsrError WBSR_INVALID_OPTION */
+export function checkRouting(options: Record<string, unknown>, state: ModelState): RoutingSettings {
+  const {
+    budget = 0.6,
+    alpha = 1,
+    halo = 'auto',
+    regionPixels = defaultRegionPixels(state),
+    groupRows,
+    signal,
+  } = options
+  if (typeof halo !== 'number' && halo !== 'auto')
+    throw invalidOption('halo', "'auto' or an integer of at least 0", halo)
+  if (typeof budget !== 'number' || !(budget > 0 && budget <= 1))
+    throw invalidOption('budget', 'a number above 0 and at most 1', budget)
+  if (typeof alpha !== 'number' || !(alpha > 0 && alpha < Infinity))
+    throw invalidOption('alpha', 'a number above 0', alpha)
+  return {
+    router: checkRouter(options.router, state),
+    budget: checkNumber(budget, 'budget', 0, 1),
+    alpha,
+    halo: halo === 'auto' ? halo : checkInteger(halo, 'halo', 0, 4096),
+    regionPixels: checkInteger(regionPixels, 'regionPixels', 256, 1 << 26),
+    groupRows: groupRows === undefined ? undefined : checkInteger(groupRows, 'groupRows', 1, 4096),
+    signal: signal === undefined ? undefined : checkSignal(signal, 'signal'),
+  }
+}

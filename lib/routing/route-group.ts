@@ -1,0 +1,38 @@
+// Difficulties and classes of a group's tiles, by the device.
+import type { ModelState } from '../model-state.js'
+import type { RouteResult } from '../native.js'
+import { type Grid, groupSpan } from '../tiling/grid.js'
+import type { PixelArray } from '../types.js'
+
+/** Pixels of the picture's rows [top, bottom), and which of them are there. */
+export interface PixelBand {
+  data: PixelArray
+  top: number
+  bottom: number
+  mask?: Uint8Array
+}
+
+/** Rows [first, end) of interleaved pixels: a view. stride: values of a row. */
+export function rowsOf(data: PixelArray, stride: number, first: number, end: number): PixelArray {
+  return data.subarray(first * stride, end * stride)
+}
+
+/** Difficulties and classes of all tiles of a group, whose rows the band holds. */
+export async function routeGroup(
+  { engine, classes }: ModelState,
+  band: Pick<PixelBand, 'data' | 'top'>,
+  channels: 1 | 2 | 3 | 4,
+  grid: Grid,
+  group: number,
+): Promise<RouteResult> {
+  const { y0, y1 } = groupSpan(grid, group)
+  const data = rowsOf(band.data, grid.width * channels, y0 - band.top, y1 - band.top)
+  return engine.route({
+    data,
+    width: grid.width,
+    height: y1 - y0,
+    channels,
+    tile: grid.tile,
+    thresholds: classes.thresholds,
+  })
+}

@@ -1,0 +1,36 @@
+// Regions of a group of tile rows, cut as the engine's device prefers: as few as possible (merge.ts) or of few shapes
+// (regular.ts).
+import type { InferRegion, NativeEngine } from '../native.js'
+import { type Band, bandSpan, evenBandSpan, type Grid, groupSpan } from './grid.js'
+import { mergeTiles, regionLimits, regionOf } from './merge.js'
+import type { Overlap } from './overlap.js'
+import { regularRegions } from './regular.js'
+
+/** LR rows that a group's band should hold on this engine's device. */
+export function groupBand(
+  { device }: NativeEngine,
+  grid: Grid,
+  group: number,
+  margin: number,
+): { top: number; bottom: number } {
+  return (device.regular ? evenBandSpan : bandSpan)(grid, group, margin)
+}
+
+/** Regions of one group. subnets: of the group's tiles, row by row, -1 where a tile is missing. */
+export function groupRegions(
+  { device, subnets: byIndex }: NativeEngine,
+  grid: Grid,
+  group: number,
+  band: Band,
+  subnets: ArrayLike<number>,
+  overlap: Overlap,
+  regionPixels: number,
+): InferRegion[] {
+  // Where pixels are missing, region shapes vary in any case.
+  if (device.regular && !band.mask)
+    return regularRegions(grid, group, band, subnets, byIndex, { ...overlap, regionPixels })
+  const { maxColumns, maxRows } = regionLimits(grid, regionPixels)
+  return mergeTiles(subnets, grid.columns, groupSpan(grid, group).firstRow, maxColumns, maxRows).map((merged) =>
+    regionOf(merged, grid, band, byIndex[merged.subnet]!, overlap.halo, overlap.blend),
+  )
+}
