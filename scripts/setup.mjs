@@ -41,11 +41,16 @@ async function step(text, work, { announceLater = false } = {}) {
     process.stdout.write(`${((performance.now() - start) / 1000).toFixed(1)} s${note ? ` (${note})` : ''}\n`)
 }
 
-function checkNode() {
+function checkPlace() {
   const [major, minor] = process.versions.node.split('.').map(Number)
   if (major < 20 || (major === 20 && minor < 19))
     throw new SetupError(`Node 20.19 or newer is needed, this is ${process.version}`)
   if (process.platform !== 'linux') throw new SetupError(`wbsr builds on Linux, this is ${process.platform}`)
+  // CMake reads brackets in the path of file(GLOB) as a pattern, and a semicolon separates list items.
+  if (/[[\];]/.test(root))
+    throw new SetupError(
+      `Expected a folder whose path has none of [ ] ; (CMake cannot build there) but this is ${root}`,
+    )
 }
 
 /** Debian packages that are missing, found out without asking apt: a tool or library from elsewhere is as good. */
@@ -201,7 +206,7 @@ async function typeScriptBuild() {
 }
 
 try {
-  checkNode()
+  checkPlace()
   await debianPackages()
   await npmPackages()
   await nativeBuild()

@@ -85,7 +85,7 @@ set_target_properties(wbsr_cuda_plugin PROPERTIES OUTPUT_NAME wbsr_cuda PREFIX l
   LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/Release" LINK_DEPENDS "${CMAKE_SOURCE_DIR}/native/cuda/plugin.map")
 target_link_libraries(wbsr_cuda_plugin PRIVATE wbsr_cuda)
 target_link_options(wbsr_cuda_plugin PRIVATE -Wl,--disable-new-dtags -Wl,--no-undefined
-  "-Wl,--version-script=${CMAKE_SOURCE_DIR}/native/cuda/plugin.map")
+  "SHELL:-Xlinker \"--version-script=${CMAKE_SOURCE_DIR}/native/cuda/plugin.map\"")
 
 # The same files that test/native/cuda/host_cuda runs on the host, against the real CUDA (bench/gpu.sh).
 if(WBSR_GPU_CHECKS)
