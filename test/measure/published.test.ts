@@ -55,7 +55,7 @@ t.test('every published LR file is reproduced bit by bit', { skip }, async (t) =
     await Promise.all(
       list.map(async (name) => {
         const [whole, lr] = await Promise.all([hr(set, name), read(`${set}/${folder}`, name)])
-        // HR sizes that are no multiple of the scale: cropped at the top left (data/README.md).
+        // HR sizes that are no multiple of the scale: cropped at the top left (../shared/data/README.md).
         const source = crop(whole, lr.width * scale, lr.height * scale)
         const made = await resizeBicubic(source, { scale: 1 / scale, border })
         const same =
@@ -116,7 +116,7 @@ async function bicubic(
   return { psnr: mean(scores.map((s) => s.psnr)), ssim: mean(scores.map((s) => s.ssim)) }
 }
 
-t.test("bicubic reproduces data/README.md's table and the published SSIM", { skip }, async (t) => {
+t.test("bicubic reproduces ../shared/data/README.md's table and the published SSIM", { skip }, async (t) => {
   // set, grey, scale, PSNR of our table, SSIM published (NaN: none comparable)
   const table = [
     ['set5', 'asRgb', 2, 33.67, 0.9299],

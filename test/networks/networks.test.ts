@@ -90,7 +90,7 @@ t.test('any width and depth list', async (t) => {
 
 t.test('a backbone is one TypeScript file', async (t) => {
   const { parameterCount, names } = subnetsOf(edsr({ scale: 2, widths: [32, 64], depths: [4, 8] }))
-  t.equal(parameterCount, 779_011, 'as in data/weights/README.md')
+  t.equal(parameterCount, 779_011, 'as in ../shared/data/weights/README.md')
   t.ok(names.includes('body.7.body.2.weight'))
 })
 

@@ -1,0 +1,77 @@
+// docs/architecture.md says which room may know which: includes and imports keep to its tables, which have no circle.
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+const text = readFileSync(path.join(root, 'docs', 'architecture.md'), 'utf8')
+
+/** Rooms of native/ or lib/ with the rooms that each may know, from the document's tables. */
+function table(top: 'native' | 'lib') {
+  const rows = text.matchAll(new RegExp(`^\\| \`${top}/(\\w+)\` +\\|([^|]*)\\|`, 'gm'))
+  return new Map([...rows].map(([, room, known]) => [room!, known!.split(',').map((name) => name.trim())]))
+}
+
+const folders = (top: string) =>
+  readdirSync(path.join(root, top), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+    .sort()
+
+function files(folder: string) {
+  return readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    /\.(ts|cc|h|cu|inc)$/.test(name),
+  )
+}
+
+t.test('every room is in a table, and no two know each other', async (t) => {
+  for (const top of ['native', 'lib'] as const) {
+    const rooms = table(top)
+    t.same([...rooms.keys()].sort(), folders(top), `${top}/`)
+    const visit = (room: string, way: string[]): void => {
+      if (way.includes(room)) {
+        t.fail(`a circle: ${[...way, room].join(' -> ')}`)
+        return
+      }
+      for (const next of rooms.get(room)!.filter((name) => name !== '')) {
+        if (!rooms.has(next)) t.fail(`${top}/${room} may know ${next}, which is no room`)
+        else visit(next, [...way, room])
+      }
+    }
+    for (const room of rooms.keys()) visit(room, [])
+  }
+})
+
+t.test('native/ includes what its table allows', async (t) => {
+  const rooms = table('native')
+  let seen = 0
+  for (const [room, known] of rooms) {
+    for (const file of files(path.join('native', room))) {
+      const source = readFileSync(path.join(root, 'native', room, file), 'utf8')
+      for (const [, target] of source.matchAll(/^#include "(\w+)\//gm)) {
+        if (target === room || !rooms.has(target!)) continue
+        seen++
+        if (!known.includes(target!)) t.fail(`native/${room}/${file} includes ${target}/`)
+      }
+    }
+  }
+  t.ok(seen > 50, `${seen} includes of another room`)
+})
+
+t.test('lib/ imports what its table allows', async (t) => {
+  const rooms = table('lib')
+  let seen = 0
+  for (const [room, known] of rooms) {
+    for (const file of files(path.join('lib', room))) {
+      const source = readFileSync(path.join(root, 'lib', room, file), 'utf8')
+      for (const [, target] of source.matchAll(/from '(\.[^']+)'/g)) {
+        const [other] = path.relative('lib', path.join('lib', room, path.dirname(file), target!)).split(path.sep)
+        if (other === room || !rooms.has(other!)) continue
+        seen++
+        if (!known.includes(other!)) t.fail(`lib/${room}/${file} imports ${target}`)
+      }
+    }
+  }
+  t.ok(seen > 50, `${seen} imports of another room`)
+})
