@@ -113,7 +113,7 @@ export async function writeSafetensors(
 }
 
 /** Half precision (10 bits of mantissa) or bfloat16 (7) to float32, by bits. */
-function widen(halves: Uint16Array, dtype: 'F16' | 'BF16'): Float32Array {
+export function widen(halves: Uint16Array, dtype: 'F16' | 'BF16'): Float32Array {
   const out = new Float32Array(halves.length)
   if (dtype === 'BF16') {
     const bits = new Uint32Array(out.buffer)
