@@ -71,10 +71,12 @@ const git = (...args) => {
 }
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'wbsr-bench-'))
-const cpu = native.cpuInfo()
+const [cpu] = native.findDevices('cpu').devices
+if (!cpu) throw new Error('this build of wbsr has no CPU device')
+const [isa, onednn] = cpu.details.split(', oneDNN ')
 const load = os.loadavg()[0]
 console.log(
-  `${cpu.name}, ${cpu.isa}, ${cpu.cores} cores, oneDNN ${cpu.onednn}, ${threads} threads, median of ${rounds} turns`,
+  `${cpu.name}, ${isa}, ${cpu.threads} cores, oneDNN ${onednn}, ${threads} threads, median of ${rounds} turns`,
 )
 if (load > 0.7) console.log(`bench: other programs are running (load ${load.toFixed(1)}): expect less steady figures`)
 const table = []
@@ -97,8 +99,8 @@ if (!options['no-write']) {
     command: ['npm run bench --', ...process.argv.slice(2)].join(' '),
     machine: {
       cpu: cpu.name,
-      isa: cpu.isa,
-      cores: cpu.cores,
+      isa,
+      cores: cpu.threads,
       memory: os.totalmem(),
       system: `${os.type()} ${os.release()}`,
       loadBefore: load,
@@ -108,7 +110,7 @@ if (!options['no-write']) {
       commit: git('rev-parse', 'HEAD'),
       clean: git('status', '--porcelain', '--untracked-files=no') === '',
       node: process.version,
-      onednn: cpu.onednn,
+      onednn,
       ...versions,
     },
     threads,

@@ -1,12 +1,15 @@
 // Which devices there are and which one a model runs on. Engines are made here and nowhere else.
 import { availableParallelism } from 'node:os'
 import { invalidOption, WbsrError, type WbsrErrorCode, wrapError } from './errors.js'
-import { type NativeEngine, native, type Precision } from './native.js'
+import { type DeviceKind, type FoundDevice, type NativeEngine, native, type Precision } from './native.js'
 import type { Network } from './networks/network.js'
 import { checkChoice, checkInteger } from './options.js'
 
-/** `auto`: the best that runs here, never fails; `cuda` or `cuda:N`: that GPU or WBSR_NO_DEVICE; `cpu`. */
-export type DeviceOption = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`
+/**
+ * `auto`: the best that runs here, never fails. Otherwise a kind of device, by itself or with the number of a device, as
+ * {@link listDevices} names them: that device or WBSR_NO_DEVICE.
+ */
+export type DeviceOption = 'auto' | (string & {})
 
 /** What a model runs on and how. */
 export interface DeviceOptions {
@@ -42,10 +45,11 @@ export const DEVICE_KEYS = ['device', 'threads', 'precision', 'autotune'] as con
 export interface DeviceDescription {
   /** What to pass as `device`. */
   id: DeviceOption
-  kind: 'cpu' | 'cuda'
+  /** 'cpu' or 'cuda', for example. */
+  kind: string
   /** As the hardware calls itself. */
   name: string
-  /** Cores (cpu; 0 for cuda). */
+  /** Cores of the host that it can use; 0 on a GPU. */
   threads: number
   /** Instruction set or compute capability and memory, library versions. */
   details: string
@@ -53,9 +57,10 @@ export interface DeviceDescription {
 
 /** What a model runs on. */
 export interface ModelDevice {
-  kind: 'cpu' | 'cuda'
+  /** 'cpu' or 'cuda', for example. */
+  kind: string
   name: string
-  /** 0 for cuda. */
+  /** Host threads; 0 on a GPU. */
   threads: number
   /** What convolutions calculate with; weights and sums are float32 everywhere. */
   precision: Precision
@@ -63,33 +68,39 @@ export interface ModelDevice {
   fallbackReason: string | null
 }
 
+const idOf = (kind: DeviceKind, { index }: FoundDevice): DeviceOption =>
+  kind.numbered ? `${kind.name}:${index}` : kind.name
+
 /** The devices that `device` can name on this machine, best first. */
 export function listDevices(): DeviceDescription[] {
-  const cpu = native.cpuInfo()
-  return [
-    ...native.cudaInfo().devices.map(
-      ({ index, name, details, memory }): DeviceDescription => ({
-        id: `cuda:${index}`,
-        kind: 'cuda',
-        name,
-        threads: 0,
-        details: `${details}, ${(memory / 2 ** 30).toFixed(1)} GiB`,
+  return native.deviceKinds().flatMap((kind) =>
+    native.findDevices(kind.name).devices.map(
+      (found): DeviceDescription => ({
+        id: idOf(kind, found),
+        kind: kind.name,
+        name: found.name,
+        threads: found.threads,
+        details: found.memory > 0 ? `${found.details}, ${(found.memory / 2 ** 30).toFixed(1)} GiB` : found.details,
       }),
     ),
-    { id: 'cpu', kind: 'cpu', name: cpu.name, threads: cpu.cores, details: `${cpu.isa}, oneDNN ${cpu.onednn}` },
-  ]
+  )
+}
+
+/** The kind that the option names; undefined: 'auto', or none of this build's. */
+function kindOf(device: unknown): DeviceKind | undefined {
+  return native
+    .deviceKinds()
+    .find(({ name, numbered }) => device === name || (numbered && String(device).replace(/:\d+$/, '') === name))
 }
 
 /** Checks the option `device`. @throws WbsrError WBSR_INVALID_OPTION */
 export function checkDevice(value: unknown): DeviceOption {
-  if (
-    value === 'auto' ||
-    value === 'cpu' ||
-    value === 'cuda' ||
-    (typeof value === 'string' && /^cuda:\d+$/.test(value))
-  )
-    return value as DeviceOption
-  throw invalidOption('device', `one of 'auto', 'cpu', 'cuda', 'cuda:N'`, value)
+  if (value === 'auto' || (typeof value === 'string' && kindOf(value))) return value as DeviceOption
+  const names = native
+    .deviceKinds()
+    .reverse()
+    .flatMap(({ name, numbered }) => (numbered ? [name, `${name}:N`] : [name]))
+  throw invalidOption('device', `one of ${['auto', ...names].map((name) => `'${name}'`).join(', ')}`, value)
 }
 
 /** @throws WbsrError WBSR_INVALID_OPTION */
@@ -97,35 +108,38 @@ export function checkDeviceOptions(options: Partial<Record<(typeof DEVICE_KEYS)[
   const device = checkDevice(options.device ?? 'auto')
   const threads =
     options.threads === undefined ? availableParallelism() : checkInteger(options.threads, 'threads', 1, 1024)
-  const precision =
-    options.precision === undefined
-      ? undefined
-      : checkChoice(options.precision, 'precision', ['bf16', 'tf32', 'fp32'] as const)
+  const all = new Set(native.deviceKinds().flatMap(({ precisions }) => precisions))
+  const precision = options.precision === undefined ? undefined : checkChoice(options.precision, 'precision', [...all])
   const autotune = options.autotune === undefined ? undefined : checkInteger(options.autotune, 'autotune', 0, 64)
-  if (device === 'cpu' && precision !== undefined && precision !== 'fp32')
-    throw invalidOption('precision', `'fp32' or nothing with device 'cpu'`, precision)
-  if (device === 'cpu' && autotune !== undefined) throw invalidOption('autotune', `nothing with device 'cpu'`, autotune)
+  const kind = kindOf(device)
+  if (kind && precision !== undefined && !kind.precisions.includes(precision)) {
+    const supported = kind.precisions.map((name) => `'${name}'`).join(', ')
+    throw invalidOption('precision', `${supported} or nothing with device '${device}'`, precision)
+  }
+  if (kind && !kind.autotunes && autotune !== undefined)
+    throw invalidOption('autotune', `nothing with device '${device}'`, autotune)
   return { device, threads, precision, autotune }
 }
 
-/** Index of the CUDA device that was asked for by name. @throws WbsrError WBSR_NO_DEVICE saying what was tried and what is there */
-function cudaIndex(device: DeviceOption): number {
-  const { devices, reason } = native.cudaInfo()
-  const wanted = device === 'cuda' ? devices[0] : devices.find(({ index }) => `cuda:${index}` === device)
-  if (wanted) return wanted.index
+/** The device that was asked for by name. @throws WbsrError WBSR_NO_DEVICE saying what was tried and what is there */
+function named(device: DeviceOption): { kind: DeviceKind; found: FoundDevice } {
+  const kind = kindOf(device)!
+  const { devices, reason } = native.findDevices(kind.name)
+  const found = device === kind.name ? devices[0] : devices.find((other) => idOf(kind, other) === device)
+  if (found) return { kind, found }
   const here = listDevices()
     .map(({ id, name }) => `'${id}' (${name})`)
     .join(', ')
-  const why = devices.length === 0 ? reason : 'there is no usable CUDA device of that number'
+  const why = devices.length === 0 ? reason : `there is no usable ${kind.label} device of that number`
   throw new WbsrError('WBSR_NO_DEVICE', `Device '${device}' cannot be used: ${why}. Devices here: ${here}`)
 }
 
 /** @throws WbsrError WBSR_NO_DEVICE: the device was asked for by name and cannot run here */
 export function requireDevice(device: DeviceOption): void {
-  if (device.startsWith('cuda')) cudaIndex(device)
+  if (device !== 'auto') named(device)
 }
 
-/** What makes `auto` take the CPU when a GPU that is there cannot take the network. */
+/** Failures after which `auto` tries the next kind of device. */
 const FALLBACK_CODES: readonly unknown[] = [
   'WBSR_NO_DEVICE',
   'WBSR_DEVICE_FAILED',
@@ -135,28 +149,41 @@ const FALLBACK_CODES: readonly unknown[] = [
 /** @throws WbsrError WBSR_NO_DEVICE, WBSR_DEVICE_FAILED, WBSR_OUT_OF_MEMORY; WBSR_INVALID_OPTION: a graph that makes no sense */
 export function createEngine(
   network: Network,
-  { device, threads, ...gpu }: DeviceChoice,
+  { device, threads, precision, autotune }: DeviceChoice,
 ): { engine: NativeEngine; fallbackReason: string | null } {
-  const onCpu = () => new native.Engine(network.graph, { threads })
-  const onCuda = (index: number) => new native.Engine(network.graph, { threads, device: 'cuda', index, ...gpu })
+  const make = (kind: DeviceKind, { index }: FoundDevice) =>
+    new native.Engine(network.graph, {
+      threads,
+      device: kind.name,
+      index,
+      // With 'auto' the options of a better kind do not apply to the one that it falls back to.
+      ...(precision !== undefined && kind.precisions.includes(precision) ? { precision } : {}),
+      ...(autotune !== undefined && kind.autotunes ? { autotune } : {}),
+    })
   const automatic = () => {
-    const { devices, reason } = native.cudaInfo()
-    const [first] = devices
-    if (!first) return { engine: onCpu(), fallbackReason: reason }
-    try {
-      return { engine: onCuda(first.index), fallbackReason: null }
-    } catch (error) {
-      const { code, message } = error as { code?: unknown; message: string }
-      if (!FALLBACK_CODES.includes(code)) throw error
-      return {
-        engine: onCpu(),
-        fallbackReason: `cuda:${first.index} (${first.name}) cannot take the network ${network.name}: ${message}`,
+    const kinds = native.deviceKinds()
+    let fallbackReason: string | null = null
+    for (const kind of kinds) {
+      const { devices, reason } = native.findDevices(kind.name)
+      const [first] = devices
+      if (!first) {
+        fallbackReason ??= reason
+        continue
+      }
+      try {
+        return { engine: make(kind, first), fallbackReason }
+      } catch (error) {
+        const { code, message } = error as { code?: unknown; message: string }
+        if (kind === kinds.at(-1) || !FALLBACK_CODES.includes(code)) throw error
+        fallbackReason ??= `${idOf(kind, first)} (${first.name}) cannot take the network ${network.name}: ${message}`
       }
     }
+    throw new WbsrError('WBSR_NO_DEVICE', fallbackReason ?? 'this build has no kind of device')
   }
   try {
     if (device === 'auto') return automatic()
-    return { engine: device === 'cpu' ? onCpu() : onCuda(cudaIndex(device)), fallbackReason: null }
+    const { kind, found } = named(device)
+    return { engine: make(kind, found), fallbackReason: null }
   } catch (error) {
     throw wrapError(error, 'WBSR_INTERNAL', `Could not build the network ${network.name}`)
   }

@@ -239,9 +239,10 @@ export interface TrainReport {
 }
 
 export interface NativeDevice {
-  kind: 'cpu' | 'cuda'
+  /** DeviceKind.name */
+  kind: string
   name: string
-  /** 0 for cuda. */
+  /** Host threads that it computes with; 0: none. */
   threads: number
   details: string
   precision: Precision
@@ -249,6 +250,8 @@ export interface NativeDevice {
   regular: boolean
   /** train() of the next step may be called before this one's promise settles. */
   pipelined: boolean
+  /** Its canvases lie in the host's memory. */
+  hostMemory: boolean
 }
 
 /** What convolutions calculate with. Weights and sums are always float32. */
@@ -256,14 +259,40 @@ export type Precision = 'bf16' | 'tf32' | 'fp32'
 
 export interface EngineOptions {
   threads: number
-  /** Default 'cpu'. */
-  device?: 'cpu' | 'cuda'
-  /** Of cudaInfo's devices, for 'cuda'. */
+  /** DeviceKind.name. Default: the last of deviceKinds(). */
+  device?: string
+  /** FoundDevice.index. Default 0. */
   index?: number
-  /** For 'cuda'. Default 'bf16'. */
+  /** One of DeviceKind.precisions. Default: the first. */
   precision?: Precision
-  /** For 'cuda': how many of cuDNN's engines are timed for each convolution; 0 (default): the choice of its heuristics. */
+  /** How many engines are timed for each convolution, where DeviceKind.autotunes; 0 (default): the choice of its heuristics. */
   autotune?: number
+}
+
+/** A kind of device that this build has. */
+export interface DeviceKind {
+  /** What the option `device` says. */
+  name: string
+  /** In messages. */
+  label: string
+  /** Supported; the first is the default. */
+  precisions: Precision[]
+  /** Several devices, addressed as `name:N`. */
+  numbered: boolean
+  /** Takes the option autotune. */
+  autotunes: boolean
+}
+
+/** A device that can run wbsr. */
+export interface FoundDevice {
+  /** The driver's own number: the N of `kind:N`. */
+  index: number
+  name: string
+  details: string
+  /** Bytes of its own; 0: it uses the host's. */
+  memory: number
+  /** Host threads that it can use; 0: none. */
+  threads: number
 }
 
 export interface NativeEngine {
@@ -310,10 +339,10 @@ export interface Addon {
   ) => NativeEngine
   /** Ends the running jobs between two of their steps and drops the others, whose promises never settle. For the end of the process. */
   stopJobs(): void
-  /** What the CPU device found: instruction set, threads, oneDNN version. */
-  cpuInfo(): { name: string; isa: string; cores: number; onednn: string }
-  /** The CUDA devices that can run wbsr (memory in bytes), or the reason why there are none. Loads the plugin when first called. */
-  cudaInfo(): { devices: { index: number; name: string; details: string; memory: number }[]; reason: string }
+  /** The kinds of device that this build has, best first; the last one is always usable. */
+  deviceKinds(): DeviceKind[]
+  /** The devices of that kind that can run wbsr, or the reason why there are none. Looks once in a process. */
+  findDevices(kind: string): { devices: FoundDevice[]; reason: string }
 
   /**
    * Antialiased bicubic, a = -0.5 (protocol.md); output has the input's type. border: 0 symmetric, 1 replicate. With 2 or 4

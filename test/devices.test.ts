@@ -40,7 +40,7 @@ function patched(file: string, from: RegExp, to: (found: string) => string): Buf
   return Buffer.from(changed, 'latin1')
 }
 
-const everything = `print({ info: native.cudaInfo(), list: listDevices().map(({ id }) => id), auto: attempt('auto'), cpu: attempt('cpu'), cuda: attempt('cuda'), third: attempt('cuda:3') })`
+const everything = `print({ info: native.findDevices('cuda'), list: listDevices().map(({ id }) => id), auto: attempt('auto'), cpu: attempt('cpu'), cuda: attempt('cuda'), third: attempt('cuda:3') })`
 
 /** Without a usable card: `auto` runs on the CPU and says why, `cuda` refuses and says why. */
 function checkWithout(t: Test, answer: any, reason: RegExp) {
@@ -65,8 +65,8 @@ t.test('this build on this machine', { skip }, async (t) => {
   const file = path.join(releaseFolder, 'libwbsr_cuda.so')
   const plugin = existsSync(file) ? readFileSync(file) : null
   const run = packageWith(t, plugin)
-  const here = native.cudaInfo()
-  const there = run('print(native.cudaInfo())')
+  const here = native.findDevices('cuda')
+  const there = run('print(native.findDevices("cuda"))')
   t.same(there.devices, here.devices)
   t.equal(there.reason.replace(/\(\S+\/build\//, '(build/'), here.reason.replace(/\(\S+\/build\//, '(build/'))
   t.same(run('print(listDevices())'), listDevices())
@@ -79,7 +79,7 @@ t.test('this build on this machine', { skip }, async (t) => {
       ? /no NVIDIA driver was found .*install NVIDIA driver \d+|driver .* shows no GPU, CUDA_VISIBLE_DEVICES=''/
       : /this build of wbsr has no CUDA plugin/,
   )
-  const nowhere = run('print(native.cudaInfo())', { WBSR_CUDNN_PATH: '/nowhere' })
+  const nowhere = run('print(native.findDevices("cuda"))', { WBSR_CUDNN_PATH: '/nowhere' })
   t.same(nowhere.devices, [], 'neither with a cuDNN that is not there')
   t.match(nowhere.reason, here.devices.length > 0 ? /cuDNN.*\/nowhere/s : there.reason)
 })
@@ -192,7 +192,7 @@ t.test('worker threads that ask at once', { skip }, async (t) => {
       const workers = Array.from({ length: 4 }, () => new Worker(new URL(import.meta.url)))
       print(await Promise.all(workers.map((worker) => new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject)))))
     } else {
-      parentPort.postMessage({ info: native.cudaInfo(), made: attempt('cuda:2') })
+      parentPort.postMessage({ info: native.findDevices('cuda'), made: attempt('cuda:2') })
     }
   `)
   t.equal(answers.length, 4)

@@ -89,10 +89,10 @@ const use = `
   const { readFileSync } = await import('node:fs')
   const { native } = await import(new URL('native.js', 'file://' + createRequire(process.cwd() + '/x.js').resolve('wbsr')))
   const half = await native.resizeBicubic(new Uint8Array(16 * 16 * 3).fill(77), 16, 16, 3, 8, 8, 0)
-  const info = native.cpuInfo()
-  const cuda = native.cudaInfo()
+  const info = native.findDevices('cpu').devices[0]
+  const cuda = native.findDevices('cuda')
   const files = new Set(readFileSync('/proc/self/maps', 'utf8').match(/\\/\\S*(?:\\.node|\\.so[.0-9]*)$/gm))
-  console.log(JSON.stringify({ name: wbsr.WbsrError.name, half: [...new Set(half)], length: half.length, onednn: info.onednn, cuda, files: [...files] }))
+  console.log(JSON.stringify({ name: wbsr.WbsrError.name, half: [...new Set(half)], length: half.length, onednn: info.details.split(', oneDNN ')[1], cuda, files: [...files] }))
 `
 
 for (const [how, file, load] of [

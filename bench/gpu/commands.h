@@ -24,19 +24,17 @@ inline void begin() {
 }
 
 // precision=bf16|tf32|fp32 (bf16), autotune=N (8: cuDNN's engines are timed, as PyTorch's max-autotune times its own)
-inline cuda::CudaOptions optionsOf(const Request& request) {
-  cuda::CudaOptions options;
+inline DeviceOptions optionsOf(const Request& request) {
+  DeviceOptions options;
   const std::string precision = request.text("precision", "bf16");
-  options.precision = precision == "fp32" ? cuda::Precision::Fp32
-                    : precision == "tf32" ? cuda::Precision::Tf32
-                                          : cuda::Precision::Bf16;
+  options.precision = precision == "fp32" ? Precision::Fp32 : precision == "tf32" ? Precision::Tf32 : Precision::Bf16;
   options.autotune = request.number("autotune", 8);
   return options;
 }
 
 // As makeDevice finds out that there is no device, before anything is asked of it.
 inline void wantDevice() {
-  const cuda::CudaState found = cuda::findDevices();
+  const FoundDevices found = cuda::findDevices();
   if (found.devices.empty()) throw Error("WBSR_NO_DEVICE", found.reason);
 }
 

@@ -8,7 +8,6 @@
 
 using namespace wbsr;
 using namespace wbsr::test;
-using cuda::Precision;
 
 namespace {
 

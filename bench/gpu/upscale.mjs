@@ -24,7 +24,7 @@ function psnr(a, b) {
 }
 
 try {
-  const model = await loadSupernet(file, { device: /** @type {'cpu' | 'cuda'} */ (device) })
+  const model = await loadSupernet(file, { device })
   const subnet = model.subnets.length - 1
   /** @type {Record<string, import('../../dist/index.js').UpscaleOptions>} */
   const ways = {

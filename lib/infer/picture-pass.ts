@@ -31,8 +31,8 @@ export interface PassTotals {
 
 /** The canvas of the last picture, for the next one of the same engine: writing to fresh pages costs more than blending does. */
 const spareCanvases = new WeakMap<NativeEngine, NativeCanvas>()
-/** SR pixels that are kept at most: less of the host's memory than of a GPU's, where a band is larger and making it anew waits for the device. */
-const SPARE_AT_MOST = { cpu: 1 << 23, cuda: 1 << 24 }
+/** SR pixels that are kept at most: more of a GPU's memory, where bands are larger and an allocation waits for the device. */
+const spareAtMost = (engine: NativeEngine): number => (engine.device.hostMemory ? 1 << 23 : 1 << 24)
 
 export class PicturePass {
   readonly totals: PassTotals = { flops: 0, networkSeconds: 0 }
@@ -156,8 +156,7 @@ export class PicturePass {
     if (!canvas || this.#state.disposed) return
     spareCanvases.get(this.#state.engine)?.dispose()
     spareCanvases.delete(this.#state.engine)
-    if (canvas.width * canvas.rows <= SPARE_AT_MOST[this.#state.engine.device.kind])
-      spareCanvases.set(this.#state.engine, canvas)
+    if (canvas.width * canvas.rows <= spareAtMost(this.#state.engine)) spareCanvases.set(this.#state.engine, canvas)
     else canvas.dispose()
   }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "bindings/jobs.h"
 
@@ -22,6 +23,14 @@ inline std::string describe(const Napi::Value& value) {
 [[noreturn]] inline void throwExpected(const std::string& expected, const std::string& name, const Napi::Value& value,
                                        Napi::Env env) {
   throwError(env, "WBSR_INVALID_OPTION", "Expected " + expected + " for " + name + " but received " + describe(value));
+}
+
+// "'a', 'b' or 'c'"
+inline std::string oneOf(const std::vector<std::string>& names) {
+  std::string all;
+  for (size_t i = 0; i < names.size(); ++i)
+    all += (i == 0 ? "'" : i + 1 == names.size() ? " or '" : ", '") + names[i] + "'";
+  return all;
 }
 
 inline int integerArgument(const Napi::Value& value, const std::string& name, int min, int max, Napi::Env env) {

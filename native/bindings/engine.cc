@@ -1,14 +1,12 @@
 #include "bindings/engine.h"
 
 #include <algorithm>
-#include <thread>
 
 #include "bindings/arguments.h"
-#include "bindings/cuda.h"
+#include "bindings/devices.h"
 #include "bindings/fields.h"
 #include "bindings/graph.h"
 #include "bindings/register.h"
-#include "cpu/device.h"
 
 namespace wbsr::bindings {
 
@@ -65,16 +63,16 @@ Arena arenaOf(const Napi::Value& value) {
   }
 }
 
-// One of `names`, the first where it is undefined.
-int choiceOf(const Napi::Object& options, const char* key, const std::vector<std::string>& names) {
-  const Napi::Value value = options.Get(key);
-  if (value.IsUndefined()) return 0;
-  std::string all;
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (value.IsString() && value.As<Napi::String>().Utf8Value() == names[i]) return static_cast<int>(i);
-    all += (i == 0 ? "'" : i + 1 == names.size() ? " or '" : ", '") + names[i] + "'";
+// A precision that the kind supports; its default where the option is undefined.
+Precision precisionOf(const Napi::Object& options, const DeviceKind& kind) {
+  const Napi::Value value = options.Get("precision");
+  if (value.IsUndefined()) return kind.precisions.front();
+  std::vector<std::string> names;
+  for (const Precision precision : kind.precisions) {
+    names.push_back(nameOf(precision));
+    if (value.IsString() && value.As<Napi::String>().Utf8Value() == names.back()) return precision;
   }
-  throwExpected(all, key, value, options.Env());
+  throwExpected(oneOf(names), "precision", value, options.Env());
 }
 
 int countOf(const Napi::Object& options, const char* key, int most) {
@@ -82,17 +80,18 @@ int countOf(const Napi::Object& options, const char* key, int most) {
   return value.IsUndefined() ? 0 : integerArgument(value, key, 0, most, options.Env());
 }
 
-// What makes the device that the options ask for.
+// What makes the device that the options ask for: by default the kind that is always usable.
 std::function<std::unique_ptr<Device>(const Graph&)> makerOf(const Napi::Object& options, int threads) {
-  const std::atomic<bool>* closingFlag = &closing(options.Env());
-  if (choiceOf(options, "device", {"cpu", "cuda"}) == 0)
-    return [=](const Graph& graph) { return cpu::makeDevice(graph, threads, closingFlag); };
-  cuda::CudaOptions cuda;
-  cuda.device = countOf(options, "index", 1 << 16);
-  cuda.precision = static_cast<cuda::Precision>(choiceOf(options, "precision", {"bf16", "tf32", "fp32"}));
-  cuda.autotune = countOf(options, "autotune", 1 << 16);
-  cuda.closing = closingFlag;
-  return [=](const Graph& graph) { return makeCudaDevice(graph, cuda); };
+  const Napi::Env env = options.Env();
+  const Napi::Value name = options.Get("device");
+  const DeviceKind& kind = name.IsUndefined() ? deviceKinds().back() : deviceKindArgument(name, "device", env);
+  DeviceOptions wanted;
+  wanted.index = countOf(options, "index", 1 << 16);
+  wanted.threads = threads;
+  wanted.precision = precisionOf(options, kind);
+  wanted.autotune = countOf(options, "autotune", 1 << 16);
+  wanted.closing = &closing(env);
+  return [make = kind.make, wanted](const Graph& graph) { return make(graph, wanted); };
 }
 
 }  // namespace
@@ -119,8 +118,8 @@ Engine::Engine(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine>(info) 
   if (!info[0].IsObject() || !info[1].IsObject()) invalid(env, "new Engine()", "a graph and options");
   try {
     const Napi::Object options = info[1].As<Napi::Object>();
-    threads_ = integerArgument(options.Get("threads"), "threads", 1, 1024, env);
-    core_ = std::make_shared<EngineCore>(readGraph(info[0].As<Napi::Object>()), makerOf(options, threads_));
+    const int threads = integerArgument(options.Get("threads"), "threads", 1, 1024, env);
+    core_ = std::make_shared<EngineCore>(readGraph(info[0].As<Napi::Object>()), makerOf(options, threads));
     facts_ = core_->device().facts();
     worker_ = std::make_unique<Worker>();
   } catch (...) {
@@ -192,11 +191,12 @@ Napi::Value Engine::device(const Napi::CallbackInfo& info) {
   Napi::Object out = Napi::Object::New(info.Env());
   out.Set("kind", facts_.kind);
   out.Set("name", facts_.name);
-  out.Set("threads", facts_.kind == "cpu" ? threads_ : 0);
+  out.Set("threads", facts_.threads);
   out.Set("details", facts_.details);
   out.Set("precision", facts_.precision);
   out.Set("regular", Napi::Boolean::New(info.Env(), facts_.regular));
   out.Set("pipelined", Napi::Boolean::New(info.Env(), facts_.pipelined));
+  out.Set("hostMemory", Napi::Boolean::New(info.Env(), facts_.hostMemory));
   return out;
 }
 
@@ -332,23 +332,6 @@ void Engine::dispose(const Napi::CallbackInfo& info) {
   if (pending_ == 0) account(info.Env());
 }
 
-namespace {
-
-Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
-  const cpu::CpuInfo& found = cpu::cpuInfo();
-  Napi::Object out = Napi::Object::New(info.Env());
-  out.Set("name", found.name);
-  out.Set("isa", found.isa);
-  out.Set("cores", static_cast<double>(std::thread::hardware_concurrency()));
-  out.Set("onednn", found.onednn);
-  return out;
-}
-
-}  // namespace
-
-void registerEngine(Napi::Env env, Napi::Object exports) {
-  Engine::define(env, exports);
-  exports.Set("cpuInfo", Napi::Function::New(env, cpuInfo, "cpuInfo"));
-}
+void registerEngine(Napi::Env env, Napi::Object exports) { Engine::define(env, exports); }
 
 }  // namespace wbsr::bindings

@@ -64,7 +64,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
   void dispose(const Napi::CallbackInfo& info);
 
   DeviceFacts facts_;  // asked once: the device may be busy
-  int threads_ = 1, pending_ = 0;
+  int pending_ = 0;
   int64_t accounted_ = 0;
   Napi::ObjectReference subnets_;
   std::shared_ptr<Canvases> canvases_ = std::make_shared<Canvases>();

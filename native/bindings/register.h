@@ -4,8 +4,8 @@
 
 namespace wbsr::bindings {
 
-void registerEngine(Napi::Env env, Napi::Object exports);   // engine.cc: Engine, cpuInfo
-void registerDevices(Napi::Env env, Napi::Object exports);  // devices.cc: cudaInfo
+void registerEngine(Napi::Env env, Napi::Object exports);   // engine.cc: Engine
+void registerDevices(Napi::Env env, Napi::Object exports);  // devices.cc: deviceKinds, findDevices
 void registerImages(Napi::Env env,
                     Napi::Object exports);                // images.cc: resize, metrics, gradient vectors, batches, rows
 void registerLoss(Napi::Env env, Napi::Object exports);   // loss.cc: fitMixture, evaluateLoss

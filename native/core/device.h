@@ -1,5 +1,5 @@
 // What a device offers to the bindings: parameters, forward passes, routing, inference over regions, training steps.
-// Implemented by native/cpu (always there) and native/cuda; a device owns its parameters and runs Programs.
+// A device owns its parameters and runs Programs. How a build gets its devices: core/device_kind.h.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -106,14 +106,16 @@ struct TrainReport {
 
 enum class Arena { Weights, Ema, M, V, Gradient };
 
-// How a device calls itself.
+// What a device says of itself.
 struct DeviceFacts {
-  std::string kind;  // cpu, cuda
+  std::string kind;  // DeviceKind::name
   std::string name;
-  std::string details;  // versions and such
-  std::string precision;
-  bool regular = false;    // prefers regions of few different shapes
-  bool pipelined = false;  // submit() returns before the step is done
+  std::string details;      // versions and such
+  std::string precision;    // of convolutions (core/precision.h)
+  bool regular = false;     // prefers regions of few different shapes
+  bool pipelined = false;   // submit() returns before the step is done
+  int threads = 0;          // host threads that it computes with
+  bool hostMemory = false;  // canvases lie in the host's memory
 };
 
 class Device {

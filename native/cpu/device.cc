@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "core/precision.h"
 #include "cpu/cpu_device.h"
 
 namespace wbsr::cpu {
@@ -27,7 +28,9 @@ DeviceFacts CpuDevice::facts() const {
   facts.kind = "cpu";
   facts.name = info.name;
   facts.details = "oneDNN " + info.onednn + ", " + info.isa;
-  facts.precision = "fp32";
+  facts.precision = nameOf(Precision::Fp32);
+  facts.threads = threads_;
+  facts.hostMemory = true;
   return facts;
 }
 

@@ -2,11 +2,11 @@
 
 namespace wbsr::cuda {
 
-Context::Context(const wbsr::Graph& g, const CudaOptions& o)
+Context::Context(const wbsr::Graph& g, const DeviceOptions& o)
     : graph(g),
       options(o),
       half(o.precision == Precision::Bf16),
-      plans(sharedConvPlans(o.device, o.autotune)),
+      plans(sharedConvPlans(o.index, o.autotune)),
       weights(std::make_unique<Weights>(g, o.precision, stream)) {
   lossParameters.reserve(sizeof(LossParameters));
   lossSums.reserve(kLossSums * sizeof(double));

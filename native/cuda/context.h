@@ -5,16 +5,16 @@
 #include "core/graph.h"
 #include "cuda/conv/conv.h"
 #include "cuda/loss.h"
-#include "cuda/options.h"
+#include "core/device_kind.h"
 #include "cuda/weights.h"
 
 namespace wbsr::cuda {
 
 struct Context {
-  Context(const wbsr::Graph& graph, const CudaOptions& options);
+  Context(const wbsr::Graph& graph, const DeviceOptions& options);
 
   const wbsr::Graph& graph;
-  const CudaOptions options;
+  const DeviceOptions options;
   const bool half;  // wide values are bf16, else float
   Stream stream;    // everything of the network runs here
   Stream side;      // but weight gradients, which each pass joins again (launches.h)

@@ -8,13 +8,9 @@
 namespace wbsr::cuda {
 namespace {
 
-const char* nameOf(Precision precision) {
-  return precision == Precision::Bf16 ? "bf16" : precision == Precision::Tf32 ? "tf32" : "fp32";
-}
-
 class CudaDevice : public Device {
  public:
-  CudaDevice(const wbsr::Graph& graph, const CudaOptions& options, const CudaFacts& facts)
+  CudaDevice(const wbsr::Graph& graph, const DeviceOptions& options, const FoundDevice& facts)
       : graph_(graph), state_(std::make_shared<State>(graph, options)) {
     state_->guard([&] { training_ = std::make_unique<Training>(*state_); });
     facts_ = {"cuda", facts.name, facts.details, nameOf(options.precision), true, true};
@@ -22,7 +18,7 @@ class CudaDevice : public Device {
 
   ~CudaDevice() override {
     // Canvases may keep the state; training goes now.
-    cudaSetDevice(state_->options.device);
+    cudaSetDevice(state_->options.index);
     training_.reset();
   }
 
@@ -73,12 +69,12 @@ class CudaDevice : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> makeDevice(const wbsr::Graph& graph, const CudaOptions& options) {
-  const CudaState found = findDevices();
+std::unique_ptr<Device> makeDevice(const wbsr::Graph& graph, const DeviceOptions& options) {
+  const FoundDevices found = findDevices();
   if (found.devices.empty()) throw Error("WBSR_NO_DEVICE", found.reason);
-  for (const CudaFacts& facts : found.devices)
-    if (facts.index == options.device) return std::make_unique<CudaDevice>(graph, options, facts);
-  throw Error("WBSR_NO_DEVICE", "There is no usable CUDA device " + std::to_string(options.device) + "; there are " +
+  for (const FoundDevice& facts : found.devices)
+    if (facts.index == options.index) return std::make_unique<CudaDevice>(graph, options, facts);
+  throw Error("WBSR_NO_DEVICE", "There is no usable CUDA device " + std::to_string(options.index) + "; there are " +
                                     std::to_string(found.devices.size()));
 }
 

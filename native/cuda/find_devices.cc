@@ -39,7 +39,7 @@ Card lookAt(int index) {
 
 }  // namespace
 
-CudaState findDevices() {
+FoundDevices findDevices() {
   Findings f;
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
@@ -53,7 +53,7 @@ CudaState findDevices() {
   if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) f.visible = *visible ? visible : "''";
   for (int i = 0; i < count; ++i) f.cards.push_back(lookAt(i));
   // cuDNN is large: it is opened only where a card could use it.
-  const CudaState cards = conclude(f);
+  const FoundDevices cards = conclude(f);
   if (cards.devices.empty()) return cards;
   f.cudnn = openCudnn();
   if (f.cudnn.empty()) f.cudnnVersion = cudnn::version();

@@ -54,8 +54,8 @@ std::string whyNoCards(const Findings& f) {
 
 }  // namespace
 
-CudaState conclude(const Findings& f) {
-  CudaState state;
+FoundDevices conclude(const Findings& f) {
+  FoundDevices state;
   for (const Card& card : f.cards) {
     if (!objection(card).empty()) continue;
     const std::string capability = std::to_string(card.major) + "." + std::to_string(card.minor);

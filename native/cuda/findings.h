@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/options.h"
+#include "core/device_kind.h"
 
 namespace wbsr::cuda {
 
@@ -13,7 +13,7 @@ struct Card {
   std::string name;
   int major = 0, minor = 0;  // compute capability
   int64_t memory = 0;        // bytes
-  bool prohibited = false;   // its compute mode lets nobody in
+  bool prohibited = false;   // compute mode is Prohibited
   std::string failure;       // what CUDA said when it was asked about the card; else empty
 };
 
@@ -28,6 +28,6 @@ struct Findings {
   std::string cudnnVersion;  // "cuDNN 9.24.0"
 };
 
-CudaState conclude(const Findings& findings);
+FoundDevices conclude(const Findings& findings);
 
 }  // namespace wbsr::cuda

@@ -71,7 +71,7 @@ set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG")
 file(GLOB_RECURSE WBSR_CUDA_SOURCES CONFIGURE_DEPENDS native/cuda/*.cc native/cuda/*.cu)
 # Batches are those of the CPU to the bit.
 set_source_files_properties(native/cuda/batch.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
-list(FILTER WBSR_CUDA_SOURCES EXCLUDE REGEX "/plugin\\.cc$")
+list(FILTER WBSR_CUDA_SOURCES EXCLUDE REGEX "/(plugin|register)\\.cc$")
 # Objects, not an archive: a linker takes from an archive only what is named elsewhere, and operators register themselves.
 add_library(wbsr_cuda OBJECT ${WBSR_CUDA_SOURCES})
 target_link_libraries(wbsr_cuda PUBLIC wbsr_core CUDA::cudart_static ${CMAKE_DL_LIBS})

@@ -9,16 +9,16 @@
 
 namespace wbsr::cuda {
 
-State::State(const wbsr::Graph& g, const CudaOptions& o)
+State::State(const wbsr::Graph& g, const DeviceOptions& o)
     : graph(g), options(o), context(std::make_unique<Context>(graph, options)) {}
 
 bool State::makeCurrent() const {
-  WBSR_CUDA(cudaSetDevice(options.device));
+  WBSR_CUDA(cudaSetDevice(options.index));
   return true;
 }
 
 State::~State() {
-  cudaSetDevice(options.device);
+  cudaSetDevice(options.index);
   // Whatever still runs uses this memory. Not cudaDeviceSynchronize: it would end the captures of other models.
   if (context) cudaStreamSynchronize(context->stream);
   cudaStreamSynchronize(downloads.stream);
@@ -32,7 +32,7 @@ void State::guard(const std::function<void()>& work) {
                   "The CUDA device failed before and this model cannot be used any more: " + failure_);
   }
   try {
-    WBSR_CUDA(cudaSetDevice(options.device));
+    WBSR_CUDA(cudaSetDevice(options.index));
     work();
   } catch (const Error& error) {
     if (error.code != "WBSR_DEVICE_FAILED") throw;

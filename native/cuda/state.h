@@ -18,7 +18,7 @@ namespace wbsr::cuda {
 
 class State : public std::enable_shared_from_this<State> {
  public:
-  State(const wbsr::Graph& graph, const CudaOptions& options);
+  State(const wbsr::Graph& graph, const DeviceOptions& options);
   ~State();
 
   // Runs `work` with the device current on this thread. A CUDA or cuDNN failure makes the device unusable: this call
@@ -44,7 +44,7 @@ class State : public std::enable_shared_from_this<State> {
   int64_t bytes() const;
 
   const wbsr::Graph& graph;
-  const CudaOptions options;
+  const DeviceOptions options;
 
  private:
   // Before the members below, which make streams and events on the current device.

@@ -29,16 +29,15 @@ struct Pair {
   std::unique_ptr<Device> cpu, cuda;
 };
 
-inline std::unique_ptr<Device> makeCuda(const Graph& graph, cuda::Precision precision,
-                                        const std::vector<float>& weights) {
-  cuda::CudaOptions options;
+inline std::unique_ptr<Device> makeCuda(const Graph& graph, Precision precision, const std::vector<float>& weights) {
+  DeviceOptions options;
   options.precision = precision;
   auto device = cuda::makeDevice(graph, options);
   device->setArena(Arena::Weights, weights.data());
   return device;
 }
 
-inline Pair makePair(const Graph& graph, cuda::Precision precision, uint64_t seed) {
+inline Pair makePair(const Graph& graph, Precision precision, uint64_t seed) {
   const std::vector<float> weights = graphs::toFloat(graphs::randomParameters(graph, seed));
   Pair pair{cpu::makeDevice(graph, 1, nullptr), makeCuda(graph, precision, weights)};
   pair.cpu->setArena(Arena::Weights, weights.data());

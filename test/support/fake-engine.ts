@@ -211,6 +211,7 @@ export function fakeState(options: FakeOptions = {}): FakeState {
     precision: 'fp32',
     regular: options.regular ?? false,
     pipelined: false,
+    hostMemory: true,
   }
   const engine = {
     device,

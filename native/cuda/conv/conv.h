@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/graph.h"
-#include "cuda/options.h"
+#include "core/precision.h"
 #include "cuda/runtime.h"
 
 namespace wbsr::cuda {

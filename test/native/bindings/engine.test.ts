@@ -449,9 +449,9 @@ t.test('what an engine says of its device, and options that make no sense', asyn
   bad({ device: 'cuda', precision: 'fp8' }, /^Expected 'bf16', 'tf32' or 'fp32' for precision but received fp8$/)
   bad({ device: 'cuda', autotune: -1 }, /for autotune but received -1/)
   bad({ device: 'cuda', index: 0.5 }, /for index but received 0.5/)
-  if (native.cudaInfo().devices.length === 0)
+  if (native.findDevices('cuda').devices.length === 0)
     t.throws(() => new native.Engine(graph(), { threads: 1, device: 'cuda' }), {
       code: 'WBSR_NO_DEVICE',
-      message: native.cudaInfo().reason,
+      message: native.findDevices('cuda').reason,
     })
 })

@@ -1,4 +1,4 @@
-// bindings/cuda.cc against the plugin of fake_cuda/ that lies beside this program: what is thrown in the plugin arrives
+// cuda/register.cc against the plugin of fake_cuda/ that lies beside this program: what is thrown in the plugin arrives
 // as what it was, a device works across the border, and many threads that ask at once get one answer.
 #include <cstdlib>
 #include <new>
@@ -7,13 +7,20 @@
 #include <thread>
 #include <vector>
 
-#include "bindings/cuda.h"
-#include "support/check.h"
+#include "core/device_kind.h"
 #include "core/error.h"
+#include "support/check.h"
 
 namespace {
 
 using wbsr::test::check;
+
+// The registered kind of that name.
+const wbsr::DeviceKind& cuda() {
+  for (const wbsr::DeviceKind& kind : wbsr::deviceKinds())
+    if (kind.name == "cuda") return kind;
+  throw wbsr::Error("WBSR_INTERNAL", "the kind is not registered");
+}
 
 // One convolution from RGB to RGB.
 wbsr::Graph smallGraph() {
@@ -27,10 +34,10 @@ wbsr::Graph smallGraph() {
 
 // The type of what making a device throws, with its words.
 std::string thrown(const wbsr::Graph& graph, int index) {
-  wbsr::cuda::CudaOptions options;
-  options.device = index;
+  wbsr::DeviceOptions options;
+  options.index = index;
   try {
-    wbsr::bindings::makeCudaDevice(graph, options);
+    cuda().make(graph, options);
   } catch (const wbsr::Error& error) {
     return "Error " + error.code + ": " + error.what();
   } catch (const std::bad_alloc&) {
@@ -46,12 +53,12 @@ void checkEqual(const std::string& found, const std::string& wanted) {
 }
 
 void checkThreads() {
-  std::vector<const wbsr::cuda::CudaState*> seen(8);
+  std::vector<const wbsr::FoundDevices*> seen(8);
   std::vector<std::thread> threads;
-  for (auto& state : seen) threads.emplace_back([&state] { state = &wbsr::bindings::cudaState(); });
+  for (auto& state : seen) threads.emplace_back([&state] { state = &cuda().find(); });
   for (std::thread& thread : threads) thread.join();
   for (const auto* state : seen) check(state == seen[0], "every thread gets the same state");
-  const wbsr::cuda::CudaState& state = *seen[0];
+  const wbsr::FoundDevices& state = *seen[0];
   checkEqual(state.reason, "");
   check(state.devices.size() == 2, "two devices");
   if (state.devices.size() != 2) return;
@@ -77,7 +84,7 @@ void checkThrown() {
 // Also what a device throws later, out of a call of its own.
 void checkDevice() {
   const wbsr::Graph graph = smallGraph();
-  const auto device = wbsr::bindings::makeCudaDevice(graph, {});
+  const auto device = cuda().make(graph, {});
   checkEqual(device->facts().kind + ", " + device->facts().name, "cuda, Fake A");
   std::vector<float> weights(static_cast<size_t>(graph.parameterCount()), 0.f);
   for (int c = 0; c < 3; ++c)

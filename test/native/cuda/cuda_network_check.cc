@@ -7,7 +7,6 @@
 using namespace wbsr;
 using namespace wbsr::test;
 using namespace wbsr::test::graphs;
-using cuda::Precision;
 
 namespace {
 

@@ -14,7 +14,6 @@ using namespace wbsr::test::graphs;
 using cuda::Context;
 using cuda::Executable;
 using cuda::Launches;
-using cuda::Precision;
 
 namespace {
 
@@ -145,7 +144,7 @@ Overlap waitsAreEnough(const Launches& launches, const std::string& name) {
 }
 
 Overlap overlapOf(const Graph& graph, Precision precision, int batch, int height, int width, const std::string& name) {
-  cuda::CudaOptions options;
+  DeviceOptions options;
   options.precision = precision;
   Context context(graph, options);
   const SubnetInfo& largest = graph.subnets().back();

@@ -10,7 +10,6 @@
 using namespace wbsr;
 using namespace wbsr::test;
 using namespace wbsr::test::graphs;
-using cuda::Precision;
 
 namespace {
 

@@ -29,7 +29,7 @@ void failAt(const std::string& place) {
 }
 
 // The number of the call is in the cards' details: findDevices() must be called once in a process.
-CudaState findFakes() {
+FoundDevices findFakes() {
   static std::atomic<int> calls = 0;
   ++calls;
   failAt("find");
@@ -41,13 +41,15 @@ CudaState findFakes() {
 
 class FakeDevice : public Device {
  public:
-  FakeDevice(const wbsr::Graph& graph, const CudaOptions& options)
-      : index_(options.device), precision_(options.precision), inner_(cpu::makeDevice(graph, 1, options.closing)) {}
+  FakeDevice(const wbsr::Graph& graph, const DeviceOptions& options)
+      : index_(options.index), precision_(options.precision), inner_(cpu::makeDevice(graph, 1, options.closing)) {}
   DeviceFacts facts() const override {
     DeviceFacts facts = inner_->facts();
     facts.kind = "cuda";
     facts.name = index_ == 0 ? "Fake A" : "Fake B";
-    facts.precision = precision_ == Precision::Bf16 ? "bf16" : precision_ == Precision::Tf32 ? "tf32" : "fp32";
+    facts.precision = nameOf(precision_);
+    facts.threads = 0;
+    facts.hostMemory = false;
     return facts;
   }
   void initialise(uint64_t seed) override { inner_->initialise(seed); }
@@ -72,7 +74,7 @@ class FakeDevice : public Device {
   std::unique_ptr<Device> inner_;
 };
 
-std::unique_ptr<Device> makeFake(const wbsr::Graph& graph, const CudaOptions& options) {
+std::unique_ptr<Device> makeFake(const wbsr::Graph& graph, const DeviceOptions& options) {
   failAt("make");
   return std::make_unique<FakeDevice>(graph, options);
 }

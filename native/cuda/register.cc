@@ -1,5 +1,5 @@
-#include "bindings/cuda.h"
-
+// The kind 'cuda', for the addon: opens the plugin libwbsr_cuda.so beside the addon when CUDA is first asked for, so that
+// one package serves machines with and without a GPU. Not part of the plugin.
 #include <dlfcn.h>
 #include <elf.h>
 
@@ -9,15 +9,16 @@
 #include <fstream>
 #include <string>
 
+#include "core/device_kind.h"
 #include "core/error.h"
 #include "cuda/plugin.h"
 
-namespace wbsr::bindings {
+namespace wbsr::cuda {
 namespace {
 
 struct Loaded {
-  const cuda::Plugin* plugin = nullptr;
-  cuda::CudaState state;
+  const Plugin* plugin = nullptr;
+  FoundDevices found;
 };
 
 // The folder that holds the code of this function.
@@ -28,8 +29,8 @@ std::filesystem::path ownFolder() {
   return std::filesystem::absolute(info.dli_fname).parent_path();
 }
 
-// False for a library that was cut off, which would kill the process: dlopen() maps pages that the file does not have.
-// What ends a library is its table of sections. Other files are left to dlopen(), which has words for them.
+// False for a truncated library: dlopen() would map pages that the file does not have, and the process would be killed.
+// A library ends with its section table. dlopen() reports other damage itself.
 bool whole(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
   Elf64_Ehdr head;
@@ -38,8 +39,8 @@ bool whole(const std::string& file) {
   return head.e_shoff + uint64_t{head.e_shnum} * head.e_shentsize <= std::filesystem::file_size(file);
 }
 
-// Throws WBSR_NO_DEVICE with the reason. The library is never closed again: threads of CUDA live in it.
-const cuda::Plugin* openPlugin() {
+// Throws WBSR_NO_DEVICE with the reason. The library is never closed: CUDA runs threads in it.
+const Plugin* openPlugin() {
   const std::string file = ownFolder() / "libwbsr_cuda.so";
   const auto refuse = [](const std::string& reason) { throw Error("WBSR_NO_DEVICE", reason); };
   if (!std::filesystem::exists(file))
@@ -50,11 +51,11 @@ const cuda::Plugin* openPlugin() {
     const char* why = dlerror();
     refuse("the CUDA plugin cannot be opened (" + std::string(why ? why : file) + ")");
   }
-  const auto entry = reinterpret_cast<cuda::PluginEntry>(dlsym(library, cuda::kPluginEntry));
+  const auto entry = reinterpret_cast<PluginEntry>(dlsym(library, kPluginEntry));
   if (!entry)
-    refuse("the CUDA plugin " + file + " has no function " + cuda::kPluginEntry +
+    refuse("the CUDA plugin " + file + " has no function " + kPluginEntry +
            ": it is not wbsr's, or of another version");
-  const cuda::Plugin* plugin = entry();
+  const Plugin* plugin = entry();
   if (std::strcmp(plugin->version, WBSR_PLUGIN_VERSION) != 0)
     refuse("the CUDA plugin " + file + " is of another build (" + plugin->version +
            ") than the addon (" WBSR_PLUGIN_VERSION "): install or build wbsr again");
@@ -65,10 +66,10 @@ Loaded load() {
   Loaded loaded;
   try {
     loaded.plugin = openPlugin();
-    loaded.state = loaded.plugin->findDevices();
+    loaded.found = loaded.plugin->findDevices();
   } catch (const std::exception& error) {
-    loaded.state.devices.clear();
-    loaded.state.reason = error.what();
+    loaded.found.devices.clear();
+    loaded.found.reason = error.what();
   }
   return loaded;
 }
@@ -78,19 +79,29 @@ const Loaded& loadedOnce() {
   return loaded;
 }
 
-}  // namespace
+// The usable devices, or why there are none: no plugin, one that cannot be opened or is of another build, or what the
+// plugin itself found missing.
+const FoundDevices& find() { return loadedOnce().found; }
 
-const cuda::CudaState& cudaState() { return loadedOnce().state; }
-
-std::unique_ptr<Device> makeCudaDevice(const Graph& graph, const cuda::CudaOptions& options) {
+std::unique_ptr<Device> make(const Graph& graph, const DeviceOptions& options) {
   const Loaded& loaded = loadedOnce();
-  if (loaded.state.devices.empty()) throw Error("WBSR_NO_DEVICE", loaded.state.reason);
+  if (loaded.found.devices.empty()) throw Error("WBSR_NO_DEVICE", loaded.found.reason);
   std::string there;
-  for (const cuda::CudaFacts& device : loaded.state.devices) {
-    if (device.index == options.device) return loaded.plugin->makeDevice(graph, options);
+  for (const FoundDevice& device : loaded.found.devices) {
+    if (device.index == options.index) return loaded.plugin->makeDevice(graph, options);
     there += (there.empty() ? "" : ", ") + std::to_string(device.index) + " (" + device.name + ")";
   }
-  throw Error("WBSR_NO_DEVICE", "there is no usable CUDA device " + std::to_string(options.device) + ", only " + there);
+  throw Error("WBSR_NO_DEVICE", "there is no usable CUDA device " + std::to_string(options.index) + ", only " + there);
 }
 
-}  // namespace wbsr::bindings
+const DeviceRegistration registration({.name = "cuda",
+                                       .label = "CUDA",
+                                       .rank = 1,
+                                       .precisions = {Precision::Bf16, Precision::Tf32, Precision::Fp32},
+                                       .numbered = true,
+                                       .autotunes = true,
+                                       .find = find,
+                                       .make = make});
+
+}  // namespace
+}  // namespace wbsr::cuda
