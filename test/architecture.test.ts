@@ -75,3 +75,58 @@ t.test('lib/ imports what its table allows', async (t) => {
   }
   t.ok(seen > 50, `${seen} imports of another room`)
 })
+
+/** The files of lib/ that a file imports or exports from, types included. */
+function importsOf(file: string): string[] {
+  return [...readFileSync(path.join(root, file), 'utf8').matchAll(/(?:from|import|import\()\s*'(\.[^']*)\.js'/g)].map(
+    ([, target]) => path.join(path.dirname(file), `${target}.ts`),
+  )
+}
+
+const sources = files('lib').map((file) => path.join('lib', file))
+
+t.test('lib/: no files import in a circle', async (t) => {
+  const circles: string[] = []
+  const done = new Set<string>()
+  const visit = (file: string, above: string[]): void => {
+    if (above.includes(file)) circles.push([...above.slice(above.indexOf(file)), file].join(' -> '))
+    if (done.has(file) || above.includes(file)) return
+    for (const target of importsOf(file)) visit(target, [...above, file])
+    done.add(file)
+  }
+  for (const file of sources) visit(file, [])
+  t.same(circles, [])
+})
+
+t.test('lib/: what serves all rooms knows none but networks', async (t) => {
+  const direct = sources.filter((file) => file.split(path.sep).length === 2 && file !== path.join('lib', 'index.ts'))
+  const known = new Set(direct.flatMap(importsOf).map((file) => path.dirname(file)))
+  t.same([...known].sort(), ['lib', path.join('lib', 'networks')])
+})
+
+t.test('lib/: only native.ts loads the addon, and every file says what it is for', async (t) => {
+  const textOf = (file: string) => readFileSync(path.join(root, file), 'utf8')
+  t.same(
+    sources.filter((file) => /node-gyp-build|wbsr\.node/.test(textOf(file))),
+    [path.join('lib', 'native.ts')],
+  )
+  t.same(
+    sources.filter((file) => !textOf(file).startsWith('// ')),
+    [],
+  )
+})
+
+t.test('native/: only devices include oneDNN, CUDA and OpenMP, only bindings include Node', async (t) => {
+  const foreign = (room: string, header: string): boolean =>
+    (room !== 'bindings' && /^(napi|node_api|js_native_api|uv\.h)/.test(header)) ||
+    (room !== 'cpu' && /^(dnnl|oneapi\/|omp\.h)/.test(header)) ||
+    (room !== 'cuda' && /^(cuda|cudnn|nvrtc)[^/]*\.h$/.test(header))
+  const wrong = [...table('native').keys()].flatMap((room) =>
+    files(path.join('native', room)).flatMap((file) =>
+      [...readFileSync(path.join(root, 'native', room, file), 'utf8').matchAll(/^#include [<"]([^>"]+)[>"]/gm)]
+        .filter(([, header]) => foreign(room, header!))
+        .map(([, header]) => `native/${room}/${file} includes ${header}`),
+    ),
+  )
+  t.same(wrong, [])
+})
