@@ -1,7 +1,6 @@
 // The public surface of wbsr.
 
-export type { FileSpec } from './data/files.js'
-export type { SkippedImage } from './data/index.js'
+export type { FileSpec, SkippedImage } from './data/files.js'
 export type { DataOptions } from './data/options.js'
 export type { SamplerOptions } from './data/sampler.js'
 export {

@@ -4,10 +4,12 @@ import { aborted, invalidOption, WbsrError } from '../errors.js'
 import { type BatchSource, type CropSpec, native } from '../native.js'
 import { checkInteger } from '../options.js'
 import { classOf } from '../routing/classes.js'
+import { CropAhead, type DecodedPair, stepsAhead } from './crop-ahead.js'
 import { cropToScale, ImageCache, type RgbImage, readRgb } from './decode.js'
-import { checkPair, findImages, pairImages } from './files.js'
-import { checkGrid, type IndexedImage, PatchIndex, type SkippedImage } from './index.js'
+import type { SkippedImage } from './files.js'
+import { checkGrid, type IndexedImage, PatchIndex } from './index.js'
 import { checkDataOptions, type DataOptions } from './options.js'
+import { cropPair, findPairs } from './pairs.js'
 import { permutation, randomFor } from './random.js'
 import { Sampler, type SamplerOptions, streams } from './sampler.js'
 
@@ -20,11 +22,13 @@ export interface DatasetOptions {
   /** Length of the run: steps, or epochs of as many batches as hold every patch once. Exactly one of them. */
   steps?: number
   epochs?: number
+  /** Steps done before this run, which it continues: its own have the numbers from `first` on. Default 0. */
+  first?: number
   sampler?: SamplerOptions
   /** 0 .. 2^53 - 1. */
   seed: number
   signal?: AbortSignal
-  /** Called after every indexed image. */
+  /** Called when the images are found, and after every indexed one. */
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
@@ -57,26 +61,57 @@ export type Batch = BatchFacts & (BatchPlanes | BatchCrops)
 export class Dataset {
   readonly index: PatchIndex
   readonly sampler: Sampler
-  /** Length of the run. */
+  /** Steps [first, steps) are those of the run. */
+  readonly first: number
   readonly steps: number
   /** Batches that hold every patch once. */
   readonly stepsPerEpoch: number
+  /** Images that are left out, and why. */
+  readonly skipped: readonly SkippedImage[]
   readonly #options: { batchSize: number; seed: number; signal?: AbortSignal }
   readonly #images: ImageCache
+  /** In place of images, where they do not fit into memory. */
+  readonly #ahead: CropAhead | null
   #closed = false
 
-  private constructor(index: PatchIndex, sampler: Sampler, steps: number, options: DatasetOptions, memory: number) {
+  private constructor(
+    index: PatchIndex,
+    sampler: Sampler,
+    skipped: SkippedImage[],
+    run: { first: number; steps: number },
+    options: DatasetOptions & { memory: number },
+  ) {
+    const { batchSize, seed, signal, memory } = options
     this.index = index
     this.sampler = sampler
-    this.steps = steps
-    this.stepsPerEpoch = Math.ceil(index.difficulties.length / options.batchSize)
-    this.#options = { batchSize: options.batchSize, seed: options.seed, signal: options.signal }
-    this.#images = new ImageCache(memory)
-  }
-
-  /** Images that are left out, and why. */
-  get skipped(): readonly SkippedImage[] {
-    return this.index.skipped
+    this.first = run.first
+    this.steps = run.steps
+    this.stepsPerEpoch = Math.ceil(index.difficulties.length / batchSize)
+    this.skipped = [...skipped, ...index.skipped]
+    this.#options = { batchSize, seed, signal }
+    const { patchSize, scale, images } = index
+    const lrFiles = images[0]!.lr !== null
+    const pixels = images.reduce((sum, { width, height }) => sum + width * height, 0)
+    const ahead = stepsAhead({
+      budget: memory,
+      batchSize,
+      patchSize,
+      scale,
+      lrFiles,
+      images: images.length,
+      imageBytes: 3 * (lrFiles ? pixels + pixels / scale ** 2 : pixels),
+    })
+    this.#images = new ImageCache(ahead > 0 ? 0 : memory)
+    this.#ahead =
+      ahead > 0
+        ? new CropAhead(ahead, {
+            end: run.steps,
+            patchSize,
+            scale,
+            crops: (step) => this.crops(step).crops,
+            load: (image) => this.#load(images[image]!),
+          })
+        : null
   }
 
   /** Gradient classes of the patches, for the router. */
@@ -84,9 +119,9 @@ export class Dataset {
     return this.sampler.classes
   }
 
-  /** Decoded images held and decoded so far. */
+  /** Bytes of decoded images or crops held, and images decoded so far. */
   get memory(): { bytes: number; loads: number } {
-    return { bytes: this.#images.bytes, loads: this.#images.loads }
+    return { bytes: this.#images.bytes + (this.#ahead?.bytes ?? 0), loads: this.#images.loads }
   }
 
   /**
@@ -105,14 +140,15 @@ export class Dataset {
       throw invalidOption('steps', 'exactly one of steps and epochs', options.steps)
     const length =
       options.steps === undefined ? checkInteger(options.epochs, 'epochs', 1) : checkInteger(options.steps, 'steps', 1)
-    const files = await findImages(data.train, 'data.train')
-    const pairs =
-      data.lr === undefined ? files.map((hr) => ({ hr, lr: null })) : await pairImages(files, data.lr, scale, 'data.lr')
+    const first = checkInteger(options.first ?? 0, 'first', 0)
     const { signal, onProgress } = options
+    const { pairs, skipped } = await findPairs(data.train, data.lr, scale, { hr: 'data.train', lr: 'data.lr' })
+    onProgress?.({ done: 0, total: pairs.length })
     const index = await PatchIndex.build(pairs, { scale, ...grid, cache: data.cache, signal, onProgress })
-    const steps = options.steps === undefined ? length * Math.ceil(index.difficulties.length / batchSize) : length
-    const sampler = new Sampler(index.difficulties, { batchSize, steps, seed }, options.sampler)
-    return new Dataset(index, sampler, steps, options, data.memory)
+    const steps =
+      first + (options.steps === undefined ? length * Math.ceil(index.difficulties.length / batchSize) : length)
+    const sampler = new Sampler(index.difficulties, { batchSize, first, steps, seed }, options.sampler)
+    return new Dataset(index, sampler, skipped, { first, steps }, { ...options, memory: data.memory })
   }
 
   /**
@@ -136,10 +172,21 @@ export class Dataset {
     const { hr, lr } = image
     if (lr === null) return null
     return await this.#images.get(`lr ${lr}`, async () => {
+      const { scale } = this.index
       const low = await readRgb(lr)
-      checkPair({ hr, lr }, image, low, this.index.scale)
-      return low
+      // Whether HR was cut down was known when it was indexed; an LR file that was rounded up says it too.
+      const whole = (cut: number, lowSide: number): number => (lowSide * scale > cut ? cut + 1 : cut)
+      const size = { width: whole(image.width, low.width), height: whole(image.height, low.height) }
+      return cropPair({ hr, lr }, size, low, scale)
     })
+  }
+
+  /** Both. All settle before one fails: nothing goes on reading once the caller knows of the error. */
+  async #load(image: IndexedImage): Promise<DecodedPair> {
+    const [high, low] = await Promise.allSettled([this.#high(image), this.#low(image)])
+    if (high.status === 'rejected') throw high.reason
+    if (low.status === 'rejected') throw low.reason
+    return { high: high.value, low: low.value }
   }
 
   #check(): void {
@@ -188,27 +235,9 @@ export class Dataset {
   async source(step: number): Promise<BatchFacts & BatchCrops> {
     this.#check()
     const { patches, crops } = this.crops(step)
-    const { scale, patchSize, images } = this.index
-    const numbers = [...new Set(crops.map((crop) => crop.image))]
-    // All settle before one fails: nothing goes on reading once the caller knows of the error.
-    const loaded = await Promise.allSettled(
-      numbers.map(async (number) => {
-        const [high, low] = await Promise.allSettled([this.#high(images[number]!), this.#low(images[number]!)])
-        if (high.status === 'rejected') throw high.reason
-        if (low.status === 'rejected') throw low.reason
-        return { high: high.value, low: low.value }
-      }),
-    )
-    const pairs = loaded.map((result) => {
-      if (result.status === 'rejected') throw result.reason
-      return result.value
-    })
+    const { scale, patchSize } = this.index
+    const source = this.#ahead ? await this.#windows(this.#ahead, step, crops) : await this.#whole(crops)
     this.#check()
-    const source: BatchSource = {
-      images: pairs.map((pair) => pair.high),
-      lrImages: images[numbers[0]!]!.lr === null ? undefined : pairs.map((pair) => pair.low!),
-      crops: crops.map((crop) => ({ ...crop, image: numbers.indexOf(crop.image) })),
-    }
     return {
       step,
       source,
@@ -221,13 +250,43 @@ export class Dataset {
     }
   }
 
+  /** Crops of whole images, each image once. */
+  async #whole(crops: CropSpec[]): Promise<BatchSource> {
+    const { images } = this.index
+    const numbers = [...new Set(crops.map((crop) => crop.image))]
+    const loaded = await Promise.allSettled(numbers.map((number) => this.#load(images[number]!)))
+    const pairs = loaded.map((result) => {
+      if (result.status === 'rejected') throw result.reason
+      return result.value
+    })
+    return {
+      images: pairs.map((pair) => pair.high),
+      lrImages: images[numbers[0]!]!.lr === null ? undefined : pairs.map((pair) => pair.low!),
+      crops: crops.map((crop) => ({ ...crop, image: numbers.indexOf(crop.image) })),
+    }
+  }
+
+  /** The same crops, each of an image of its own that ends a little beyond it. */
+  async #windows(ahead: CropAhead, step: number, crops: CropSpec[]): Promise<BatchSource> {
+    const windows = await ahead.take(step)
+    return {
+      images: windows.map(({ high }) => high),
+      lrImages: windows[0]!.low === null ? undefined : windows.map(({ low }) => low!),
+      crops: crops.map((crop, i) => ({ ...crop, image: i, x: windows[i]!.x, y: windows[i]!.y })),
+    }
+  }
+
   /**
    * RGB pixels (count, 3) drawn uniformly from the training images, for the mixture of BDLoss. To bound the time, at most 64
    * images are decoded, chosen at random; each gives as many pixels as its size asks for.
    *
    * @throws WbsrError as batch does
    */
-  async pixelSample(count: number, seed: number): Promise<Uint8Array> {
+  async pixelSample(
+    count: number,
+    seed: number,
+    onProgress?: (progress: { done: number; total: number }) => void,
+  ): Promise<Uint8Array> {
     const random = randomFor(seed, streams.pixels)
     const chosen = Array.from(
       permutation(this.index.images.length, random).subarray(0, 64),
@@ -237,8 +296,9 @@ export class Dataset {
     const samples = new Uint8Array(count * 3)
     let pixels = 0
     let filled = 0
-    for (const image of chosen) {
+    for (const [i, image] of chosen.entries()) {
       this.#check()
+      onProgress?.({ done: i, total: chosen.length })
       const { data, width, height } = await this.#high(image)
       pixels += width * height
       for (const end = Math.round((pixels / total) * count); filled < end; filled++) {
@@ -253,5 +313,6 @@ export class Dataset {
   close(): void {
     this.#closed = true
     this.#images.clear()
+    this.#ahead?.clear()
   }
 }

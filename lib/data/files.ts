@@ -1,35 +1,54 @@
-// Which images a run works on: folders, patterns or lists -> files in a fixed order, and the LR file of each HR file.
+// Which images a run works on: folders, patterns or lists -> files in a fixed order.
 import path from 'node:path'
 import { invalidOption, WbsrError, wrapError } from '../errors.js'
-import { expandBraces, filesBelow, glob, isPattern, kindOf } from './glob.js'
+import { expandBraces, type Found, filesBelow, glob, isPattern, kindOf } from './glob.js'
 
 const extensions = ['.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff', '.avif']
 
 /** A folder, a pattern or a file, or a list of them. */
 export type FileSpec = string | readonly string[]
 
+/** A file that is left out of a data set, and why. */
+export interface SkippedImage {
+  file: string
+  reason: string
+}
+
 function isImage(file: string): boolean {
   return extensions.includes(path.extname(file).toLowerCase())
 }
 
-async function findOne(spec: string, name: string): Promise<string[]> {
+/** Of what a folder or a pattern gave: files with an image's name, and what else has such a name or could not be read. */
+function imagesOf({ files, others }: Found): Found {
+  return {
+    files: files.filter(isImage),
+    others: others.filter(({ file, kind }) => isImage(file) || kind.startsWith('a folder that')),
+  }
+}
+
+function noData(name: string, where: string, others: Found['others']): WbsrError {
+  const left = others.slice(0, 5).map(({ file, kind }) => `\n- ${file} is ${kind}`)
+  return new WbsrError('WBSR_NO_DATA', `${name}: no image (${extensions.join(' ')}) ${where}${left.join('')}`)
+}
+
+async function findOne(spec: string, name: string): Promise<Found> {
   const kind = await kindOf(spec)
   // A name that exists is taken by its word, even if it contains characters of a pattern.
-  if (kind === 'file') return [spec]
+  if (kind === 'file') return { files: [spec], others: [] }
   if (kind === 'folder') {
-    const images = (await filesBelow(spec)).filter(isImage)
-    if (images.length === 0)
-      throw new WbsrError('WBSR_NO_DATA', `${name}: no image (${extensions.join(' ')}) in folder ${spec}`)
-    return images
+    const found = imagesOf(await filesBelow(spec))
+    if (found.files.length === 0) throw noData(name, `in folder ${spec}`, found.others)
+    return found
   }
+  if (kind !== null) return { files: [], others: [{ file: spec, kind }] }
   if (!isPattern(spec)) throw new WbsrError('WBSR_NOT_FOUND', `${name}: there is no file or folder ${spec}`)
-  const found: string[] = []
+  const found: Found = { files: [], others: [] }
   for (const pattern of expandBraces(spec)) {
-    if (/[*?]/.test(pattern)) found.push(...(await glob(pattern)).filter(isImage))
-    else found.push(...(await findOne(pattern, name)))
+    const { files, others } = /[*?]/.test(pattern) ? imagesOf(await glob(pattern)) : await findOne(pattern, name)
+    found.files.push(...files)
+    found.others.push(...others)
   }
-  if (found.length === 0)
-    throw new WbsrError('WBSR_NO_DATA', `${name}: no image (${extensions.join(' ')}) matches ${spec}`)
+  if (found.files.length === 0) throw noData(name, `matches ${spec}`, found.others)
   return found
 }
 
@@ -39,90 +58,30 @@ async function findOne(spec: string, name: string): Promise<string[]> {
  * named itself is taken whatever its extension. The order does not depend on the file system or on the order of a list.
  *
  * @param name the option, for messages
+ * @param skipped gets what has an image's name but is no file (FIFOs, sockets, devices, dangling links, folders without
+ *   images), and folders that cannot be read
  * @throws WbsrError WBSR_NOT_FOUND: a file or folder does not exist; WBSR_NO_DATA: a folder or pattern without images;
- *   WBSR_INVALID_OPTION: not a string or a list of strings
+ *   WBSR_INVALID_OPTION: not a string or a list of strings; WBSR_IO
  */
-export async function findImages(spec: FileSpec, name: string): Promise<string[]> {
+export async function findImages(spec: FileSpec, name: string, skipped: SkippedImage[] = []): Promise<string[]> {
   const list: readonly unknown[] = Array.isArray(spec) ? spec : [spec]
   if (list.length === 0 || !list.every((item) => typeof item === 'string' && item !== '')) {
     throw invalidOption(name, 'a folder, a pattern or a list of image files', spec)
   }
-  const found = new Set<string>()
+  const files = new Set<string>()
+  const others = new Map<string, Found['others'][number]>()
   try {
-    for (const item of list as readonly string[])
-      for (const file of await findOne(item, name)) found.add(path.normalize(file))
+    for (const item of list as readonly string[]) {
+      const found = await findOne(item, name)
+      for (const file of found.files) files.add(path.normalize(file))
+      for (const { file, kind } of found.others) others.set(path.normalize(file), { file: path.normalize(file), kind })
+    }
   } catch (error) {
     throw wrapError(error, 'WBSR_IO', name)
   }
-  return [...found].sort((a, b) => (a < b ? -1 : 1))
-}
-
-/** An HR file and, where LR files are given, its LR file. */
-export interface ImagePair {
-  hr: string
-  lr: string | null
-}
-
-/**
- * Finds the LR file of every HR file: one of the same name, or with x2, x3, x4 (_x2 ...) behind the name as the scale is;
- * extensions may differ. Where several subfolders hold the name, the one whose folders agree best with the HR file's is taken.
- *
- * @param name the option, for messages
- * @throws WbsrError WBSR_NOT_FOUND: an HR file without LR file; WBSR_INVALID_OPTION: two LR files that fit equally well; and
- *   what findImages throws
- */
-export async function pairImages(
-  hrFiles: readonly string[],
-  lr: FileSpec,
-  scale: number,
-  name: string,
-): Promise<ImagePair[]> {
-  const byName = new Map<string, string[]>()
-  for (const file of await findImages(lr, name)) {
-    const stem = path.parse(file).name
-    byName.set(stem, [...(byName.get(stem) ?? []), file])
-  }
-  return hrFiles.map((hr) => {
-    const stem = path.parse(hr).name
-    const stems = [stem, `${stem}x${scale}`, `${stem}_x${scale}`]
-    const candidates = stems
-      .flatMap((candidate) => byName.get(candidate) ?? [])
-      .filter((file) => path.resolve(file) !== path.resolve(hr))
-    if (candidates.length === 0) {
-      throw new WbsrError(
-        'WBSR_NOT_FOUND',
-        `${name}: no LR file for ${hr} in ${String(lr)} (looked for ${stems.join(', ')} with any image extension)`,
-      )
-    }
-    const folders = path.dirname(path.resolve(hr)).split('/').reverse()
-    const agreement = (file: string): number => {
-      const own = path.dirname(path.resolve(file)).split('/').reverse()
-      const differs = folders.findIndex((folder, i) => own[i] !== folder)
-      return differs < 0 ? folders.length : differs
-    }
-    const best = Math.max(...candidates.map(agreement))
-    const fitting = candidates.filter((file) => agreement(file) === best)
-    if (fitting.length > 1) throw invalidOption(name, `one LR file for ${hr}`, fitting)
-    return { hr, lr: fitting[0]! }
-  })
-}
-
-interface Size {
-  width: number
-  height: number
-}
-
-/**
- * LR must be exactly HR / scale, HR cut down (right and bottom) to a multiple of the scale.
- *
- * @throws WbsrError WBSR_INVALID_IMAGE, naming both files and the expected size
- */
-export function checkPair(pair: { hr: string; lr: string }, hr: Size, lr: Size, scale: number): void {
-  const width = Math.floor(hr.width / scale)
-  const height = Math.floor(hr.height / scale)
-  if (lr.width === width && lr.height === height) return
-  throw new WbsrError(
-    'WBSR_INVALID_IMAGE',
-    `Expected ${width}x${height} for LR image ${pair.lr} (1/${scale} of ${pair.hr}, ${hr.width}x${hr.height}) but it is ${lr.width}x${lr.height}`,
-  )
+  if (files.size === 0) throw noData(name, `in ${String(spec)}`, [...others.values()])
+  const byPath = (a: string, b: string): number => (a < b ? -1 : 1)
+  const left = [...others.values()].sort((a, b) => byPath(a.file, b.file))
+  skipped.push(...left.map(({ file, kind }) => ({ file, reason: `is ${kind}, not a file` })))
+  return [...files].sort(byPath)
 }

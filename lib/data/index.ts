@@ -1,23 +1,17 @@
 // The patch index: every crop position of the training images with its difficulty. Measured once, then read from a cache.
 import { createHash, webcrypto } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import { availableParallelism, homedir } from 'node:os'
-import path from 'node:path'
-import { aborted, invalidOption, WbsrError, wrapError } from '../errors.js'
-import { writeFileAtomic } from '../files/atomic.js'
+import { invalidOption, WbsrError } from '../errors.js'
 import { native } from '../native.js'
 import { checkInteger } from '../options.js'
 import { difficultyOf } from '../routing/classes.js'
 import { cropToScale, decodeRgb, readBytes, Unusable, usable } from './decode.js'
-import { checkPair, type ImagePair } from './files.js'
+import type { SkippedImage } from './files.js'
+import { type CachedImage, defaultCacheDirectory, readCached, writeCached } from './index-cache.js'
+import { cropPair, type ImagePair } from './pairs.js'
+import { mapParallel } from './parallel.js'
 
 /** Goes into the cache key: raise it whenever the same pixels would get other difficulties or positions. */
 const definitionVersion = 2
-
-export interface SkippedImage {
-  file: string
-  reason: string
-}
 
 export interface IndexOptions {
   scale: number
@@ -41,21 +35,10 @@ export interface IndexedImage extends ImagePair {
 }
 
 /** What is known of one file. */
-interface Measured {
+interface Measured extends CachedImage {
   /** Names content and settings. */
   key: string
-  /** Of HR, cut down to a multiple of the scale. */
-  width: number
-  height: number
-  difficulties: Float64Array
   cached: boolean
-}
-
-/** The folder for cached indices that is used when none is given. */
-export function defaultCacheDirectory(): string {
-  const base = process.env.XDG_CACHE_HOME
-  // The XDG specification: relative paths are to be ignored.
-  return path.join(base && path.isAbsolute(base) ? base : path.join(homedir(), '.cache'), 'wbsr')
 }
 
 /**
@@ -150,30 +133,10 @@ export class PatchIndex {
   static async build(pairs: readonly ImagePair[], options: IndexOptions): Promise<PatchIndex> {
     const grid = { scale: options.scale, ...checkGrid(options) }
     const directory = options.cache === false ? null : (options.cache ?? defaultCacheDirectory())
-    const found: (Measured | SkippedImage)[] = []
-    let next = 0
-    let done = 0
-    const worker = async (): Promise<void> => {
-      while (next < pairs.length) {
-        if (options.signal?.aborted) throw aborted('Indexing the training images', options.signal)
-        const i = next++
-        found[i] = await measure(pairs[i]!, grid, directory)
-        options.onProgress?.({ done: ++done, total: pairs.length })
-      }
-    }
-    // A failing worker must not leave others running behind the caller's back.
-    const workers = await Promise.allSettled(
-      Array.from({ length: Math.min(pairs.length, availableParallelism(), 8) }, async () => {
-        try {
-          await worker()
-        } catch (error) {
-          next = pairs.length
-          throw error
-        }
-      }),
-    )
-    for (const result of workers)
-      if (result.status === 'rejected') throw wrapError(result.reason, 'WBSR_INTERNAL', 'Indexing the training images')
+    const found = await mapParallel(pairs, 'Indexing the training images', (pair) => measure(pair, grid, directory), {
+      signal: options.signal,
+      onDone: (done) => options.onProgress?.({ done, total: pairs.length }),
+    })
     const measured: (ImagePair & Measured)[] = []
     const skipped: SkippedImage[] = []
     found.forEach((result, i) => {
@@ -207,11 +170,11 @@ async function measure(
     const key = createHash('sha256')
       .update(JSON.stringify({ definitionVersion, scale, patchSize, step, content }))
       .digest('hex')
-    let result = directory === null ? null : await readCached(directory, key, grid)
-    if (!result) {
-      result = { key, cached: false, ...(await measurePixels(pair, bytes, lrBytes, grid)) }
-      if (directory !== null) await writeCached(directory, result)
-    }
+    const patches = (width: number, height: number): number =>
+      gridPositions(width, patchSize, step).length * gridPositions(height, patchSize, step).length
+    const known = directory === null ? null : await readCached(directory, key, patches)
+    const result = { key, cached: known !== null, ...(known ?? (await measurePixels(pair, bytes, lrBytes, grid))) }
+    if (directory !== null && !known) await writeCached(directory, key, result)
     if (result.difficulties.length === 0)
       throw new Unusable(
         pair.hr,
@@ -229,7 +192,7 @@ async function measurePixels(
   bytes: Buffer,
   lrBytes: Buffer | null,
   grid: { scale: number; patchSize: number; step: number },
-): Promise<{ width: number; height: number; difficulties: Float64Array }> {
+): Promise<CachedImage> {
   const { scale, patchSize, step } = grid
   const whole = await usable(pair.hr, decodeRgb(bytes, pair.hr))
   const hr = cropToScale(whole, scale)
@@ -238,8 +201,7 @@ async function measurePixels(
   let lr: Uint8Array | null = null
   if (lrBytes) {
     const decoded = await usable(pair.lr!, decodeRgb(lrBytes, pair.lr!))
-    checkPair({ hr: pair.hr, lr: pair.lr! }, whole, decoded, scale)
-    lr = decoded.data
+    lr = cropPair({ hr: pair.hr, lr: pair.lr! }, whole, decoded, scale).data
   }
   const rects: number[] = []
   for (const y of gridPositions(hr.height, patchSize, step)) {
@@ -258,46 +220,4 @@ async function measurePixels(
 /** Size and hash of a file's bytes, computed off the event loop. */
 async function sha256(bytes: Buffer): Promise<string> {
   return `${bytes.length} ${Buffer.from(await webcrypto.subtle.digest('SHA-256', bytes)).toString('hex')}`
-}
-
-function checksum(width: number, height: number, difficulties: Float64Array): string {
-  return createHash('sha256').update(`${width} ${height} `).update(difficulties).digest('hex')
-}
-
-/** Null for everything but an intact entry of this key. */
-async function readCached(
-  directory: string,
-  key: string,
-  grid: { patchSize: number; step: number },
-): Promise<Measured | null> {
-  try {
-    const entry = JSON.parse(await readFile(path.join(directory, `${key}.json`), 'utf8')) as {
-      width: number
-      height: number
-      checksum: string
-      difficulties: number[]
-    }
-    const difficulties = Float64Array.from(entry.difficulties)
-    const { width, height } = entry
-    if (entry.checksum !== checksum(width, height, difficulties)) return null
-    if (
-      difficulties.length !==
-      gridPositions(width, grid.patchSize, grid.step).length * gridPositions(height, grid.patchSize, grid.step).length
-    )
-      return null
-    return { key, width, height, difficulties, cached: true }
-  } catch {
-    return null
-  }
-}
-
-async function writeCached(directory: string, { key, width, height, difficulties }: Measured): Promise<void> {
-  const entry = JSON.stringify({
-    width,
-    height,
-    checksum: checksum(width, height, difficulties),
-    difficulties: [...difficulties],
-  })
-  // A full or read-only disk costs time in the next run, it does not stop this one.
-  await writeFileAtomic(path.join(directory, `${key}.json`), Buffer.from(entry)).catch(() => {})
 }

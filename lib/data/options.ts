@@ -8,7 +8,10 @@ export interface DataOptions {
   train: FileSpec
   /** HR images to validate on. */
   validation?: FileSpec
-  /** LR files of `train`, of the same names or with x2, x3, x4 behind; default: made by antialiased bicubic. */
+  /**
+   * LR files of `train`: of the same names, with x2, x3, x4 behind, or told apart by marks such as _HR and _LR4 (see
+   * pairImages); default: made by antialiased bicubic. HR images without LR file are left out.
+   */
   lr?: FileSpec
   /** LR files of `validation`. */
   validationLr?: FileSpec
@@ -16,7 +19,10 @@ export interface DataOptions {
   step?: number
   /** Folder that keeps difficulties between runs; default `$XDG_CACHE_HOME/wbsr` or `~/.cache/wbsr`; false: none. */
   cache?: string | false
-  /** Bytes of decoded images to keep, default 1.5e9. Photographs take 3 bytes a pixel; more is faster until all fit. */
+  /**
+   * Bytes of decoded images to keep, default 1.5e9. Photographs take 3 bytes a pixel. Where not all fit, crops of the steps
+   * to come are kept in their place.
+   */
   memory?: number
 }
 

@@ -77,7 +77,7 @@ export const streams = { order: 1, classLevel: 2, crop: 3, pixels: 4 } as const
 export class Sampler {
   readonly options: Required<SamplerOptions>
   readonly classes: ClassTable
-  /** First step (from 0) that draws by class; `steps` when none does. */
+  /** First step (counted as in the run) that draws by class; `steps` when none does. */
   readonly classLevelStep: number
   /** Patches of class k at index k - 1. */
   readonly members: readonly Uint32Array[]
@@ -89,10 +89,13 @@ export class Sampler {
   /** Orders of the epochs in use, newest last. A batch can reach into the next epoch. */
   readonly #orders = new Map<number, Uint32Array>()
 
-  /** @param difficulties of all patches, at least one */
+  /**
+   * @param difficulties of all patches, at least one
+   * @param run steps [first, steps); the share classLevelFrom is one of these steps
+   */
   constructor(
     difficulties: ArrayLike<number>,
-    run: { batchSize: number; steps: number; seed: number },
+    run: { batchSize: number; first?: number; steps: number; seed: number },
     options?: SamplerOptions,
   ) {
     this.options = checkSamplerOptions(options)
@@ -104,11 +107,12 @@ export class Sampler {
     for (let patch = 0; patch < difficulties.length; patch++)
       members[classOf(this.classes, difficulties[patch]!) - 1]!.push(patch)
     this.members = members.map((list) => Uint32Array.from(list))
+    const first = run.first ?? 0
     // 0.07 * 100 must be step 7 although the product is a little more than 7.
     this.classLevelStep =
       this.options.kind === 'uniform'
         ? run.steps
-        : Math.min(run.steps, Math.ceil(this.options.classLevelFrom * run.steps - 1e-9))
+        : Math.min(run.steps, first + Math.ceil(this.options.classLevelFrom * (run.steps - first) - 1e-9))
     const weights = this.members.map((list, i) =>
       list.length === 0 ? 0 : this.options.delta ** (this.classes.count - 1 - i),
     )

@@ -2,8 +2,9 @@
 import { aborted, WbsrError } from '../errors.js'
 import { native } from '../native.js'
 import { cropToScale, type RgbImage, readRgb, Unusable, usable } from './decode.js'
-import { checkPair, type FileSpec, findImages, type ImagePair, pairImages } from './files.js'
-import type { SkippedImage } from './index.js'
+import type { FileSpec, SkippedImage } from './files.js'
+import { checkPair, cropPair, findPairs, type ImagePair, type PairedFiles } from './pairs.js'
+import { mapParallel } from './parallel.js'
 
 /** An HR image, cut down (right and bottom) to a multiple of the scale, and its LR image. */
 export interface ValidationImage {
@@ -12,57 +13,89 @@ export interface ValidationImage {
   lr: RgbImage
 }
 
+/** A usable pair and the LR pixels that it has. */
+export interface ValidationPair extends ImagePair {
+  width: number
+  height: number
+}
+
+/** What a set is made of, before any of it was decoded. */
+export interface ValidationFiles extends PairedFiles {
+  scale: number
+  /** The option, for messages. */
+  name: string
+}
+
+export interface ValidationOptions {
+  scale: number
+  lr?: FileSpec
+  signal?: AbortSignal
+  name?: string
+  /** Called after every image that was checked. */
+  onProgress?: (progress: { done: number; total: number }) => void
+}
+
 export class ValidationSet {
   /** Usable images, in order of path. */
-  readonly files: readonly ImagePair[]
+  readonly files: readonly ValidationPair[]
   readonly skipped: readonly SkippedImage[]
   readonly #scale: number
 
-  private constructor(files: ImagePair[], skipped: SkippedImage[], scale: number) {
+  /** @param files pairs that are known to be usable */
+  constructor(files: readonly ValidationPair[], scale: number, skipped: readonly SkippedImage[] = []) {
     this.files = files
     this.skipped = skipped
     this.#scale = scale
   }
 
+  /** LR pixels of all images. */
+  get pixels(): number {
+    return this.files.reduce((sum, { width, height }) => sum + width * height, 0)
+  }
+
   /**
-   * Finds the images and decodes each once, so that a broken file is known before hours of training and not after. Broken
-   * ones, and those smaller than one LR pixel, are left out and reported in `skipped`.
-   *
-   * @throws WbsrError WBSR_NOT_FOUND, WBSR_NO_DATA: none is usable; WBSR_INVALID_IMAGE: an LR file is not HR / scale;
-   *   WBSR_INVALID_OPTION; WBSR_ABORTED
+   * Finds the images. @throws WbsrError WBSR_NOT_FOUND, WBSR_NO_DATA, WBSR_INVALID_OPTION, as findImages and pairImages do
    */
-  static async open(
+  static async find(
     spec: FileSpec,
-    options: { scale: number; lr?: FileSpec; signal?: AbortSignal; name?: string },
+    options: Pick<ValidationOptions, 'scale' | 'lr' | 'name'>,
+  ): Promise<ValidationFiles> {
+    const { scale, lr, name = 'data.validation' } = options
+    return { ...(await findPairs(spec, lr, scale, { hr: name, lr: `${name}Lr` })), scale, name }
+  }
+
+  /**
+   * Decodes each image once, so that a broken file is known before hours of training and not after. Broken ones, and those
+   * smaller than one LR pixel, are left out and reported in `skipped`.
+   *
+   * @throws WbsrError WBSR_NO_DATA: none is usable; WBSR_INVALID_IMAGE: an LR file is not HR / scale; WBSR_ABORTED
+   */
+  static async check(
+    found: ValidationFiles,
+    options: Pick<ValidationOptions, 'signal' | 'onProgress'> = {},
   ): Promise<ValidationSet> {
-    const { scale, signal, name = 'data.validation' } = options
-    const found = await findImages(spec, name)
-    const pairs: ImagePair[] =
-      options.lr === undefined
-        ? found.map((hr) => ({ hr, lr: null }))
-        : await pairImages(found, options.lr, scale, `${name}Lr`)
-    const skipped: SkippedImage[] = []
-    const files: ImagePair[] = []
-    for (const pair of pairs) {
-      if (signal?.aborted) throw aborted('Reading the validation images', signal)
-      try {
-        const hr = await usable(pair.hr, readRgb(pair.hr))
-        if (hr.width < scale || hr.height < scale)
-          throw new Unusable(pair.hr, `smaller than one LR pixel (${hr.width}x${hr.height})`)
-        if (pair.lr !== null)
-          checkPair({ hr: pair.hr, lr: pair.lr }, hr, await usable(pair.lr, readRgb(pair.lr)), scale)
-        files.push(pair)
-      } catch (error) {
-        if (!(error instanceof Unusable)) throw error
-        skipped.push({ file: error.file, reason: error.reason })
-      }
-    }
-    if (files.length === 0)
+    const { pairs, scale, name } = found
+    const results = await mapParallel(pairs, 'Reading the validation images', (pair) => checkFiles(pair, scale), {
+      signal: options.signal,
+      onDone: (done) => options.onProgress?.({ done, total: pairs.length }),
+    })
+    const files: ValidationPair[] = []
+    const skipped = [...found.skipped]
+    for (const result of results) 'reason' in result ? skipped.push(result) : files.push(result)
+    if (files.length === 0) {
+      const { file, reason } = skipped[found.skipped.length]!
       throw new WbsrError(
         'WBSR_NO_DATA',
-        `${name}: none of the ${pairs.length} images can be used\n- ${skipped[0]!.file}: ${skipped[0]!.reason}`,
+        `${name}: none of the ${pairs.length} images can be used\n- ${file}: ${reason}`,
       )
-    return new ValidationSet(files, skipped, scale)
+    }
+    return new ValidationSet(files, scale, skipped)
+  }
+
+  /** find() and check() in one. */
+  static async open(spec: FileSpec, options: ValidationOptions): Promise<ValidationSet> {
+    if (options.signal?.aborted) throw aborted('Reading the validation images', options.signal)
+    return await ValidationSet.check(await ValidationSet.find(spec, options), options)
   }
 
   /**
@@ -78,18 +111,28 @@ export class ValidationSet {
       const hr = cropToScale(whole, this.#scale)
       const width = hr.width / this.#scale
       const height = hr.height / this.#scale
-      let lr: RgbImage
-      if (pair.lr === null) {
-        lr = {
-          data: (await native.resizeBicubic(hr.data, hr.width, hr.height, 3, width, height, 0)) as Uint8Array,
-          width,
-          height,
-        }
-      } else {
-        lr = await readRgb(pair.lr)
-        checkPair({ hr: pair.hr, lr: pair.lr }, whole, lr, this.#scale)
-      }
+      const lr: RgbImage =
+        pair.lr === null
+          ? {
+              data: (await native.resizeBicubic(hr.data, hr.width, hr.height, 3, width, height, 0)) as Uint8Array,
+              width,
+              height,
+            }
+          : cropPair({ hr: pair.hr, lr: pair.lr }, whole, await readRgb(pair.lr), this.#scale)
       yield { file: pair.hr, hr, lr }
     }
+  }
+}
+
+async function checkFiles(pair: ImagePair, scale: number): Promise<ValidationPair | SkippedImage> {
+  try {
+    const hr = await usable(pair.hr, readRgb(pair.hr))
+    if (hr.width < scale || hr.height < scale)
+      throw new Unusable(pair.hr, `smaller than one LR pixel (${hr.width}x${hr.height})`)
+    if (pair.lr !== null) checkPair({ hr: pair.hr, lr: pair.lr }, hr, await usable(pair.lr, readRgb(pair.lr)), scale)
+    return { ...pair, width: Math.floor(hr.width / scale), height: Math.floor(hr.height / scale) }
+  } catch (error) {
+    if (error instanceof Unusable) return { file: error.file, reason: error.reason }
+    throw error
   }
 }

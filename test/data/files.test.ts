@@ -1,7 +1,10 @@
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import path from 'node:path'
 import t from 'tap'
-import { checkPair, findImages, pairImages } from '../../lib/data/files.js'
+import { findImages, type SkippedImage } from '../../lib/data/files.js'
 import { expandBraces, isPattern } from '../../lib/data/glob.js'
 
 async function tree(root: string, files: string[]): Promise<void> {
@@ -106,60 +109,44 @@ t.test('braces', async (t) => {
   t.equal(isPattern('{a,b}/b'), true)
 })
 
-t.test('pairing', async (t) => {
+t.test('what is no file is named, and never read', async (t) => {
   const root = t.testdir()
-  const at = (...files: string[]): string[] => files.map((file) => path.join(root, file))
-  await tree(root, [
-    'hr/a.png',
-    'hr/0801.png',
-    'hr/b.jpg',
-    'hr/n.png',
-    'lr/a.png',
-    'lr/0801x4.png',
-    'lr/0801x2.png',
-    'lr/b_x4.webp',
-    'lr/nx4.png',
-    'lr/n.png',
-    'two/hr/x/p.png',
-    'two/hr/y/p.png',
-    'two/lr/x/p.png',
-    'two/lr/y/p.png',
+  await tree(root, ['good.png', 'sub/more.jpg', 'inside.png/picture.png'])
+  await mkdir(path.join(root, 'folder.png'))
+  await symlink('nowhere', path.join(root, 'dangling.jpg'))
+  await symlink('circle.webp', path.join(root, 'circle.webp'))
+  execFileSync('mkfifo', [path.join(root, 'pipe.png'), path.join(root, 'pipe.txt')])
+  const server = createServer().listen(path.join(root, 'socket.tif'))
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const at = (...names: string[]): string[] => names.map((name) => path.join(root, name))
+  const reasons = async (spec: string | string[]): Promise<[string, string][]> => {
+    const skipped: SkippedImage[] = []
+    await findImages(spec, 'data.train', skipped)
+    return skipped.map(({ file, reason }) => [path.relative(root, file), reason])
+  }
+  t.same(await findImages(root, 'data.train'), at('good.png', 'inside.png/picture.png', 'sub/more.jpg'))
+  t.same(await reasons(root), [
+    ['circle.webp', 'is a link that leads nowhere, not a file'],
+    ['dangling.jpg', 'is a link that leads nowhere, not a file'],
+    ['folder.png', 'is a folder, not a file'],
+    ['pipe.png', 'is a FIFO, not a file'],
+    ['socket.tif', 'is a socket, not a file'],
   ])
-  t.same(await pairImages(at('hr/0801.png', 'hr/a.png', 'hr/b.jpg'), path.join(root, 'lr'), 4, 'data.lr'), [
-    { hr: at('hr/0801.png')[0], lr: at('lr/0801x4.png')[0] },
-    { hr: at('hr/a.png')[0], lr: at('lr/a.png')[0] },
-    { hr: at('hr/b.jpg')[0], lr: at('lr/b_x4.webp')[0] },
+  t.same(await reasons(path.join(root, '*.png')), [
+    ['folder.png', 'is a folder, not a file'],
+    ['inside.png', 'is a folder, not a file'],
+    ['pipe.png', 'is a FIFO, not a file'],
   ])
-  t.same(
-    (await pairImages(at('two/hr/x/p.png', 'two/hr/y/p.png'), path.join(root, 'two/lr'), 2, 'data.lr')).map(
-      (pair) => pair.lr,
-    ),
-    at('two/lr/x/p.png', 'two/lr/y/p.png'),
-  )
-  await t.rejects(pairImages(at('hr/a.png', 'hr/b.jpg'), path.join(root, 'lr'), 2, 'data.lr'), {
-    code: 'WBSR_NOT_FOUND',
-    message: /data\.lr.*hr\/b\.jpg.*b_x2/,
-  })
-  await t.rejects(pairImages(at('hr/n.png'), path.join(root, 'lr'), 4, 'data.lr'), {
-    code: 'WBSR_INVALID_OPTION',
-    message: /one LR file for .*hr\/n\.png for data\.lr but received \[.*nx4/,
-  })
-  await t.rejects(
-    pairImages(at('hr/0801.png'), path.join(root, 'hr'), 4, 'data.lr'),
-    { code: 'WBSR_NOT_FOUND' },
-    'the HR file is not its own LR file',
-  )
-  await t.rejects(pairImages(at('hr/a.png'), path.join(root, 'nowhere'), 4, 'data.lr'), {
-    code: 'WBSR_NOT_FOUND',
-    message: /data\.lr.*nowhere/,
-  })
-})
-
-t.test('sizes of pairs', async (t) => {
-  const pair = { hr: 'hr/a.png', lr: 'lr/a.png' }
-  t.doesNotThrow(() => checkPair(pair, { width: 321, height: 482 }, { width: 80, height: 120 }, 4))
-  t.throws(() => checkPair(pair, { width: 321, height: 482 }, { width: 81, height: 120 }, 4), {
-    code: 'WBSR_INVALID_IMAGE',
-    message: 'Expected 80x120 for LR image lr/a.png (1/4 of hr/a.png, 321x482) but it is 81x120',
-  })
+  t.same(await reasons(at('pipe.png', 'dangling.jpg', 'good.png')), [
+    ['dangling.jpg', 'is a link that leads nowhere, not a file'],
+    ['pipe.png', 'is a FIFO, not a file'],
+  ])
+  for (const only of ['pipe.png', 'dangling.jpg', 'folder.png', 'p*.png'])
+    await t.rejects(findImages(path.join(root, only), 'data.train'), {
+      code: 'WBSR_NO_DATA',
+      message: /data\.train: no image/,
+    })
+  await t.rejects(findImages(path.join(root, 'pipe.png'), 'data.train'), { message: /\n- .*pipe\.png is a FIFO/ })
+  await t.rejects(findImages('/dev/null', 'data.train'), { code: 'WBSR_NO_DATA', message: /\/dev\/null is a device/ })
 })

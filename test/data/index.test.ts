@@ -2,7 +2,8 @@ import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promis
 import path from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
-import { checkGrid, defaultCacheDirectory, gridPositions, PatchIndex } from '../../lib/data/index.js'
+import { checkGrid, gridPositions, PatchIndex } from '../../lib/data/index.js'
+import { defaultCacheDirectory } from '../../lib/data/index-cache.js'
 import { native } from '../../lib/native.js'
 import { picture, save } from '../support/data-pictures.js'
 
@@ -219,11 +220,19 @@ t.test('LR files', async (t) => {
     { hits: 0, misses: 1 },
     'another LR file, another entry',
   )
-  await save(lr, picture(33, 32, 9))
+  await save(lr, picture(33, 33, 9))
   await t.rejects(PatchIndex.build([pair(hr, lr)], options), {
     code: 'WBSR_INVALID_IMAGE',
-    message: `Expected 32x32 for LR image ${lr} (1/2 of ${hr}, 65x64) but it is 33x32`,
+    message: `Expected 32x32 for LR image ${lr} (1/2 of ${hr}, 65x64) but it is 33x33`,
   })
+  // MATLAB's imresize rounds up: the last column belongs to what is cut off of HR.
+  const small = picture(33, 32, 9)
+  await save(lr, small)
+  const up = await PatchIndex.build([pair(hr, lr)], options)
+  t.match(up.images, [{ width: 64, height: 64 }])
+  const cut = Uint8Array.from({ length: 32 * 32 * 3 }, (_, i) => small.data[Math.floor(i / 96) * 99 + (i % 96)]!)
+  const vector = await native.gradientVectors(cut, 32, 32, 3, Int32Array.of(0, 0, 16, 16))
+  t.ok(Math.abs(up.difficulties[0]! - Math.hypot(...vector)) < 1e-9)
   await t.rejects(PatchIndex.build([pair(hr, path.join(root, 'broken.png'))], options), {
     code: 'WBSR_NO_DATA',
     message: /broken\.png: cannot be decoded/,
