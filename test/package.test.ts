@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   realpathSync,
   rmSync,
   symlinkSync,
@@ -39,6 +40,18 @@ const packed = run('npm', ['pack', '--pack-destination', folder, '--loglevel=err
 t.equal(packed.status, 0, `npm pack\n${packed.stderr}`)
 const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz'))
 if (!tarball) throw new Error(`npm pack made no tarball\n${packed.stdout}`)
+
+t.test('publint and arethetypeswrong find nothing', async (t) => {
+  const file = path.join(folder, tarball)
+  // ESM only: require() of it works in every Node that `engines` allows, which is tested below.
+  for (const [tool, ...args] of [
+    ['publint/src/cli.js', 'run', file, '--strict'],
+    ['@arethetypeswrong/cli/dist/index.js', file, '--profile', 'esm-only', '--no-definitely-typed'],
+  ]) {
+    const { status, stdout, stderr } = run(process.execPath, [path.join(root, 'node_modules', tool!), ...args], folder)
+    t.equal(status, 0, `${tool}\n${stdout}${stderr}`)
+  }
+})
 
 const app = path.join(folder, 'app')
 mkdirSync(app)
@@ -81,6 +94,8 @@ t.test('the tarball installs into an empty folder', { skip }, async (t) => {
     readdirSync(path.join(home, 'third-party')).includes('Apache-2.0.txt'),
     'licences of the shipped libraries are there',
   )
+  for (const [link, target] of readFileSync(path.join(home, 'README.md'), 'utf8').matchAll(/\]\(([^()#\s]+)\)/g))
+    if (!/^[a-z]+:/.test(target!)) t.ok(existsSync(path.join(home, target!)), `the README's ${link} is there`)
 })
 
 // Loads the addon through the package's own loader, lets it compute, and prints which files were mapped to do so.
