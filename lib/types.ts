@@ -14,8 +14,14 @@ export interface RawImage {
   channels: 1 | 2 | 3 | 4
 }
 
-/** A file path, an encoded image (PNG, JPEG, WebP, TIFF, AVIF ...) in a Buffer, or decoded pixels. */
-export type ImageInput = string | Buffer | RawImage
+/**
+ * An encoded image (PNG, JPEG, WebP, TIFF, AVIF, GIF, SVG): a file path or file: URL, or its bytes. Bytes must not change
+ * before the image was read.
+ */
+export type EncodedInput = string | URL | Blob | ArrayBuffer | SharedArrayBuffer | NodeJS.ArrayBufferView
+
+/** An encoded image or decoded pixels. */
+export type ImageInput = EncodedInput | RawImage
 
 /**
  * One tile of a picture, the unit of the infer stream. All positions are in pixels of the picture the tile belongs to

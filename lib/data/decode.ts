@@ -1,8 +1,10 @@
 // Image files -> 8-bit RGB, as training and validation use them, and a bounded store of decoded ones.
-import { readFile } from 'node:fs/promises'
-import sharp from 'sharp'
+import { readFile, stat } from 'node:fs/promises'
 import { WbsrError, wrapError } from '../errors.js'
+import { DARK_DEPTH, darkWarning, type ImageHeader, largestColour, type ReadOptions } from '../images/decoder.js'
+import { readImage } from '../images/images.js'
 import { cutPixels } from '../images/pixels.js'
+import type { RawImage } from '../types.js'
 
 /** Interleaved (height, width, 3). */
 export interface RgbImage {
@@ -11,31 +13,47 @@ export interface RgbImage {
   height: number
 }
 
+/** Grey becomes RGB, alpha is ignored, of 16 bits the upper 8 are kept. */
+function toRgb8({ data, width, height, channels }: RawImage): RgbImage {
+  if (data instanceof Uint8Array && channels === 3) return { data, width, height }
+  const out = new Uint8Array(width * height * 3)
+  const shift = data instanceof Uint16Array ? 8 : 0
+  const step = channels < 3 ? 0 : 1
+  for (let from = 0, to = 0; to < out.length; from += channels, to += 3) {
+    out[to] = data[from]! >> shift
+    out[to + 1] = data[from + step]! >> shift
+    out[to + 2] = data[from + 2 * step]! >> shift
+  }
+  return { data: out, width, height }
+}
+
 /**
- * Decodes to 8-bit sRGB, off the event loop. Grey becomes RGB, 16 bits keep their upper 8, an embedded colour profile is
- * applied, EXIF orientation too. Alpha is ignored: what lies under transparent pixels counts as it is stored.
+ * Decodes to 8-bit sRGB by the decoder that upscale reads with (docs/pictures.md), so that both see one picture. Alpha is
+ * ignored: what lies under transparent pixels counts as it is stored.
  *
  * @param file for messages
- * @throws WbsrError WBSR_INVALID_IMAGE: damaged, truncated or no image
+ * @param onHeader is told what is known of the file, warnings included
+ * @throws WbsrError WBSR_INVALID_IMAGE: damaged, cut off, no image, or of samples that cannot be learned from (floats,
+ *   32-bit or signed integers, more than four channels, 12 bits in samples of 16)
  */
-export async function decodeRgb(bytes: Buffer, file: string): Promise<RgbImage> {
+export async function decodeRgb(
+  bytes: Uint8Array,
+  file: string,
+  options: ReadOptions = {},
+  onHeader?: (header: ImageHeader) => void,
+): Promise<RgbImage> {
   try {
-    const { data, info } = await sharp(bytes, { failOn: 'error' })
-      .autoOrient()
-      .removeAlpha()
-      .toColourspace('srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true })
-    if (info.channels !== 3)
-      throw new WbsrError(
-        'WBSR_INVALID_IMAGE',
-        `${file}: Expected an RGB or grey image but it has ${info.channels} channels`,
-      )
-    return { data, width: info.width, height: info.height }
+    const { image, header } = await readImage(bytes, file, { ...options, quiet: onHeader === undefined })
+    onHeader?.(header)
+    if (image.data instanceof Uint16Array) {
+      const most = largestColour(image.data, image.channels)
+      // Next to black in 8 bits.
+      if (most > 0 && most <= DARK_DEPTH) throw new WbsrError('WBSR_INVALID_IMAGE', darkWarning(most))
+    }
+    return toRgb8(image)
   } catch (error) {
-    if (error instanceof WbsrError) throw error
-    // libvips' message may go on with details over several lines.
-    const reason = String((error as Error).message ?? error).split('\n')[0]
+    if (!(error instanceof WbsrError) || error.code !== 'WBSR_INVALID_IMAGE') throw error
+    const reason = error.message.replace(`${file} (${bytes.byteLength} bytes)`, 'it').replace(/^Cannot use it: /, '')
     throw new WbsrError('WBSR_INVALID_IMAGE', `${file}: cannot be decoded (${reason})`, { cause: error })
   }
 }
@@ -45,13 +63,16 @@ export async function decodeRgb(bytes: Buffer, file: string): Promise<RgbImage> 
  *
  * @throws WbsrError WBSR_NOT_FOUND, WBSR_IO or WBSR_INVALID_IMAGE, naming the file
  */
-export async function readRgb(file: string): Promise<RgbImage> {
-  return await decodeRgb(await readBytes(file), file)
+export async function readRgb(file: string, options: ReadOptions = {}): Promise<RgbImage> {
+  return await decodeRgb(await readBytes(file), file, options)
 }
 
 /** The bytes of a file. @throws WbsrError WBSR_NOT_FOUND or WBSR_IO, naming the file */
 export async function readBytes(file: string): Promise<Buffer> {
   try {
+    // Reading a pipe would wait for whoever writes to it.
+    const found = await stat(file)
+    if (!found.isFile() && !found.isDirectory()) throw new WbsrError('WBSR_IO', `${file}: is not a regular file`)
     return await readFile(file)
   } catch (error) {
     throw wrapError(error, 'WBSR_IO', file)

@@ -11,7 +11,7 @@ import { cropPair, type ImagePair } from './pairs.js'
 import { mapParallel } from './parallel.js'
 
 /** Goes into the cache key: raise it whenever the same pixels would get other difficulties or positions. */
-const definitionVersion = 2
+const definitionVersion = 3
 
 export interface IndexOptions {
   scale: number

@@ -6,7 +6,7 @@ import { invalidOption, WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
 import { checkInteger, checkObject, checkString } from '../options.js'
 import type { PixelArray, RawImage } from '../types.js'
-import { checkRawImage } from './image-input.js'
+import { checkRawImage } from './raw-image.js'
 
 export interface EncodeOptions {
   /** JPEG, WebP and AVIF: 1..100, default 95. */

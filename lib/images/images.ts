@@ -1,35 +1,110 @@
 // Pictures in: files, encoded buffers and raw pixels become RawImage (whole) or rows (a strip at a time). Pictures out
 // are in encode.ts and png.ts.
-import { invalidOption } from '../errors.js'
+import { invalidOption, WbsrError } from '../errors.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
-import { bitsOf, EncodedImage, type ImageHeader, openImage } from './image-input.js'
+import { type DecodeOptions, EncodedImage, type ImageHeader, type ReadOptions } from './decoder.js'
+import { bitsOf, checkRawImage } from './raw-image.js'
+import { isEncodedInput } from './source.js'
 
+export type { ImageHeader, ReadOptions } from './decoder.js'
 export { type EncodeOptions, encodeImage } from './encode.js'
-export { checkRawImage, type ImageHeader } from './image-input.js'
+export { checkRawImage } from './raw-image.js'
 
 /** Decoded bytes that a RowSource holds at most (more only if the rows asked for need it): enough for a whole 4K picture at 16 bits. */
 const BAND_BYTES = 64 << 20
 
+function rawHeader({ data, width, height, channels }: RawImage): ImageHeader {
+  return { width, height, channels, bits: bitsOf(data), format: null, pages: 1, page: 0, warnings: [], metadata: null }
+}
+
+/** Opens any image input: encoded images get their header read, raw ones are checked. */
+export async function openImage(
+  input: ImageInput,
+  name: string,
+  options: DecodeOptions = {},
+): Promise<EncodedImage | RawImage> {
+  if (isEncodedInput(input)) return EncodedImage.open(input, name, options)
+  if (typeof input !== 'object' || input === null || !('data' in input))
+    throw invalidOption(
+      name,
+      'a file path, an encoded image in a Buffer or { data, width, height, channels } (or a file: URL, Blob, ArrayBuffer)',
+      input,
+    )
+  if (options.page) throw invalidOption('page', '0 with decoded pixels', options.page)
+  const image = checkRawImage(input, name)
+  if (options.maxPixels !== undefined && image.width * image.height > options.maxPixels)
+    throw new WbsrError(
+      'WBSR_INVALID_IMAGE',
+      `Cannot use ${name}: expected at most ${options.maxPixels} pixels (maxPixels) but it has ${image.width} x ${image.height}`,
+    )
+  return image
+}
+
+/** Pixels and header of a picture, whole. Throws as decodeImage does. */
+export async function readImage(
+  input: ImageInput,
+  name = 'input',
+  options: DecodeOptions = {},
+): Promise<{ image: RawImage; header: ImageHeader }> {
+  const opened = await openImage(input, name, options)
+  if (!(opened instanceof EncodedImage)) return { image: opened, header: rawHeader(opened) }
+  try {
+    return { image: await opened.decode(), header: opened.header }
+  } finally {
+    await opened.close()
+  }
+}
+
 /**
- * Decodes a picture. 8-bit files give a Uint8Array, 16-bit PNG and TIFF a Uint16Array with exactly the file's values;
- * grey has 1 channel, grey + alpha 2, RGB 3, RGBA 4. Palettes and CMYK become RGB, pictures with a colour profile
- * other than sRGB are converted to sRGB, EXIF orientation is applied, of an animation the first frame is taken.
- * A RawImage is checked and returned as it is.
+ * Decodes a picture. 8-bit files give a Uint8Array, 16-bit PNG, TIFF and AVIF a Uint16Array with exactly the file's
+ * values; grey has 1 channel, grey + alpha 2, RGB 3, RGBA 4. Palettes and CMYK become RGB, pictures with a colour
+ * profile other than sRGB are converted to sRGB, EXIF orientation is applied, of several pages the first is taken. A
+ * RawImage is checked and returned as it is. See docs/pictures.md.
  *
  * @param name what the input is called in errors
  * @throws WbsrError WBSR_INVALID_IMAGE (not an image, truncated, damaged, a folder, an empty Buffer, more than four
- *   channels, floating point samples), WBSR_NOT_FOUND, WBSR_INVALID_OPTION (raw input of wrong shape), WBSR_IO
+ *   channels, samples of other than 8 or 16 bits), WBSR_NOT_FOUND, WBSR_INVALID_OPTION (raw input of wrong shape, a
+ *   page that the file does not have), WBSR_IO
  */
-export async function decodeImage(input: ImageInput, name = 'input'): Promise<RawImage> {
-  const image = await openImage(input, name)
-  return image instanceof EncodedImage ? image.decode() : image
+export async function decodeImage(input: ImageInput, name = 'input', options: ReadOptions = {}): Promise<RawImage> {
+  return (await readImage(input, name, options)).image
 }
 
-/** Size, channels and bits of a picture, without decoding it. Throws as decodeImage does, but damage may go unseen. */
-export async function imageHeader(input: ImageInput, name = 'input'): Promise<ImageHeader> {
-  const image = await openImage(input, name)
-  if (image instanceof EncodedImage) return image.header
-  return { width: image.width, height: image.height, channels: image.channels, bits: bitsOf(image.data) }
+/** What is known of a picture without decoding it. Throws as decodeImage does, but damage may go unseen. */
+export async function imageHeader(input: ImageInput, name = 'input', options: ReadOptions = {}): Promise<ImageHeader> {
+  const image = await openImage(input, name, options)
+  if (!(image instanceof EncodedImage)) return rawHeader(image)
+  try {
+    return image.header
+  } finally {
+    await image.close()
+  }
+}
+
+/** One page or frame of a file. */
+export interface PageInfo {
+  /** From 0, for the option `page`. */
+  page: number
+  width: number
+  height: number
+  channels: 1 | 2 | 3 | 4
+  bits: 8 | 16 | 32
+}
+
+/**
+ * The pages of a TIFF or frames of a GIF or WebP, in order; one entry for everything else. Only headers are read.
+ *
+ * @throws WbsrError as decodeImage does
+ */
+export async function pagesOf(input: ImageInput, options: Omit<ReadOptions, 'page'> = {}): Promise<PageInfo[]> {
+  const first = await imageHeader(input, 'input', options)
+  const list: PageInfo[] = []
+  for (let page = 0; page < first.pages; page++) {
+    const { width, height, channels, bits } =
+      page === first.page ? first : await imageHeader(input, 'input', { ...options, page })
+    list.push({ page, width, height, channels, bits })
+  }
+  return list
 }
 
 /**
@@ -37,17 +112,18 @@ export async function imageHeader(input: ImageInput, name = 'input'): Promise<Im
  * bands, as a decoder starts from the top for each: a picture whose pixels fit into one band is decoded once.
  */
 export class RowSource {
-  readonly header: ImageHeader
   readonly #image: EncodedImage | RawImage
+  readonly #header: ImageHeader
   readonly #bandRows: number
   #band: PixelArray
   #first = 0
   #rows = 0
 
-  private constructor(image: EncodedImage | RawImage, header: ImageHeader, bandBytes: number) {
+  private constructor(image: EncodedImage | RawImage, bandBytes: number) {
     this.#image = image
-    this.header = header
-    this.#bandRows = Math.max(1, Math.floor(bandBytes / (header.width * header.channels * (header.bits / 8))))
+    this.#header = image instanceof EncodedImage ? image.header : rawHeader(image)
+    const { width, channels, bits } = this.#header
+    this.#bandRows = Math.max(1, Math.floor(bandBytes / (width * channels * (bits / 8))))
     this.#band = new Uint8Array(0)
     if (!(image instanceof EncodedImage)) {
       this.#band = image.data
@@ -56,13 +132,18 @@ export class RowSource {
   }
 
   /** Reads the header; throws as decodeImage does. */
-  static async open(input: ImageInput, name = 'input', bandBytes = BAND_BYTES): Promise<RowSource> {
-    const image = await openImage(input, name)
-    const header =
-      image instanceof EncodedImage
-        ? image.header
-        : { width: image.width, height: image.height, channels: image.channels, bits: bitsOf(image.data) }
-    return new RowSource(image, header, bandBytes)
+  static async open(
+    input: ImageInput,
+    name = 'input',
+    bandBytes = BAND_BYTES,
+    options: ReadOptions = {},
+  ): Promise<RowSource> {
+    return new RowSource(await openImage(input, name, options), bandBytes)
+  }
+
+  /** Its warnings grow as rows are read. */
+  get header(): ImageHeader {
+    return this.#image instanceof EncodedImage ? this.#image.header : this.#header
   }
 
   /** Rows decoded so far that are still held (for tests of what is read ahead). */
@@ -72,7 +153,7 @@ export class RowSource {
 
   /** Rows [first, first + rows), interleaved. A view that must not be changed. */
   async read(first: number, rows: number): Promise<PixelArray> {
-    const { width, height, channels } = this.header
+    const { width, height, channels } = this.#header
     if (!Number.isInteger(first) || !Number.isInteger(rows) || first < 0 || rows < 1 || first + rows > height)
       throw invalidOption('rows', `rows within 0..${height}`, `${first}..${first + rows}`)
     if (first < this.#first || first + rows > this.#first + this.#rows) {
@@ -89,16 +170,21 @@ export class RowSource {
     return this.#band.subarray((first - this.#first) * stride, (first - this.#first + rows) * stride)
   }
 
-  /** Lets go of the pixels. */
-  close(): void {
+  /** Lets go of the pixels and of the file. */
+  async close(): Promise<void> {
     this.#rows = 0
     this.#band = new Uint8Array(0)
+    if (this.#image instanceof EncodedImage) await this.#image.close()
   }
 }
 
 /** One strip of a picture, decoded without the rest of it: rows [firstRow, firstRow + rows). Throws as decodeImage does. */
 export async function decodeRows(input: ImageInput, firstRow: number, rows: number, name = 'input'): Promise<RawImage> {
   const source = await RowSource.open(input, name, 0)
-  const { width, channels } = source.header
-  return { data: await source.read(firstRow, rows), width, height: rows, channels }
+  try {
+    const { width, channels } = source.header
+    return { data: await source.read(firstRow, rows), width, height: rows, channels }
+  } finally {
+    await source.close()
+  }
 }

@@ -24,3 +24,10 @@ export function cutPixels<T extends PixelArray>(
   }
   return out
 }
+
+/** sharp's bytes as pixels, without a copy where the alignment allows it. */
+export function asPixels(bytes: Buffer, bits: 8 | 16): Uint8Array | Uint16Array {
+  if (bits === 8) return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (bytes.byteOffset % 2 === 0) return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2)
+  return new Uint16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))
+}

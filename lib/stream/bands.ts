@@ -1,7 +1,7 @@
 // Tiles back to rows. Tiles come in any order inside a line of tiles, and lines may overtake each other a little; rows
 // leave from top to bottom. Held are the lines that are not complete and those that wait for one above them.
 import { invalidOption, WbsrError } from '../errors.js'
-import { bitsOf } from '../images/image-input.js'
+import { bitsOf } from '../images/raw-image.js'
 import type { PixelArray, Tile } from '../types.js'
 import { checkTile, haloOf } from './check-tile.js'
 

@@ -1,6 +1,6 @@
 // The shape of a tile, whoever made it: what both ends of the stream need to know before they touch its pixels.
 import { invalidOption } from '../errors.js'
-import { PIXEL_ARRAYS } from '../images/image-input.js'
+import { PIXEL_ARRAYS } from '../images/raw-image.js'
 import { checkInteger, checkString } from '../options.js'
 import type { Tile } from '../types.js'
 

@@ -62,7 +62,17 @@ t.test('tiles cover the picture once, in order, with the context that is there',
   const image = pattern(150, 70, 3, 8)
   const stream = tilesOf(image, { size: 64, halo: 10 })
   const [header] = (await once(stream, 'header')) as [object]
-  t.same(header, { width: 150, height: 70, channels: 3, bits: 8 })
+  t.same(header, {
+    width: 150,
+    height: 70,
+    channels: 3,
+    bits: 8,
+    format: null,
+    pages: 1,
+    page: 0,
+    warnings: [],
+    metadata: null,
+  })
   const tiles = await collect(stream)
   t.same(
     tiles.map(({ x, y, width, height }) => [x, y, width, height]),

@@ -1,0 +1,93 @@
+// What a file says beside its pixels, and what of it holds for the enlarged picture.
+import { invalidOption } from '../errors.js'
+import { changeExif } from './exif.js'
+
+/** What came with a picture. All parts are absent where the file has none. */
+export interface PictureMetadata {
+  /** Its colour profile: of RGB for 3 and 4 channels, of grey for 1 and 2. */
+  icc?: Uint8Array
+  /** EXIF, as a TIFF structure. Orientation is 1: pixels are handed out upright. */
+  exif?: Uint8Array
+  xmp?: Uint8Array
+  /** Pixels per inch. */
+  density?: number
+  /** What the pixels are numbers of: sRGB, or the file's own profile (see ReadOptions.colourSpace). */
+  colourSpace: 'srgb' | 'input'
+}
+
+const XMP_SIZES = ['tiff:ImageWidth', 'exif:PixelXDimension', 'tiff:ImageLength', 'exif:PixelYDimension']
+
+/** Sets a simple property of an XMP packet where it has it, as attribute or element. */
+function setXmp(text: string, property: string, value: (old: string) => string): string {
+  return text
+    .replace(
+      new RegExp(`(\\b${property}\\s*=\\s*)(["'])([^"']*)\\2`, 'g'),
+      (_, name, quote, old) => name + quote + value(old) + quote,
+    )
+    .replace(
+      new RegExp(`(<${property}>)([^<]*)(</${property}>)`, 'g'),
+      (_, open, old, close) => open + value(old) + close,
+    )
+}
+
+/** A packet with orientation 1, the sizes and the resolution of the enlarged picture, and without thumbnails. */
+export function changeXmp(
+  xmp: Uint8Array,
+  { width, height, scale }: { width: number; height: number; scale: number },
+): Uint8Array {
+  const bytes = Buffer.from(xmp)
+  let text = bytes.toString('utf8')
+  // Other encodings are kept as they are.
+  if (!Buffer.from(text).equals(bytes)) return xmp
+  text = setXmp(text, 'tiff:Orientation', () => '1')
+  for (const [i, property] of XMP_SIZES.entries()) text = setXmp(text, property, () => String(i < 2 ? width : height))
+  for (const property of ['tiff:XResolution', 'tiff:YResolution'])
+    text = setXmp(text, property, (old) => {
+      const parts = /^(\d+)(?:\/(\d+))?$/.exec(old)
+      return parts ? `${Math.round(Number(parts[1]) * scale)}/${parts[2] ?? 1}` : old
+    })
+  text = text.replace(/<xmp:Thumbnails>[\s\S]*?<\/xmp:Thumbnails>/g, '')
+  return Buffer.from(text)
+}
+
+const scaled = new WeakMap<PictureMetadata, Map<string, PictureMetadata>>()
+
+/** The metadata of the picture `scale` times as large, which is width x height pixels then. The same object for the same question. */
+export function scaleMetadata(
+  metadata: PictureMetadata,
+  scale: number,
+  width: number,
+  height: number,
+): PictureMetadata {
+  const key = `${scale} ${width} ${height}`
+  let sizes = scaled.get(metadata)
+  if (!sizes) scaled.set(metadata, (sizes = new Map()))
+  let result = sizes.get(key)
+  if (!result) {
+    const { icc, exif, xmp, density, colourSpace } = metadata
+    const change = { width, height, scale }
+    const changed = exif && changeExif(exif, change)
+    result = {
+      ...(icc && { icc }),
+      ...(changed && { exif: changed }),
+      ...(xmp && { xmp: changeXmp(xmp, change) }),
+      ...(density !== undefined && { density: density * scale }),
+      colourSpace,
+    }
+    sizes.set(key, result)
+  }
+  return result
+}
+
+/** @throws WbsrError WBSR_INVALID_OPTION naming the property */
+export function checkMetadata(value: unknown, name: string): PictureMetadata {
+  if (typeof value !== 'object' || value === null) throw invalidOption(name, 'the metadata of a picture', value)
+  const { icc, exif, xmp, density, colourSpace } = value as PictureMetadata
+  for (const [key, part] of Object.entries({ icc, exif, xmp }))
+    if (part !== undefined && !(part instanceof Uint8Array)) throw invalidOption(`${name}.${key}`, 'a Uint8Array', part)
+  if (density !== undefined && !(typeof density === 'number' && density > 0 && Number.isFinite(density)))
+    throw invalidOption(`${name}.density`, 'a number above 0', density)
+  if (colourSpace !== 'srgb' && colourSpace !== 'input')
+    throw invalidOption(`${name}.colourSpace`, "'srgb' or 'input'", colourSpace)
+  return value as PictureMetadata
+}
