@@ -1,9 +1,9 @@
-// What each CUDA kernel takes on an H200 (sm_90), as ptxas tells it: registers, static shared memory, stack, spills.
+// Prints what ptxas reports for each CUDA kernel on an H200 (sm_90): registers, static shared memory, stack, spills.
 //
 //   npm run kernel-resources [-- file.cu ...]   all of native/cuda by default
 //
-// Exit status 1 when a kernel spills registers to memory or a file does not compile, 2 when there is no nvcc. Answers are
-// kept under build/kernel-resources/ by the content of the file, of what it includes, and of the compiler's version.
+// Exit status 1 if a kernel spills registers to memory or a file does not compile, 2 if there is no nvcc. Results are
+// cached under build/kernel-resources/, keyed by the file, what it includes, and the compiler's version.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -25,7 +25,7 @@ const flags = [
 ]
 const cache = path.join(root, 'build', 'kernel-resources')
 
-/** The nvcc that the native build would take (native/cuda/plugin.cmake), or null. */
+/** The nvcc that the native build uses (native/cuda/plugin.cmake), or null. */
 function findNvcc() {
   if (process.env.CUDACXX) return process.env.CUDACXX
   const local = '/usr/local'
@@ -38,7 +38,7 @@ function findNvcc() {
   )
 }
 
-/** The file and, once each, our headers that it includes, directly or not. */
+/** The file and our headers that it includes, directly or indirectly, each once. */
 function sources(file, seen = new Set()) {
   if (seen.has(file)) return seen
   seen.add(file)
@@ -51,14 +51,15 @@ function sources(file, seen = new Set()) {
   return seen
 }
 
-/** Kernels in what ptxas -v printed; names as ptxas has them. */
+/** Kernels in the output of ptxas -v, with mangled names. */
 function parse(text) {
   const kernels = []
   for (const part of text.split(/Compiling entry function '/).slice(1)) {
     const number = (pattern) => Number(pattern.exec(part)?.[1] ?? 0)
     const registers = number(/Used (\d+) registers/)
     const frame = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(part)
-    if (registers === 0 || !frame) throw new SetupError(`ptxas printed something else than expected:\n${part}`)
+    if (registers === 0 || !frame)
+      throw new SetupError(`Expected kernels in the output of ptxas but received:\n${part}`)
     const [stack, stores, loads] = frame.slice(1).map(Number)
     kernels.push({
       name: part.slice(0, part.indexOf("'")),

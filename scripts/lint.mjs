@@ -19,7 +19,7 @@ function sources() {
 }
 
 try {
-  // npm's copy of clang-format is the same version everywhere; its launcher is skipped, since it globs by itself.
+  // The copy in the npm package has the same version everywhere. Its launcher is skipped: it would expand patterns.
   const clangFormat = path.join(root, 'node_modules', 'clang-format', 'bin', 'linux_x64', 'clang-format')
   const checks = [
     runTool('@biomejs/biome/bin/biome', ['check', ...(write ? ['--write'] : []), '--error-on-warnings', '.'], {
@@ -34,7 +34,7 @@ try {
   for (const result of await Promise.allSettled(checks)) {
     if (result.status === 'fulfilled') continue
     if (!(result.reason instanceof SetupError)) throw result.reason
-    // Without the command line, which names every file.
+    // The command line is left out: it names every file.
     console.error(result.reason.message.replace(/: \S+ .*/, write ? '' : '; npm run format mends formatting'))
     process.exitCode = 1
   }

@@ -1,14 +1,14 @@
 #!/usr/bin/env node
-// Stands in for node-gyp, the only builder that prebuildify knows (`rebuild --target=... --arch=... --release`): brings
-// the CMake build up to date and lays the addon, with the shared libraries that a machine may lack, into build/Release
-// of the current folder. scripts/prebuildify.mjs gives it a folder of its own: prebuildify moves the addon away from
-// there, and the working build must stay whole.
+// Replaces node-gyp, the only builder that prebuildify can call (`rebuild --target=... --arch=... --release`). Updates the
+// CMake build and copies the addon, with the shared libraries that a machine may lack, to build/Release of the current
+// folder. scripts/prebuildify.mjs runs it in a folder of its own, because prebuildify moves the addon away and the
+// working build must stay complete.
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, existsSync, mkdirSync, realpathSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { root, run, SetupError } from './run.mjs'
 
-/** On every machine that runs Node (official builds need them); everything else that the addon needs is shipped. */
+/** Libraries of every machine that runs Node (its official builds need them); all others are shipped. */
 const alwaysThere = /^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so/
 
 /**
@@ -49,7 +49,8 @@ try {
     if (!file) throw new SetupError(`${name}, which the addon needs, is not found`)
     copyFileSync(realpathSync(file), path.join(folder, name))
   }
-  // Built where nvcc is. It is opened at run time, so nobody needs it by name, and it needs nothing: the CUDA runtime is in it.
+  // Built only where nvcc is found. The addon opens it at run time, so ldd does not list it. It links the CUDA runtime
+  // statically and needs no other library.
   if (existsSync(plugin)) {
     const more = needed(plugin).map(([name]) => name)
     if (more.length > 0) throw new SetupError(`${plugin} should need no libraries but needs ${more.join(', ')}`)

@@ -1,4 +1,4 @@
-// Running other programs quietly: set-up scripts show a tool's output only when the tool failed.
+// Runs other programs and shows their output only if they fail.
 import { spawn } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import path from 'node:path'
@@ -7,11 +7,11 @@ import { fileURLToPath } from 'node:url'
 /** The project's folder. */
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 
-/** A failure with a message that needs no stack: what went wrong and what to do. */
+/** A failure whose message says what went wrong and what to do; no stack is needed. */
 export class SetupError extends Error {}
 
 /**
- * Last non-empty lines of a tool's output, without progress that overwrites itself.
+ * The last non-empty lines of a tool's output, without progress lines that were overwritten.
  *
  * @param {string} text
  */

@@ -1,7 +1,6 @@
-// Everything `npm run demo` and `npm test` need, from a fresh clone on: Debian packages, npm packages, the native
-// addon, the TypeScript build. Plain Node without dependencies, since nothing is installed yet when it starts. Each
-// part looks first and does nothing when there is nothing to do, so that it costs a fraction of a second and needs no
-// network once it is done.
+// Sets up what `npm run demo` and `npm test` need in a fresh clone: Debian packages, npm packages, the native addon, the
+// TypeScript build. Uses only Node itself, because nothing is installed yet. Each part first checks whether it is needed,
+// so that a second run takes a fraction of a second and no network.
 //
 //   node scripts/setup.mjs          addon and dist/
 //   node scripts/setup.mjs --test   and the native checks, plain (build/) and with ASan + UBSan (build-asan/); those of
@@ -18,9 +17,8 @@ const at = (...names) => path.join(root, ...names)
 const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'))
 
 /**
- * Announces work that takes a while, does it and says how long it took and what `work` returned, all on one line.
- * `announceLater`: `work` calls its argument once it knows that there is something to do, and nothing is printed when it
- * never does.
+ * Runs `work` and prints one line: what is done, the time it took, and the note that `work` returned. With
+ * `announceLater`, `work` calls its argument once there is something to do; without that call nothing is printed.
  */
 async function step(text, work, { announceLater = false } = {}) {
   const start = performance.now()
@@ -53,7 +51,7 @@ function checkPlace() {
     )
 }
 
-/** Debian packages that are missing, found out without asking apt: a tool or library from elsewhere is as good. */
+/** Debian packages that are missing. Looks for the tools and libraries themselves, since they may come from elsewhere. */
 function missingPackages() {
   const prefixes = ['/usr', '/usr/local', ...(process.env.CMAKE_PREFIX_PATH ?? '').split(/[:;]/)].filter(
     (prefix) => prefix !== '',
@@ -96,7 +94,7 @@ async function debianPackages() {
   if (still.length > 0) throw new SetupError(`apt-get ran but these are still missing: ${still.join(', ')}`)
 }
 
-/** Whether node_modules holds exactly what package-lock.json asks for (optional packages of other systems aside). */
+/** Whether node_modules has the versions of package-lock.json; optional packages of other systems may be absent. */
 function npmUpToDate() {
   const installed = at('node_modules', '.package-lock.json')
   if (!existsSync(installed)) return false
@@ -108,7 +106,7 @@ function npmUpToDate() {
 
 async function npmPackages() {
   if (npmUpToDate()) return
-  // No package here needs its install script; sharp ships its binaries as packages.
+  // No install script is needed: sharp ships its binaries as packages.
   const args = [
     'ci',
     '--include=dev',
@@ -125,7 +123,7 @@ async function npmPackages() {
   })
 }
 
-/** Removes a build folder that another place or a vanished CMake made: CMake would only refuse it. */
+/** Removes a build folder that was configured elsewhere or with another generator: CMake would refuse it. */
 function dropForeignBuild(folder) {
   const cache = path.join(folder, 'CMakeCache.txt')
   if (!existsSync(cache)) return
@@ -134,7 +132,7 @@ function dropForeignBuild(folder) {
   if (home !== root || !ninja) rmSync(folder, { recursive: true, force: true })
 }
 
-/** Configures where needed and lets ninja decide what to compile; says so only when there is something. */
+/** Configures if needed, then runs ninja; prints a line only if something is compiled. */
 async function build(folder, what, configure, target) {
   dropForeignBuild(folder)
   await step(
@@ -144,7 +142,7 @@ async function build(folder, what, configure, target) {
         announce()
         await configure()
       }
-      // Beside compiling, ninja only looks whether the lists of source files changed ("Re-checking").
+      // "Re-checking" is ninja's look at the lists of source files, not a compilation.
       const watch = (text) => {
         if (/^\[\d+\/\d+\] (?!Re-checking)/m.test(text)) announce()
       }
@@ -183,7 +181,7 @@ function filesIn(folder) {
     .sort()
 }
 
-/** lib/ to dist/, when lib/, the settings or the compiler changed. */
+/** Compiles lib/ to dist/ if lib/, the settings or the compiler changed. */
 async function typeScriptBuild() {
   const hash = createHash('sha256')
   for (const file of [

@@ -1,13 +1,13 @@
 # The CUDA device, where nvcc is found: wbsr_cuda, an object library, and wbsr_cuda_plugin, the libwbsr_cuda.so that the
 # addon opens (plugin.h). Included by the top CMakeLists.txt, since a language must be enabled there.
 set(WBSR_CUDA AUTO CACHE STRING "The CUDA plugin: AUTO (where nvcc works), ON (or fail), OFF")
-# Real code for the cards there are, and PTX of the newest for those to come.
+# Machine code for today's architectures, and PTX of the newest for later ones.
 set(WBSR_CUDA_ARCHITECTURES "80-real;86-real;89-real;90" CACHE STRING "CMAKE_CUDA_ARCHITECTURES of the CUDA plugin")
 option(WBSR_GPU_CHECKS "Build test/native/cuda/cuda_*_check.cc against the CUDA device, to run on a GPU" OFF)
 
 set(WBSR_HAS_CUDA FALSE)
 
-# Says it here and to scripts/setup.mjs, and leaves no plugin of an earlier build beside the addon.
+# Reports the reason here and to scripts/setup.mjs, and removes the plugin of an earlier build.
 function(wbsr_without_cuda reason)
   message(STATUS "CUDA plugin: not built (${reason})")
   set(WBSR_CUDA_STATUS "without the CUDA plugin: ${reason}" CACHE INTERNAL "")
@@ -22,7 +22,7 @@ endif()
 if(NOT CMAKE_CUDA_COMPILER)
   unset(CMAKE_CUDA_COMPILER CACHE)  # of a configuration when there was none
 endif()
-# What CMake itself looks for (CMAKE_CUDA_COMPILER, CUDACXX, PATH), then where the toolkit installs itself.
+# First where CMake looks (CMAKE_CUDA_COMPILER, CUDACXX, PATH), then where the toolkit is installed by default.
 if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   file(GLOB toolkits /usr/local/cuda-*)
   list(SORT toolkits COMPARE NATURAL ORDER DESCENDING)
@@ -69,17 +69,17 @@ set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG")
 
 file(GLOB_RECURSE WBSR_CUDA_SOURCES CONFIGURE_DEPENDS native/cuda/*.cc native/cuda/*.cu)
-# Batches are those of the CPU to the bit.
+# Without fused multiply-adds batches equal those of the CPU to the bit.
 set_source_files_properties(native/cuda/batch.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 list(FILTER WBSR_CUDA_SOURCES EXCLUDE REGEX "/(plugin|register)\\.cc$")
 # Objects, not an archive: a linker takes from an archive only what is named elsewhere, and operators register themselves.
 add_library(wbsr_cuda OBJECT ${WBSR_CUDA_SOURCES})
 target_link_libraries(wbsr_cuda PUBLIC wbsr_core CUDA::cudart_static ${CMAKE_DL_LIBS})
-# Code for four architectures: compressed for size it takes a third of the default's room, and is unpacked once.
+# Compressed for size, the code of four architectures takes a third of the default's space; it is unpacked once.
 target_compile_options(wbsr_cuda PRIVATE
   "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xcompiler -Wall,-Wextra,-Werror,-fno-math-errno -Werror all-warnings --expt-relaxed-constexpr --compress-mode=size>")
 
-# The plugin shows one function to the world; everything else in it, the CUDA runtime included, stays its own.
+# The plugin exports one function; everything else in it, the CUDA runtime included, is hidden.
 add_library(wbsr_cuda_plugin MODULE native/cuda/plugin.cc)
 set_target_properties(wbsr_cuda_plugin PROPERTIES OUTPUT_NAME wbsr_cuda PREFIX lib SUFFIX .so LINKER_LANGUAGE CXX
   LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/Release" LINK_DEPENDS "${CMAKE_SOURCE_DIR}/native/cuda/plugin.map")
