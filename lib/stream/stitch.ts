@@ -16,7 +16,7 @@ import {
 import { PngEncoder } from '../images/png.js'
 import { checkSignal } from '../options.js'
 import type { PixelArray } from '../types.js'
-import { BandAssembler, checkBandTile } from './bands.js'
+import { checkPlacedTile, PictureAssembler } from './picture-assembler.js'
 
 export interface StitchOptions extends EncodeOptions {
   signal?: AbortSignal
@@ -41,7 +41,7 @@ export class Stitcher extends Writable {
   /** What is going on; _destroy waits for it before it removes files. */
   #work: Promise<void> = Promise.resolve()
   #atomic: AtomicFile | null = null
-  #bands: BandAssembler | null = null
+  #assembler: PictureAssembler | null = null
   #png: PngEncoder | null = null
 
   constructor(file: string, options: StitchOptions = {}) {
@@ -59,7 +59,7 @@ export class Stitcher extends Writable {
 
   /** Rows that wait for missing tiles. */
   get heldRows(): number {
-    return this.#bands?.heldRows ?? 0
+    return this.#assembler?.heldRows ?? 0
   }
 
   #run(work: () => Promise<void>, callback: (error?: Error | null) => void): void {
@@ -78,10 +78,10 @@ export class Stitcher extends Writable {
 
   override _write(value: unknown, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
     this.#run(async () => {
-      const tile = checkBandTile(value)
-      this.#bands ??= new BandAssembler(tile, this.#file)
-      this.#bands.add(tile)
-      for (let rows = this.#bands.take(); rows && !this.destroyed; rows = this.#bands.take()) {
+      const tile = checkPlacedTile(value)
+      this.#assembler ??= new PictureAssembler(tile, this.#file)
+      this.#assembler.add(tile)
+      for (let rows = this.#assembler.take(); rows && !this.destroyed; rows = this.#assembler.take()) {
         this.#png ??= this.#startPng()
         await this.#png.rows(await this.#integers(rows))
       }
@@ -90,10 +90,10 @@ export class Stitcher extends Writable {
 
   override _final(callback: (error?: Error | null) => void): void {
     this.#run(async () => {
-      const missing = this.#bands ? this.#bands.missing() : 'no tile came'
+      const missing = this.#assembler ? this.#assembler.missing() : 'no tile came'
       if (missing) throw new WbsrError('WBSR_INVALID_IMAGE', `Cannot complete ${this.#file}: ${missing}`)
       await this.#png!.end()
-      const { width, height, channels } = this.#bands!.picture
+      const { width, height, channels } = this.#assembler!.picture
       if (this.#format === 'png') await this.#atomic!.commit()
       else await this.#transcode()
       this.#atomic = null
@@ -113,7 +113,7 @@ export class Stitcher extends Writable {
 
   /** Bits of what is written; floats get 16 where the format has them. */
   #bits(): 8 | 16 {
-    const { bits } = this.#bands!.picture
+    const { bits } = this.#assembler!.picture
     return bits === 8 ? 8 : bits === 16 || this.#format === 'png' || this.#format === 'tiff' ? 16 : 8
   }
 
@@ -122,7 +122,7 @@ export class Stitcher extends Writable {
   }
 
   #startPng(): PngEncoder {
-    const { width, height, channels } = this.#bands!.picture
+    const { width, height, channels } = this.#assembler!.picture
     const compressionLevel = this.#format === 'png' ? this.#options.compressionLevel : 1
     return new PngEncoder({ width, height, channels, bits: this.#bits(), compressionLevel }, (bytes) =>
       this.#atomic!.write(bytes),
@@ -131,7 +131,7 @@ export class Stitcher extends Writable {
 
   /** The other formats: sharp reads the PNG that was made row by row, and writes another file. */
   async #transcode(): Promise<void> {
-    const { width, height, channels } = this.#bands!.picture
+    const { width, height, channels } = this.#assembler!.picture
     const deep = this.#bits() === 16 && this.#format === 'tiff'
     const pipeline = sharp(this.#atomic!.temporary, { limitInputPixels: false, sequentialRead: true }).toColourspace(
       outputSpace(channels, deep),

@@ -15,10 +15,11 @@ export interface TilesOptions {
   signal?: AbortSignal
 }
 
-const AUTO_HALO = 16
+/** More than the infer stream uses by default (6), so that larger values of its option `halo` find their context too. */
+const READ_HALO = 16
 
-/** Rows of one line of tiles, context above and below included. */
-interface Band {
+/** Decoded pixels of one row of tiles, with the context above and below. */
+interface TileRow {
   data: PixelArray
   y: number
   height: number
@@ -37,7 +38,7 @@ export class TileReader extends Readable {
   readonly #signal: AbortSignal | undefined
   readonly #onAbort = () => this.destroy(aborted('tilesOf', this.#signal!))
   #rows: RowSource | null = null
-  #band: Band | null = null
+  #tileRow: TileRow | null = null
   #x = 0
   #y = 0
 
@@ -51,7 +52,7 @@ export class TileReader extends Readable {
     super({ objectMode: true })
     this.#input = input
     this.#size = checkInteger(size, 'options.size', 1)
-    this.#halo = halo === 'auto' ? AUTO_HALO : checkInteger(halo, "options.halo (or 'auto')", 0)
+    this.#halo = halo === 'auto' ? READ_HALO : checkInteger(halo, "options.halo (or 'auto')", 0)
     this.#bandBytes = bandBytes
     this.#signal = signal === undefined ? undefined : checkSignal(signal, 'options.signal')
     this.#signal?.addEventListener('abort', this.#onAbort)
@@ -76,12 +77,12 @@ export class TileReader extends Readable {
   }
 
   override _read(): void {
-    if (this.#band) this.push(this.#cut(this.#band))
-    else if (this.#y < this.header!.height) void this.#nextBand(this.#y)
+    if (this.#tileRow) this.push(this.#cut(this.#tileRow))
+    else if (this.#y < this.header!.height) void this.#nextTileRow(this.#y)
     else this.push(null)
   }
 
-  async #nextBand(y: number): Promise<void> {
+  async #nextTileRow(y: number): Promise<void> {
     const rows = this.#rows!
     const height = Math.min(this.#size, rows.header.height - y)
     const top = Math.min(this.#halo, y)
@@ -89,38 +90,38 @@ export class TileReader extends Readable {
     try {
       const data = await rows.read(y - top, top + height + bottom)
       if (this.destroyed) return
-      this.#band = { data, y, height, top, bottom }
+      this.#tileRow = { data, y, height, top, bottom }
       this.#x = 0
-      this.push(this.#cut(this.#band))
+      this.push(this.#cut(this.#tileRow))
     } catch (error) {
       this.destroy(wrapError(error))
     }
   }
 
-  /** The tile at #x; also moves on to the next one, and lets go of the band after its last. */
-  #cut(band: Band): Tile {
+  /** The tile at #x. Moves #x to the next one, and drops the row's pixels after its last tile. */
+  #cut(tileRow: TileRow): Tile {
     const { width: pictureWidth, height: pictureHeight, channels } = this.header!
     const x = this.#x
     const width = Math.min(this.#size, pictureWidth - x)
     const left = Math.min(this.#halo, x)
     const right = Math.min(this.#halo, pictureWidth - x - width)
-    const rows = band.top + band.height + band.bottom
-    const data = cutPixels(band.data, pictureWidth, channels, x - left, 0, left + width + right, rows)
+    const rows = tileRow.top + tileRow.height + tileRow.bottom
+    const data = cutPixels(tileRow.data, pictureWidth, channels, x - left, 0, left + width + right, rows)
     this.#x += width
     if (this.#x === pictureWidth) {
-      this.#band = null
-      this.#y = band.y + band.height
+      this.#tileRow = null
+      this.#y = tileRow.y + tileRow.height
     }
     const picture: Tile['picture'] = { width: pictureWidth, height: pictureHeight, tileSize: this.#size }
     if (typeof this.#input === 'string') picture.name = this.#input
     return {
       x,
-      y: band.y,
+      y: tileRow.y,
       width,
-      height: band.height,
+      height: tileRow.height,
       data,
       channels,
-      halo: { left, top: band.top, right, bottom: band.bottom },
+      halo: { left, top: tileRow.top, right, bottom: tileRow.bottom },
       picture,
     }
   }
@@ -128,7 +129,7 @@ export class TileReader extends Readable {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     this.#rows?.close()
-    this.#band = null
+    this.#tileRow = null
     callback(error)
   }
 }

@@ -1,12 +1,13 @@
-// Tiles back to rows. Tiles come in any order inside a line of tiles, and lines may overtake each other a little; rows
-// leave from top to bottom. Held are the lines that are not complete and those that wait for one above them.
+// Puts tiles together to rows of a picture. Tiles of a tile row may arrive in any order, and tile rows may overtake each
+// other; complete rows of pixels are taken from top to bottom. Incomplete tile rows, and those that wait for one above
+// them, are held in memory.
 import { invalidOption, WbsrError } from '../errors.js'
 import { bitsOf } from '../images/raw-image.js'
 import type { PixelArray, Tile } from '../types.js'
 import { checkTile, haloOf } from './check-tile.js'
 
-/** The picture that the tiles make, as the first tile says. */
-export interface BandPicture {
+/** The picture that the tiles make, as the first tile describes it. */
+export interface AssembledPicture {
   width: number
   height: number
   channels: 1 | 2 | 3 | 4
@@ -15,19 +16,20 @@ export interface BandPicture {
   name: string | undefined
 }
 
-interface Band {
+/** A row of tiles that is not complete or not taken yet. */
+interface TileRow {
   y: number
   height: number
   data: PixelArray
-  /** Columns that are there, as [from, to). */
+  /** Columns that have arrived, as [from, to). */
   parts: [number, number][]
   columns: number
 }
 
 const ARRAYS = { 8: Uint8Array, 16: Uint16Array, 32: Float32Array } as const
 
-/** A tile that, if it is part of a picture, lies inside. @throws WbsrError WBSR_INVALID_OPTION naming the property */
-export function checkBandTile(value: unknown): Tile {
+/** Checks a tile and, if it is part of a picture, that it lies inside. @throws WbsrError WBSR_INVALID_OPTION naming the property */
+export function checkPlacedTile(value: unknown): Tile {
   const tile = checkTile(value)
   const { x, y, width, height, picture } = tile
   if (picture && (x + width > picture.width || y + height > picture.height)) {
@@ -40,15 +42,15 @@ export function checkBandTile(value: unknown): Tile {
   return tile
 }
 
-/** Puts the tiles of one picture together. `label` names what is made, for errors. */
-export class BandAssembler {
-  readonly picture: BandPicture
+/** Puts the tiles of one picture together. */
+export class PictureAssembler {
+  readonly picture: AssembledPicture
   readonly #label: string
-  readonly #bands = new Map<number, Band>()
+  readonly #tileRows = new Map<number, TileRow>()
   #nextRow = 0
   #tiles = 0
 
-  /** @param first a checked tile, of which the picture's size and type are taken; it is not added */
+  /** @param first a checked tile, which gives the picture's size and type; it is not added. label: names the result in errors */
   constructor(first: Tile, label: string) {
     const { width, height, picture } = first
     this.picture = {
@@ -62,10 +64,10 @@ export class BandAssembler {
     this.#label = label
   }
 
-  /** Rows that are held, complete or not. */
+  /** Rows of pixels that are held, complete or not. */
   get heldRows(): number {
     let rows = 0
-    for (const { height } of this.#bands.values()) rows += height
+    for (const { height } of this.#tileRows.values()) rows += height
     return rows
   }
 
@@ -88,54 +90,54 @@ export class BandAssembler {
     if (bitsOf(tile.data) !== bits)
       this.#fail(`${where} has ${bitsOf(tile.data)} bits per sample, the first had ${bits}`)
 
-    const band = this.#bandAt(y, tile.height, where)
-    if (band.parts.some(([from, to]) => x < to && from < x + tile.width)) this.#fail(`${where} overlaps another one`)
-    band.parts.push([x, x + tile.width])
-    band.columns += tile.width
+    const tileRow = this.#tileRowAt(y, tile.height, where)
+    if (tileRow.parts.some(([from, to]) => x < to && from < x + tile.width)) this.#fail(`${where} overlaps another one`)
+    tileRow.parts.push([x, x + tile.width])
+    tileRow.columns += tile.width
     this.#tiles++
     const { left, top, right } = haloOf(tile)
     const stride = (left + tile.width + right) * channels
     for (let row = 0; row < tile.height; row++) {
       const from = (top + row) * stride + left * channels
-      band.data.set(tile.data.subarray(from, from + tile.width * channels), (row * width + x) * channels)
+      tileRow.data.set(tile.data.subarray(from, from + tile.width * channels), (row * width + x) * channels)
     }
   }
 
-  #bandAt(y: number, height: number, where: string): Band {
-    const band = this.#bands.get(y)
-    if (band) {
-      if (band.height !== height)
-        this.#fail(`${where} is not as high as its neighbours (${band.height}): tiles must form lines`)
-      return band
+  #tileRowAt(y: number, height: number, where: string): TileRow {
+    const row = this.#tileRows.get(y)
+    if (row) {
+      if (row.height !== height)
+        this.#fail(`${where} is not as high as its neighbours (${row.height}): tiles must form lines`)
+      return row
     }
     if (y < this.#nextRow) this.#fail(`${where} overlaps rows that are complete already`)
-    for (const other of this.#bands.values()) {
+    for (const other of this.#tileRows.values()) {
       if (y < other.y + other.height && other.y < y + height)
         this.#fail(
           `${where} overlaps the line of tiles in rows ${other.y}..${other.y + other.height}: tiles must form lines`,
         )
     }
     const { width, channels, bits } = this.picture
-    const made: Band = { y, height, data: new ARRAYS[bits](width * height * channels), parts: [], columns: 0 }
-    this.#bands.set(y, made)
+    const made: TileRow = { y, height, data: new ARRAYS[bits](width * height * channels), parts: [], columns: 0 }
+    this.#tileRows.set(y, made)
     return made
   }
 
-  /** The next rows from the top that are complete, if there are any. */
+  /** The next complete rows from the top, or null when they are not complete. */
   take(): PixelArray | null {
-    const band = this.#bands.get(this.#nextRow)
-    if (!band || band.columns < this.picture.width) return null
-    this.#bands.delete(band.y)
-    this.#nextRow += band.height
-    return band.data
+    const row = this.#tileRows.get(this.#nextRow)
+    if (!row || row.columns < this.picture.width) return null
+    this.#tileRows.delete(row.y)
+    this.#nextRow += row.height
+    return row.data
   }
 
-  /** What is still missing, in words, or null when all rows were taken. */
+  /** What is still missing, as text; null when all rows were taken. */
   missing(): string | null {
     const { width, height, tileSize } = this.picture
     if (this.#nextRow === height) return null
     let rows = height - this.#nextRow
-    for (const band of this.#bands.values()) if (band.columns === width) rows -= band.height
+    for (const row of this.#tileRows.values()) if (row.columns === width) rows -= row.height
     const expected = tileSize ? Math.ceil(width / tileSize) * Math.ceil(height / tileSize) : 0
     const tiles = expected > this.#tiles ? `, ${expected - this.#tiles} of ${expected} tiles` : ''
     return `${rows} of ${height} rows are missing or incomplete${tiles}`
