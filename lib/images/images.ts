@@ -177,14 +177,3 @@ export class RowSource {
     if (this.#image instanceof EncodedImage) await this.#image.close()
   }
 }
-
-/** One strip of a picture, decoded without the rest of it: rows [firstRow, firstRow + rows). Throws as decodeImage does. */
-export async function decodeRows(input: ImageInput, firstRow: number, rows: number, name = 'input'): Promise<RawImage> {
-  const source = await RowSource.open(input, name, 0)
-  try {
-    const { width, channels } = source.header
-    return { data: await source.read(firstRow, rows), width, height: rows, channels }
-  } finally {
-    await source.close()
-  }
-}

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { crc32, deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
-import { decodeImage, decodeRows, encodeImage, imageHeader, RowSource } from '../../lib/images/images.js'
+import { decodeImage, encodeImage, imageHeader, RowSource } from '../../lib/images/images.js'
 import type { RawImage } from '../../lib/types.js'
 import { naming } from '../support/naming.js'
 import { pattern, samePicture, sameSamples } from '../support/pictures.js'
@@ -169,12 +169,13 @@ t.test('palette, 1-bit, CMYK, grey JPEG, orientation, profiles', async (t) => {
       const first = (corner[1]! * 5 + corner[0]!) * 3
       t.same(whole.data.slice(0, 3), image.data.slice(first, first + 3), `orientation ${orientation}: corner`)
       for (let y = 0; y + 2 <= height!; y++) {
-        const strip = await decodeRows(encoded, y, 2)
+        const source = await RowSource.open(encoded, 'input', 0) // no room for a band: only what is asked for is decoded
         t.same(
-          strip.data,
+          await source.read(y, 2),
           whole.data.slice(y * width! * 3, (y + 2) * width! * 3),
           `orientation ${orientation}: rows ${y}..${y + 2}`,
         )
+        await source.close()
       }
     }
   }
