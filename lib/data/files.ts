@@ -33,7 +33,7 @@ function noData(name: string, where: string, others: Found['others']): WbsrError
 
 async function findOne(spec: string, name: string): Promise<Found> {
   const kind = await kindOf(spec)
-  // A name that exists is taken by its word, even if it contains characters of a pattern.
+  // A name that exists is taken literally, even if it contains characters of a pattern.
   if (kind === 'file') return { files: [spec], others: [] }
   if (kind === 'folder') {
     const found = imagesOf(await filesBelow(spec))
@@ -54,8 +54,9 @@ async function findOne(spec: string, name: string): Promise<Found> {
 
 /**
  * The image files (png, jpg, jpeg, webp, tif, tiff, avif) of a folder with all its subfolders, of a pattern (`*`, `?`, `**`,
- * `{a,b}`) or of a list of folders, patterns and files; each file once, sorted by path, hidden files left out. A file that is
- * named itself is taken whatever its extension. The order does not depend on the file system or on the order of a list.
+ * `{a,b}`, `{01..99}`) or of a list of folders, patterns and files; each file once, sorted by path, without hidden files. A
+ * file that is named itself is taken whatever its extension. The order depends neither on the file system nor on the order
+ * of a list.
  *
  * @param name the option, for messages
  * @param skipped gets what has an image's name but is no file (FIFOs, sockets, devices, dangling links, folders without

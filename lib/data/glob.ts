@@ -1,33 +1,19 @@
-// File patterns: *, ?, ** and {a,b}. Node 20 has no fs.glob, and these four are all that image lists need.
+// Finding files: patterns (*, ?, **, {a,b}, {01..99}) and folders, with a word about what is no file.
+//
+// brace-expansion does the braces. The walk is ours: tinyglobby and glob leave out FIFOs, dangling links and folders that
+// cannot be read, which a run has to report, and tinyglobby either enters linked folders twice or drops linked files. Node
+// has fs.glob from version 22 on only.
 import type { Dirent } from 'node:fs'
 import { lstat, readdir, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { expand } from 'brace-expansion'
+
+/** `a{b,c{d,e}}` -> ab, acd, ace; `{08..10}` -> 08, 09, 10. Other braces stay as they are. */
+export const expandBraces = (pattern: string): string[] => expand(pattern)
 
 /** Whether a path is a pattern. */
 export function isPattern(value: string): boolean {
-  return /[*?]|\{[^{}]*,/.test(value) || expandBraces(value).length > 1
-}
-
-/** `a{b,c{d,e}}` -> abb... as a shell does: ab, acd, ace. Braces without a comma stay as they are. */
-export function expandBraces(pattern: string): string[] {
-  for (let open = pattern.indexOf('{'); open >= 0; open = pattern.indexOf('{', open + 1)) {
-    const parts: string[] = []
-    let depth = 0
-    let from = open + 1
-    for (let i = open; i < pattern.length; i++) {
-      const c = pattern[i]
-      if (c === '{') depth++
-      else if (c === ',' && depth === 1) {
-        parts.push(pattern.slice(from, i))
-        from = i + 1
-      } else if (c === '}' && --depth === 0) {
-        if (parts.length === 0) break
-        parts.push(pattern.slice(from, i))
-        return parts.flatMap((part) => expandBraces(pattern.slice(0, open) + part + pattern.slice(i + 1)))
-      }
-    }
-  }
-  return [pattern]
+  return /[*?]/.test(value) || expandBraces(value).length > 1
 }
 
 function segmentMatcher(segment: string): RegExp {
@@ -35,7 +21,7 @@ function segmentMatcher(segment: string): RegExp {
     .replace(/[.+^${}()|[\]\\]/g, '\\$&')
     .replace(/\*+/g, '[^/]*')
     .replace(/\?/g, '[^/]')
-  // As in a shell, names with a leading dot must be asked for.
+  // As in a shell, only a pattern with a leading dot matches hidden files.
   return new RegExp(`^${segment.startsWith('.') ? '' : '(?!\\.)'}${source}$`, 'u')
 }
 

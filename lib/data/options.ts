@@ -4,7 +4,7 @@ import { checkInteger, checkNumber, checkObject, checkString } from '../options.
 import type { FileSpec } from './files.js'
 
 export interface DataOptions {
-  /** HR images to train on: a folder (with subfolders), a pattern (`*`, `?`, `**`, `{a,b}`), a file, or a list of these. */
+  /** HR images to train on: a folder (with subfolders), a pattern (`*`, `?`, `**`, `{a,b}`, `{01..99}`), a file, or a list of these. */
   train: FileSpec
   /** HR images to validate on. */
   validation?: FileSpec
