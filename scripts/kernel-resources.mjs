@@ -1,19 +1,23 @@
-// Prints what ptxas reports for each CUDA kernel on an H200 (sm_90): registers, static shared memory, stack, spills.
+// Prints what ptxas reports for each CUDA kernel: registers, static shared memory, stack, spills. For an H200 (sm_90), or
+// for another card that the plugin is built for.
 //
-//   npm run kernel-resources [-- file.cu ...]   all of native/cuda by default
+//   npm run kernel-resources [-- --arch=86] [file.cu ...]   all of native/cuda by default
 //
-// Exit status 1 if a kernel spills registers to memory or a file does not compile, 2 if there is no nvcc. Results are
-// cached under build/kernel-resources/, keyed by the file, what it includes, and the compiler's version.
+// Exit status 1 if a kernel uses local memory (spilled registers or a stack) or a file does not compile, 2 if there is no
+// nvcc. Results are cached under build/kernel-resources/, keyed by the file, what it includes, and the compiler's version.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { root, run, SetupError, which } from './run.mjs'
 
+const options = process.argv.slice(2).filter((argument) => argument.startsWith('--arch='))
+const architecture = options.length > 0 ? options[options.length - 1].slice('--arch='.length) : '90'
+
 const flags = [
   '-std=c++20',
   '-O3',
-  '-arch=sm_90',
+  `-arch=sm_${architecture}`,
   '-cubin',
   '-Werror',
   'all-warnings',
@@ -110,7 +114,7 @@ async function compile(nvcc, version, file) {
   const digest = createHash('sha256').update([version, ...flags].join('\0'))
   for (const source of sources(file)) digest.update('\0').update(readFileSync(source))
   const key = digest.digest('hex')
-  const stored = path.join(cache, `${path.basename(file)}.json`)
+  const stored = path.join(cache, `${path.basename(file)}.sm_${architecture}.json`)
   if (existsSync(stored)) {
     const { key: was, kernels } = JSON.parse(readFileSync(stored, 'utf8'))
     if (was === key) return kernels
@@ -141,7 +145,10 @@ if (!nvcc) {
 try {
   const version = await run(nvcc, ['--version'])
   const folder = path.join(root, 'native', 'cuda')
-  const given = process.argv.slice(2).map((file) => path.resolve(file))
+  const given = process.argv
+    .slice(2)
+    .filter((argument) => !options.includes(argument))
+    .map((file) => path.resolve(file))
   const files =
     given.length > 0
       ? given
@@ -162,11 +169,11 @@ try {
       ...all.map((k) => [k.name, k.file, k.registers, k.shared, `${k.stores}/${k.loads}`, k.stack]),
     ]),
   )
-  const spilling = all.filter((k) => k.stores + k.loads > 0)
+  const local = all.filter((k) => k.stores + k.loads + k.stack > 0)
   console.log(
-    `${all.length} kernels in ${files.length} files for sm_90, ${spilling.length} with spills; bytes, shared memory without the dynamic part`,
+    `${all.length} kernels in ${files.length} files for sm_${architecture}, ${local.length} with local memory; bytes, shared memory without the dynamic part`,
   )
-  if (spilling.length > 0) process.exitCode = 1
+  if (local.length > 0) process.exitCode = 1
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
   console.error(`kernel-resources: ${error.message}`)

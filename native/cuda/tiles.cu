@@ -87,28 +87,51 @@ __device__ inline void finishPixel(const int32_t* sum, int32_t weight, float alp
   }
 }
 
-// pixels (count, C), written as whole words.
+// The bits of a sample as they lie in memory.
+template <typename S>
+__device__ inline uint32_t bitsOf(S sample) {
+  if constexpr (sizeof(S) == 4)
+    return static_cast<uint32_t>(math::floatBits(sample));
+  else
+    return sample;
+}
+
+// pixels (count, C), written as whole words. Arrays are indexed by constants only: they stay in registers.
 template <typename S, int C>
 __global__ void __launch_bounds__(kThreads)
     finish(const int32_t* sums, const int32_t* weights, const float* alpha, int64_t count, S* pixels) {
   const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kRun;
   if (first >= count) return;
   constexpr int kWords = static_cast<int>(sizeof(S)) * C * kRun / 4;
-  union {
-    S samples[kRun * C];
-    uint32_t words[kWords];
-  } made;
+  constexpr int kPerWord = 4 / static_cast<int>(sizeof(S));
   const int here = static_cast<int>(count - first < kRun ? count - first : kRun);
+  int32_t sum[kRun][3], weight[kRun];
+  float opacity[kRun];
 #pragma unroll
   for (int i = 0; i < kRun; ++i) {
     const int64_t p = first + (i < here ? i : 0);
-    finishPixel<S, C>(sums + p * 3, weights[p], alpha ? alpha[p] : 1.f, made.samples + i * C);
+#pragma unroll
+    for (int c = 0; c < 3; ++c) sum[i][c] = sums[p * 3 + c];
+    weight[i] = weights[p];
+    opacity[i] = alpha ? alpha[p] : 1.f;
   }
+  S samples[kRun * C];
+#pragma unroll
+  for (int i = 0; i < kRun; ++i) finishPixel<S, C>(sum[i], weight[i], opacity[i], samples + i * C);
   if (here == kRun) {
     uint32_t* words = reinterpret_cast<uint32_t*>(pixels + first * C);
-    for (int w = 0; w < kWords; ++w) words[w] = made.words[w];
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) {
+      uint32_t word = 0;
+#pragma unroll
+      for (int s = 0; s < kPerWord; ++s)
+        word |= bitsOf(samples[w * kPerWord + s]) << (8 * static_cast<int>(sizeof(S)) * s);
+      words[w] = word;
+    }
   } else {
-    for (int i = 0; i < here * C; ++i) pixels[first * C + i] = made.samples[i];
+#pragma unroll
+    for (int i = 0; i < kRun * C; ++i)
+      if (i < here * C) pixels[first * C + i] = samples[i];
   }
 }
 
