@@ -102,9 +102,9 @@ inline std::vector<float> gateValues(const ConvSpec& s, size_t count) {
   return gate;
 }
 
-// Operands of T, the result in R.
+// Operands of T, the result in R. spoil: one of the operand's values is not a number.
 template <typename T, typename R>
-std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a) {
+std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, bool spoil = false) {
   const int64_t pixels = int64_t{s.batch} * s.height * s.width;
   const size_t in = static_cast<size_t>(pixels * s.inChannels), out = static_cast<size_t>(pixels * s.outChannels);
   const size_t weights = static_cast<size_t>(s.outChannels) * s.kernel * s.kernel * s.inChannels;
@@ -112,6 +112,7 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a) {
   if (!toData) a.x = stored<T>(randomVector(in, 1));
   if (forward || toData) a.w = stored<T>(randomVector(weights, 2, -0.5, 0.5));
   if (!forward) a.y = stored<T>(randomVector(out, 3));
+  if (spoil) (forward ? a.x : a.y)[0] = NAN;
   if (s.bias) a.bias = randomVector(static_cast<size_t>(s.outChannels), 4);
   if (s.residual) a.residual = stored<R>(randomVector(out, 5));
   if (s.gate) a.gate = stored<R>(gateValues(s, in));
@@ -149,6 +150,13 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a) {
   stream.synchronise();
   sameBits(result.download(), first, s.text() + " from a graph");
   return toFloat(first);
+}
+
+// How many results are not numbers where one value of the operand is none; of a spec in bf16.
+inline int64_t nansOf(ConvPlans& plans, const ConvSpec& s) {
+  Arrays a;
+  const std::vector<float> values = runPlan<bf16, bf16>(s, *plans.get(s), a, true);
+  return std::count_if(values.begin(), values.end(), [](float value) { return std::isnan(value); });
 }
 
 inline std::string checkSpec(ConvPlans& plans, const ConvSpec& s) {

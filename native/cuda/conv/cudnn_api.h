@@ -26,6 +26,7 @@ namespace wbsr::cuda::cudnn {
   X(CUDNN_DATA_FLOAT, 0)                                                \
   X(CUDNN_DATA_BFLOAT16, 9)                                             \
   X(CUDNN_CROSS_CORRELATION, 1)                                         \
+  X(CUDNN_PROPAGATE_NAN, 1)                                             \
   X(CUDNN_POINTWISE_ADD, 0)                                             \
   X(CUDNN_POINTWISE_RELU_FWD, 100)                                      \
   X(CUDNN_POINTWISE_SIGMOID_FWD, 102)                                   \
@@ -64,6 +65,7 @@ namespace wbsr::cuda::cudnn {
   X(CUDNN_TYPE_VOID_PTR, 6)                                             \
   X(CUDNN_TYPE_CONVOLUTION_MODE, 7)                                     \
   X(CUDNN_TYPE_HEUR_MODE, 8)                                            \
+  X(CUDNN_TYPE_NAN_PROPOGATION, 10)                                     \
   X(CUDNN_TYPE_NUMERICAL_NOTE, 11)                                      \
   X(CUDNN_TYPE_POINTWISE_MODE, 14)                                      \
   X(CUDNN_TYPE_BACKEND_DESCRIPTOR, 15)                                  \
@@ -71,6 +73,9 @@ namespace wbsr::cuda::cudnn {
   X(CUDNN_TYPE_CHAR, 24)                                                \
   X(CUDNN_ATTR_POINTWISE_MODE, 0)                                       \
   X(CUDNN_ATTR_POINTWISE_MATH_PREC, 1)                                  \
+  X(CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, 2)                            \
+  X(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, 3)                            \
+  X(CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, 4)                            \
   X(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, 5)                      \
   X(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, 100)                              \
   X(CUDNN_ATTR_CONVOLUTION_CONV_MODE, 101)                              \

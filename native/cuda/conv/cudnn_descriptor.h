@@ -39,6 +39,7 @@ class Descriptor {
   }
   void setEnum(int name, int type, int value) { set(name, type, 1, &value); }
   void setFloat(int name, float value) { set(name, CUDNN_TYPE_FLOAT, 1, &value); }
+  void setDouble(int name, double value) { set(name, CUDNN_TYPE_DOUBLE, 1, &value); }
   void setTrue(int name) {
     const bool value = true;
     set(name, CUDNN_TYPE_BOOLEAN, 1, &value);

@@ -1,5 +1,7 @@
 #include "cuda/conv/graph.h"
 
+#include <limits>
+
 namespace wbsr::cuda {
 namespace {
 
@@ -99,18 +101,29 @@ class Builder {
     operations_.push_back(keep(std::move(op)));
   }
 
-  size_t pointwise(int mode, float slope = 0.f) {
+  Descriptor pointwiseOf(int mode) {
     Descriptor p(cudnn::CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
     p.setEnum(cudnn::CUDNN_ATTR_POINTWISE_MODE, cudnn::CUDNN_TYPE_POINTWISE_MODE, mode);
     p.setEnum(cudnn::CUDNN_ATTR_POINTWISE_MATH_PREC, cudnn::CUDNN_TYPE_DATA_TYPE, cudnn::CUDNN_DATA_FLOAT);
-    if (slope != 0.f) p.setFloat(cudnn::CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, slope);
+    return p;
+  }
+  size_t pointwise(int mode) { return keep(pointwiseOf(mode)); }
+  // (Leaky) relu and its derivative, with all that cuDNN's own front end sets: by default NaN may become 0, and training
+  // would not see that a network has diverged.
+  size_t relu(int mode) {
+    Descriptor p = pointwiseOf(mode);
+    p.setEnum(cudnn::CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, cudnn::CUDNN_TYPE_NAN_PROPOGATION,
+              cudnn::CUDNN_PROPAGATE_NAN);
+    p.setDouble(cudnn::CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, 0.);
+    p.setDouble(cudnn::CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, std::numeric_limits<double>::max());
+    p.setDouble(cudnn::CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, static_cast<double>(slope()));
     return keep(std::move(p));
   }
 
   // y = activation(x)
   void addActivation(size_t x, size_t y) {
     const bool sigmoid = spec_.activation == ActivationKind::Sigmoid;
-    const size_t p = pointwise(sigmoid ? cudnn::CUDNN_POINTWISE_SIGMOID_FWD : cudnn::CUDNN_POINTWISE_RELU_FWD, slope());
+    const size_t p = sigmoid ? pointwise(cudnn::CUDNN_POINTWISE_SIGMOID_FWD) : relu(cudnn::CUDNN_POINTWISE_RELU_FWD);
     Descriptor op(cudnn::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
     op.setDescriptor(cudnn::CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, at(p));
     op.setDescriptor(cudnn::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, at(x));
@@ -120,7 +133,7 @@ class Builder {
 
   // dx = dy activation'(x); of (leaky) relu, whose sign its result shares.
   void addActivationBackward(size_t dy, size_t x, size_t dx) {
-    const size_t p = pointwise(cudnn::CUDNN_POINTWISE_RELU_BWD, slope());
+    const size_t p = relu(cudnn::CUDNN_POINTWISE_RELU_BWD);
     Descriptor op(cudnn::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
     op.setDescriptor(cudnn::CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, at(p));
     op.setDescriptor(cudnn::CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, at(dy));

@@ -77,10 +77,33 @@ void checkFallback() {
 }
 #endif
 
+// What is not a number stays so through every end of a convolution, fused or not, and through the gates of gradients.
+void checkNan() {
+  const auto plans = makeConvPlans(0, 0);
+  const Shape shape{1, 3, 4, 8, 16, 3};
+  for (const ActivationKind kind :
+       {ActivationKind::None, ActivationKind::Relu, ActivationKind::LeakyRelu, ActivationKind::Sigmoid}) {
+    ConvSpec s = makeSpec(ConvSpec::Forward, shape);
+    s.bias = true;
+    s.activation = kind;
+    s.slope = 0.1f;
+    for (const bool residual : {false, true}) {
+      s.residual = residual;
+      check(nansOf(*plans, s) > 0, s.text() + " keeps NaN");
+    }
+    if (kind == ActivationKind::None || kind == ActivationKind::Sigmoid) continue;
+    ConvSpec toData = makeSpec(ConvSpec::BackwardData, shape);
+    toData.gate = true;
+    toData.activation = kind;
+    toData.slope = 0.1f;
+    check(nansOf(*plans, toData) > 0, toData.text() + " keeps NaN");
+  }
+}
+
 }  // namespace
 
 int main() {
-  if (!runParts({checkResults, checkAutotune})) return 2;
+  if (!runParts({checkResults, checkNan, checkAutotune})) return 2;
 #ifdef WBSR_HOST_CUDA
   runParts({checkEngines, checkFallback});
 #endif

@@ -45,7 +45,10 @@ Operation readOperation(const Node& node) {
   } else {
     const Node& mode = *node.node(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
     const int kind = mode.one<int>(CUDNN_ATTR_POINTWISE_MODE);
-    op.slope = mode.one<float>(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, 0.f);
+    op.slope = static_cast<float>(mode.one<double>(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, 0.));
+    op.lowerClip = static_cast<float>(mode.one<double>(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, 0.));
+    op.upperClip = mode.one<double>(CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, std::numeric_limits<double>::max());
+    op.dropsNan = mode.one<int>(CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, 0) != CUDNN_PROPAGATE_NAN;
     op.kind = kind == CUDNN_POINTWISE_ADD         ? Operation::Add
             : kind == CUDNN_POINTWISE_RELU_FWD    ? Operation::Relu
             : kind == CUDNN_POINTWISE_SIGMOID_FWD ? Operation::Sigmoid

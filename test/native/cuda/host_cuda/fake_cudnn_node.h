@@ -1,6 +1,7 @@
 // What the parts of the fake cuDNN know of descriptors.
 #pragma once
 #include <cstring>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -79,7 +80,10 @@ struct Operation {
   enum Kind { Forward, BackwardData, BackwardWeights, Add, Relu, Sigmoid, ReluBackward } kind = Forward;
   std::vector<Tensor> inputs;  // x, w / dy, w / x, dy / x, b / x / x / dy, x
   Tensor output;
-  float slope = 0.f;
+  // Of relu and its derivative. dropsNan: what is not a number becomes the lower clip.
+  float slope = 0.f, lowerClip = 0.f;
+  double upperClip = std::numeric_limits<double>::max();
+  bool dropsNan = true;
   int64_t padding[2] = {0, 0}, stride[2] = {1, 1}, dilation[2] = {1, 1};
 };
 Operation readOperation(const Node& node);

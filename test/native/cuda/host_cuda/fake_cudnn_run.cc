@@ -129,6 +129,12 @@ size_t broadcast(const std::vector<int64_t>& full, const std::vector<int64_t>& s
   return static_cast<size_t>(((at(a, 0) * small[2] + at(c, 2)) * small[3] + at(e, 3)) * small[1] + at(b, 1));
 }
 
+float relu(const Operation& op, float x) {
+  if (std::isnan(x)) return op.dropsNan ? op.lowerClip : x;
+  if (x > op.upperClip) return static_cast<float>(op.upperClip);
+  return x > op.lowerClip ? x : op.lowerClip + op.slope * (x - op.lowerClip);
+}
+
 Dense pointwise(const Operation& op, const std::vector<Dense>& inputs) {
   Dense out(static_cast<size_t>(op.output.elements()));
   const auto& full = op.output.dimensions;
@@ -136,9 +142,9 @@ Dense pointwise(const Operation& op, const std::vector<Dense>& inputs) {
     const float a = inputs[0][op.kind == Operation::Add ? broadcast(full, op.inputs[0].dimensions, i) : i];
     switch (op.kind) {
       case Operation::Add: out[i] = a + inputs[1][broadcast(full, op.inputs[1].dimensions, i)]; break;
-      case Operation::Relu: out[i] = a < 0.f ? op.slope * a : a; break;
+      case Operation::Relu: out[i] = relu(op, a); break;
       case Operation::Sigmoid: out[i] = 1.f / (1.f + std::exp(-a)); break;
-      default: out[i] = inputs[1][i] > 0.f ? a : op.slope * a;
+      default: out[i] = op.dropsNan && std::isnan(a) ? 0.f : inputs[1][i] > op.lowerClip ? a : op.slope * a;
     }
   }
   return out;
