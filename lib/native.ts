@@ -14,24 +14,13 @@ export type PixelArray = Uint8Array | Uint8ClampedArray | Uint16Array | Float32A
 /** Channels of a convolution: a fixed count, or floor(num * width / den). */
 export type NativeChannels = { fixed: number } | { num: number; den: number }
 
-export type NativeNode =
-  | { op: 'input'; inputs: []; channels: { fixed: number } }
-  | {
-      op: 'conv'
-      name: string
-      inputs: [number]
-      channels: NativeChannels
-      kernel: number
-      bias: boolean
-      initGain: number
-    }
-  | { op: 'activation'; inputs: [number]; activation: 'relu' | 'leakyRelu' | 'sigmoid'; slope: number }
-  | { op: 'add'; inputs: [number, number] }
-  | { op: 'pixelShuffle'; inputs: [number]; factor: number }
-  | { op: 'upsample'; inputs: [number]; factor: number; cubic: boolean }
-  | { op: 'stack'; inputs: number[] }
-  | { op: 'globalPool'; inputs: [number] }
-  | { op: 'scaleChannels'; inputs: [number, number] }
+/** One node of a network: an operator of native/core/operators, its inputs and its attributes. */
+export interface NativeNode {
+  op: string
+  /** Earlier nodes. */
+  inputs: number[]
+  [attribute: string]: string | number | boolean | number[] | NativeChannels
+}
 
 export interface NativeGraph {
   scale: number

@@ -1,7 +1,7 @@
 // Which weights an optimizer step touches and what each slice's step is: the same for every device.
 //
-// A weight of shape (O, I, k, k) falls into shells, one per width: shell s holds what width s adds to width s - 1. A step
-// touches the shells up to the largest width that ran; the others keep weight, moments, EMA and count.
+// A parameter falls into shells, one per width: shell s holds what width s adds to width s - 1. A step touches the shells
+// up to the largest width that ran; the others keep weight, moments, EMA and count.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -15,13 +15,18 @@ struct AdamSettings {
   float learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
 };
 
-// Channels of one parameter at every width, ascending. Element (o, i) is in the first shell s with o < out[s] and i < in[s].
+// A parameter as rows (its first dimension) of columns (its second one, or 1) of `area` numbers. Element (r, c) is in
+// shell max(rows[r], columns[c]).
 struct ParameterShells {
-  std::vector<int> out, in;  // in: 1 for biases
+  std::vector<int> rows, columns;
+  int area = 1;
 };
 std::vector<ParameterShells> parameterShells(const Graph& graph);
 
-// touched[p]: index of the largest width that used parameter p in this step, -1: none. Counts the step in counts
+// Per parameter the index of the largest width among the subnets that use it; -1: none does.
+std::vector<int> touchedWidths(const Graph& graph, const std::vector<int>& subnets);
+
+// touched: touchedWidths() of the step's subnets. Counts the step in counts
 // (parameters, widths) and writes the touched shells of steps (parameters, widths), which is sized here.
 void adamSteps(const Graph& graph, const std::vector<int>& touched, const AdamSettings& settings,
                std::vector<int32_t>& counts, std::vector<math::AdamStep>& steps);

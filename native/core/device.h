@@ -150,7 +150,7 @@ class Device {
   virtual int64_t memory() const = 0;
 };
 
-// Kaiming normal times each convolution's gain; biases 0. values (parameterCount). The same for every device.
+// Where training starts, as the operators tell (Parameter::random): values (parameterCount), the same for every device.
 void initialWeights(const Graph& graph, uint64_t seed, float* values);
 
 }  // namespace wbsr

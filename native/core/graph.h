@@ -5,52 +5,18 @@
 #include <string>
 #include <vector>
 
+#include "core/operator.h"
+
 namespace wbsr {
-
-enum class Op {
-  Input,          // the LR image, RGB in [0,1]
-  Conv,           // k x k, stride 1, zero padding k/2
-  Activation,     // relu, leaky relu, sigmoid
-  Add,            // elementwise sum of two values
-  PixelShuffle,   // factor r: C r^2 -> C channels, r x size
-  Upsample,       // bilinear or bicubic by a whole factor, half-pixel centres, edges clamped
-  Stack,          // inputs: x, output of block 1, ... output of block D; depth d selects input d
-  GlobalPool,     // mean over height and width -> 1 x 1
-  ScaleChannels,  // x times a 1 x 1 value per channel
-};
-
-enum class ActivationKind { None, Relu, LeakyRelu, Sigmoid };
-
-// How many channels a convolution keeps in a subnet of width w: a fixed count (RGB ends), or floor(num * w / den).
-struct ChannelRule {
-  bool scaled = false;
-  int fixed = 0;
-  int num = 1, den = 1;
-  int64_t at(int width) const { return scaled ? static_cast<int64_t>(num) * width / den : fixed; }
-};
-
-struct Node {
-  Op op = Op::Input;
-  std::string name;         // Conv: parameter prefix, "<name>.weight" (O, I, k, k) and "<name>.bias" (O)
-  std::vector<int> inputs;  // node indices, all smaller than the node's own
-  ChannelRule channels;     // Conv: output channels. Input: the image's channels (fixed).
-  int kernel = 3;           // Conv: odd
-  bool bias = true;         // Conv
-  ActivationKind activation = ActivationKind::None;
-  float slope = 0.f;     // LeakyRelu
-  int factor = 1;        // PixelShuffle, Upsample
-  bool cubic = false;    // Upsample: bicubic instead of bilinear
-  float initGain = 1.f;  // Conv: multiplies the Kaiming normal initialisation
-};
 
 struct Parameter {
   std::string name;
-  std::vector<int> shape;  // weight (O, I, k, k), bias (O), at the largest width
+  std::vector<int> shape;  // at the largest width
   int64_t offset = 0;      // in floats, into the flat arena that holds all parameters
   int64_t count = 0;
-  int node = -1;  // the convolution that owns it
-  bool isBias = false;
-  float initStd = 0.f;  // Kaiming normal: gain * sqrt(2 / fan_in); 0 for biases
+  int node = -1;        // whose it is
+  bool random = false;  // initially normal with standard deviation `initial`; else all `initial`
+  float initial = 0.f;
 };
 
 struct SubnetInfo {
@@ -61,6 +27,12 @@ struct SubnetInfo {
   int receptiveField = 0;  // radius in LR pixels: how far an output pixel looks
   int tailField = 0;       // radius in LR pixels of the upsampling tail alone (Graph::tailNodes)
   int64_t tailFlops = 0;   // the tail's share of flops
+};
+
+// Everything that one width decides. Nodes, and per node and parameter what the subnets of that width use.
+struct WidthInfo {
+  std::vector<Channels> channels;                            // of every node
+  std::vector<std::vector<std::vector<Ranges>>> parameters;  // of every node: per parameter, per dimension
 };
 
 // Checked on construction: topological order, channel agreement at every width, unique names.
@@ -76,26 +48,42 @@ class Graph {
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t parameterCount() const { return parameterCount_; }
   const std::vector<SubnetInfo>& subnets() const { return subnets_; }
-  int weightOf(int node) const { return weightOf_[node]; }  // index into parameters(), -1 when the node has none
-  int biasOf(int node) const { return biasOf_[node]; }
+  // The first of a node's parameters in parameters(), which follow one another, and how many there are.
+  int firstParameter(int node) const { return firstParameter_[static_cast<size_t>(node)]; }
+  int parametersOf(int node) const {
+    return static_cast<int>(byWidth_.back().parameters[static_cast<size_t>(node)].size());
+  }
 
   // The nodes alive at this depth, with stacks resolved: value[i] is the node whose value node i stands for.
   std::vector<int> resolve(int depth, std::vector<bool>& alive) const;
+  // What the subnets of this width use.
+  const WidthInfo& at(int width) const;
   // Channels of every node at this width.
   std::vector<int> channels(int width) const;
+  const std::vector<Resolution>& resolutions() const { return resolutions_; }
   // The upsampling tail: nodes larger than LR, and LR-sized convolutions that only feed a PixelShuffle. Inference
   // crops what enters the tail, so that the halo of a tile does not pay for it.
-  std::vector<bool> tailNodes() const;
+  const std::vector<bool>& tailNodes() const { return tail_; }
 
  private:
+  void check() const;
+  void findResolutions();
+  void findTail();
+  void addParameters();
+  SubnetInfo describe(int width, int depth) const;
+  WidthInfo widthInfo(int width) const;
+
   int scale_;
   std::vector<int> widths_, depths_;
   std::vector<Node> nodes_;
   int output_;
+  std::vector<WidthInfo> byWidth_;  // as widths_
+  std::vector<Resolution> resolutions_;
+  std::vector<bool> tail_;
   std::vector<Parameter> parameters_;
   int64_t parameterCount_ = 0;
+  std::vector<int> firstParameter_;
   std::vector<SubnetInfo> subnets_;
-  std::vector<int> weightOf_, biasOf_;
 };
 
 }  // namespace wbsr

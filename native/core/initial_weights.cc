@@ -18,7 +18,8 @@ struct Normal {
     return (static_cast<double>((z ^ (z >> 31)) >> 11) + 0.5) / 9007199254740992.0;
   }
   double next() {
-    const double radius = std::sqrt(-2 * std::log(uniform()));  // apart: operands have no order of their own
+    const double radius =
+        std::sqrt(-2 * std::log(uniform()));  // apart: the order in which operands are evaluated is unspecified
     return radius * std::cos(2 * 3.14159265358979323846 * uniform());
   }
 };
@@ -29,7 +30,8 @@ void initialWeights(const Graph& graph, uint64_t seed, float* values) {
   Normal normal{seed * 0x2545F4914F6CDD1Dull + 0x632BE59BD9B4E019ull};
   for (const Parameter& parameter : graph.parameters())
     for (int64_t i = 0; i < parameter.count; ++i)
-      values[parameter.offset + i] = parameter.isBias ? 0.f : static_cast<float>(normal.next() * parameter.initStd);
+      values[parameter.offset + i] =
+          parameter.random ? static_cast<float>(normal.next() * parameter.initial) : parameter.initial;
 }
 
 }  // namespace wbsr

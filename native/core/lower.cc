@@ -1,21 +1,44 @@
-// Graph + subnet -> forward steps, then fusion.
+// Graph + subnet -> forward steps.
 #include <algorithm>
+#include <numeric>
 
 #include "core/error.h"
+#include "core/operators/crop.h"
 #include "core/program.h"
 
 namespace wbsr {
+namespace {
+
+constexpr int kThin = 8;  // values with fewer channels are planar
+
+// What crops must be a multiple of, in LR pixels, so that they fall between pixels of every value of the tail and of
+// what enters it.
+int alignment(const Graph& graph, const std::vector<bool>& alive, const std::vector<int>& value) {
+  int multiple = 1;
+  for (size_t i = 0; i < graph.nodes().size(); ++i) {
+    if (!alive[i] || !graph.tailNodes()[i]) continue;
+    multiple = std::lcm(multiple, graph.resolutions()[i].den);
+    for (int input : graph.nodes()[i].inputs)
+      multiple = std::lcm(multiple, graph.resolutions()[static_cast<size_t>(value[input])].den);
+  }
+  return multiple;
+}
+
+}  // namespace
 
 Keep coveredBy(const Graph& graph, const SubnetInfo& subnet, int height, int width, const Keep& keep) {
   std::vector<bool> alive;
-  const int last = graph.resolve(subnet.depth, alive)[graph.output()];
+  const std::vector<int> value = graph.resolve(subnet.depth, alive);
   // Without a tail (scale 1) nothing is cropped.
-  if (keep.width <= 0 || !graph.tailNodes()[last]) return {0, 0, width, height};
+  if (keep.width <= 0 || !graph.tailNodes()[value[graph.output()]]) return {0, 0, width, height};
   // The kept part plus what the tail looks at, inside the region.
-  const int margin = subnet.tailField;
-  const int left = std::max(0, keep.x - margin), top = std::max(0, keep.y - margin);
-  const int right = std::min(width, keep.x + keep.width + margin),
-            bottom = std::min(height, keep.y + keep.height + margin);
+  const int margin = subnet.tailField, multiple = alignment(graph, alive, value);
+  const auto before = [&](int position) { return std::max(0, position - margin) / multiple * multiple; };
+  const auto after = [&](int position, int most) {
+    return std::min(most, (position + margin + multiple - 1) / multiple * multiple);
+  };
+  const int left = before(keep.x), top = before(keep.y);
+  const int right = after(keep.x + keep.width, width), bottom = after(keep.y + keep.height, height);
   return {left, top, right - left, bottom - top};
 }
 
@@ -28,10 +51,10 @@ Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, in
   const auto& nodes = graph.nodes();
   std::vector<bool> alive;
   const std::vector<int> resolved = graph.resolve(subnet.depth, alive);
-  const std::vector<int> channels = graph.channels(subnet.width);
+  const WidthInfo& info = graph.at(subnet.width);
   // Thin is what has few channels even at the largest width, so that values that are added agree in it.
-  const std::vector<int> most = graph.channels(graph.widths().back());
-  const std::vector<bool> tail = graph.tailNodes();
+  const WidthInfo& most = graph.at(graph.widths().back());
+  const std::vector<bool>& tail = graph.tailNodes();
 
   Program program;
   program.batch = batch;
@@ -39,143 +62,72 @@ Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, in
   const bool cropped = !(covered == Keep{0, 0, width, height});
 
   std::vector<int> valueOf(nodes.size(), -1), croppedOf(nodes.size(), -1);
-  auto addValue = [&](int c, int h, int w, bool thin, bool pooled) {
-    program.values.push_back({c, h, w, thin, pooled});
+  const auto addValue = [&](size_t node, const Size& size) {
+    Value value;
+    value.channels = info.channels[node].count;
+    value.height = size.height;
+    value.width = size.width;
+    value.thin = most.channels[node].count < kThin;
+    value.pooled = graph.resolutions()[node].pooled;
+    program.values.push_back(value);
     return static_cast<int>(program.values.size()) - 1;
+  };
+  // The part of a value that the tail needs, made for its first reader.
+  const auto cropOf = [&](size_t node) {
+    if (croppedOf[node] >= 0) return croppedOf[node];
+    const Resolution& r = graph.resolutions()[node];
+    const Value source = program.values[static_cast<size_t>(valueOf[node])];
+    // Up to the end of the value where the covered part ends with the input.
+    const auto cut = [&r](int from, int count, int all, int size) {
+      const int first = from * r.num / r.den;
+      return Range{first, from + count == all ? size - first : count * r.num / r.den};
+    };
+    const Range rows = cut(covered.y, covered.height, height, source.height),
+                columns = cut(covered.x, covered.width, width, source.width);
+    Step crop;
+    crop.kind = operators::Crop::kKind;
+    crop.op = std::make_shared<operators::Crop>(columns.from, rows.from, Size{rows.count, columns.count});
+    crop.in = {valueOf[node]};
+    crop.out = croppedOf[node] = addValue(node, {rows.count, columns.count});
+    program.steps.push_back(std::move(crop));
+    return croppedOf[node];
   };
 
   for (size_t i = 0; i < nodes.size(); ++i) {
     const Node& node = nodes[i];
-    if (!alive[i] || node.op == Op::Stack) continue;
-    if (node.op == Op::Input) {
-      program.input = valueOf[i] = addValue(channels[i], height, width, true, false);
+    if (!alive[i] || node.op->selected(0) >= 0) continue;
+    if (node.op->isInput()) {
+      program.input = valueOf[i] = addValue(i, {height, width});
       continue;
     }
     Step step;
+    step.kind = node.op->kind();
+    step.op = node.op;
     step.node = static_cast<int>(i);
-    for (size_t j = 0; j < node.inputs.size(); ++j) {
-      const int from = resolved[node.inputs[j]];
-      int value = valueOf[from];
-      if (cropped && tail[i] && !tail[from] && !program.values[value].pooled) {
-        if (croppedOf[from] < 0) {
-          Step crop;
-          crop.kind = StepKind::Crop;
-          crop.in[0] = value;
-          crop.cropX = covered.x;
-          crop.cropY = covered.y;
-          const Value source = program.values[value];
-          crop.out = addValue(source.channels, covered.height, covered.width, source.thin, false);
-          program.steps.push_back(crop);
-          croppedOf[from] = crop.out;
-        }
-        value = croppedOf[from];
-      }
-      step.in[j] = value;
+    std::vector<Size> sizes;
+    for (const int input : node.inputs) {
+      const size_t from = static_cast<size_t>(resolved[input]);
+      const bool cut = cropped && tail[i] && !tail[from] && !graph.resolutions()[from].pooled;
+      step.in.push_back(cut ? cropOf(from) : valueOf[from]);
+      const Value& value = program.values[static_cast<size_t>(step.in.back())];
+      sizes.push_back({value.height, value.width});
     }
-    const Value source = program.values[step.in[0]];
-    int h = source.height, w = source.width;
-    bool pooled = source.pooled;
-    switch (node.op) {
-      case Op::Conv:
-        step.kind = StepKind::Conv;
-        step.outChannels = channels[i];
-        step.inChannels = source.channels;
-        step.kernel = node.kernel;
-        break;
-      case Op::Activation:
-        step.kind = StepKind::Activation;
-        step.activation = node.activation;
-        step.slope = node.activation == ActivationKind::LeakyRelu ? node.slope : 0.f;
-        break;
-      case Op::Add: step.kind = StepKind::Add; break;
-      case Op::PixelShuffle:
-      case Op::Upsample:
-        step.kind = node.op == Op::Upsample ? StepKind::Upsample : StepKind::PixelShuffle;
-        step.factor = node.factor;
-        step.cubic = node.cubic;
-        h *= node.factor;
-        w *= node.factor;
-        break;
-      case Op::GlobalPool:
-        step.kind = StepKind::GlobalPool;
-        h = w = 1;
-        pooled = true;
-        break;
-      case Op::ScaleChannels: step.kind = StepKind::ScaleChannels; break;
-      default: WBSR_CHECK(false);
+    for (size_t p = 0; p < info.parameters[i].size(); ++p)
+      step.parameters.push_back({graph.firstParameter(step.node) + static_cast<int>(p), info.parameters[i][p]});
+    try {
+      const Size size = node.op->size(sizes);
+      if (size.height < 1 || size.width < 1) invalidNode("nothing is left of the picture");
+      step.out = valueOf[i] = addValue(i, size);
+    } catch (const InvalidNode& invalid) {
+      throw Error("WBSR_INVALID_OPTION", "network node " + std::to_string(i) + " on a picture of " +
+                                             std::to_string(width) + "x" + std::to_string(height) + ": " +
+                                             invalid.what);
     }
-    step.out = valueOf[i] = addValue(channels[i], h, w, most[i] < 8, pooled);
-    program.steps.push_back(step);
+    program.steps.push_back(std::move(step));
   }
   program.output = valueOf[resolved[graph.output()]];
   program.forwardSteps = static_cast<int>(program.steps.size());
   return program;
-}
-
-void fuse(Program& program) {
-  auto& steps = program.steps;
-  std::vector<int> uses(program.values.size(), 0), producer(program.values.size(), -1);
-  auto count = [&] {
-    std::fill(uses.begin(), uses.end(), 0);
-    std::fill(producer.begin(), producer.end(), -1);
-    for (size_t i = 0; i < steps.size(); ++i) {
-      for (int in : steps[i].in)
-        if (in >= 0) ++uses[in];
-      if (steps[i].residual >= 0) ++uses[steps[i].residual];
-      producer[steps[i].out] = static_cast<int>(i);
-    }
-    ++uses[program.output];
-  };
-  auto erase = [&](size_t i) {
-    steps.erase(steps.begin() + static_cast<std::ptrdiff_t>(i));
-    count();
-  };
-  count();
-  for (size_t i = 0; i < steps.size();) {
-    Step& step = steps[i];
-    if (step.kind == StepKind::Activation && uses[step.in[0]] == 1 && producer[step.in[0]] >= 0) {
-      Step& before = steps[producer[step.in[0]]];
-      const bool fusable = before.kind == StepKind::Conv ||
-                           (before.kind == StepKind::PixelShuffle && step.activation != ActivationKind::Sigmoid);
-      if (fusable && before.residual < 0 && before.activation == ActivationKind::None) {
-        before.activation = step.activation;
-        before.slope = step.slope;
-        before.out = step.out;
-        erase(i);
-        continue;
-      }
-    }
-    if (step.kind == StepKind::Add && step.in[0] != step.in[1]) {
-      bool done = false;
-      for (int side = 0; side < 2 && !done; ++side) {
-        const int value = step.in[side], other = step.in[1 - side];
-        const int p = producer[value];
-        if (p < 0 || uses[value] != 1 || steps[p].kind != StepKind::Conv || steps[p].residual >= 0 ||
-            steps[p].activation != ActivationKind::None)
-          continue;
-        // The convolution moves here, where both operands exist.
-        Step conv = steps[p];
-        conv.residual = other;
-        conv.out = step.out;
-        steps[i] = conv;
-        erase(static_cast<size_t>(p));
-        done = true;
-      }
-      if (done) continue;  // i now points one further, which is the next step
-    }
-    ++i;
-  }
-  // Filters may be ordered sub-pixel first where nothing but the shuffle sees them.
-  for (Step& step : steps)
-    if (step.kind == StepKind::PixelShuffle && !program.values[step.out].thin && producer[step.in[0]] >= 0) {
-      Step& conv = steps[producer[step.in[0]]];
-      if (conv.kind == StepKind::Conv && uses[step.in[0]] == 1 && conv.residual < 0) {
-        conv.shuffled = step.shuffled = true;
-        conv.factor = step.factor;
-        program.values[conv.out].groups = step.factor * step.factor;
-      }
-    }
-  program.forwardSteps = static_cast<int>(steps.size());
 }
 
 }  // namespace wbsr

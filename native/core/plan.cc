@@ -70,11 +70,10 @@ void plan(Program& program, const std::function<int64_t(const Value&)>& floats, 
   const int end = static_cast<int>(steps.size());
   std::vector<int> born(count, kNever), dies(count, kNever), lateTo(count, kNever);
   for (int i = 0; i < end; ++i) {
-    for (int in : steps[i].in)
-      if (in >= 0) {
-        dies[in] = i;
-        if (steps[i].kind == StepKind::ConvBackwardWeights) lateTo[in] = i;
-      }
+    for (int in : steps[i].in) {
+      dies[in] = i;
+      if (steps[i].out < 0) lateTo[in] = i;
+    }
     if (steps[i].residual >= 0) dies[steps[i].residual] = i;
     if (steps[i].out >= 0) born[steps[i].out] = i;
   }
@@ -85,13 +84,12 @@ void plan(Program& program, const std::function<int64_t(const Value&)>& floats, 
   for (size_t v = 0; v < count; ++v) group[v] = static_cast<int>(v);
   for (int i = 0; i < end; ++i) {
     Step& step = steps[i];
+    if (!step.op || step.out < 0) continue;
     int source = -1;
-    if (residualInPlace && step.kind == StepKind::Conv && step.residual >= 0) source = step.residual;
-    if (step.kind == StepKind::Activation || step.kind == StepKind::ActivationBackward || step.kind == StepKind::Add ||
-        step.kind == StepKind::ScaleChannels || step.kind == StepKind::ScaleChannelsBackwardInput)
-      source = step.in[0];
-    if (source < 0 || external(source) || external(step.out) || dies[source] != i || step.in[1] == source) continue;
-    if (step.kind == StepKind::Conv && step.in[0] == source) continue;
+    if (const int input = step.op->overwrites(step); input >= 0) source = step.in[static_cast<size_t>(input)];
+    if (residualInPlace && step.residual >= 0) source = step.residual;
+    if (source < 0 || external(source) || external(step.out) || dies[source] != i) continue;
+    if (std::count(step.in.begin(), step.in.end(), source) + (step.residual == source) != 1) continue;
     // Another value may still live in this memory only through the chain itself, whose last reader is this step.
     step.inPlace = true;
     group[step.out] = group[source];

@@ -1,36 +1,22 @@
 // A subnet as a list of typed steps over value ids: what core makes and a device runs.
 //
 //   lower          graph + subnet + shape -> forward steps (crops inserted where the tail needs less than the trunk)
-//   fuse           conv + activation (+ residual), pixel shuffle + activation
+//   fuse           the activation and the addition after a step become part of it, where the device has that
 //   differentiate  appends Loss and the backward steps, so a network never writes its own backward
 //   plan           liveness -> offsets in one arena, in place where legal
+//
+// The kinds of steps and what each reads and writes are declared beside the operators (core/operators), but for kLoss.
 #pragma once
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "core/graph.h"
+#include "core/node.h"
 
 namespace wbsr {
 
-enum class StepKind {
-  Conv,                          // out = activation(conv(in0) + bias) (+ residual)
-  Activation,                    // out = activation(in0)
-  Add,                           // out = in0 + in1
-  PixelShuffle,                  // out = activation(shuffle(in0))
-  Upsample,                      // out = resize(in0) (+ in1)
-  GlobalPool,                    // out = mean over pixels of in0
-  ScaleChannels,                 // out = in0 * in1
-  Crop,                          // out = in0[cropY : , cropX : ]
-  Loss,                          // out = dLoss/d(in0); the target and the loss are arguments of the run
-  ConvBackwardData,              // out = dIn from in0 = dOut
-  ConvBackwardWeights,           // parameter gradients from in0 = input, in1 = dOut
-  ActivationBackward,            // out = dIn from in0 = dOut, in1 = the activation's output
-  PixelShuffleBackward,          // out = dIn from in0 = dOut, in1 = the step's output (unused without activation)
-  UpsampleBackward,              // out = dIn from in0 = dOut
-  GlobalPoolBackward,            // out = dIn from in0 = dOut
-  ScaleChannelsBackwardInput,    // out = dIn from in0 = dOut, in1 = factors
-  ScaleChannelsBackwardFactors,  // out = dFactors from in0 = dOut, in1 = input
-};
+inline constexpr StepKind kLoss = "loss";  // out = dLoss/d(in0); the target and the loss are arguments of the run
 
 // N x channels x height x width; N is the program's batch.
 struct Value {
@@ -38,22 +24,34 @@ struct Value {
   bool thin = false;    // fewer than 8 channels at every width (RGB ends): kept planar
   bool pooled = false;  // 1 x 1 by global pooling: kept as (N, C)
   int groups = 1;       // sub-pixel planes (r^2) kept apart, so that a shuffle moves whole channel blocks
+  DataType type = DataType::Float32;
 };
 
+// A parameter that a step uses, or whose gradient it adds to.
+struct ParameterSlice {
+  int parameter = -1;  // index into Graph::parameters(); -1: the operator has it not (a convolution without bias)
+  std::vector<Ranges> ranges;  // per dimension, in the order in which the step's channels come
+  bool operator==(const ParameterSlice&) const = default;
+};
+
+// out = activation(op(in...)) + residual
 struct Step {
-  StepKind kind = StepKind::Conv;
-  int in[2] = {-1, -1};
+  StepKind kind;
+  std::shared_ptr<const Operator> op;  // attributes; null for kLoss
+  std::vector<int> in;
   int residual = -1;
-  int out = -1;
-  int node = -1;                                    // the convolution whose parameters are used
-  int outChannels = 0, inChannels = 0, kernel = 0;  // the slice of its weight
-  bool shuffled = false;  // Conv, PixelShuffle and their backward: filters are ordered sub-pixel first (Value::groups)
+  int out = -1;                            // -1: it only adds to gradients of parameters
+  int node = -1;                           // of the graph; -1 where there is none
+  std::vector<ParameterSlice> parameters;  // as the operator lists them
   ActivationKind activation = ActivationKind::None;
-  float slope = 0.f;
-  int factor = 1;
-  bool cubic = false;
-  int cropX = 0, cropY = 0;
-  bool inPlace = false;  // set by plan: out has the memory of in[0] (Conv: of residual)
+  float slope = 0.f;     // of LeakyRelu
+  bool inPlace = false;  // set by plan: out has the memory of one of its inputs (or of residual)
+
+  int input(size_t k) const { return k < in.size() ? in[k] : -1; }
+  template <class Class>
+  const Class& as() const {
+    return static_cast<const Class&>(*op);
+  }
 };
 
 // What part of the input a region keeps, in LR pixels; width 0: everything.
@@ -76,19 +74,30 @@ struct Program {
   int64_t arenaFloats = 0;
 };
 
+// How often each value is read (the program's output once more), and the step that writes it; -1: none.
+struct Uses {
+  std::vector<int> count, producer;
+  explicit Uses(const Program& program);
+};
+
 Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width, const Keep& keep);
 // The same where it is known what the tail runs on (coveredBy()).
 Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width,
                      const Keep& covered);
-void fuse(Program& program);
-void differentiate(Program& program);
-// `floats` tells how much memory a value takes on the device. Input and output stay external. residualInPlace: whether
-// a convolution may write over its residual. lateWeights: ConvBackwardWeights steps run beside the others, and these wait
-// before they write where one of those still reads: what it reads is left alone for as long as the arena, which does not
-// grow for it, has other room.
-void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace = true,
-          bool lateWeights = false);
 // What of a height x width input the tail runs on when `keep` of its output is wanted.
 Keep coveredBy(const Graph& graph, const SubnetInfo& subnet, int height, int width, const Keep& keep);
+
+// Whether the device has a kernel for a step with that activation or residual, which the step has already when the
+// device is asked: 0 no; of several steps that could take an addition, the one with the largest number does.
+using Supports = std::function<int(const Program& program, const Step& step)>;
+// training: differentiate() comes next.
+void fuse(Program& program, const Supports& supports, bool training);
+void differentiate(Program& program);
+// `floats` tells how much memory a value takes on the device. Input and output stay external. residualInPlace: whether
+// a step may write over its residual. lateWeights: steps that only add to gradients of parameters run beside the others,
+// and these wait before they write where one of those still reads: what it reads is left alone for as long as the arena,
+// which does not grow for it, has other room.
+void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace = true,
+          bool lateWeights = false);
 
 }  // namespace wbsr

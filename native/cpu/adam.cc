@@ -15,24 +15,26 @@ void Adam::step(const std::vector<int>& touched, const AdamSettings& settings, f
     const int largest = touched[p];
     if (largest < 0) continue;
     const Parameter& parameter = graph_.parameters()[p];
-    const std::vector<int>&outAt = shells_[p].out, &inAt = shells_[p].in;
+    const ParameterShells& shells = shells_[p];
     const math::AdamStep* steps = steps_.data() + p * graph_.widths().size();
-    const int64_t rowFloats = parameter.count / parameter.shape[0];
-    const int area = parameter.isBias ? 1 : parameter.shape[2] * parameter.shape[3];
+    const int rows = static_cast<int>(shells.rows.size()), columns = static_cast<int>(shells.columns.size());
+    const int64_t rowFloats = int64_t{columns} * shells.area;
     auto run = [&](int64_t from, int64_t to, const math::AdamStep& step) {
       for (int64_t i = from; i < to; ++i) math::adamStep(weights[i], gradients[i], m[i], v[i], step);
       if (ema)
         for (int64_t i = from; i < to; ++i) math::emaStep(ema[i], weights[i], step);
     };
 #pragma omp parallel for schedule(static) if (parameter.count > 8192)
-    for (int o = 0; o < outAt[static_cast<size_t>(largest)]; ++o) {
-      int band = 0;
-      while (o >= outAt[static_cast<size_t>(band)]) ++band;
-      const int64_t row = parameter.offset + o * rowFloats;
-      for (int w = 0, first = 0; w <= largest; ++w) {
-        const int last = inAt[static_cast<size_t>(w)];
-        if (last > first) run(row + int64_t{first} * area, row + int64_t{last} * area, steps[std::max(band, w)]);
-        first = std::max(first, last);
+    for (int r = 0; r < rows; ++r) {
+      if (shells.rows[static_cast<size_t>(r)] > largest) continue;
+      const int64_t row = parameter.offset + r * rowFloats;
+      // Runs of columns of one shell.
+      for (int first = 0, last = 0; first < columns; first = last) {
+        const int shell = shells.columns[static_cast<size_t>(first)];
+        while (last < columns && shells.columns[static_cast<size_t>(last)] == shell) ++last;
+        if (shell > largest) continue;
+        run(row + int64_t{first} * shells.area, row + int64_t{last} * shells.area,
+            steps[std::max(shells.rows[static_cast<size_t>(r)], shell)]);
       }
     }
   }

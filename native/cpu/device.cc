@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/precision.h"
+#include "cpu/conv_primitives.h"
 #include "cpu/cpu_device.h"
 
 namespace wbsr::cpu {
@@ -94,7 +95,8 @@ Executable& CpuDevice::executable(int subnet, int batch, int height, int width, 
       cache_.erase(std::min_element(cache_.begin(), cache_.end(),
                                     [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
     Program program = lower(graph_, graph_.subnets()[static_cast<size_t>(subnet)], batch, height, width, keep);
-    fuse(program);
+    fuse(
+        program, [](const Program&, const Step& step) { return registry().supports(step); }, training);
     if (training) differentiate(program);
     found = cache_.emplace(key, Cached{std::make_unique<Executable>(context_, std::move(program)), 0}).first;
   }

@@ -50,10 +50,8 @@ TrainReport CpuDevice::step(const TrainJob& job) {
 
   TrainReport report;
   std::vector<float> output(static_cast<size_t>(inputs) * scale * scale);
-  std::vector<int> touched(graph_.parameters().size(), -1);
   const double share = 1.0 / static_cast<double>(job.subnets.size());
   for (int subnet : job.subnets) {
-    const SubnetInfo& info = graph_.subnets()[static_cast<size_t>(subnet)];
     RunArguments arguments;
     arguments.input = lr;
     arguments.output = output.data();
@@ -63,12 +61,6 @@ TrainReport CpuDevice::step(const TrainJob& job) {
     const LossSums loss = executable(subnet, job.batch, job.height, job.width, {}, true).run(arguments);
     report.losses.push_back(loss.loss);
     report.mean.add(loss, share);
-    const int width = static_cast<int>(std::find(graph_.widths().begin(), graph_.widths().end(), info.width) -
-                                       graph_.widths().begin());
-    std::vector<bool> alive;
-    graph_.resolve(info.depth, alive);
-    for (size_t p = 0; p < touched.size(); ++p)
-      if (alive[static_cast<size_t>(graph_.parameters()[p].node)]) touched[p] = std::max(touched[p], width);
   }
   report.finite = !halted_ && std::isfinite(report.mean.loss);
   if (report.finite) {
@@ -79,8 +71,9 @@ TrainReport CpuDevice::step(const TrainJob& job) {
   }
   halted_ = !report.finite;
   if (report.finite && !job.gradientsOnly) {
-    adam_.step(touched, {job.learningRate, job.beta1, job.beta2, job.epsilon, job.weightDecay, job.emaDecay},
-               weights_.data(), gradient_.data(), m_.data(), v_.data(), job.emaDecay > 0 ? ema_.data() : nullptr);
+    adam_.step(touchedWidths(graph_, job.subnets),
+               {job.learningRate, job.beta1, job.beta2, job.epsilon, job.weightDecay, job.emaDecay}, weights_.data(),
+               gradient_.data(), m_.data(), v_.data(), job.emaDecay > 0 ? ema_.data() : nullptr);
     context_.weights->changed();
   }
   report.seconds = now() - start;

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "core/graph.h"
-#include "cpu/operators.h"
+#include "core/node.h"
 #include "cpu/simd/kernels.h"
 
 namespace wbsr::cpu {
@@ -18,10 +17,7 @@ void chunked(int64_t n, Fn fn) {
   for (int64_t c = 0; c < chunks; ++c) fn(c * kChunk, std::min(kChunk, n - c * kChunk));
 }
 
-inline void activate(const simd::Kernels& kernels, float* x, ActivationKind kind, float slope, int64_t n) {
-  if (kind == ActivationKind::None) return;
-  if (kind == ActivationKind::Sigmoid) return sigmoid(x, n);
-  chunked(n, [&](int64_t from, int64_t count) { kernels.leaky(x + from, slope, count); });
-}
+// x = activation(x)
+void activate(const simd::Kernels& kernels, float* x, ActivationKind kind, float slope, int64_t n);
 
 }  // namespace wbsr::cpu

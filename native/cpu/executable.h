@@ -7,8 +7,9 @@
 #include "core/loss_spec.h"
 #include "core/program.h"
 #include "cpu/buffer.h"
-#include "cpu/conv.h"
+#include "cpu/registry.h"
 #include "cpu/simd/kernels.h"
+#include "cpu/weight_store.h"
 
 namespace wbsr::cpu {
 
@@ -44,27 +45,26 @@ struct RunArguments {
 class Executable {
  public:
   Executable(Context& context, Program program);
-  ~Executable();
   // Throws WBSR_ABORTED between steps when cancelled. Returns the loss of a training program.
   LossSums run(const RunArguments& arguments);
   const Program& program() const { return program_; }
 
- private:
-  struct Compiled;
-  void compile(const Step& step, Compiled& compiled);
-  void deferActivations();
-  void conv(const Step& step, Compiled& compiled);
-  void convBackwardData(const Step& step, Compiled& compiled);
-  void convBackwardWeights(const Step& step, Compiled& compiled);
-  void addWeightGradient(const Step& step, const float* dense, int denseIn, const float* bias);
+  // For the kernels of the steps.
+  Context& context() { return context_; }
+  const RunArguments& arguments() const { return arguments_; }
   float* at(int value) const;
+  void setLoss(const LossSums& loss) { loss_ = loss; }
+
+ private:
+  void deferActivations();
 
   Context& context_;
   Program program_;
-  std::vector<std::unique_ptr<Compiled>> compiled_;
+  std::vector<std::unique_ptr<Kernel>> kernels_;
+  // Of the run in progress.
+  RunArguments arguments_;
   float* arena_ = nullptr;
-  const float* input_ = nullptr;
-  float* output_ = nullptr;
+  LossSums loss_;
 };
 
 }  // namespace wbsr::cpu

@@ -207,10 +207,13 @@ std::vector<ParameterEntry> parameterEntries(const wbsr::Graph& graph) {
     ParameterEntry e{};
     e.offset = parameter.offset;
     e.rows = parameter.shape[0];
-    e.columns = parameter.isBias ? 1 : parameter.shape[1];
-    e.area = parameter.isBias ? 1 : parameter.shape[2] * parameter.shape[3];
-    std::copy(shells[p].out.begin(), shells[p].out.end(), e.outAt);
-    std::copy(shells[p].in.begin(), shells[p].in.end(), e.inAt);
+    e.columns = static_cast<int>(shells[p].columns.size());
+    e.area = shells[p].area;
+    for (int w = 0; w < static_cast<int>(widths); ++w) {
+      const auto inside = [w](int shell) { return shell <= w; };
+      e.outAt[w] = static_cast<int>(std::count_if(shells[p].rows.begin(), shells[p].rows.end(), inside));
+      e.inAt[w] = static_cast<int>(std::count_if(shells[p].columns.begin(), shells[p].columns.end(), inside));
+    }
     e.firstStep = static_cast<int>(p * widths);
     entries.push_back(e);
   }

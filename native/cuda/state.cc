@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "cuda/kernels/formats.h"
+#include "cuda/program/rewrite.h"
 #include "cuda/router.h"
 
 namespace wbsr::cuda {
@@ -65,7 +66,7 @@ Executable& State::executable(int subnet, int batch, int height, int width, int 
     const SubnetInfo& info = graph.subnets()[static_cast<size_t>(subnet)];
     // Which part of the input the tail covers is told per image when the program runs; here only its size counts.
     Program program = lowerCovered(graph, info, batch, height, width, {0, 0, coveredWidth, coveredHeight});
-    fuse(program);
+    fuse(program, supports, training);
     if (training) differentiate(program);
     found = cache_.emplace(key, Cached{std::make_unique<Executable>(*context, std::move(program)), 0}).first;
   }

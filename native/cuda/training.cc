@@ -114,25 +114,10 @@ void Training::runPasses(Slot& slot, const TrainJob& job, int parts) {
   slot.consumed.record(stream);
 }
 
-std::vector<int> Training::touchedWidths(const TrainJob& job) const {
-  const wbsr::Graph& graph = state_.graph;
-  std::vector<int> touched(graph.parameters().size(), -1);
-  for (int subnet : job.subnets) {
-    const SubnetInfo& info = graph.subnets()[static_cast<size_t>(subnet)];
-    const int width =
-        static_cast<int>(std::find(graph.widths().begin(), graph.widths().end(), info.width) - graph.widths().begin());
-    std::vector<bool> alive;
-    graph.resolve(info.depth, alive);
-    for (size_t p = 0; p < touched.size(); ++p)
-      if (alive[static_cast<size_t>(graph.parameters()[p].node)]) touched[p] = std::max(touched[p], width);
-  }
-  return touched;
-}
-
 // One optimizer step, unless the device finds that something is not finite.
 void Training::update(Slot& slot, const TrainJob& job) {
   const cudaStream_t stream = context_.stream;
-  const std::vector<int> touched = touchedWidths(job);
+  const std::vector<int> touched = touchedWidths(state_.graph, job.subnets);
   std::vector<math::AdamStep> steps;
   adamSteps(state_.graph, touched, {job.learningRate, job.beta1, job.beta2, job.epsilon, job.weightDecay, job.emaDecay},
             counts_, steps);

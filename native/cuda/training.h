@@ -44,7 +44,6 @@ class Training {
   void uploadBatch(Slot& slot, const TrainJob& job);
   void runPasses(Slot& slot, const TrainJob& job, int parts);
   void update(Slot& slot, const TrainJob& job);
-  std::vector<int> touchedWidths(const TrainJob& job) const;
 
   State& state_;
   Context& context_;

@@ -29,7 +29,9 @@ Weights::Slice& Weights::slice(const Key& key, int parameter) {
   pack.inPadded = isBias ? 1 : padded(inChannels);
   pack.groups = groups;
   pack.bf16 = !isBias && precision_ == Precision::Bf16;
-  const int area = isBias ? 1 : graph_.nodes()[node].kernel * graph_.nodes()[node].kernel;
+  const int area = isBias ? 1
+                          : graph_.parameters()[static_cast<size_t>(parameter)].shape[2] *
+                                graph_.parameters()[static_cast<size_t>(parameter)].shape[3];
   const size_t bytes = size_t{pack.bf16 ? 2u : 4u} * pack.outPadded * area * pack.inPadded;
   try {
     made->memory.reserve(bytes);
@@ -46,12 +48,13 @@ Weights::Slice& Weights::slice(const Key& key, int parameter) {
 }
 
 const Pack& Weights::weightPack(int node, int outChannels, int inChannels, int groups) {
-  return slice({node, false, outChannels, inChannels, groups}, graph_.weightOf(node)).pack;
+  return slice({node, false, outChannels, inChannels, groups}, graph_.firstParameter(node)).pack;
 }
 
 const float* Weights::biasPack(int node, int outChannels, int groups) {
-  if (graph_.biasOf(node) < 0) return nullptr;
-  return static_cast<const float*>(slice({node, true, outChannels, 1, groups}, graph_.biasOf(node)).pack.data);
+  if (graph_.parametersOf(node) < 2) return nullptr;
+  return static_cast<const float*>(
+      slice({node, true, outChannels, 1, groups}, graph_.firstParameter(node) + 1).pack.data);
 }
 
 void Weights::uploadTables() {

@@ -2,9 +2,16 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "core/graph.h"
+#include "core/operators/activation.h"
+#include "core/operators/conv.h"
+#include "core/operators/pixel_shuffle.h"
+#include "core/operators/upsample.h"
 
 namespace wbsr::test {
 
@@ -22,104 +29,148 @@ inline double cubic(double x) {
   return x < 2 ? -0.5 * x * x * x + 2.5 * x * x - 4 * x + 2 : 0;
 }
 
+// Plain loops for the operators: inputs -> output. `parameters`: what this node uses, in its order, each a dense array of
+// its slice.
+using Inputs = std::vector<const Image*>;
+using Slices = std::vector<std::vector<double>>;
+using Reference = std::function<Image(const Operator& op, const Inputs& in, const Slices& parameters, int channels)>;
+
+inline Image conv(const Operator& op, const Inputs& in, const Slices& parameters, int channels) {
+  const Image& x = *in[0];
+  const int k = static_cast<const operators::Conv&>(op).kernel(), pad = k / 2;
+  Image out = Image::of(channels, x.h, x.w);
+  for (int o = 0; o < out.c; ++o)
+    for (int y = 0; y < out.h; ++y)
+      for (int xx = 0; xx < out.w; ++xx) {
+        double sum = parameters.size() > 1 ? parameters[1][o] : 0;
+        for (int c = 0; c < x.c; ++c)
+          for (int ky = 0; ky < k; ++ky)
+            for (int kx = 0; kx < k; ++kx) {
+              const int row = y + ky - pad, column = xx + kx - pad;
+              if (row >= 0 && row < x.h && column >= 0 && column < x.w)
+                sum += parameters[0][((static_cast<size_t>(o) * x.c + c) * k + ky) * k + kx] * x.at(c, row, column);
+            }
+        out.at(o, y, xx) = sum;
+      }
+  return out;
+}
+
+inline Image activation(const Operator& op, const Inputs& in, const Slices&, int) {
+  const auto& a = static_cast<const operators::Activation&>(op);
+  Image out = *in[0];
+  for (double& v : out.v) {
+    if (a.function() == ActivationKind::Sigmoid)
+      v = 1 / (1 + std::exp(-v));
+    else if (v < 0)
+      v *= static_cast<double>(a.slope());
+  }
+  return out;
+}
+
+inline Image add(const Operator&, const Inputs& in, const Slices&, int) {
+  Image out = *in[0];
+  for (size_t i = 0; i < out.v.size(); ++i) out.v[i] += in[1]->v[i];
+  return out;
+}
+
+inline Image pixelShuffle(const Operator& op, const Inputs& in, const Slices&, int) {
+  const int r = static_cast<const operators::PixelShuffle&>(op).factor();
+  Image out = Image::of(in[0]->c / (r * r), in[0]->h * r, in[0]->w * r);
+  for (int c = 0; c < out.c; ++c)
+    for (int y = 0; y < out.h; ++y)
+      for (int x = 0; x < out.w; ++x) out.at(c, y, x) = in[0]->at(c * r * r + (y % r) * r + x % r, y / r, x / r);
+  return out;
+}
+
+inline Image upsample(const Operator& op, const Inputs& in, const Slices&, int) {
+  const auto& u = static_cast<const operators::Upsample&>(op);
+  const int r = u.factor();
+  Image out = Image::of(in[0]->c, in[0]->h * r, in[0]->w * r);
+  for (int c = 0; c < out.c; ++c)
+    for (int y = 0; y < out.h; ++y)
+      for (int x = 0; x < out.w; ++x) {
+        const double cy = (y + 0.5) / r - 0.5, cx = (x + 0.5) / r - 0.5;
+        double sum = 0;
+        for (int ty = -2; ty <= 3; ++ty)
+          for (int tx = -2; tx <= 3; ++tx) {
+            const int yy = static_cast<int>(std::floor(cy)) + ty, xx = static_cast<int>(std::floor(cx)) + tx;
+            const double wy = u.cubic() ? cubic(cy - yy) : std::max(0.0, 1 - std::fabs(cy - yy));
+            const double wx = u.cubic() ? cubic(cx - xx) : std::max(0.0, 1 - std::fabs(cx - xx));
+            sum += wy * wx * in[0]->at(c, std::clamp(yy, 0, in[0]->h - 1), std::clamp(xx, 0, in[0]->w - 1));
+          }
+        out.at(c, y, x) = sum;
+      }
+  return out;
+}
+
+inline Image globalPool(const Operator&, const Inputs& in, const Slices&, int) {
+  Image out = Image::of(in[0]->c, 1, 1);
+  const int pixels = in[0]->h * in[0]->w;
+  for (int c = 0; c < out.c; ++c) {
+    for (int p = 0; p < pixels; ++p) out.v[c] += in[0]->v[static_cast<size_t>(c) * pixels + p];
+    out.v[c] /= pixels;
+  }
+  return out;
+}
+
+inline Image scaleChannels(const Operator&, const Inputs& in, const Slices&, int) {
+  Image out = *in[0];
+  const size_t plane = static_cast<size_t>(out.h) * out.w;
+  for (size_t i = 0; i < out.v.size(); ++i) out.v[i] *= in[1]->v[i / plane];
+  return out;
+}
+
+// By kind; checks of further operators add theirs.
+inline std::map<std::string, Reference, std::less<>>& references() {
+  static std::map<std::string, Reference, std::less<>> table{{"conv", conv},
+                                                             {"activation", activation},
+                                                             {"add", add},
+                                                             {"pixelShuffle", pixelShuffle},
+                                                             {"upsample", upsample},
+                                                             {"globalPool", globalPool},
+                                                             {"scaleChannels", scaleChannels}};
+  return table;
+}
+
+// The values of a slice, dense: for every dimension the indices in its ranges, or all where it has none.
+inline std::vector<double> sliceOf(const Parameter& parameter, const std::vector<Ranges>& ranges,
+                                   const std::vector<double>& arena) {
+  std::vector<int64_t> places{0};
+  for (size_t d = 0; d < parameter.shape.size(); ++d) {
+    std::vector<int64_t> next;
+    for (const int64_t place : places)
+      for (const Range& range : ranges[d])
+        for (int i = 0; i < range.count; ++i) next.push_back(place * parameter.shape[d] + range.from + i);
+    places = std::move(next);
+  }
+  std::vector<double> values;
+  for (const int64_t place : places) values.push_back(arena[static_cast<size_t>(parameter.offset + place)]);
+  return values;
+}
+
 // One image through one subnet. parameters: the flat arena.
 inline Image interpret(const Graph& graph, int width, int depth, const std::vector<double>& parameters,
                        const Image& input) {
   std::vector<bool> alive;
   const std::vector<int> resolved = graph.resolve(depth, alive);
-  const std::vector<int> channels = graph.channels(width);
+  const WidthInfo& info = graph.at(width);
   std::vector<Image> value(graph.nodes().size());
   for (size_t i = 0; i < graph.nodes().size(); ++i) {
     const Node& node = graph.nodes()[i];
-    if (!alive[i] || node.op == Op::Stack) continue;
-    auto in = [&](int k) -> const Image& { return value[resolved[node.inputs[k]]]; };
-    switch (node.op) {
-      case Op::Input: value[i] = input; break;
-      case Op::Conv: {
-        const Parameter& weight = graph.parameters()[graph.weightOf(static_cast<int>(i))];
-        const int full = weight.shape[1], k = node.kernel, pad = k / 2;
-        Image out = Image::of(channels[i], in(0).h, in(0).w);
-        for (int o = 0; o < out.c; ++o)
-          for (int y = 0; y < out.h; ++y)
-            for (int x = 0; x < out.w; ++x) {
-              double sum = node.bias ? parameters[graph.parameters()[graph.biasOf(static_cast<int>(i))].offset + o] : 0;
-              for (int c = 0; c < in(0).c; ++c)
-                for (int ky = 0; ky < k; ++ky)
-                  for (int kx = 0; kx < k; ++kx) {
-                    const int yy = y + ky - pad, xx = x + kx - pad;
-                    if (yy >= 0 && yy < out.h && xx >= 0 && xx < out.w)
-                      sum +=
-                          parameters[weight.offset + ((int64_t{o} * full + c) * k + ky) * k + kx] * in(0).at(c, yy, xx);
-                  }
-              out.at(o, y, x) = sum;
-            }
-        value[i] = out;
-        break;
-      }
-      case Op::Activation: {
-        value[i] = in(0);
-        for (double& v : value[i].v) {
-          if (node.activation == ActivationKind::Sigmoid)
-            v = 1 / (1 + std::exp(-v));
-          else if (v < 0)
-            v *= node.activation == ActivationKind::LeakyRelu ? static_cast<double>(node.slope) : 0.0;
-        }
-        break;
-      }
-      case Op::Add: {
-        value[i] = in(0);
-        for (size_t j = 0; j < value[i].v.size(); ++j) value[i].v[j] += in(1).v[j];
-        break;
-      }
-      case Op::PixelShuffle: {
-        const int r = node.factor;
-        Image out = Image::of(in(0).c / (r * r), in(0).h * r, in(0).w * r);
-        for (int c = 0; c < out.c; ++c)
-          for (int y = 0; y < out.h; ++y)
-            for (int x = 0; x < out.w; ++x) out.at(c, y, x) = in(0).at(c * r * r + (y % r) * r + x % r, y / r, x / r);
-        value[i] = out;
-        break;
-      }
-      case Op::Upsample: {
-        const int r = node.factor;
-        Image out = Image::of(in(0).c, in(0).h * r, in(0).w * r);
-        for (int c = 0; c < out.c; ++c)
-          for (int y = 0; y < out.h; ++y)
-            for (int x = 0; x < out.w; ++x) {
-              const double cy = (y + 0.5) / r - 0.5, cx = (x + 0.5) / r - 0.5;
-              double sum = 0;
-              for (int ty = -2; ty <= 3; ++ty)
-                for (int tx = -2; tx <= 3; ++tx) {
-                  const int yy = static_cast<int>(std::floor(cy)) + ty, xx = static_cast<int>(std::floor(cx)) + tx;
-                  const double wy = node.cubic ? cubic(cy - yy) : std::max(0.0, 1 - std::fabs(cy - yy));
-                  const double wx = node.cubic ? cubic(cx - xx) : std::max(0.0, 1 - std::fabs(cx - xx));
-                  sum += wy * wx * in(0).at(c, std::clamp(yy, 0, in(0).h - 1), std::clamp(xx, 0, in(0).w - 1));
-                }
-              out.at(c, y, x) = sum;
-            }
-        value[i] = out;
-        break;
-      }
-      case Op::GlobalPool: {
-        Image out = Image::of(in(0).c, 1, 1);
-        for (int c = 0; c < out.c; ++c) {
-          for (int p = 0; p < in(0).h * in(0).w; ++p)
-            out.v[c] += in(0).v[static_cast<size_t>(c) * in(0).h * in(0).w + p];
-          out.v[c] /= in(0).h * in(0).w;
-        }
-        value[i] = out;
-        break;
-      }
-      case Op::ScaleChannels: {
-        value[i] = in(0);
-        const size_t plane = static_cast<size_t>(in(0).h) * in(0).w;
-        for (size_t j = 0; j < value[i].v.size(); ++j) value[i].v[j] *= in(1).v[j / plane];
-        break;
-      }
-      default: break;
+    if (!alive[i] || node.op->selected(0) >= 0) continue;
+    if (node.op->isInput()) {
+      value[i] = input;
+      continue;
     }
+    Inputs in;
+    for (const int k : node.inputs) in.push_back(&value[static_cast<size_t>(resolved[static_cast<size_t>(k)])]);
+    Slices slices;
+    for (size_t p = 0; p < info.parameters[i].size(); ++p)
+      slices.push_back(sliceOf(graph.parameters()[static_cast<size_t>(graph.firstParameter(static_cast<int>(i))) + p],
+                               info.parameters[i][p], parameters));
+    value[i] = references().find(node.op->kind())->second(*node.op, in, slices, info.channels[i].count);
   }
-  return value[resolved[graph.output()]];
+  return value[static_cast<size_t>(resolved[static_cast<size_t>(graph.output())])];
 }
 
 }  // namespace wbsr::test

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/graph.h"
+#include "core/node.h"
 #include "core/precision.h"
 #include "cuda/runtime.h"
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "core/graph.h"
+#include "core/node.h"
 #include "cuda/runtime.h"
 
 namespace wbsr::cuda {

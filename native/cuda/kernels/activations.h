@@ -1,6 +1,6 @@
 // Activations and their derivatives as functors of kernels.
 #pragma once
-#include "core/graph.h"
+#include "core/node.h"
 #include "cuda/kernels/vectors.h"
 
 namespace wbsr::cuda {

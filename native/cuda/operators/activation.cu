@@ -1,6 +1,7 @@
 // Activations and their backward.
 #include "cuda/kernels/activations.h"
 
+#include "core/operators/activation.h"
 #include "cuda/kernels/elementwise.h"
 #include "cuda/operators/kernels.h"
 #include "cuda/program/operator.h"
@@ -32,20 +33,22 @@ namespace {
 void compileActivation(StepCompiler& compiler, const Step& step) {
   compiler.launchAs(step.out, step.out, [step, &v = compiler.values(), stream = compiler.stream()](auto type) {
     using T = decltype(type);
-    activation(v.at<T>(step.in[0]), v.at<T>(step.out), v.elements(step.out), step.activation, step.slope, stream);
+    const auto& op = step.as<operators::Activation>();
+    activation(v.at<T>(step.in[0]), v.at<T>(step.out), v.elements(step.out), op.function(), op.slope(), stream);
   });
 }
 
 void compileActivationBackward(StepCompiler& compiler, const Step& step) {
   compiler.launchAs(step.out, step.out, [step, &v = compiler.values(), stream = compiler.stream()](auto type) {
     using T = decltype(type);
-    activationBackward(v.at<T>(step.in[0]), v.at<T>(step.in[1]), v.at<T>(step.out), v.elements(step.out),
-                       step.activation, step.slope, stream);
+    const auto& op = step.as<operators::Activation>();
+    activationBackward(v.at<T>(step.in[0]), v.at<T>(step.in[1]), v.at<T>(step.out), v.elements(step.out), op.function(),
+                       op.slope(), stream);
   });
 }
 
-const Registration forward(StepKind::Activation, {compileActivation});
-const Registration backward(StepKind::ActivationBackward, {compileActivationBackward});
+const Registration forward(operators::Activation::kKind, {compileActivation});
+const Registration backward(operators::Activation::kBackward, {compileActivationBackward});
 
 }  // namespace
 }  // namespace wbsr::cuda

@@ -1,4 +1,6 @@
 // Sums of two values.
+#include "core/operators/add.h"
+
 #include "cuda/kernels/elementwise.h"
 #include "cuda/operators/kernels.h"
 #include "cuda/program/operator.h"
@@ -29,7 +31,7 @@ void compileAdd(StepCompiler& compiler, const Step& step) {
   });
 }
 
-const Registration registration(StepKind::Add, {compileAdd});
+const Registration registration(operators::Add::kKind, {compileAdd});
 
 }  // namespace
 }  // namespace wbsr::cuda

@@ -1,18 +1,21 @@
 // Convolutions: cuDNN where channels are many (conv/conv.h), our own kernels for thin and pooled values (conv/small_conv.cu).
 #include "core/error.h"
+#include "core/operators/conv.h"
 #include "cuda/conv/kernels.h"
 #include "cuda/program/operator.h"
 
 namespace wbsr::cuda {
 namespace {
 
+using operators::Conv;
+
 // The input and output of the forward convolution.
 struct Ends {
   int in, out;
 };
 Ends endsOf(const Step& step) {
-  if (step.kind == StepKind::Conv) return {step.in[0], step.out};
-  if (step.kind == StepKind::ConvBackwardData) return {step.out, step.in[0]};
+  if (step.kind == Conv::kKind) return {step.in[0], step.out};
+  if (step.kind == Conv::kBackwardData) return {step.out, step.in[0]};
   return {step.in[0], step.in[1]};
 }
 
@@ -21,18 +24,21 @@ bool isSmall(const Values& values, const Step& step) {
   return values.layout(ends.in).kind != Layout::Wide && values.layout(ends.out).kind != Layout::Wide;
 }
 
-int groupsOf(const Step& step) { return step.shuffled ? step.factor * step.factor : 1; }
+const Value& inputOf(const StepCompiler& compiler, const Step& step) {
+  return compiler.program().values[static_cast<size_t>(endsOf(step).in)];
+}
+const Value& outputOf(const StepCompiler& compiler, const Step& step) {
+  return compiler.program().values[static_cast<size_t>(endsOf(step).out)];
+}
 
 const Parameter& weightOf(const StepCompiler& compiler, const Step& step) {
-  const wbsr::Graph& graph = compiler.context().graph;
-  return graph.parameters()[static_cast<size_t>(graph.weightOf(step.node))];
+  return compiler.context().graph.parameters()[static_cast<size_t>(step.parameters[Conv::kWeight].parameter)];
 }
 
 // In floats, into the arena of parameters; -1 without a bias.
 int64_t biasOffset(const StepCompiler& compiler, const Step& step) {
-  const wbsr::Graph& graph = compiler.context().graph;
-  const int bias = graph.biasOf(step.node);
-  return bias >= 0 ? graph.parameters()[static_cast<size_t>(bias)].offset : -1;
+  if (step.parameters.size() <= Conv::kBias) return -1;
+  return compiler.context().graph.parameters()[static_cast<size_t>(step.parameters[Conv::kBias].parameter)].offset;
 }
 
 SmallConv smallShape(const StepCompiler& compiler, const Step& step) {
@@ -42,11 +48,11 @@ SmallConv smallShape(const StepCompiler& compiler, const Step& step) {
   c.batch = compiler.batch();
   c.height = in.kind == Layout::Pooled ? 1 : in.height;
   c.width = in.kind == Layout::Pooled ? 1 : in.width;
-  c.inChannels = step.inChannels;
-  c.outChannels = step.outChannels;
+  c.inChannels = in.channels;
+  c.outChannels = out.channels;
   c.inStride = in.paddedChannels;
   c.outStride = out.paddedChannels;
-  c.kernel = step.kernel;
+  c.kernel = step.as<Conv>().kernel();
   c.fullIn = weightOf(compiler, step).shape[1];
   c.activation = step.activation;
   c.slope = step.slope;
@@ -61,17 +67,17 @@ ConvSpec specOf(const StepCompiler& compiler, const Step& step) {
   const auto typeOf = [&](int value) { return values.isHalf(value) ? Type::Bf16 : Type::Float; };
   ConvSpec spec;
   spec.batch = compiler.batch();
-  spec.kernel = step.kernel;
+  spec.kernel = step.as<Conv>().kernel();
   spec.precision = c.options.precision;
   spec.x = spec.y = wide;
-  if (step.kind == StepKind::Conv) {
+  if (step.kind == Conv::kKind) {
     spec.mode = ConvSpec::Forward;
     spec.y = typeOf(ends.out);
-    spec.bias = c.graph.biasOf(step.node) >= 0;
+    spec.bias = step.parameters.size() > Conv::kBias;
     spec.residual = step.residual >= 0;
     spec.activation = step.activation;
     spec.slope = step.slope;
-  } else if (step.kind == StepKind::ConvBackwardData) {
+  } else if (step.kind == Conv::kBackwardData) {
     spec.mode = ConvSpec::BackwardData;
     spec.x = typeOf(ends.in);
     spec.gate = step.activation != ActivationKind::None;
@@ -106,9 +112,9 @@ void compileConv(StepCompiler& compiler, const Step& step) {
   Context& context = compiler.context();
   const auto plan = context.plans->get(specOf(compiler, step));
   compiler.needWorkspace(plan->workspace());
-  const int groups = groupsOf(step);
-  const void* weight = context.weights->weightPack(step.node, step.outChannels, step.inChannels, groups).data;
-  const float* bias = context.weights->biasPack(step.node, step.outChannels, groups);
+  const Value &in = inputOf(compiler, step), &out = outputOf(compiler, step);
+  const void* weight = context.weights->weightPack(step.node, out.channels, in.channels, out.groups).data;
+  const float* bias = context.weights->biasPack(step.node, out.channels, out.groups);
   const auto x = compiler.operand(step.in[0]);
   compiler.launch(step.out, [=, &v = compiler.values(), &context] {
     ConvArguments arguments;
@@ -135,14 +141,15 @@ void compileBackwardData(StepCompiler& compiler, const Step& step) {
   }
   const auto plan = context.plans->get(specOf(compiler, step));
   compiler.needWorkspace(plan->workspace());
-  const void* weight = context.weights->weightPack(step.node, step.outChannels, step.inChannels, groupsOf(step)).data;
+  const Value &in = inputOf(compiler, step), &out = outputOf(compiler, step);
+  const void* weight = context.weights->weightPack(step.node, out.channels, in.channels, out.groups).data;
   const auto y = compiler.operand(step.in[0]);
   compiler.launch(step.out, [=, &v = compiler.values(), &context] {
     ConvArguments arguments;
     arguments.x = v.at(step.out);
     arguments.w = weight;
     arguments.y = y();
-    arguments.gate = v.atOrNull<void>(step.in[1]);
+    arguments.gate = v.atOrNull<void>(step.input(1));
     plan->run(arguments, context.workspace.as(), context.stream);
   });
 }
@@ -164,12 +171,13 @@ void compileBiasGradient(StepCompiler& compiler, const Step& step, int64_t bias)
   const Values& values = compiler.values();
   const Layout dOut = values.layout(step.in[1]);
   const int64_t pixels = dOut.pixels() * compiler.batch();
+  const int channels = outputOf(compiler, step).channels, groups = outputOf(compiler, step).groups;
   compiler.needSideScratch(biasGradientScratch(pixels, dOut.paddedChannels));
   compiler.launchBeside({values.range(step.in[1])}, [=, &v = values, &c = compiler.context()] {
     withType(v.isHalf(step.in[1]), [&](auto type) {
       using T = decltype(type);
-      biasGradient(v.at<T>(step.in[1]), c.weights->gradient() + bias, pixels, dOut.paddedChannels, step.outChannels,
-                   groupsOf(step), c.sideScratch.as(), c.side);
+      biasGradient(v.at<T>(step.in[1]), c.weights->gradient() + bias, pixels, dOut.paddedChannels, channels, groups,
+                   c.sideScratch.as(), c.side);
     });
   });
 }
@@ -182,8 +190,9 @@ void compileBackwardWeights(StepCompiler& compiler, const Step& step) {
   Context& context = compiler.context();
   const auto plan = context.plans->get(specOf(compiler, step));
   compiler.needSideWorkspace(plan->workspace());
-  const Pack slice = context.weights->weightPack(step.node, step.outChannels, step.inChannels, groupsOf(step));
-  const int area = step.kernel * step.kernel;
+  const Value &in = inputOf(compiler, step), &out = outputOf(compiler, step);
+  const Pack slice = context.weights->weightPack(step.node, out.channels, in.channels, out.groups);
+  const int area = step.as<Conv>().kernel() * step.as<Conv>().kernel();
   const bool halfWritten = plan->written() == Type::Bf16;
   compiler.needSideScratch((halfWritten ? sizeof(bf16) : sizeof(float)) * static_cast<size_t>(slice.outPadded) * area *
                            slice.inPadded);
@@ -205,9 +214,9 @@ void compileBackwardWeights(StepCompiler& compiler, const Step& step) {
   if (const int64_t bias = biasOffset(compiler, step); bias >= 0) compileBiasGradient(compiler, step, bias);
 }
 
-const Registration forward(StepKind::Conv, {compileConv, plans});
-const Registration backwardData(StepKind::ConvBackwardData, {compileBackwardData, plans});
-const Registration backwardWeights(StepKind::ConvBackwardWeights, {compileBackwardWeights, plans});
+const Registration forward(Conv::kKind, {compileConv, plans});
+const Registration backwardData(Conv::kBackwardData, {compileBackwardData, plans});
+const Registration backwardWeights(Conv::kBackwardWeights, {compileBackwardWeights, plans});
 
 }  // namespace
 }  // namespace wbsr::cuda

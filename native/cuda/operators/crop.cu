@@ -1,5 +1,6 @@
 // Crops: the part of each image of a batch that the tail runs on. Each image has an offset of its own, in memory of the
 // device, so that one captured graph serves all of them.
+#include "core/operators/crop.h"
 #include "cuda/kernels/vectors.h"
 #include "cuda/operators/kernels.h"
 #include "cuda/program/operator.h"
@@ -49,7 +50,7 @@ void compileCrop(StepCompiler& compiler, const Step& step) {
                     });
 }
 
-const Registration registration(StepKind::Crop, {compileCrop});
+const Registration registration(operators::Crop::kKind, {compileCrop});
 
 }  // namespace
 }  // namespace wbsr::cuda

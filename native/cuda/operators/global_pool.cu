@@ -1,4 +1,5 @@
 // The mean over the pixels of an image, channel by channel, and its backward.
+#include "core/operators/global_pool.h"
 #include "cuda/kernels/channels.h"
 #include "cuda/operators/kernels.h"
 #include "cuda/program/operator.h"
@@ -66,8 +67,8 @@ void compileGlobalPoolBackward(StepCompiler& compiler, const Step& step) {
       });
 }
 
-const Registration forward(StepKind::GlobalPool, {compileGlobalPool});
-const Registration backward(StepKind::GlobalPoolBackward, {compileGlobalPoolBackward});
+const Registration forward(operators::GlobalPool::kKind, {compileGlobalPool});
+const Registration backward(operators::GlobalPool::kBackward, {compileGlobalPoolBackward});
 
 }  // namespace
 }  // namespace wbsr::cuda

@@ -15,7 +15,7 @@ void compileLoss(StepCompiler& compiler, const Step& step) {
   });
 }
 
-const Registration registration(StepKind::Loss, {compileLoss});
+const Registration registration(kLoss, {compileLoss});
 
 }  // namespace
 }  // namespace wbsr::cuda

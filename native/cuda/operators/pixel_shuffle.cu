@@ -3,6 +3,7 @@
 // through shared memory, so that both sides move whole vectors there too.
 #include <algorithm>
 
+#include "core/operators/pixel_shuffle.h"
 #include "cuda/kernels/vectors.h"
 #include "cuda/operators/kernels.h"
 #include "cuda/program/operator.h"
@@ -291,8 +292,16 @@ namespace {
 
 ShuffleShape shapeOf(const StepCompiler& compiler, const Step& step, int smallValue, int largeValue) {
   const Layout s = compiler.values().layout(smallValue), l = compiler.values().layout(largeValue);
-  return {compiler.batch(),       s.height,        s.width,   step.factor, l.channels, step.shuffled,
-          l.kind == Layout::Thin, step.activation, step.slope};
+  const bool shuffled = compiler.program().values[static_cast<size_t>(smallValue)].groups > 1;
+  return {compiler.batch(),
+          s.height,
+          s.width,
+          step.as<operators::PixelShuffle>().factor(),
+          l.channels,
+          shuffled,
+          l.kind == Layout::Thin,
+          step.activation,
+          step.slope};
 }
 
 // work(S{}, L{}) with the types of the values: bf16 channels may become float RGB.
@@ -325,13 +334,13 @@ void compilePixelShuffleBackward(StepCompiler& compiler, const Step& step) {
     withTypes(v.isHalf(step.out), v.isHalf(step.in[0]), [&](auto smallType, auto largeType) {
       using S = decltype(smallType);
       using L = decltype(largeType);
-      pixelShuffleBackward(shape, v.at<L>(step.in[0]), v.atOrNull<L>(step.in[1]), v.at<S>(step.out), stream);
+      pixelShuffleBackward(shape, v.at<L>(step.in[0]), v.atOrNull<L>(step.input(1)), v.at<S>(step.out), stream);
     });
   });
 }
 
-const Registration forward(StepKind::PixelShuffle, {compilePixelShuffle});
-const Registration backward(StepKind::PixelShuffleBackward, {compilePixelShuffleBackward});
+const Registration forward(operators::PixelShuffle::kKind, {compilePixelShuffle});
+const Registration backward(operators::PixelShuffle::kBackward, {compilePixelShuffleBackward});
 
 }  // namespace
 }  // namespace wbsr::cuda

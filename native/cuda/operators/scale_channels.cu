@@ -1,4 +1,5 @@
 // A value times a factor per image and channel, as channel attention has it, and its backward.
+#include "core/operators/scale_channels.h"
 #include "cuda/kernels/channels.h"
 #include "cuda/operators/kernels.h"
 #include "cuda/program/operator.h"
@@ -86,9 +87,9 @@ void compileScaleChannelsBackwardFactors(StepCompiler& compiler, const Step& ste
                     });
 }
 
-const Registration forward(StepKind::ScaleChannels, {compileScaleChannels});
-const Registration backwardInput(StepKind::ScaleChannelsBackwardInput, {compileScaleChannels});
-const Registration backwardFactors(StepKind::ScaleChannelsBackwardFactors, {compileScaleChannelsBackwardFactors});
+const Registration forward(operators::ScaleChannels::kKind, {compileScaleChannels});
+const Registration backwardInput(operators::ScaleChannels::kBackwardInput, {compileScaleChannels});
+const Registration backwardFactors(operators::ScaleChannels::kBackwardFactors, {compileScaleChannelsBackwardFactors});
 
 }  // namespace
 }  // namespace wbsr::cuda

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/math/cubic.h"
+#include "core/operators/upsample.h"
 #include "cuda/kernels/vectors.h"
 #include "cuda/operators/kernels.h"
 #include "cuda/program/operator.h"
@@ -221,29 +222,31 @@ WBSR_INSTANTIATE(bf16)
 
 namespace {
 
-// in[1], where there is one, is added.
+// The residual, where there is one, is added.
 void compileUpsample(StepCompiler& compiler, const Step& step) {
   const Layout l = compiler.values().layout(step.in[0]);
+  const auto& op = step.as<operators::Upsample>();
   compiler.launchAs(step.out, step.out,
-                    [=, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {
+                    [=, &op, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {
                       using T = decltype(type);
-                      upsample(v.at<T>(step.in[0]), v.atOrNull<const T>(step.in[1]), v.at<T>(step.out), batch, l.height,
-                               l.width, l.paddedChannels, step.factor, step.cubic, stream);
+                      upsample(v.at<T>(step.in[0]), v.atOrNull<const T>(step.residual), v.at<T>(step.out), batch,
+                               l.height, l.width, l.paddedChannels, op.factor(), op.cubic(), stream);
                     });
 }
 
 void compileUpsampleBackward(StepCompiler& compiler, const Step& step) {
   const Layout l = compiler.values().layout(step.out);
+  const auto& op = step.as<operators::Upsample>();
   compiler.launchAs(step.out, step.out,
-                    [=, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {
+                    [=, &op, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {
                       using T = decltype(type);
                       upsampleBackward(v.at<T>(step.in[0]), v.at<T>(step.out), batch, l.height, l.width,
-                                       l.paddedChannels, step.factor, step.cubic, stream);
+                                       l.paddedChannels, op.factor(), op.cubic(), stream);
                     });
 }
 
-const Registration forward(StepKind::Upsample, {compileUpsample});
-const Registration backward(StepKind::UpsampleBackward, {compileUpsampleBackward});
+const Registration forward(operators::Upsample::kKind, {compileUpsample});
+const Registration backward(operators::Upsample::kBackward, {compileUpsampleBackward});
 
 }  // namespace
 }  // namespace wbsr::cuda

@@ -64,7 +64,7 @@ struct Operator {
   void (*plans)(const StepCompiler&, const Step&, std::vector<ConvSpec>&) = nullptr;
 };
 
-// At namespace scope: `const Registration registration(StepKind::Add, {compileAdd});`
+// At namespace scope: `const Registration registration(operators::Add::kKind, {compileAdd});`
 class Registration {
  public:
   Registration(StepKind kind, Operator definition);

@@ -4,6 +4,7 @@
 
 #include "bindings/engine_core.h"
 #include "support/check.h"
+#include "support/graph_builder.h"
 
 using namespace wbsr;
 using bindings::EngineCore;
@@ -50,13 +51,9 @@ struct TestDevice : Device {
 };
 
 Graph oneConvolution() {
-  Node input, conv;
-  input.channels.fixed = 3;
-  conv.op = Op::Conv;
-  conv.name = "a";
-  conv.inputs = {0};
-  conv.channels.fixed = 3;
-  return Graph(1, {8}, {1}, {input, conv}, 1);
+  test::graphs::Builder b;
+  const int out = b.conv("a", b.input(), test::graphs::fixed(3));
+  return Graph(1, {8}, {1}, b.nodes, out);
 }
 
 std::string errorOf(EngineCore& core, bool beside = false) {

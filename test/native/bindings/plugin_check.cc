@@ -10,6 +10,7 @@
 #include "core/device_kind.h"
 #include "core/error.h"
 #include "support/check.h"
+#include "support/graph_builder.h"
 
 namespace {
 
@@ -24,12 +25,9 @@ const wbsr::DeviceKind& cuda() {
 
 // One convolution from RGB to RGB.
 wbsr::Graph smallGraph() {
-  wbsr::Node input, conv;
-  input.channels.fixed = conv.channels.fixed = 3;
-  conv.op = wbsr::Op::Conv;
-  conv.name = "a";
-  conv.inputs = {0};
-  return wbsr::Graph(1, {8}, {1}, {input, conv}, 1);
+  wbsr::test::graphs::Builder b;
+  const int out = b.conv("a", b.input(), wbsr::test::graphs::fixed(3));
+  return wbsr::Graph(1, {8}, {1}, b.nodes, out);
 }
 
 // The type of what making a device throws, with its words.

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "cpu/device.h"
 #include "image/image.h"
+#include "support/graph_builder.h"
 
 using namespace wbsr;
 using test::check;
@@ -18,27 +19,13 @@ using test::Random;
 
 namespace {
 
-Node conv(const std::string& name, int in, ChannelRule rule) {
-  Node n;
-  n.op = Op::Conv;
-  n.name = name;
-  n.inputs = {in};
-  n.channels = rule;
-  return n;
-}
-
 // One convolution, a shuffle, one convolution: x2, widths 8 and 16.
 Graph smallGraph() {
-  Node input;
-  input.channels.fixed = 3;
-  Node shuffle;
-  shuffle.op = Op::PixelShuffle;
-  shuffle.inputs = {2};
-  shuffle.factor = 2;
-  return Graph(
-      2, {8, 16}, {1},
-      {input, conv("a", 0, {true, 0, 1, 1}), conv("b", 1, {true, 0, 4, 1}), shuffle, conv("c", 3, {false, 3, 1, 1})},
-      4);
+  using namespace test::graphs;
+  Builder b;
+  const int wide = b.conv("b", b.conv("a", b.input(), width()), width(4));
+  const int out = b.conv("c", b.shuffle(wide, 2), fixed(3));
+  return Graph(2, {8, 16}, {1}, b.nodes, out);
 }
 
 std::unique_ptr<Device> deviceOf(const Graph& graph) {

@@ -10,6 +10,7 @@
 #include "cuda/program/layout.h"
 #include "cuda/optimizer.h"
 #include "support/cuda_check.h"
+#include "support/graph_builder.h"
 
 using namespace wbsr;
 using namespace wbsr::cuda;
@@ -17,38 +18,20 @@ using namespace wbsr::test;
 
 namespace {
 
-Node conv(const std::string& name, int in, ChannelRule rule, int kernel, bool bias = true) {
-  Node n;
-  n.op = Op::Conv;
-  n.name = name;
-  n.inputs = {in};
-  n.channels = rule;
-  n.kernel = kernel;
-  n.bias = bias;
-  return n;
-}
-
 // Rows of 27 floats and of thousands, a filter bank in front of a shuffle, a mean shift that no width changes.
-wbsr::Graph someGraph() {
-  const ChannelRule width{true, 0, 1, 1}, four{true, 0, 4, 1}, rgb{false, 3, 1, 1};
-  Node input;
-  input.channels.fixed = 3;
-  Node shuffle;
-  shuffle.op = Op::PixelShuffle;
-  shuffle.factor = 2;
-  shuffle.inputs = {4};
-  return wbsr::Graph(2, {8, 13, 36}, {1},
-                     {input, conv("shift", 0, rgb, 1), conv("head", 1, width, 3), conv("wide", 2, width, 9, false),
-                      conv("up", 3, four, 3), shuffle, conv("small", 5, width, 1), conv("last", 6, rgb, 3)},
-                     7);
+wbsr::Graph someGraph(const std::vector<int>& widths = {8, 13, 36}) {
+  using namespace wbsr::test::graphs;
+  Builder b;
+  const int wide = b.conv("wide", b.conv("head", b.conv("shift", b.input(), fixed(3), 1), width()), width(), 9, false);
+  const int large = b.shuffle(b.conv("up", wide, width(4)), 2);
+  const int out = b.conv("last", b.conv("small", large, width(), 1), fixed(3));
+  return wbsr::Graph(2, widths, {1}, b.nodes, out);
 }
 
 wbsr::Graph manyWidths() {
-  Node input;
-  input.channels.fixed = 3;
   std::vector<int> widths;
   for (int w = 0; w < 17; ++w) widths.push_back(8 + w);
-  return wbsr::Graph(2, widths, {1}, someGraph().nodes(), 7);
+  return someGraph(widths);
 }
 
 // Packs on the device, with the parameter and the groups of each.
@@ -172,7 +155,6 @@ void tenSteps(bool withEma, cudaStream_t stream) {
   const wbsr::Graph graph = someGraph();
   const size_t count = static_cast<size_t>(graph.parameterCount()), parameters = graph.parameters().size(),
                widths = graph.widths().size();
-  const std::vector<ParameterShells> shells = parameterShells(graph);
   PackSet set;
   std::vector<ParameterEntry> entries = parameterEntries(graph);
   checkChunks(entries);
@@ -180,8 +162,10 @@ void tenSteps(bool withEma, cudaStream_t stream) {
     for (size_t w = 0; w < widths; ++w) {
       const Parameter& parameter = graph.parameters()[p];
       const int groups = parameter.name.rfind("up.", 0) == 0 ? 4 : 1;
-      set.add(p, shells[p].out[w], shells[p].in[w], entries[p].area, groups, parameter.isBias, !parameter.isBias);
-      if (!parameter.isBias) set.add(p, shells[p].out[w], shells[p].in[w], entries[p].area, 1, false, w == 1);
+      const bool bias = parameter.shape.size() == 1;
+      const int out = entries[p].outAt[w], in = entries[p].inAt[w];
+      set.add(p, out, in, entries[p].area, groups, bias, !bias);
+      if (!bias) set.add(p, out, in, entries[p].area, 1, false, w == 1);
     }
   const Arrays arrays(entries, set);
 

@@ -63,7 +63,7 @@ void waitsByHand() {
 
 Program trainingProgram(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width) {
   Program program = lowerCovered(graph, subnet, batch, height, width, {0, 0, width, height});
-  fuse(program);
+  fuse(program, cuda::supports, true);
   differentiate(program);
   return program;
 }
@@ -154,7 +154,7 @@ Overlap overlapOf(const Graph& graph, Precision precision, int batch, int height
   check(overlap.beside > 0 && overlap.sideWaits > 0, name + ": weight gradients are on the side stream");
 
   Program forward = lowerCovered(graph, largest, batch, height, width, {0, 0, width, height});
-  fuse(forward);
+  fuse(forward, cuda::supports, false);
   const Executable inference(context, forward);
   bool one = true;
   for (const auto& entry : inference.launches().entries())

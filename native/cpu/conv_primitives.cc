@@ -1,7 +1,4 @@
-#include "cpu/conv.h"
-
-#include <algorithm>
-#include <cstring>
+#include "cpu/conv_primitives.h"
 
 #include "core/error.h"
 
@@ -151,91 +148,6 @@ BackwardWeightsPrimitive makeBackwardWeights(const dnnl::engine& engine, int bat
                                     desc.diff_bias_desc(),
                                     desc.scratchpad_desc()};
   });
-}
-
-int sourceRow(int row, int out, int groups, int lanes) {
-  const int perGroup = out / groups, padded = roundUp(perGroup, lanes);
-  const int group = row / padded, channel = row % padded;
-  if (group >= groups || channel >= perGroup) return -1;
-  return channel * groups + group;
-}
-
-Packed& WeightStore::get(const PackedKey& key, const memory::desc& desc, dnnl::stream& stream) {
-  for (auto& entry : entries_)
-    if (entry->key == key && (key.packing != Packing::OneDnn || entry->desc == desc)) {
-      if (entry->version != version_) refresh(*entry, stream);
-      return *entry;
-    }
-  entries_.push_back(std::make_unique<Packed>());
-  Packed& entry = *entries_.back();
-  entry.key = key;
-  entry.desc = desc;
-  refresh(entry, stream);
-  return entry;
-}
-
-void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
-  const PackedKey& key = packed.key;
-  const Parameter& weight = graph_.parameters()[graph_.weightOf(key.node)];
-  const int fullIn = weight.shape[1], k = weight.shape[2], area = k * k;
-  const float* master = master_ + weight.offset;
-  const int lanes = lanes_, groups = key.groups;
-  // The slice as a dense (rows, columns, k, k) array in the order the consumer sees: rows are its outputs.
-  const bool flip = key.flipped;
-  int rows = flip ? key.in : key.out, columns = flip ? key.out : key.in;
-  if (key.packing == Packing::OneDnn) {
-    const auto dims = packed.desc.dims();
-    rows = static_cast<int>(dims[0]);
-    columns = static_cast<int>(dims[1]);
-  }
-  const int columnGroups = flip ? groups : 1;
-  const int paddedColumns =
-      key.packing == Packing::Thin ? columnGroups * roundUp(columns / columnGroups, lanes) : columns;
-  std::vector<float> dense(static_cast<size_t>(rows) * paddedColumns * area, 0.f);
-  for (int r = 0; r < rows; ++r)
-    for (int c = 0; c < paddedColumns; ++c) {
-      int out = flip ? c : r, in = flip ? r : c;
-      if (groups > 1) out = sourceRow(out, key.out, groups, lanes);
-      if (out < 0 || out >= key.out || in >= key.in) continue;
-      const float* from = master + (static_cast<int64_t>(out) * fullIn + in) * area;
-      float* to = dense.data() + (static_cast<int64_t>(r) * paddedColumns + c) * area;
-      for (int t = 0; t < area; ++t) to[t] = from[flip ? area - 1 - t : t];
-    }
-  if (key.packing == Packing::OneDnn) {
-    if (!packed.memory) packed.memory = memory(packed.desc, engine_);
-    memory plain(memory::desc({rows, columns, k, k}, Type::f32, Tag::oihw), engine_, dense.data());
-    dnnl::reorder(plain, packed.memory).execute(stream, plain, packed.memory);
-    stream.wait();
-  } else if (key.packing == Packing::Thin) {
-    // (k, k, blocks, outputs, L)
-    const int blocks = paddedColumns / lanes;
-    packed.values.assign(dense.size(), 0.f);
-    for (int t = 0; t < area; ++t)
-      for (int b = 0; b < blocks; ++b)
-        for (int r = 0; r < rows; ++r)
-          for (int l = 0; l < lanes; ++l)
-            packed.values[((static_cast<size_t>(t) * blocks + b) * rows + r) * lanes + l] =
-                dense[(static_cast<size_t>(r) * paddedColumns + b * lanes + l) * area + t];
-  } else {
-    packed.values = std::move(dense);
-  }
-  packed.bias.assign(static_cast<size_t>(std::max(rows, key.out)), 0.f);
-  if (!flip && graph_.biasOf(key.node) >= 0) {
-    const float* bias = master_ + graph_.parameters()[graph_.biasOf(key.node)].offset;
-    for (int r = 0; r < rows; ++r) {
-      const int out = groups > 1 ? sourceRow(r, key.out, groups, lanes) : r;
-      if (out >= 0 && out < key.out) packed.bias[r] = bias[out];
-    }
-  }
-  packed.version = version_;
-}
-
-int64_t WeightStore::bytes() const {
-  int64_t total = 0;
-  for (const auto& entry : entries_)
-    total += static_cast<int64_t>((entry->values.size() + entry->bias.size()) * sizeof(float) +
-                                  (entry->memory ? entry->desc.get_size() : 0));
-  return total;
 }
 
 }  // namespace wbsr::cpu

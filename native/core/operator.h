@@ -1,0 +1,143 @@
+// What core must know of an operator, in one place: one file of core/operators declares one operator by deriving from
+// this class. Graph, lower(), fuse(), differentiate() and plan() ask nothing else.
+//
+// To add an operator: core/operators/NAME.h with the class and, in namespace wbsr::operators, `inline const OperatorEntry
+// NAME{"its name in a network", &Class::read};` (CMake makes the table from the files), and one file per device that
+// registers its step kinds (cpu/operators/NAME.cc, cuda/operators/NAME.cc). All is inline, so that a device reads the
+// attributes of a step with step.as<Class>().
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/attributes.h"
+
+namespace wbsr {
+
+struct Program;
+struct Step;
+class Backward;
+struct Uses;
+
+// Kinds of steps are compared as text: the addon and the CUDA plugin hold copies of core each.
+using StepKind = std::string_view;
+
+// Height and width of a value are num / den times the LR image's; pooled values are 1 x 1.
+struct Resolution {
+  int num = 1, den = 1;
+  bool pooled = false;
+  Resolution times(int factor, int divisor) const;  // in lowest terms
+  bool operator==(const Resolution&) const = default;
+};
+
+struct Size {
+  int height = 0, width = 0;
+  bool operator==(const Size&) const = default;
+};
+
+struct Range {
+  int from = 0, count = 0;
+  bool operator==(const Range&) const = default;
+};
+using Ranges = std::vector<Range>;  // ascending, disjoint, not adjacent
+
+// Channels of a value in a subnet: `ranges` tells which of the value's channels at the largest width they are. One range
+// from 0 but behind a concatenation or a convolution in groups, whose parts keep their own first channels.
+struct Channels {
+  int count = 0;  // in this subnet
+  int full = 0;   // at the largest width
+  Ranges ranges;
+  static Channels first(int count, int full) { return {count, full, {{0, count}}}; }
+};
+// Joins adjacent ranges and drops empty ones.
+Ranges merged(const Ranges& ranges);
+
+struct Width {
+  int width, largest;
+};
+// The rule's channels at that width. Throws InvalidNode where there are none or too many.
+Channels channelsOf(const ChannelRule& rule, const Width& at);
+
+// How far an output pixel looks around its own place, in pixels of the first input: num / den.
+struct Reach {
+  int num = 0, den = 1;
+  bool unbounded = false;
+};
+
+// A parameter of one node: its full shape, what part of it a subnet uses, where training starts.
+struct ParameterSpec {
+  std::string name;
+  std::vector<int> shape;      // at the largest width
+  std::vector<Ranges> ranges;  // per dimension, those of the subnet
+  bool random = false;         // normal with standard deviation `value`; else all `value`
+  float value = 0.f;
+};
+
+class Operator {
+ public:
+  virtual ~Operator() = default;
+  // The kind of its forward step: its name in a network.
+  virtual StepKind kind() const = 0;
+
+  // The prefix of its parameters' names, unique in a network; empty where it has none.
+  virtual std::string name() const { return {}; }
+
+  // --- Graph. Throw InvalidNode (invalidNode()) where the inputs do not fit.
+  virtual int leastInputs() const { return 1; }
+  virtual int mostInputs() const { return leastInputs(); }
+  virtual bool isInput() const { return false; }  // the LR image
+  // A stack stands for one of its inputs in each subnet: which one at this depth; -1: no stack.
+  virtual int selected(int /*depth*/) const { return -1; }
+  // Of the output. As they are written here: those of the inputs, which must agree.
+  virtual Channels channels(const std::vector<Channels>& in, const Width& at) const;
+  virtual Resolution resolution(const std::vector<Resolution>& in) const;
+  virtual Size size(const std::vector<Size>& in) const;
+  virtual Reach reach(const std::vector<Resolution>& /*in*/) const { return {}; }
+  // Multiplications by weights for one image, which FLOPs count twice.
+  virtual int64_t multiplications(const std::vector<Channels>& /*in*/, const Channels& /*out*/, int64_t /*inPixels*/,
+                                  int64_t /*outPixels*/) const {
+    return 0;
+  }
+  virtual std::vector<ParameterSpec> parameters(const std::vector<Channels>& /*in*/, const Channels& /*out*/) const {
+    return {};
+  }
+  // Whether only pixelShuffle can see the order of its output channels, when nothing else reads them: it then belongs to
+  // the tail, and may write them sub-pixel first (Value::groups).
+  virtual bool ordersChannels() const { return false; }
+  // Whether it moves sub-pixels from channels to places (pixelShuffle).
+  virtual bool shuffles() const { return false; }
+
+  // --- Program
+  // Which input's memory a step of this operator may write its output over (element i depends on element i of that
+  // input alone); -1: none.
+  virtual int overwrites(const Step& /*step*/) const { return -1; }
+  // Appends the backward steps of a forward step.
+  virtual void differentiate(const Step& step, Backward& backward) const = 0;
+};
+
+// How an operator is read from a network's description.
+struct OperatorEntry {
+  const char* name;
+  std::shared_ptr<const Operator> (*read)(const Attributes& attributes);
+};
+const std::vector<OperatorEntry>& operatorTable();  // generated by CMake: one entry per file of core/operators
+// Throws InvalidNode for an unknown operator and for attributes that it does not have.
+std::shared_ptr<const Operator> readOperator(const std::string& op, const Attributes& attributes);
+
+// One node of a network.
+struct Node {
+  std::shared_ptr<const Operator> op;
+  std::vector<int> inputs;  // node indices, all smaller than the node's own
+  // The operator as its class, null where it is another one.
+  template <class Class>
+  const Class* as() const {
+    return op->kind() == Class::kKind ? static_cast<const Class*>(op.get()) : nullptr;
+  }
+};
+
+// Throws Error with code WBSR_INVALID_OPTION.
+Node makeNode(const std::string& op, std::vector<int> inputs, const Attributes& attributes = {});
+
+}  // namespace wbsr

@@ -1,0 +1,37 @@
+// activation: an elementwise function without parameters.
+#pragma once
+#include "core/backward.h"
+
+namespace wbsr::operators {
+
+class Activation final : public Operator {
+ public:
+  static constexpr StepKind kKind = "activation";               // out = activation(in0)
+  static constexpr StepKind kBackward = "activation.backward";  // out = dIn from in0 = dOut, in1 = the output
+  StepKind kind() const override { return kKind; }
+
+  Activation(ActivationKind function, float slope) : function_(function), slope_(slope) {}
+  static std::shared_ptr<const Operator> read(const Attributes& a) {
+    const auto function = static_cast<ActivationKind>(1 + a.choice("activation", {"relu", "leakyRelu", "sigmoid"}));
+    const float slope = static_cast<float>(a.number("slope", 0));
+    return std::make_shared<Activation>(function, function == ActivationKind::LeakyRelu ? slope : 0.f);
+  }
+
+  ActivationKind function() const { return function_; }
+  float slope() const { return slope_; }  // of LeakyRelu, else 0
+  // Whether the derivative takes the input: the output does not tell it.
+  bool needsInput() const { return false; }
+
+  int overwrites(const Step&) const override { return 0; }
+  void differentiate(const Step& step, Backward& b) const override {
+    if (b.needs(step.in[0])) b.pushInto(kBackward, step, {b.gradient(step), step.out}, 0);
+  }
+
+ private:
+  ActivationKind function_;
+  float slope_;
+};
+
+inline const OperatorEntry activation{"activation", &Activation::read};
+
+}  // namespace wbsr::operators

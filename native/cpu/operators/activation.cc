@@ -1,0 +1,42 @@
+#include "core/operators/activation.h"
+
+#include <cstring>
+
+#include "cpu/elementwise.h"
+#include "cpu/executable.h"
+
+namespace wbsr::cpu {
+namespace {
+
+using operators::Activation;
+
+void sigmoidBackward(float* dx, const float* dy, const float* y, int64_t n) {
+#pragma omp parallel for schedule(static) if (n > 4096)
+  for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * y[i] * (1.f - y[i]);
+}
+
+void forward(const StepView& s) {
+  float* out = s.out();
+  if (!s.step().inPlace) std::memcpy(out, s.in(0), sizeof(float) * static_cast<size_t>(s.outFloats()));
+  const auto& op = s.op<Activation>();
+  activate(*s.context().kernels, out, op.function(), op.slope(), s.outFloats());
+}
+
+void backward(const StepView& s) {
+  const float *dy = s.in(0), *y = s.in(1);
+  float* dx = s.out();
+  const auto& op = s.op<Activation>();
+  if (op.function() == ActivationKind::Sigmoid) return sigmoidBackward(dx, dy, y, s.outFloats());
+  const simd::Kernels& kernels = *s.context().kernels;
+  chunked(s.outFloats(),
+          [&](int64_t from, int64_t n) { kernels.leakyBackward(dx + from, dy + from, y + from, op.slope(), n); });
+}
+
+}  // namespace
+
+void register_activation(Registry& registry) {
+  registry.add(Activation::kKind, forward);
+  registry.add(Activation::kBackward, backward);
+}
+
+}  // namespace wbsr::cpu

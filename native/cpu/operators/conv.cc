@@ -1,0 +1,297 @@
+// Convolutions: oneDNN where both sides are blocked or the input is thin, our own kernels at the thin end, plain loops
+// for pooled and thin-to-thin values.
+#include "core/operators/conv.h"
+
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "cpu/conv_primitives.h"
+#include "cpu/elementwise.h"
+#include "cpu/executable.h"
+#include "cpu/plain_conv.h"
+
+namespace wbsr::cpu {
+namespace {
+
+using dnnl::memory;
+using operators::Conv;
+
+// What the three kinds of steps have in common; `from` and `to` are input and output of the forward convolution.
+class ConvKernel : public Kernel {
+ protected:
+  ConvKernel(const StepView& view, const Value& from, const Value& to)
+      : view_(view),
+        c_(view.context()),
+        weight_(view.step().parameters[Conv::kWeight]),
+        from_(layoutOf(from, c_.lanes)),
+        to_(layoutOf(to, c_.lanes)),
+        batch_(view.batch()),
+        kernel_(view.op<Conv>().kernel()),
+        in_(from.channels),
+        out_(to.channels),
+        groups_(to.groups) {
+    const auto& parameters = view.step().parameters;
+    if (parameters.size() > Conv::kBias) bias_ = parameters[Conv::kBias].parameter;
+  }
+  int physicalOut() const { return to_.kind == Layout::Blocked ? to_.planes * c_.lanes : out_; }
+  Packed& weights(Packing packing, bool flipped, int groups, const memory::desc& desc = {}) {
+    packed_ = packed_ ? &c_.weights->current(*packed_, c_.stream)
+                      : &c_.weights->get({weight_, bias_, packing, flipped, groups}, desc, c_.stream);
+    return *packed_;
+  }
+  PlainConv plain() const { return {batch_, in_, out_, to_.h, to_.w, kernel_}; }
+
+  void runPrimitive(ForwardPrimitive& p, Packed& w, const float* in, float* out) {
+    p.primitive.execute(c_.stream, {{DNNL_ARG_SRC, memory(p.source, c_.engine, const_cast<float*>(in))},
+                                    {DNNL_ARG_WEIGHTS, w.memory},
+                                    {DNNL_ARG_BIAS, memory(p.bias, c_.engine, w.bias.data())},
+                                    {DNNL_ARG_DST, memory(p.destination, c_.engine, out)},
+                                    {DNNL_ARG_SCRATCHPAD, c_.scratchpad(p.scratchpad)}});
+    c_.stream.wait();
+  }
+
+  StepView view_;
+  Context& c_;
+  ParameterSlice weight_;
+  int bias_ = -1;
+  Layout from_, to_;
+  int batch_, kernel_;
+  int in_, out_;  // logical channels
+  int groups_;    // > 1: filters ordered sub-pixel first
+  Packed* packed_ = nullptr;
+};
+
+class Forward final : public ConvKernel {
+ public:
+  explicit Forward(const StepView& view) : ConvKernel(view, view.inValue(0), view.outValue()), step_(view.step()) {
+    const bool thin = from_.kind == Layout::Thin;
+    if (to_.kind == Layout::Blocked && (from_.kind == Layout::Blocked || thin))
+      primitive_ = makeForward(c_.engine, batch_, in_, physicalOut(), to_.h, to_.w, kernel_, c_.lanes, thin,
+                               step_.activation, step_.slope, step_.residual >= 0 && step_.inPlace);
+  }
+  bool activatesApart() const override {
+    const bool leaky = step_.activation == ActivationKind::LeakyRelu || step_.activation == ActivationKind::Relu;
+    return primitive_ && !primitive_->activated && leaky;
+  }
+  void leaveActivation() override { deferred_ = true; }
+  // Our own kernel for few outputs does it while it loads.
+  bool activateInput(ActivationKind activation, float slope) override {
+    const bool leaky = activation == ActivationKind::LeakyRelu || activation == ActivationKind::Relu;
+    if (!leaky || primitive_ || from_.kind != Layout::Blocked || to_.kind != Layout::Thin) return false;
+    inputSlope_ = slope;
+    return true;
+  }
+
+  void run() override {
+    const float *in = view_.in(0), *residual = view_.residual();
+    float* out = view_.out();
+    const int64_t total = to_.image() * batch_;
+    if (primitive_) {
+      ForwardPrimitive& p = *primitive_;
+      runPrimitive(p, weights(Packing::OneDnn, false, groups_, p.weights), in, out);
+      if (residual && !p.summed)
+        chunked(total, [&](int64_t from, int64_t n) { c_.kernels->add(out + from, out + from, residual + from, n); });
+      if (!p.activated && !deferred_) activate(*c_.kernels, out, step_.activation, step_.slope, total);
+      return;
+    }
+    if (from_.kind == Layout::Blocked) {
+      Packed& w = weights(Packing::Thin, false, 1);
+      const int64_t rows = int64_t{batch_} * to_.h;
+#pragma omp parallel for schedule(static)
+      for (int64_t row = 0; row < rows; ++row) {
+        const int64_t n = row / to_.h;
+        const simd::ThinForward thin{in + n * from_.image(),
+                                     w.values.data(),
+                                     w.bias.data(),
+                                     residual ? residual + n * to_.image() : nullptr,
+                                     out + n * to_.image(),
+                                     from_.planes,
+                                     to_.h,
+                                     to_.w,
+                                     kernel_,
+                                     out_,
+                                     inputSlope_};
+        c_.kernels->thinForwardRow(thin, static_cast<int>(row % to_.h));
+      }
+    } else {
+      Packed& w = weights(Packing::Plain, false, 1);
+      plainConv(plain(), in, w.values.data(), w.bias.data(), residual, out);
+    }
+    activate(*c_.kernels, out, step_.activation, step_.slope, total);
+  }
+
+ private:
+  const Step& step_;
+  std::optional<ForwardPrimitive> primitive_;
+  bool deferred_ = false;   // the reader applies this convolution's activation
+  float inputSlope_ = 1.f;  // of the leaky relu applied to the input on its way in
+};
+
+class BackwardData final : public ConvKernel {
+ public:
+  explicit BackwardData(const StepView& view) : ConvKernel(view, view.outValue(), view.inValue(0)) {
+    if (from_.kind == Layout::Blocked && to_.kind == Layout::Blocked)
+      primitive_ = makeBackwardData(c_.engine, batch_, in_, physicalOut(), to_.h, to_.w, kernel_, c_.lanes);
+    else if (from_.kind == Layout::Blocked && to_.kind == Layout::Thin)
+      forward_ = makeForward(c_.engine, batch_, out_, in_, to_.h, to_.w, kernel_, c_.lanes, true, ActivationKind::None,
+                             0.f, false);
+  }
+
+  void run() override {
+    const float* gradOut = view_.in(0);
+    float* gradIn = view_.out();
+    if (primitive_) {
+      BackwardDataPrimitive& p = *primitive_;
+      Packed& w = weights(Packing::OneDnn, false, groups_, p.weights);
+      p.primitive.execute(c_.stream, {{DNNL_ARG_DIFF_DST, memory(p.gradOut, c_.engine, const_cast<float*>(gradOut))},
+                                      {DNNL_ARG_WEIGHTS, w.memory},
+                                      {DNNL_ARG_DIFF_SRC, memory(p.gradIn, c_.engine, gradIn)},
+                                      {DNNL_ARG_SCRATCHPAD, c_.scratchpad(p.scratchpad)}});
+      c_.stream.wait();
+    } else if (forward_) {
+      runPrimitive(*forward_, weights(Packing::OneDnn, true, 1, forward_->weights), gradOut, gradIn);
+    } else if (to_.kind == Layout::Blocked) {
+      Packed& w = weights(Packing::Thin, true, groups_);
+      const int64_t rows = int64_t{batch_} * to_.h;
+#pragma omp parallel for schedule(static)
+      for (int64_t row = 0; row < rows; ++row) {
+        const int64_t n = row / to_.h;
+        const simd::ThinForward thin{gradOut + n * to_.image(),
+                                     w.values.data(),
+                                     nullptr,
+                                     nullptr,
+                                     gradIn + n * from_.image(),
+                                     to_.planes,
+                                     to_.h,
+                                     to_.w,
+                                     kernel_,
+                                     in_,
+                                     1.f};
+        c_.kernels->thinForwardRow(thin, static_cast<int>(row % to_.h));
+      }
+    } else {
+      plainConvBackwardData(plain(), gradOut, weights(Packing::Plain, false, 1).values.data(), gradIn);
+    }
+  }
+
+ private:
+  std::optional<BackwardDataPrimitive> primitive_;
+  std::optional<ForwardPrimitive> forward_;  // with flipped weights, at a thin output
+};
+
+class BackwardWeights final : public ConvKernel {
+ public:
+  explicit BackwardWeights(const StepView& view)
+      : ConvKernel(view, view.inValue(0), view.inValue(1)),
+        outputs_(indicesOf(weight_.ranges[0])),
+        inputs_(indicesOf(weight_.ranges[1])) {
+    const bool thin = from_.kind == Layout::Thin;
+    if (to_.kind == Layout::Blocked && (from_.kind == Layout::Blocked || thin))
+      primitive_ = makeBackwardWeights(c_.engine, batch_, in_, physicalOut(), to_.h, to_.w, kernel_, c_.lanes, thin);
+  }
+
+  void run() override {
+    const float *in = view_.in(0), *gradOut = view_.in(1);
+    const int area = kernel_ * kernel_;
+    if (primitive_) {
+      BackwardWeightsPrimitive& p = *primitive_;
+      const auto dims = p.gradWeights.dims();
+      const int rows = static_cast<int>(dims[0]), columns = static_cast<int>(dims[1]);
+      memory gradWeights(p.gradWeights, c_.engine);
+      std::vector<float> bias(static_cast<size_t>(rows)), dense(static_cast<size_t>(rows) * columns * area);
+      p.primitive.execute(c_.stream, {{DNNL_ARG_SRC, memory(p.source, c_.engine, const_cast<float*>(in))},
+                                      {DNNL_ARG_DIFF_DST, memory(p.gradOut, c_.engine, const_cast<float*>(gradOut))},
+                                      {DNNL_ARG_DIFF_WEIGHTS, gradWeights},
+                                      {DNNL_ARG_DIFF_BIAS, memory(p.gradBias, c_.engine, bias.data())},
+                                      {DNNL_ARG_SCRATCHPAD, c_.scratchpad(p.scratchpad)}});
+      memory plain(memory::desc({rows, columns, kernel_, kernel_}, memory::data_type::f32, memory::format_tag::oihw),
+                   c_.engine, dense.data());
+      dnnl::reorder(gradWeights, plain).execute(c_.stream, gradWeights, plain);
+      c_.stream.wait();
+      add(dense.data(), columns, bias.data());
+      return;
+    }
+    std::vector<float> bias(static_cast<size_t>(out_)), dense(static_cast<size_t>(out_) * in_ * area);
+    if (from_.kind == Layout::Blocked)
+      thinEnd(in, gradOut, dense.data(), bias.data());
+    else
+      plainConvBackwardWeights(plain(), in, gradOut, dense.data(), bias.data());
+    add(dense.data(), in_, bias.data());
+  }
+
+ private:
+  // dense (rows in the output's physical order, denseIn, k, k) and bias (rows) -> the slices of the gradient arena.
+  void add(const float* dense, int denseIn, const float* bias) {
+    const int fullIn = c_.weights->parameter(weight_).shape[1], area = kernel_ * kernel_;
+    float* to = c_.gradients + c_.weights->parameter(weight_).offset;
+    float* toBias = bias_ >= 0 ? c_.gradients + c_.graph.parameters()[static_cast<size_t>(bias_)].offset : nullptr;
+    const int rows = groups_ > 1 ? groups_ * roundUp(out_ / groups_, c_.lanes) : out_;
+#pragma omp parallel for schedule(static)
+    for (int r = 0; r < rows; ++r) {
+      const int o = groups_ > 1 ? sourceRow(r, out_, groups_, c_.lanes) : r;
+      if (o < 0) continue;
+      const float* from = dense + static_cast<int64_t>(r) * denseIn * area;
+      float* row = to + static_cast<int64_t>(outputs_[static_cast<size_t>(o)]) * fullIn * area;
+      for (int i = 0; i < in_; ++i) {
+        float* filter = row + static_cast<int64_t>(inputs_[static_cast<size_t>(i)]) * area;
+        for (int t = 0; t < area; ++t) filter[t] += from[i * area + t];
+      }
+      if (toBias) toBias[outputs_[static_cast<size_t>(o)]] += bias[r];
+    }
+  }
+
+  // One partial result per image and channel block, then their sum in order: the same for any number of threads.
+  void thinEnd(const float* in, const float* gradOut, float* dense, float* bias) {
+    const int L = c_.lanes, blocks = from_.planes, pad = kernel_ / 2, area = kernel_ * kernel_;
+    const int h = to_.h, w = to_.w;
+    const int64_t stride = w + kernel_ - 1, plane = stride * (h + kernel_ - 1);
+    std::vector<float> padded(static_cast<size_t>(batch_) * out_ * plane, 0.f);
+    const int64_t partial = int64_t{area} * out_ * L;
+    std::vector<float> partials(static_cast<size_t>(batch_) * blocks * partial);
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < int64_t{batch_} * out_ * h; ++row) {
+      const int64_t image = row / h, y = row % h;
+      std::memcpy(padded.data() + image * plane + (y + pad) * stride + pad, gradOut + row * w, sizeof(float) * w);
+    }
+#pragma omp parallel for schedule(static)
+    for (int item = 0; item < batch_ * blocks; ++item) {
+      const int n = item / blocks, b = item % blocks;
+      c_.kernels->thinWeights({in + n * from_.image() + int64_t{b} * h * w * L,
+                               padded.data() + int64_t{n} * out_ * plane, partials.data() + item * partial, h, w,
+                               kernel_, out_});
+    }
+    for (int o = 0; o < out_; ++o) {
+      for (int i = 0; i < in_; ++i)
+        for (int t = 0; t < area; ++t) {
+          double sum = 0;
+          for (int n = 0; n < batch_; ++n)
+            sum += partials[(int64_t{n} * blocks + i / L) * partial + (int64_t{t} * out_ + o) * L + i % L];
+          dense[(static_cast<size_t>(o) * in_ + i) * area + t] = static_cast<float>(sum);
+        }
+      double sum = 0;
+      for (int n = 0; n < batch_; ++n)
+        for (int64_t p = 0; p < int64_t{h} * w; ++p) sum += gradOut[(int64_t{n} * out_ + o) * h * w + p];
+      bias[o] = static_cast<float>(sum);
+    }
+  }
+
+  std::optional<BackwardWeightsPrimitive> primitive_;
+  std::vector<int> outputs_, inputs_;  // where the slice's channels lie in the parameter
+};
+
+template <class Made>
+std::unique_ptr<Kernel> make(const StepView& view) {
+  return std::make_unique<Made>(view);
+}
+
+}  // namespace
+
+void register_conv(Registry& registry) {
+  registry.add(Conv::kKind, make<Forward>);
+  registry.add(Conv::kBackwardData, make<BackwardData>);
+  registry.add(Conv::kBackwardWeights, make<BackwardWeights>);
+  registry.fuses(Conv::kKind, [](const Step&) { return 1; });
+}
+
+}  // namespace wbsr::cpu

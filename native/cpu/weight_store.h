@@ -1,0 +1,70 @@
+// Packed weights: slices of the master weights as the convolutions read them.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "core/graph.h"
+#include "core/program.h"
+#include "cpu/onednn.h"
+
+namespace wbsr::cpu {
+
+// How a slice of the master weights is laid out for one use.
+enum class Packing { OneDnn, Thin, Plain };
+// Flipped: in and out exchanged and the kernel rotated, for the data gradient at thin ends.
+
+struct PackedKey {
+  ParameterSlice weight;  // (out, in, k, k)
+  int bias;               // parameter of the same output channels, -1: none
+  Packing packing;
+  bool flipped;
+  int groups;  // > 1: filters ordered sub-pixel first; depends on what else reads the convolution, so it may differ between depths
+  bool operator==(const PackedKey&) const = default;
+};
+
+struct Packed {
+  PackedKey key;
+  dnnl::memory::desc desc;    // OneDnn
+  std::vector<float> values;  // Thin, Plain
+  dnnl::memory memory;        // OneDnn
+  std::vector<float> bias;    // padded and ordered as the outputs are; zeros without
+  int64_t version = -1;       // of the master weights it was made from
+};
+
+// Packed weights of all subnets, made on demand and refreshed when the master weights have changed.
+class WeightStore {
+ public:
+  WeightStore(const Graph& graph, int lanes, const dnnl::engine& engine)
+      : graph_(graph), lanes_(lanes), engine_(engine) {}
+  void setMaster(const float* master) { master_ = master; }
+  void changed() { ++version_; }
+  // `desc` matters for OneDnn only: (paddedOut, paddedIn, k, k) in any layout. What it returns stays where it is.
+  Packed& get(const PackedKey& key, const dnnl::memory::desc& desc, dnnl::stream& stream);
+  // The same once get() has returned it: refreshed where the weights have changed.
+  Packed& current(Packed& packed, dnnl::stream& stream);
+  int64_t bytes() const;
+
+  // The values of a parameter with one dimension, in the slice's order, zeros up to `padded`.
+  std::vector<float> vector(const ParameterSlice& slice, int padded) const;
+  const Parameter& parameter(const ParameterSlice& slice) const {
+    return graph_.parameters()[static_cast<size_t>(slice.parameter)];
+  }
+
+ private:
+  void refresh(Packed& packed, dnnl::stream& stream);
+  const Graph& graph_;
+  int lanes_;
+  dnnl::engine engine_;
+  const float* master_ = nullptr;
+  int64_t version_ = 0;
+  std::vector<std::unique_ptr<Packed>> entries_;
+};
+
+int countOf(const Ranges& ranges);
+// Where each of a slice's channels lies in the parameter's dimension.
+std::vector<int> indicesOf(const Ranges& ranges);
+
+// Channel that stands at padded position `row` when `out` channels are ordered sub-pixel first; -1: padding.
+int sourceRow(int row, int out, int groups, int lanes);
+
+}  // namespace wbsr::cpu
