@@ -10,7 +10,7 @@ using namespace wbsr::test::graphs;
 
 namespace {
 
-const char* nameOf(Precision precision) {
+const char* labelOf(Precision precision) {
   return precision == Precision::Bf16 ? " bf16" : precision == Precision::Tf32 ? " tf32" : " fp32";
 }
 // fp32: rounding. tf32 keeps 10 bits of the operands, bf16 7.
@@ -26,7 +26,7 @@ void forwardAgrees(const Graph& graph, const std::string& name, Precision precis
     std::vector<float> expected(out), first(out), again(out);
     pair.cpu->forward(subnet.index, input.data(), expected.data(), batch, h, w);
     pair.cuda->forward(subnet.index, input.data(), first.data(), batch, h, w);
-    const std::string what = name + nameOf(precision) + " forward " + std::to_string(subnet.width) + "x" +
+    const std::string what = name + labelOf(precision) + " forward " + std::to_string(subnet.width) + "x" +
                              std::to_string(subnet.depth) + " at " + std::to_string(batch) + "x" + std::to_string(h) +
                              "x" + std::to_string(w);
     const double error = gap(first, expected);
@@ -53,7 +53,7 @@ void gradientsAgree(const Graph& graph, const std::string& name, Precision preci
     pair.cpu->getArena(Arena::Gradient, expected.data());
     pair.cuda->getArena(Arena::Gradient, actual.data());
     const std::string what =
-        name + nameOf(precision) + " gradients " + std::to_string(subnet.width) + "x" + std::to_string(subnet.depth);
+        name + labelOf(precision) + " gradients " + std::to_string(subnet.width) + "x" + std::to_string(subnet.depth);
     // A sum over many roundings: judged by its mean square, element by element only in full precision.
     const double error = precision == Precision::Fp32 ? gap(actual, expected) : rmsGap(actual, expected);
     check(error < 2 * tolerance(precision), what + ": " + std::to_string(error));
@@ -129,7 +129,7 @@ void trainingAgrees(Precision precision) {
   for (size_t i = 0; i < expected.losses.size(); ++i)
     check(std::fabs(actual.losses[i] - expected.losses[i]) <
               (precision == Precision::Fp32 ? 1e-4 : 2e-2) * std::fabs(expected.losses[i]),
-          std::string("training") + nameOf(precision) + ", loss of step " + std::to_string(i) + ": " +
+          std::string("training") + labelOf(precision) + ", loss of step " + std::to_string(i) + ": " +
               std::to_string(actual.losses[i]) + " for " + std::to_string(expected.losses[i]));
   check(actual.steps == expected.steps, "Adam's step counts");
   if (precision == Precision::Fp32) {
@@ -140,7 +140,7 @@ void trainingAgrees(Precision precision) {
   const Pair second = makePair(graph, precision, 31);
   const Result again = run(*second.cuda, true);
   check(sameBits(again.weights, actual.weights) && again.losses == actual.losses,
-        std::string("two steps in flight give the bits of one") + nameOf(precision));
+        std::string("two steps in flight give the bits of one") + labelOf(precision));
 }
 
 // Batches made on the device from crops are those of the CPU, so a step from crops is the step from planes.
