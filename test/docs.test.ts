@@ -16,7 +16,7 @@ const documents = [
   ...readdirSync(root).filter((name) => name.endsWith('.md')),
   ...['docs', 'bench', 'test', 'third-party'].flatMap((folder) => below(folder, /\.md$/)),
 ]
-const sources = ['lib', 'native', 'test', 'bench', 'scripts', '.ci'].flatMap((folder) =>
+const sources = ['lib', 'native', 'test', 'bench', 'examples', 'scripts', '.ci'].flatMap((folder) =>
   below(folder, /\.(ts|mjs|cc|h|cu|inc|py|sh|cmake)$|CMakeLists\.txt$|\/run$/),
 )
 sources.push('CMakeLists.txt')

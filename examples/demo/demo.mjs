@@ -70,7 +70,7 @@ async function stepsFor(seconds, files) {
   })
   trial.dispose()
   const half = TRIAL_STEPS / 2 // the first half warms caches up
-  const perStep = (times.at(-1) - times[half]) / (times.length - 1 - half) / 1000
+  const perStep = (times[times.length - 1] - times[half]) / (times.length - 1 - half) / 1000
   return Math.max(20, Math.round(seconds / perStep))
 }
 
@@ -152,7 +152,7 @@ class Table {
  */
 async function compare(model, name, lr, hr, table) {
   await table.add(name, 'bicubic', await resizeBicubic(lr, { width: hr.width, height: hr.height }), hr, null)
-  const largest = model.subnets.at(-1)
+  const largest = model.subnets[model.subnets.length - 1]
   const smallest = model.subnets[0]
   /** @type {[string, import('wbsr').UpscaleOptions][]} */
   const runs = [
