@@ -60,13 +60,16 @@ class Inference {
 
   Json infer(const Request& request) {
     std::vector<double> seconds;
+    bool captured = false;
     state().guard([&] {
       cuda::Executable& program = fill(request);
       seconds = deviceSeconds(state_->context->stream, request.number("repeats", 5), request.number("inner", 1),
                               [&] { program.run(); });
+      captured = program.captured();
     });
     Json answer;
-    return answer.numbers("seconds", seconds);
+    // Whether the runs were replays of a CUDA graph.
+    return answer.numbers("seconds", seconds).number("captured", captured ? 1 : 0);
   }
 
   Json save(const Request& request) {

@@ -7,6 +7,7 @@ Context::Context(const wbsr::Graph& g, const DeviceOptions& o)
       options(o),
       half(o.precision == Precision::Bf16),
       plans(sharedConvPlans(o.index, o.autotune)),
+      convHandle(plans->makeHandle()),
       weights(std::make_unique<Weights>(g, o.precision, stream)) {
   lossParameters.reserve(sizeof(LossParameters));
   lossSums.reserve(kLossSums * sizeof(double));

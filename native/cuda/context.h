@@ -1,5 +1,6 @@
 // What all executables of a CUDA device share: stream, cuDNN plans, weights, and the memory that one pass at a time uses.
 #pragma once
+#include <atomic>
 #include <memory>
 
 #include "core/graph.h"
@@ -19,6 +20,9 @@ struct Context {
   Stream stream;    // everything of the network runs here
   Stream side;      // but weight gradients, which each pass joins again (launches.h)
   std::shared_ptr<ConvPlans> plans;
+  // What this context runs plans with. Other models have handles of their own: one that a capture uses must not be set to
+  // a stream outside of it.
+  std::shared_ptr<const ConvHandle> convHandle;
   std::unique_ptr<Weights> weights;
 
   // Memory with one user at a time. `generation` changes when any of it moves: graphs captured before are stale.
@@ -32,6 +36,8 @@ struct Context {
   DeviceBuffer lossScratch, lossParameters, lossSums;
   DeviceBuffer cropOffsets;  // (N) int2
   uint64_t generation = 0;
+  // Programs that launch step by step since their capture has failed too often; read by other threads.
+  std::atomic<int> programsWithoutGraph{0};
   void reserve(DeviceBuffer& buffer, size_t bytes);
 
   int64_t bytes() const;

@@ -22,7 +22,12 @@ class CudaDevice : public Device {
     training_.reset();
   }
 
-  DeviceFacts facts() const override { return facts_; }
+  DeviceFacts facts() const override {
+    DeviceFacts facts = facts_;
+    if (const int programs = state_->context->programsWithoutGraph)
+      facts.details += ", " + std::to_string(programs) + " programs without CUDA graph";
+    return facts;
+  }
 
   void initialise(uint64_t seed) override {
     std::vector<float> values(static_cast<size_t>(graph_.parameterCount()));

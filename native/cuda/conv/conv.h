@@ -31,6 +31,8 @@ struct ConvSpec {
   std::string text() const;  // for messages: "forward 3x3 64->64 on 16x32x32, bf16, bias, relu"
 };
 
+class ConvHandle;  // plan.h
+
 struct ConvArguments {
   const void* x = nullptr;      // (N, H, W, inChannels); BackwardData: the output
   const void* w = nullptr;      // (outChannels, k, k, inChannels) of the precision's type; BackwardWeights: the output
@@ -38,6 +40,8 @@ struct ConvArguments {
   const float* bias = nullptr;  // (outChannels)
   const void* residual = nullptr;  // like y; never y itself
   const void* gate = nullptr;      // BackwardData: like x
+  // What the plan runs with; null: its own one, which all users of the cache share.
+  const ConvHandle* handle = nullptr;
 };
 
 class ConvPlan {
@@ -61,6 +65,8 @@ class ConvPlans {
   virtual std::shared_ptr<const ConvPlan> get(const ConvSpec& spec) = 0;
   // The same for several at once, built by several threads: specs -> plans in the cache.
   virtual void prepare(const std::vector<ConvSpec>& specs) = 0;
+  // For a caller's own runs (ConvArguments::handle), on the same device.
+  virtual std::shared_ptr<const ConvHandle> makeHandle() const = 0;
   virtual std::string version() const = 0;  // "cuDNN 9.24.0"
 };
 

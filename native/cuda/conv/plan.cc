@@ -32,6 +32,11 @@ bool isFullMemory(const cudnn::Failure& failure) {
   return cudaMemGetInfo(&free, &total) == cudaSuccess && free < kFull;
 }
 
+bool isCapturing(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  return cudaStreamIsCapturing(stream, &status) != cudaSuccess || status != cudaStreamCaptureStatusNone;
+}
+
 class Plan : public ConvPlan {
  public:
   Plan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph, EnginePlan engine,
@@ -57,7 +62,8 @@ class Plan : public ConvPlan {
     try {
       execute(arguments, raw, workspace, stream);
     } catch (const cudnn::Failure& failure) {
-      if (failed_ && !isFullMemory(failure)) failed_();
+      // Within a capture the failure may be the capture's, which another thread's call has ended: the plan is not to blame.
+      if (failed_ && !isFullMemory(failure) && !isCapturing(stream)) failed_();
       throwCudnnError(spec_.text() + " on CUDA device " + std::to_string(handle_->device()), failure);
     }
     if (!variant_.fused && !toWeights()) finish(arguments, raw, stream);
@@ -119,9 +125,10 @@ class Plan : public ConvPlan {
     pack.set(cudnn::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, cudnn::CUDNN_TYPE_VOID_PTR, count, pointers);
     pack.set(cudnn::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, cudnn::CUDNN_TYPE_VOID_PTR, 1, &workspace);
     pack.finalize();
-    const std::lock_guard lock(handle_->turn());
-    cudnn::check(cudnn::api().setStream(handle_->raw(), stream), "cudnnSetStream");
-    cudnn::check(cudnn::api().execute(handle_->raw(), engine_.plan.raw(), pack.raw()), "cudnnBackendExecute");
+    const ConvHandle& handle = arguments.handle ? *arguments.handle : *handle_;
+    const std::lock_guard lock(handle.turn());
+    cudnn::check(cudnn::api().setStream(handle.raw(), stream), "cudnnSetStream");
+    cudnn::check(cudnn::api().execute(handle.raw(), engine_.plan.raw(), pack.raw()), "cudnnBackendExecute");
   }
 
   // What a plain convolution leaves to do. `raw` is the result itself or beside it.

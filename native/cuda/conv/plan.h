@@ -8,8 +8,8 @@
 
 namespace wbsr::cuda {
 
-// The handle that plans run with, one per device, and whose turn it is: neither a handle nor a plan may be used by two
-// threads at once. A call only queues, so that others wait for microseconds.
+// A handle that plans run with, and a lock for its users: neither a handle nor a plan may be used by two threads at once.
+// A call only queues work, so that others wait for microseconds.
 class ConvHandle {
  public:
   explicit ConvHandle(int device);

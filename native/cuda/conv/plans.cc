@@ -122,6 +122,7 @@ class Plans : public ConvPlans {
     if (error) std::rethrow_exception(error);
   }
 
+  std::shared_ptr<const ConvHandle> makeHandle() const override { return makeHandle(device_); }
   std::string version() const override { return cudnn::version(); }
 
  private:

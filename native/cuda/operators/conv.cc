@@ -118,6 +118,7 @@ void compileConv(StepCompiler& compiler, const Step& step) {
   const auto x = compiler.operand(step.in[0]);
   compiler.launch(step.out, [=, &v = compiler.values(), &context] {
     ConvArguments arguments;
+    arguments.handle = context.convHandle.get();
     arguments.x = x();
     arguments.w = weight;
     arguments.y = v.at(step.out);
@@ -146,6 +147,7 @@ void compileBackwardData(StepCompiler& compiler, const Step& step) {
   const auto y = compiler.operand(step.in[0]);
   compiler.launch(step.out, [=, &v = compiler.values(), &context] {
     ConvArguments arguments;
+    arguments.handle = context.convHandle.get();
     arguments.x = v.at(step.out);
     arguments.w = weight;
     arguments.y = y();
@@ -201,6 +203,7 @@ void compileBackwardWeights(StepCompiler& compiler, const Step& step) {
   compiler.launchBeside({values.rangeOfOperand(step.in[0]), values.rangeOfOperand(step.in[1])},
                         [=, &c = context, offset = weight.offset, fullIn = weight.shape[1]] {
                           ConvArguments arguments;
+                          arguments.handle = c.convHandle.get();
                           arguments.x = x();
                           arguments.w = c.sideScratch.as();
                           arguments.y = y();

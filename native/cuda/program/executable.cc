@@ -77,7 +77,7 @@ void Executable::run() {
   generation_ = context_.generation;
   if (graph_.captured()) {
     graph_.launch(context_.stream);
-  } else if (++runs_ == 1) {
+  } else if (++runs_ == 1 || failedCaptures_ == kMostCaptures) {
     launchAll(Launches::Direct);
   } else {
     // A call that waits for the device in another thread of the process (a driver's, a library's) ends the capture.
@@ -85,9 +85,11 @@ void Executable::run() {
     try {
       graph_.capture(context_.stream, [this] { launchAll(Launches::Captured); });
     } catch (const Error&) {
+      if (++failedCaptures_ == kMostCaptures) ++context_.programsWithoutGraph;
       launchAll(Launches::Direct);
       return;
     }
+    failedCaptures_ = 0;
     graph_.launch(context_.stream);
   }
 }

@@ -18,7 +18,9 @@ class Executable {
   void reserve();
   // Asynchronous on the context's stream: context.input -> context.output; a training program also reads context.target
   // and context.lossParameters, writes context.lossSums and adds to the gradient arena. The first run launches step by
-  // step (libraries load kernels then), the second one is captured, later ones replay it.
+  // step (libraries load kernels then), the second one is captured, later ones replay it. A capture that fails is tried
+  // again by the next runs, kMostCaptures times in all; after that every run launches step by step, which costs the
+  // processor more (Context::programsWithoutGraph).
   void run();
 
   const Program& program() const { return program_; }
@@ -32,6 +34,8 @@ class Executable {
   const float* outputThin() const { return context_.output.as<float>(); }
 
  private:
+  static constexpr int kMostCaptures = 3;
+
   void placeValues();
   void compile();
   void launchAll(Launches::Kind kind);
@@ -44,7 +48,7 @@ class Executable {
   StepCompiler::Needs needs_;
   Graph graph_;
   uint64_t generation_ = 0;
-  int runs_ = 0;
+  int runs_ = 0, failedCaptures_ = 0;
 };
 
 }  // namespace wbsr::cuda

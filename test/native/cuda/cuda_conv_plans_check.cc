@@ -138,6 +138,23 @@ void checkStore() {
     check(has(thrown([&] { checkSpec(*plans, s); }), "WBSR_DEVICE_FAILED") && files().empty(),
           "a plan that fails is not kept");
   }
+  {
+    makeConvPlans(0, 0)->get(s);
+    const auto plan = makeConvPlans(0, 0)->get(s);  // which is read
+    const size_t kept = files().size();
+    DeviceArray<bf16> x(2 * 3 * 5 * 8), w(16 * 9 * 8), y(2 * 3 * 5 * 16);
+    DeviceArray<float> bias(16);
+    DeviceArray<unsigned char> workspace(plan->workspace());
+    const Stream stream;
+    wbsr::cuda::Graph graph;
+    host_cuda::failNextCudnn("cudnnBackendExecute", cudnn::CUDNN_STATUS_EXECUTION_FAILED);
+    const std::string error = thrown([&] {
+      graph.capture(stream, [&] { plan->run({x.data(), w.data(), y.data(), bias.data()}, workspace.data(), stream); });
+    });
+    check(has(error, "WBSR_DEVICE_FAILED") && kept > 0 && files().size() == kept,
+          "a failure within a capture says nothing about the plan: " + error);
+  }
+  fs::remove_all(folder);
   read();
   fakeCudnn().writesPlans = false;
   checked(s);

@@ -187,11 +187,57 @@ void modelsShareTheDevice() {
   for (std::thread& thread : threads) thread.join();
   for (size_t i = 0; i < 2; ++i) check(sameBits(together[i], alone[i]), "two models at a time");
 
+#ifdef WBSR_HOST_CUDA
+  // While one captures, the other launches: programs of many shapes, each of which is launched, captured and replayed.
+  std::vector<std::string> failures(2);
+  threads.clear();
+  for (int i = 0; i < 2; ++i)
+    threads.emplace_back([&, i] {
+      std::string& failure = failures[static_cast<size_t>(i)];
+      try {
+        const auto device = makeCuda(graph, Precision::Bf16, toFloat(randomParameters(graph, 1)));
+        std::vector<float> small(3 * 4 * 40), large(small.size() * 4);
+        for (int width = 1; width <= 40; ++width)
+          for (int run = 0; run < 3; ++run) device->forward(0, small.data(), large.data(), 1, 4, width);
+        if (device->facts().details.find("without CUDA graph") != std::string::npos) failure = device->facts().details;
+      } catch (const std::exception& error) {
+        failure = error.what();
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& failure : failures)
+    check(failure.empty(), "captures beside another model's runs: " + failure);
+#endif
+
   auto device = makeCuda(graph, Precision::Bf16, toFloat(randomParameters(graph, 1)));
   auto canvas = device->makeCanvas(8, 8);
   device.reset();
   canvas.reset();
 }
+
+#ifdef WBSR_HOST_CUDA
+// A capture that fails is tried three times, costs no result, and is told.
+void capturesGiveUp() {
+  const Graph graph = srresnet(2, {8}, {1});
+  const auto device = makeCuda(graph, Precision::Bf16, toFloat(randomParameters(graph, 1)));
+  const std::vector<float> input = noise(3 * 9 * 7, 6);
+  std::vector<float> first(input.size() * 4), again(first.size());
+  const auto told = [&] { return device->facts().details.find("1 programs without CUDA graph") != std::string::npos; };
+  device->forward(0, input.data(), first.data(), 1, 9, 7);
+  const size_t graphs = host_cuda::live().graphs;
+  for (int run = 0; run < 3; ++run) {
+    check(!told(), "a program may yet be captured");
+    host_cuda::failNext("cudaStreamBeginCapture", cudaErrorUnknown);
+    device->forward(0, input.data(), again.data(), 1, 9, 7);
+    check(sameBits(again, first), "a run whose capture fails");
+  }
+  check(told(), "a program that is not captured: " + device->facts().details);
+  for (int run = 0; run < 2; ++run) {
+    device->forward(0, input.data(), again.data(), 1, 9, 7);
+    check(sameBits(again, first) && host_cuda::live().graphs == graphs, "is launched step by step");
+  }
+}
+#endif
 
 }  // namespace
 
@@ -205,6 +251,7 @@ int main() {
     abortsAndRefuses();
     modelsShareTheDevice();
 #ifdef WBSR_HOST_CUDA
+    capturesGiveUp();
     check(host_cuda::live().none(), "nothing stays behind: " + host_cuda::live().text());
 #endif
   } catch (const std::exception& error) {

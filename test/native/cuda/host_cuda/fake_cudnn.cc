@@ -7,6 +7,7 @@
 
 #include "control.h"
 #include "fake_cudnn_node.h"
+#include "state.h"
 
 namespace wbsr::host_cuda {
 namespace fake {
@@ -14,7 +15,8 @@ namespace {
 
 struct FakeHandle {
   int device = 0;
-  cudaStream_t stream = nullptr;  // not guarded: a handle is one thread's at a time
+  std::weak_ptr<Capture> capture;  // that of the stream it was last set to
+  cudaStream_t stream = nullptr;   // not guarded: a handle is one thread's at a time
 };
 
 struct Holder {
@@ -100,7 +102,17 @@ Status destroy(Handle handle) {
 
 Status setStream(Handle handle, cudaStream_t stream) {
   if (!handle) return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "handle");
-  static_cast<FakeHandle*>(handle)->stream = stream;
+  auto& its = *static_cast<FakeHandle*>(handle);
+  {
+    // Stricter than the library, for which it is undefined.
+    const std::lock_guard lock(mutex());
+    const auto before = its.capture.lock();
+    if (before && before->origin && (!stream || stream->capture != before))
+      return refuse(CUDNN_STATUS_EXECUTION_FAILED,
+                    "the handle is in use by a capture, and the stream is not part of it");
+    its.capture = stream ? stream->capture : nullptr;
+  }
+  its.stream = stream;
   return CUDNN_STATUS_SUCCESS;
 }
 
