@@ -3,7 +3,8 @@ import path from 'node:path'
 import t from 'tap'
 import { stepsAhead } from '../../lib/data/crop-ahead.js'
 import { type BatchFacts, type BatchPlanes, Dataset } from '../../lib/data/dataset.js'
-import { largestDifference, picture, save } from '../support/data-pictures.js'
+import { picture, save } from '../support/data-pictures.js'
+import { largestDifference } from '../support/pictures.js'
 
 type Planes = BatchFacts & BatchPlanes
 

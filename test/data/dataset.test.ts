@@ -3,8 +3,9 @@ import path from 'node:path'
 import t from 'tap'
 import { type BatchFacts, type BatchPlanes, Dataset, type DatasetOptions } from '../../lib/data/dataset.js'
 import { native } from '../../lib/native.js'
-import { crop, largestDifference, type Picture, picture, save } from '../support/data-pictures.js'
+import { crop, type Picture, picture, save } from '../support/data-pictures.js'
 import { naming } from '../support/naming.js'
+import { largestDifference } from '../support/pictures.js'
 
 type Planes = BatchFacts & BatchPlanes
 

@@ -5,7 +5,8 @@ import type { UpscaleOptions } from '../../lib/infer/options.js'
 import { upscale } from '../../lib/infer/upscale.js'
 import { native } from '../../lib/native.js'
 import { fakeState, fakeTable } from '../support/fake-engine.js'
-import { largestDifference, nearest, picture } from '../support/infer-pictures.js'
+import { nearest, picture } from '../support/infer-pictures.js'
+import { largestDifference } from '../support/pictures.js'
 
 const routers: UpscaleOptions[] = [
   { router: 'projection' },

@@ -7,13 +7,13 @@ import type { RawImage } from '../../lib/types.js'
 import {
   gradientReference,
   KINDS,
-  maxDifference,
   newArray,
   psnrReference,
   resizeReference,
   ssimReference,
   testImage,
 } from '../support/measure-reference.js'
+import { largestDifference } from '../support/pictures.js'
 
 const tolerance = (image: RawImage) => (image.data instanceof Float32Array ? 1e-6 : 0)
 
@@ -46,7 +46,7 @@ t.test("resizeBicubic has protocol.md's phase weights", async (t) => {
         )
         const first = Math.round((o + 0.5) * scale - wanted.length / 2)
         t.ok(
-          maxDifference(column.slice(first, first + wanted.length), wanted) < 1e-7,
+          largestDifference(column.slice(first, first + wanted.length), wanted) < 1e-7,
           `x${scale} along ${axis}, sample ${o}`,
         )
         t.equal(
@@ -82,7 +82,7 @@ t.test('resizeBicubic equals plain loops for every type, size and border', async
           const wanted = resizeReference(image, outWidth, outHeight, border === 'replicate' ? 1 : 0)
           t.equal(out.data.constructor, image.data.constructor)
           t.ok(
-            maxDifference(out.data, wanted) <= tolerance(image),
+            largestDifference(out.data, wanted) <= tolerance(image),
             `${kind} x ${channels}: ${width} x ${height} -> ${outWidth} x ${outHeight}, ${border}`,
           )
         }
@@ -120,7 +120,7 @@ t.test('resizeBicubic weighs colour by alpha', async (t) => {
       const b = await resizeBicubic({ data: plain, width: 21, height: 14, channels: colours }, { width: 10, height: 9 })
       const colour = a.data.filter((_: number, i: number) => i % channels !== colours)
       t.ok(
-        maxDifference(colour, b.data) <= tolerance(opaque),
+        largestDifference(colour, b.data) <= tolerance(opaque),
         `${kind} x ${channels}: opaque gives what the colour alone gives`,
       )
       t.ok(
@@ -165,7 +165,7 @@ t.test('resizeBicubic sizes: scale crops to a multiple, rounds otherwise', async
   const cropped = new Uint8Array(20 * 16 * 3)
   for (let y = 0; y < 16; y++) cropped.set(image.data.subarray(y * 69, y * 69 + 60), y * 60)
   t.equal(
-    maxDifference(quarter.data, resizeReference({ data: cropped, width: 20, height: 16, channels: 3 }, 5, 4, 0)),
+    largestDifference(quarter.data, resizeReference({ data: cropped, width: 20, height: 16, channels: 3 }, 5, 4, 0)),
     0,
   )
   const third = await resizeBicubic(image, { scale: 1 / 3 })
@@ -177,7 +177,7 @@ t.test('resizeBicubic sizes: scale crops to a multiple, rounds otherwise', async
     .toBuffer()
   const decoded = await resizeBicubic(file, { scale: 2 })
   t.equal(
-    maxDifference(decoded.data, (await resizeBicubic(image, { scale: 2 })).data),
+    largestDifference(decoded.data, (await resizeBicubic(image, { scale: 2 })).data),
     0,
     'an encoded picture is decoded',
   )
@@ -232,7 +232,10 @@ t.test('gradientVector equals plain loops', async (t) => {
         const image = testImage(kind, width, height, channels, width + height)
         const { vector, difficulty } = await gradientVector(image)
         const wanted = gradientReference(image, 0, 0, width, height)
-        t.ok(maxDifference(vector, wanted) < 1e-6, `${kind} x ${channels}, ${width} x ${height}: ${vector} / ${wanted}`)
+        t.ok(
+          largestDifference(vector, wanted) < 1e-6,
+          `${kind} x ${channels}, ${width} x ${height}: ${vector} / ${wanted}`,
+        )
         t.ok(Math.abs(difficulty - Math.hypot(...wanted)) < 1e-6)
       }
     }
@@ -246,7 +249,7 @@ t.test('gradientVector equals plain loops', async (t) => {
   }
   const { vector } = await gradientVector(steps)
   t.ok(
-    maxDifference(vector, [0.125, Math.sqrt(0.0625 - 0.015625), 0, 0]) < 1e-7,
+    largestDifference(vector, [0.125, Math.sqrt(0.0625 - 0.015625), 0, 0]) < 1e-7,
     'a vertical edge: two of eight columns at 1/2',
   )
 })

@@ -9,7 +9,8 @@ import { createInferStream } from '../../lib/stream/infer-stream.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
 import type { RawImage, Tile, UpscaledTile } from '../../lib/types.js'
 import { type FakeState, fakeState } from '../support/fake-engine.js'
-import { largestDifference, nearest, picture, tilesFrom } from '../support/infer-pictures.js'
+import { nearest, picture, tilesFrom } from '../support/infer-pictures.js'
+import { largestDifference } from '../support/pictures.js'
 import { random, shuffle } from '../support/random.js'
 
 async function run(state: FakeState, tiles: Iterable<unknown>, options: StreamOptions = {}): Promise<UpscaledTile[]> {

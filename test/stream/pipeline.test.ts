@@ -8,8 +8,9 @@ import { srresnet } from '../../lib/networks/srresnet.js'
 import { createInferStream } from '../../lib/stream/infer-stream.js'
 import { stitchTo } from '../../lib/stream/stitch.js'
 import { tilesOf } from '../../lib/stream/tile-reader.js'
-import { largestDifference, picture } from '../support/infer-pictures.js'
+import { picture } from '../support/infer-pictures.js'
 import { peakMemory } from '../support/peak-memory.js'
+import { largestDifference } from '../support/pictures.js'
 import { realState } from '../support/real-state.js'
 
 t.test('file to file equals upscale', async (t) => {

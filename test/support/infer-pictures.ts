@@ -46,16 +46,6 @@ export function nearest(image: RawImage, scale: number): PixelArray {
   return out
 }
 
-export function largestDifference(a: PixelArray, b: PixelArray): number {
-  if (a.length !== b.length) return Infinity
-  let largest = 0
-  for (let i = 0; i < a.length; i++) {
-    const difference = Math.abs(a[i]! - b[i]!)
-    if (!(difference <= largest)) largest = difference
-  }
-  return largest
-}
-
 /** A picture's tiles, row by row, with `halo` pixels of context where there are some. */
 export function tilesFrom(image: RawImage, size: number, halo = 8, name?: string): Tile[] {
   const { data, width, height, channels } = image

@@ -190,13 +190,3 @@ export function gradientReference(image: RawImage, x0: number, y0: number, width
   }
   return [mean(gx), std(gx), mean(gy), std(gy)]
 }
-
-export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  if (a.length !== b.length) return Infinity
-  let most = 0
-  for (let i = 0; i < a.length; i++) {
-    const d = Math.abs(a[i]! - b[i]!)
-    if (!(d <= most)) most = d // NaN counts
-  }
-  return most
-}

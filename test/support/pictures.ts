@@ -19,3 +19,14 @@ export function sameSamples(a: RawImage['data'], b: RawImage['data']): boolean {
   const bytes = (data: RawImage['data']) => Buffer.from(data.buffer, data.byteOffset, data.byteLength)
   return a.constructor === b.constructor && bytes(a).equals(bytes(b))
 }
+
+/** The largest difference of two samples; Infinity for different lengths, NaN where one is NaN. */
+export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  if (a.length !== b.length) return Infinity
+  let largest = 0
+  for (let i = 0; i < a.length; i++) {
+    const difference = Math.abs(a[i]! - b[i]!)
+    if (!(difference <= largest)) largest = difference
+  }
+  return largest
+}

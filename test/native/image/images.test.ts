@@ -4,7 +4,8 @@ import t from 'tap'
 import type { CropSpec } from '../../../lib/native.js'
 import { native } from '../../../lib/native.js'
 import type { PixelArray, RawImage } from '../../../lib/types.js'
-import { gradientReference, KINDS, maxDifference, rgbOf, testImage, topOf } from '../../support/measure-reference.js'
+import { gradientReference, KINDS, rgbOf, testImage, topOf } from '../../support/measure-reference.js'
+import { largestDifference } from '../../support/pictures.js'
 
 const ALL = [1, 2, 3, 4] as const
 const bytesOf = { u8: 1, u16: 2, f32: 4 } as const
@@ -19,11 +20,11 @@ t.test('toRgbFloat and toAlphaFloat equal plain loops', async (t) => {
       const rgb = await native.toRgbFloat(image.data, 37, 11, channels)
       const alpha = await native.toAlphaFloat(image.data, 37, 11, channels)
       const wanted = Array.from({ length: 37 * 11 }, (_, i) => rgbOf(image, i))
-      t.ok(maxDifference(rgb, wanted.flat()) < 1e-6, `${kind} x ${channels}`)
+      t.ok(largestDifference(rgb, wanted.flat()) < 1e-6, `${kind} x ${channels}`)
       const alphas = wanted.map((_, i) =>
         channels % 2 === 0 ? image.data[(i + 1) * channels - 1]! / topOf(image.data) : 1,
       )
-      t.ok(maxDifference(alpha, alphas) < 1e-6, `alpha of ${kind} x ${channels}`)
+      t.ok(largestDifference(alpha, alphas) < 1e-6, `alpha of ${kind} x ${channels}`)
     }
   }
 })
@@ -69,7 +70,7 @@ t.test('finishRows: rows, clamping, rounding, grey, nothing known', async (t) =>
   t.same([...(await native.finishRows(sum, weight, 2, 1, 1, 3, null, 1))], [...all.subarray(6)])
   t.same([...(await native.finishRows(sum, weight, 2, 0, 1, 3, null, 2))], [0, 65535, 32768, 6554, 13107, 19661])
   const floats = await native.finishRows(sum, weight, 2, 0, 1, 3, null, 4)
-  t.ok(maxDifference(floats, [0, 1, 0.5, 0.1, 0.2, 0.3]) < 1e-7)
+  t.ok(largestDifference(floats, [0, 1, 0.5, 0.1, 0.2, 0.3]) < 1e-7)
   const grey = await native.finishRows(Float32Array.of(0.1, 0.5, 0.9), Float32Array.of(1), 1, 0, 1, 1, null, 4)
   t.ok(Math.abs(grey[0]! - (0.0299 + 0.2935 + 0.1026)) < 1e-6, 'grey is the luma')
   const rgba = await native.finishRows(
@@ -105,7 +106,7 @@ t.test('gradientVectors of rectangles equal plain loops', async (t) => {
       const vectors = await native.gradientVectors(image.data, 64, 40, channels, Int32Array.from(rects.flat()))
       rects.forEach(([x, y, w, h], i) => {
         t.ok(
-          maxDifference(vectors.subarray(4 * i, 4 * i + 4), gradientReference(image, x!, y!, w!, h!)) < 1e-6,
+          largestDifference(vectors.subarray(4 * i, 4 * i + 4), gradientReference(image, x!, y!, w!, h!)) < 1e-6,
           `${kind} x ${channels} at ${x}, ${y}: ${w} x ${h}`,
         )
       })
@@ -176,7 +177,7 @@ t.test('assembleBatch equals crop, flip, transpose and resizeBicubic done one by
       const image = images[spec.image]!
       const label = `x${scale}, crop ${n} ${JSON.stringify(spec)}`
       t.ok(
-        maxDifference(
+        largestDifference(
           hr.subarray(n * 3 * patch * patch, (n + 1) * 3 * patch * patch),
           placed(crop(image, spec.x, spec.y, patch, patch), spec),
         ) < 1e-6,
@@ -198,7 +199,7 @@ t.test('assembleBatch equals crop, flip, transpose and resizeBicubic done one by
         small,
       )
       t.ok(
-        maxDifference(lr.subarray(n * 3 * small * small, (n + 1) * 3 * small * small), placed(wanted, spec)) < 1e-6,
+        largestDifference(lr.subarray(n * 3 * small * small, (n + 1) * 3 * small * small), placed(wanted, spec)) < 1e-6,
         `LR ${label}`,
       )
     }
@@ -214,7 +215,7 @@ t.test('assembleBatch equals crop, flip, transpose and resizeBicubic done one by
     for (const [n, spec] of aligned.entries()) {
       const wanted = crop({ ...lrImages[spec.image]!, channels: 3 }, spec.x / scale, spec.y / scale, small, small)
       t.ok(
-        maxDifference(given.lr.subarray(n * 3 * small * small, (n + 1) * 3 * small * small), placed(wanted, spec)) <
+        largestDifference(given.lr.subarray(n * 3 * small * small, (n + 1) * 3 * small * small), placed(wanted, spec)) <
           1e-6,
         `given LR x${scale}, crop ${n}`,
       )
