@@ -1,4 +1,4 @@
-// What a model is made of: lib/train makes it, lib/models stores and loads it, lib/infer and lib/stream run it.
+// The parts of a model: lib/train makes them, lib/models stores and loads them, lib/infer and lib/stream run them.
 import { WbsrError } from './errors.js'
 import type { NativeEngine } from './native.js'
 import type { Network } from './networks/network.js'
@@ -12,11 +12,11 @@ export interface ClassTable {
   kind: 'interval' | 'quantile'
 }
 
-/** What the calibrated router knows (method.md section 6), measured on validation tiles. */
+/** Table of the calibrated router (method.md section 6), measured on validation tiles. */
 export interface RouterTable {
   /** [class - 1][subnet]: mean squared error per RGB sample in [0, 1]. */
   squaredError: number[][]
-  /** [class - 1]: the same of plain bicubic, for the table in reports. */
+  /** [class - 1]: the same for bicubic interpolation, for reports. */
   bicubicSquaredError: number[]
   /** [class - 1]: share of validation tiles, sums to 1. */
   frequency: number[]

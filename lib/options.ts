@@ -3,12 +3,12 @@ import { invalidOption } from './errors.js'
 
 type Record_ = Record<string, unknown>
 
-/** A plain options object with no other keys than `known`. null is no value of any option: whoever wants the default leaves it out. */
+/** A plain options object with no other keys than `known`. null is never accepted; omit the key for the default. */
 export function checkObject(value: unknown, name: string, known: readonly string[]): Record_ {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalidOption(name, 'an object', value)
   for (const [key, entry] of Object.entries(value)) {
     if (!known.includes(key)) throw invalidOption(name, `no other keys than ${known.join(', ')}`, key)
-    // Whole option objects are called "options" or "upscale options": their keys stand alone in messages.
+    // Messages name keys of whole option objects ("options", "upscale options") without a prefix.
     if (entry === null)
       throw invalidOption(/(^| )options$/.test(name) ? key : `${name}.${key}`, 'a value or undefined', null)
   }

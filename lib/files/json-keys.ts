@@ -1,4 +1,4 @@
-// JSON.parse silently keeps the last of two equal keys; in a file of weights that would hide a tensor.
+// Finds repeated keys in JSON: JSON.parse silently keeps the last of two equal keys, which would hide a tensor of a model.
 
 /**
  * The first key that an object of the text has twice, or null. Keys are compared after unescaping.

@@ -1,6 +1,6 @@
 // safetensors, the format of models and checkpoints: 8 bytes of little-endian header length, a JSON header with
 // dtype, shape and data_offsets of every tensor, then raw little-endian bytes. npm has no library for it.
-// Reading is strict: a file that is damaged in any way is refused with a word on what was expected.
+// Reading is strict: a damaged file is refused with a message about what was expected.
 import { type FileHandle, open } from 'node:fs/promises'
 import { invalidOption, WbsrError } from '../errors.js'
 import { writeBytes, writeFileAtomic } from './atomic.js'
@@ -20,7 +20,7 @@ export type TensorArray =
 
 type ArrayType = { new (buffer: ArrayBuffer): TensorArray; readonly BYTES_PER_ELEMENT: number }
 
-// array: what a tensor of that type is in memory. Half floats are widened on reading, as JavaScript has no type for them.
+// array: type of the tensor's data in memory. Half floats become float32 on reading, since JavaScript has no type for them.
 const DTYPES = {
   F64: { bytes: 8, array: Float64Array },
   I64: { bytes: 8, array: BigInt64Array },
@@ -53,7 +53,7 @@ export interface Safetensors {
   metadata: Record<string, string>
 }
 
-// The limit of the reference implementation; a longer "header" is some other file.
+// The limit of the reference implementation; a file with a longer header is no safetensors file.
 const MAX_HEADER = 100_000_000
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
@@ -239,7 +239,7 @@ async function parse(source: Source): Promise<Safetensors> {
 
   const tensors = new Map<string, Tensor>()
   for (const { name, dtype, shape, begin, end } of entries) {
-    // A buffer of its own per tensor: always aligned, and one tensor kept does not hold the others.
+    // Each tensor has a buffer of its own: always aligned, and keeping one tensor does not keep the others in memory.
     const bytes = new ArrayBuffer(end - begin)
     await source.read(new Uint8Array(bytes), dataStart + begin)
     const data =

@@ -1,4 +1,4 @@
-// The measure by which sampler and router tell easy from hard.
+// Gradient vector of an image: the measure of difficulty that sampler and routers use.
 import { wrapError } from '../errors.js'
 import { decodeImage } from '../images/images.js'
 import { native } from '../native.js'

@@ -1,4 +1,4 @@
-// Bicubic resize as super-resolution means it: MATLAB's imresize with antialiasing.
+// Bicubic resize by the convention of super-resolution: MATLAB's imresize with antialiasing.
 import { invalidOption, wrapError } from '../errors.js'
 import { decodeImage } from '../images/images.js'
 import { cutPixels } from '../images/pixels.js'
@@ -16,7 +16,7 @@ export interface ResizeOptions {
   width?: number
   height?: number
   /**
-   * What lies beyond the image: 'symmetric' (default; mirrored, as newer MATLAB, BasicSR and DIV2K do) or 'replicate' (older
+   * Pixels beyond the image: 'symmetric' (default; mirrored, as newer MATLAB, BasicSR and DIV2K do) or 'replicate' (older
    * MATLAB: the published LR files of B100, Set14 and Urban100).
    */
   border?: 'symmetric' | 'replicate'
@@ -33,9 +33,9 @@ function cropTo(image: RawImage, width: number, height: number): RawImage {
 }
 
 /**
- * Bicubic with antialiasing, bit for bit what MATLAB's `imresize(I, scale, 'bicubic')` makes of 8-bit images: cubic kernel
+ * Bicubic with antialiasing, bit-identical to MATLAB's `imresize(I, scale, 'bicubic')` on 8-bit images: cubic kernel
  * with a = -0.5, widened when shrinking, vertical pass first, both passes rounded half up to whole sample values (the
- * axis that shrinks more goes first when they differ). 16-bit images are rounded at 16 bits, float images not at all.
+ * axis that shrinks more goes first when they differ). 16-bit images are rounded to 16 bits, float images are not rounded.
  * Where there is alpha, colour is weighted by it. Returns pixels of the type and channels of the input.
  *
  * @throws {WbsrError} WBSR_INVALID_OPTION for wrong options, WBSR_INVALID_IMAGE / WBSR_NOT_FOUND for unreadable images.

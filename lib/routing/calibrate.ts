@@ -20,7 +20,7 @@ export interface CalibrateOptions {
   signal?: AbortSignal
 }
 
-/** What upscaling gives a tile to see beyond its edge. */
+/** Context beyond a tile's edge, as upscaling has it. */
 const HALO = AUTO_HALO + BLEND
 
 /** Sums over the tiles of each class. */
@@ -38,8 +38,8 @@ class Sums {
 }
 
 /**
- * Classes that no tile fell into: between two seen classes linear in the class index, beyond them the nearest seen
- * class's value, so that a column that is monotone over the seen classes stays so.
+ * Fills in values of classes without tiles: linear in the class index between two classes with tiles, constant beyond the
+ * outermost ones. A column that is monotone stays monotone.
  */
 export function fillUnseen(values: readonly (number | null)[]): number[] {
   const seen = values.flatMap((v, k) => (v === null ? [] : [k]))
@@ -104,7 +104,7 @@ async function addPicture(
     for (const { index } of engine.subnets) {
       const subnets = new Int32Array(classes.length).fill(index)
       const regions = groupRegions(engine, grid, group, { top, bottom }, subnets, overlap, regionPixels)
-      // Nothing overlaps, so the weighted sum is the prediction.
+      // Regions do not overlap here, so the weighted sum is the prediction.
       const sum = new Float32Array(width * scale * rows * scale * 3)
       const weight = new Float32Array(width * scale * rows * scale)
       await engine.infer({
@@ -124,7 +124,7 @@ async function addPicture(
 
 /**
  * Runs every subnet over pictures and measures the mean squared error per RGB sample in [0, 1] of each gradient class.
- * Frequencies are shares of the area. Classes never seen are filled in, see {@link fillUnseen}.
+ * Frequencies are shares of the area. Classes without tiles are filled in, see {@link fillUnseen}.
  *
  * @throws WbsrError WBSR_NO_DATA when no picture came, WBSR_INVALID_IMAGE when HR is not LR times scale, WBSR_ABORTED
  */

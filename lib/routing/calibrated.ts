@@ -4,11 +4,11 @@ import type { ClassMap, RouterKind } from './router.js'
 interface Step {
   class: number
   to: number
-  /** Error saved per cost: the Lagrange multiplier at which this step starts to pay. */
+  /** Error reduction per cost: the Lagrange multiplier below which this step lowers the objective. */
   slope: number
 }
 
-/** The lower convex hull of (cost, error) of one class, as the steps from each of its points to the next. */
+/** The lower convex hull of (cost, error) of one class, as steps from each of its points to the next. */
 function hullSteps(
   errors: readonly number[],
   costs: readonly number[],
@@ -31,16 +31,15 @@ function hullSteps(
 /**
  * The map with the least expected squared error whose expected cost is within the budget.
  *
- * For every multiplier lambda the best map takes argmin_m error + lambda cost in each class. Falling lambda passes
- * through exactly the steps of the classes' convex hulls, steepest first; the sweep takes them until one does not fit.
- * What is left of the budget is then spent by single changes and (but for hundreds of classes) by exchanges between two
- * classes, best first. At the
- * hull's own points the result is the optimum; between them it is within one step of it.
+ * For a multiplier lambda the best map takes argmin_m error + lambda cost in each class. As lambda decreases, this map
+ * moves along the classes' convex hulls, steepest step first; the sweep takes these steps until one exceeds the budget.
+ * The rest of the budget is spent by single changes and (up to some hundred classes) by exchanges between two classes,
+ * best first. At a point of the hulls the result is optimal; between points it is within one step of the optimum.
  *
  * @param squaredError [class - 1][subnet]
  * @param costs of every subnet, in the unit of `budget`
  * @param frequency [class - 1], sums to 1
- * @returns all cheapest when even that exceeds the budget
+ * @returns the cheapest subnet for every class when even that exceeds the budget
  */
 export function calibratedMap(
   squaredError: readonly (readonly number[])[],
@@ -53,7 +52,7 @@ export function calibratedMap(
   const limit = budget * (1 + 1e-12)
   let spent = map.reduce((sum, m, k) => sum + frequency[k]! * costs[m]!, 0)
   if (spent > limit) return map
-  // A stable sort keeps a class's own steps in order where slopes are equal.
+  // The sort is stable: steps of one class with equal slopes keep their order.
   for (const step of hulls.flatMap((hull) => hull.steps).sort((a, b) => b.slope - a.slope)) {
     const extra = frequency[step.class]! * (costs[step.to]! - costs[map[step.class]!]!)
     if (spent + extra > limit) break
@@ -63,10 +62,10 @@ export function calibratedMap(
   return spendRest(map, squaredError, costs, frequency, limit)
 }
 
-/** Above this many entries (classes x subnets) exchanges cost seconds, and the hull's own points lie close together. */
+/** Above this many entries (classes x subnets) exchanges take seconds, and the points of the hulls are dense anyway. */
 const EXCHANGE_ENTRIES = 500
 
-/** Local search: as long as changing one class, or one class up and another down, lowers the error within the limit. */
+/** Local search: changes one class, or one class up and another down, while that lowers the error within the limit. */
 function spendRest(
   map: ClassMap,
   squaredError: readonly (readonly number[])[],
@@ -117,7 +116,7 @@ function spendRest(
 export const calibrated: RouterKind = {
   needsTable: true,
   hasBudget: true,
-  // Without a limit rounding must not keep any class from the largest subnet.
+  // At budget 1 rounding of the costs must not exclude the largest subnet.
   map: ({ table, costs, frequency, budget }) =>
     calibratedMap(table!.squaredError, costs, frequency, budget < 1 ? budget : Infinity),
 }

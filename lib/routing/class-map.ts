@@ -9,10 +9,10 @@ import { fitBudget } from './fit-budget.js'
 import type { RoutingSettings } from './options.js'
 import type { ClassMap } from './router.js'
 
-/** Tiles of a picture are on average merged to about two by two. */
+/** Average edge, in tiles, of the regions that a picture's tiles are merged into. */
 export const MERGED_TILES = 2
 
-/** Real cost of a map on a picture, merged and with halo, as a share of the largest subnet's. */
+/** Actual cost of a map on a picture, after merging and with halo, as a share of the largest subnet's. */
 function shareOfPicture(
   engine: NativeEngine,
   grid: Grid,
@@ -41,7 +41,7 @@ function mapAt(state: ModelState, settings: RoutingSettings, frequency: readonly
   return router.map({ classes: state.classes.count, costs, frequency, budget, alpha, table: state.router })
 }
 
-/** The router's map at the largest budget whose real cost, as `shareOf` measures it, is within the wanted one. */
+/** The router's map at the largest budget at which its actual cost, by `shareOf`, is within the wanted budget. */
 function mapWithin(
   state: ModelState,
   settings: RoutingSettings,
@@ -54,7 +54,7 @@ function mapWithin(
 }
 
 /**
- * The map for one picture whose tiles' classes are all known: its real cost is within the budget.
+ * The map for one picture whose tiles' classes are all known; its actual cost is within the budget.
  *
  * @param classes of all tiles of the grid, row by row
  */
@@ -76,7 +76,7 @@ export function mapForPicture(
 }
 
 /**
- * The map where the picture's difficulties are not known beforehand: frequencies are those of the router table (equal
+ * The map for a picture whose difficulties are not known in advance: class frequencies come from the router table (equal
  * ones without a table), and halo is counted as if every region were `edge` LR pixels wide and high.
  */
 export function mapForDataset(state: ModelState, settings: RoutingSettings, edge: number, overlap: Overlap): ClassMap {
@@ -92,8 +92,8 @@ export function mapForDataset(state: ModelState, settings: RoutingSettings, edge
 }
 
 /**
- * The map of the paper's protocol: every tile has the same size and no halo is counted. 'projection-budget' is the
- * paper's formula as it stands; only 'calibrated' has a mean cost to meet, and needs no correction for it.
+ * The map of the paper's protocol, where all tiles have one size and no halo is counted: routers get the budget as it is,
+ * without a correction for halo and merging.
  */
 export function mapForPaper(state: ModelState, settings: RoutingSettings, classes: ArrayLike<number>): ClassMap {
   const frequency = new Array<number>(state.classes.count).fill(0)

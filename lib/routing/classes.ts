@@ -1,13 +1,13 @@
-// Difficulty and gradient class of a tile or patch: what sampler, calibration and routers tell easy from hard by.
+// Difficulty and gradient class of a tile or patch, by which sampler, calibration and routers tell easy from hard.
 import type { ClassTable } from '../model-state.js'
 
-/** Difficulty of a gradient vector: its Euclidean norm, to the bit as native/core/math/route.h has it. */
+/** Difficulty of a gradient vector: its Euclidean norm, bit-identical to native/core/math/route.h. */
 export function difficultyOf(vectors: ArrayLike<number>, index: number): number {
   const [a, b, c, d] = [vectors[4 * index]!, vectors[4 * index + 1]!, vectors[4 * index + 2]!, vectors[4 * index + 3]!]
   return Math.sqrt(a * a + b * b + c * c + d * d)
 }
 
-/** The class 1 .. K of a difficulty: 1 + number of thresholds smaller than it. */
+/** The class 1 .. K of a difficulty: 1 + number of thresholds that are smaller. */
 export function classOf(table: ClassTable, difficulty: number): number {
   let low = 0
   let high = table.thresholds.length

@@ -1,13 +1,13 @@
-// A router's budget, corrected until the real cost of its map fits.
+// Corrects a router's budget until the actual cost of its map fits.
 import type { ClassMap } from './router.js'
 
 /**
- * The map for the largest effective budget whose real cost (halo included, after merging) is within `budget`: by
- * bisection, since the real cost of a map is known only once its tiles are merged.
+ * The map at the largest effective budget at which its actual cost (after merging, with halo) is within `budget`. Found by
+ * bisection, since the actual cost of a map is known only after its tiles are merged.
  *
  * @param mapAt the router at an effective budget
- * @param shareOf real cost of a map as a share of the largest subnet on the whole picture
- * @returns the map at budget 0 (all cheapest) when nothing fits
+ * @param shareOf actual cost of a map as a share of the largest subnet on the whole picture
+ * @returns the map at budget 0 (cheapest subnet everywhere) when no map fits
  */
 export function fitBudget(
   budget: number,

@@ -1,5 +1,4 @@
-// Options that decide which subnet a tile gets and how much of its surroundings it sees: shared by upscale and the infer
-// stream.
+// Options that upscale and the infer stream share: which subnet a tile gets, how much context, how regions are merged.
 import { invalidOption } from '../errors.js'
 import type { ModelState } from '../model-state.js'
 import { checkInteger, checkNumber, checkSignal } from '../options.js'
@@ -10,21 +9,21 @@ export interface RoutingOptions {
   /** Default: 'calibrated' where the model has a router table, else 'projection'. See {@link Router}. */
   router?: Router
   /**
-   * Mean cost wanted, as a share (0..1] of what the largest subnet costs on the whole picture; halo is included.
-   * 1 sets no limit. Where not even the smallest subnet everywhere is within the budget, that is what runs. Not used
-   * by 'projection' and { subnet }. Default 0.6.
+   * Mean cost wanted, as a share (0..1] of the largest subnet's cost on the whole picture; halo is included. 1 sets no
+   * limit. When even the smallest subnet everywhere exceeds the budget, the smallest subnet runs. Not used by 'projection'
+   * and { subnet }. Default 0.6.
    */
   budget?: number
   /** alpha of 'projection-budget'. Default 1. */
   alpha?: number
   /**
-   * LR pixels around what is kept of a tile that the network sees in addition (never more than its receptive field).
-   * With at least the receptive field and one subnet the result is that of the whole picture. Default 'auto': 4.
+   * LR pixels of context around the kept part of a tile (at most the receptive field is used). With at least the
+   * receptive field, and one subnet everywhere, the result equals that of the whole picture. Default 'auto': 4.
    */
   halo?: 'auto' | number
   /** Upper bound of LR pixels that same-subnet tiles are merged to; memory follows it. Default 32768, on CUDA 262144. */
   regionPixels?: number
-  /** Tile rows that are in memory together; by default as many as make about 256 LR pixels. */
+  /** Tile rows in memory together; by default about 256 LR pixels of them. */
   groupRows?: number
   signal?: AbortSignal
 }

@@ -1,4 +1,4 @@
-// The paper's routers: from class to subnet by position alone, with and without a budget (method.md section 6).
+// The paper's routers, which map classes to subnets by position, without and with a budget (method.md section 6).
 import type { ClassMap, RouterKind } from './router.js'
 
 /** Gradient projection, equation of the paper: m = ceil(k M / K). */

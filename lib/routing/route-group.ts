@@ -1,10 +1,10 @@
-// Difficulties and classes of a group's tiles, by the device.
+// Difficulties and classes of a group's tiles, computed by the device.
 import type { ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
 import { type Grid, groupSpan } from '../tiling/grid.js'
 import type { PixelArray } from '../types.js'
 
-/** Pixels of the picture's rows [top, bottom), and which of them are there. */
+/** Pixels of the picture's rows [top, bottom). mask: 0 where a pixel is missing. */
 export interface PixelBand {
   data: PixelArray
   top: number
@@ -17,7 +17,7 @@ export function rowsOf(data: PixelArray, stride: number, first: number, end: num
   return data.subarray(first * stride, end * stride)
 }
 
-/** Difficulties and classes of all tiles of a group, whose rows the band holds. */
+/** Difficulties and classes of all tiles of a group. The band holds all of the group's rows. */
 export async function routeGroup(
   { engine, classes }: ModelState,
   band: Pick<PixelBand, 'data' | 'top'>,

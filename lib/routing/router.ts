@@ -1,10 +1,10 @@
-// What a router is. Every router is a pure function of numbers (no pixels, no model), so that each can be tested by hand.
+// The interface of routers: pure functions of numbers (no pixels, no model), so that each can be tested by hand.
 import type { RouterTable } from '../model-state.js'
 
 /** [class - 1]: index into the subnets sorted by cost. */
 export type ClassMap = number[]
 
-/** What a router knows when it gives every class a subnet. */
+/** Input of a router, which gives every class a subnet. */
 export interface RouterInput {
   /** K. */
   classes: number

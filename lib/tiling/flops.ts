@@ -1,4 +1,4 @@
-// What regions and pictures cost: the one place where FLOPs of a patch become FLOPs of pixels.
+// Cost of regions and pictures in FLOPs. Only this file scales the FLOPs of a patch to other areas.
 import type { InferRegion, NativeSubnet } from '../native.js'
 
 /** LR pixels of the patch that NativeSubnet.flops counts. */
@@ -14,7 +14,7 @@ export function pictureFlops(subnet: NativeSubnet, width: number, height: number
   return (subnet.flops * width * height) / PATCH_PIXELS
 }
 
-/** 2 x MAC of a region: the trunk runs on what is seen, the tail on what is kept and its receptive field around that. */
+/** 2 x MAC of a region: the trunk runs on its input, the tail on its kept part and the tail's receptive field around that. */
 export function regionFlops(region: InferRegion, subnet: NativeSubnet): number {
   const inside = (start: number, length: number, seenStart: number, seenLength: number) =>
     Math.min(start + length + subnet.tailField, seenStart + seenLength) - Math.max(start - subnet.tailField, seenStart)

@@ -1,4 +1,4 @@
-// How a picture is cut into tiles, and the tiles into groups of rows that are in memory together.
+// A picture's grid of tiles, and the groups of tile rows that are in memory together.
 
 /** A rectangle in LR pixels. */
 export interface Area {
@@ -20,8 +20,8 @@ export interface Grid {
 }
 
 /**
- * @param groupRows tile rows in memory together; by default as many as make about 256 LR pixels, so that memory grows
- *   with the picture's width only and little halo is computed twice
+ * @param groupRows tile rows in memory together; by default about 256 LR pixels high, so that memory grows with
+ *   the picture's width only and little halo is computed twice
  */
 export function makeGrid(
   width: number,
@@ -53,12 +53,12 @@ export function groupSpan(grid: Grid, group: number): { firstRow: number; endRow
   return { firstRow, endRow, y0: firstRow * grid.tile, y1: Math.min(endRow * grid.tile, grid.height) }
 }
 
-/** What is known of the rows around a group. */
+/** The rows around a group that are in memory. */
 export interface Band {
-  /** LR rows of the picture that are there, [top, bottom). */
+  /** LR rows of the picture, [top, bottom). */
   top: number
   bottom: number
-  /** (bottom - top) x picture width, 0 where a pixel is missing; absent: all are there. */
+  /** (bottom - top) x picture width, 0 where a pixel is missing; absent: none is missing. */
   mask?: Uint8Array
 }
 
@@ -68,7 +68,7 @@ export function bandSpan(grid: Grid, group: number, margin: number): { top: numb
   return { top: Math.max(0, y0 - margin), bottom: Math.min(grid.height, y1 + margin) }
 }
 
-/** The same for devices that prefer few shapes: as many rows for each group, those at the picture's borders too. */
+/** As bandSpan for devices that prefer few shapes: every group's band has the same height, also at the picture's borders. */
 export function evenBandSpan(grid: Grid, group: number, margin: number): { top: number; bottom: number } {
   const rows = Math.min(grid.height, grid.groupRows * grid.tile + 2 * margin)
   const top = Math.max(0, Math.min(groupSpan(grid, group).y0 - margin, grid.height - rows))

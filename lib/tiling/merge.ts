@@ -1,5 +1,5 @@
-// Same-subnet neighbours become one region before they run, so that halo is not computed twice (method.md section 6).
-// Pure and deterministic: numbers in, rectangles out.
+// Merges neighbouring tiles of one subnet into regions, so that their halo is not computed twice (method.md section 6). Pure
+// functions: numbers in, rectangles out.
 import type { InferRegion, NativeSubnet } from '../native.js'
 import { type Area, type Band, type Grid, tileArea } from './grid.js'
 
@@ -13,8 +13,8 @@ export interface MergedTiles {
 }
 
 /**
- * Merges the tiles of some tile rows into rectangles that cover each tile exactly once: runs within a row, long runs
- * cut evenly, then identical runs of the next rows.
+ * Merges the tiles of some tile rows into rectangles that cover each tile exactly once: first runs within a row (long runs
+ * are cut evenly), then equal runs of consecutive rows.
  *
  * @param subnets row by row; -1: no tile there
  * @param firstRow tile row of subnets[0] in the picture
@@ -27,7 +27,7 @@ export function mergeTiles(
   maxRows: number,
 ): MergedTiles[] {
   const merged: MergedTiles[] = []
-  // By first column: pictures can be thousands of tiles wide, and routing tries several maps for each.
+  // Keyed by first column, for linear time: pictures can be thousands of tiles wide, and routing tries several maps.
   let above = new Map<number, MergedTiles>()
   for (let row = 0; row * columns < subnets.length; row++) {
     const current = new Map<number, MergedTiles>()
@@ -54,14 +54,14 @@ export function mergeTiles(
   return merged
 }
 
-/** How many tiles a region may span so that it holds at most about `maxPixels` LR pixels. Rows divide the group evenly. */
+/** Largest region in tiles that has at most about `maxPixels` LR pixels. Its rows divide the group evenly. */
 export function regionLimits(grid: Grid, maxPixels: number): { maxColumns: number; maxRows: number } {
   let maxRows = grid.groupRows
   while (maxRows > 1 && maxRows * grid.tile > Math.sqrt(maxPixels)) maxRows = Math.ceil(maxRows / 2)
   return { maxColumns: Math.max(1, Math.floor(maxPixels / (maxRows * grid.tile * grid.tile))), maxRows }
 }
 
-/** How far a region may see to each side of its core. */
+/** Context pixels that a region has at each side of its core (left, top, right, bottom): `wanted`, less where pixels end. */
 export function reach(core: Area, wanted: number, grid: Grid, band: Band): [number, number, number, number] {
   const right = core.x + core.width
   const below = core.y + core.height
@@ -73,7 +73,7 @@ export function reach(core: Area, wanted: number, grid: Grid, band: Band): [numb
   ]
   const { mask } = band
   if (!mask) return limits
-  // Rows first over the core's width, then columns over the rows found, so that what is seen is a full rectangle.
+  // First rows over the core's width, then columns over these rows too, so that the input is a full rectangle.
   const full = (x0: number, y0: number, x1: number, y1: number) => {
     for (let y = y0; y < y1; y++) {
       const start = (y - band.top) * grid.width
@@ -94,9 +94,9 @@ export function reach(core: Area, wanted: number, grid: Grid, band: Band): [numb
 }
 
 /**
- * One merged rectangle as the engine wants it: what is kept is the core and `blend` pixels over each inner edge, with
- * a ramp across that overlap; what is seen is `halo` pixels more (no more than the receptive field). Positions are
- * those of the band's buffer.
+ * The region of one merged rectangle. Its kept part is the core and `blend` pixels over each inner edge, with a ramp
+ * across that overlap; its input has `halo` pixels more (at most the receptive field). Positions count from the band's
+ * first pixel.
  */
 export function regionOf(
   merged: MergedTiles,
@@ -118,7 +118,7 @@ export function regionOf(
   return { picture: 0, subnet: merged.subnet, ...seen, ...keptOf(core, around, band, blend) }
 }
 
-/** What of a region is kept, and its ramps. `around`: how far it sees left, up, right and down. */
+/** Kept part and ramps of a region. around: context pixels at its left, top, right and bottom. */
 export function keptOf(
   core: Area,
   around: readonly [number, number, number, number],
@@ -133,7 +133,7 @@ export function keptOf(
     keepY: core.y - band.top - top,
     keepWidth,
     keepHeight,
-    // The neighbour reaches as far over the same edge, so the two ramps lie on each other and sum to one.
+    // The neighbour extends as far over the same edge, so the two ramps coincide and sum to one.
     rampLeft: Math.min(2 * left, keepWidth),
     rampTop: Math.min(2 * top, keepHeight),
     rampRight: Math.min(2 * right, keepWidth),

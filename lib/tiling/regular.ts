@@ -1,8 +1,7 @@
-// Regions for a device that compiles its work for every shape it meets (CUDA: a set of cuDNN plans and a graph each): few
-// different shapes, where merge.ts makes as few regions as it can. Same-subnet tiles become squares of 4 x 4, 2 x 2 and
-// single tiles, and what the network sees of each has exactly one size: at the borders of the picture and of the band the
-// window is shifted inwards, which costs a little more than a cut one would. What is kept and how it is blended is that
-// of merge.ts.
+// Regions of few different shapes, for devices that compile every shape (CUDA: cuDNN plans and a graph for each), whereas
+// merge.ts makes as few regions as possible. Tiles of one subnet become squares of 4 x 4, 2 x 2 and single tiles, whose
+// inputs have one size each: at the borders of the picture and of the band the input window is shifted inwards instead of
+// cut, which costs a little more. Kept parts and ramps are those of merge.ts.
 import type { InferRegion, NativeSubnet } from '../native.js'
 import { type Area, type Band, type Grid, groupSpan, tileArea } from './grid.js'
 import { keptOf, type MergedTiles, reach } from './merge.js'
@@ -13,7 +12,7 @@ const SQUARES = [4, 2, 1]
 export interface RegularContext {
   halo: number
   blend: number
-  /** Upper bound of a region's LR pixels without its halo; one tile may have more. */
+  /** Upper bound of a region's LR pixels without halo, unless a single tile has more. */
   regionPixels: number
 }
 
@@ -71,7 +70,7 @@ function evenly(start: number, length: number, pieces: number): [number, number]
   return Array.from({ length: pieces }, (_, i) => [cut(i), cut(i + 1) - cut(i)])
 }
 
-/** A group of one subnet: its area in near-square parts of at most `regionPixels` LR pixels, none smaller than a tile. */
+/** Cores of a group that has one subnet: near-square parts of at most `regionPixels` LR pixels, none smaller than a tile. */
 function wholeCores(grid: Grid, group: number, regionPixels: number): Area[] {
   const { firstRow, endRow, y0, y1 } = groupSpan(grid, group)
   const height = y1 - y0
@@ -82,7 +81,7 @@ function wholeCores(grid: Grid, group: number, regionPixels: number): Area[] {
   )
 }
 
-/** Regions of one group whose band has all of its pixels. subnets: of the group's tiles, row by row, -1 where one is missing. */
+/** Regions of one group whose band misses no pixel. subnets: of the group's tiles, row by row, -1 where one is missing. */
 export function regularRegions(
   grid: Grid,
   group: number,
@@ -115,7 +114,7 @@ export function regularRegions(
   )
 }
 
-/** One core, seen through a window for cores of spanWidth x spanHeight. */
+/** The region of one core, with an input window for cores of spanWidth x spanHeight. */
 function windowOf(
   core: Area,
   spanWidth: number,
