@@ -80,6 +80,29 @@ export class GraphBuilder {
     return this.#push({ op: 'activation', inputs: [input.node], activation: 'sigmoid', slope: 0 })
   }
 
+  /** x * sigmoid(x) */
+  silu(input: Value): Value {
+    return this.#push({ op: 'activation', inputs: [input.node], activation: 'silu', slope: 0 })
+  }
+
+  /** The exact one: x times the standard normal distribution function. */
+  gelu(input: Value): Value {
+    return this.#push({ op: 'activation', inputs: [input.node], activation: 'gelu', slope: 0 })
+  }
+
+  tanh(input: Value): Value {
+    return this.#push({ op: 'activation', inputs: [input.node], activation: 'tanh', slope: 0 })
+  }
+
+  exp(input: Value): Value {
+    return this.#push({ op: 'activation', inputs: [input.node], activation: 'exp', slope: 0 })
+  }
+
+  /** 1 / x */
+  reciprocal(input: Value): Value {
+    return this.#push({ op: 'activation', inputs: [input.node], activation: 'reciprocal', slope: 0 })
+  }
+
   add(a: Value, b: Value): Value {
     return this.#push({ op: 'add', inputs: [a.node, b.node] })
   }

@@ -15,7 +15,13 @@ void sigmoid(float* x, int64_t n) {
 void activate(const simd::Kernels& kernels, float* x, ActivationKind kind, float slope, int64_t n) {
   if (kind == ActivationKind::None) return;
   if (kind == ActivationKind::Sigmoid) return sigmoid(x, n);
-  chunked(n, [&](int64_t from, int64_t count) { kernels.leaky(x + from, slope, count); });
+  const bool leaky = kind == ActivationKind::Relu || kind == ActivationKind::LeakyRelu;
+  chunked(n, [&](int64_t from, int64_t count) {
+    if (leaky)
+      kernels.leaky(x + from, slope, count);
+    else
+      kernels.smooth(x + from, kind, count);
+  });
 }
 
 }  // namespace wbsr::cpu

@@ -59,10 +59,15 @@ inline Image activation(const Operator& op, const Inputs& in, const Slices&, int
   const auto& a = static_cast<const operators::Activation&>(op);
   Image out = *in[0];
   for (double& v : out.v) {
-    if (a.function() == ActivationKind::Sigmoid)
-      v = 1 / (1 + std::exp(-v));
-    else if (v < 0)
-      v *= static_cast<double>(a.slope());
+    switch (a.function()) {
+      case ActivationKind::Sigmoid: v = 1 / (1 + std::exp(-v)); break;
+      case ActivationKind::Silu: v /= 1 + std::exp(-v); break;
+      case ActivationKind::Gelu: v *= 0.5 * (1 + std::erf(v / std::sqrt(2.0))); break;
+      case ActivationKind::Tanh: v = std::tanh(v); break;
+      case ActivationKind::Exp: v = std::exp(v); break;
+      case ActivationKind::Reciprocal: v = 1 / v; break;
+      default: v *= v < 0 ? static_cast<double>(a.slope()) : 1;
+    }
   }
   return out;
 }

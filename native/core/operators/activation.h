@@ -6,13 +6,15 @@ namespace wbsr::operators {
 
 class Activation final : public Operator {
  public:
-  static constexpr StepKind kKind = "activation";               // out = activation(in0)
-  static constexpr StepKind kBackward = "activation.backward";  // out = dIn from in0 = dOut, in1 = the output
+  static constexpr StepKind kKind = "activation";  // out = activation(in0)
+  static constexpr StepKind kBackward =
+      "activation.backward";  // out = dIn from in0 = dOut, in1 = the output (needsInput(): the input)
   StepKind kind() const override { return kKind; }
 
   Activation(ActivationKind function, float slope) : function_(function), slope_(slope) {}
   static std::shared_ptr<const Operator> read(const Attributes& a) {
-    const auto function = static_cast<ActivationKind>(1 + a.choice("activation", {"relu", "leakyRelu", "sigmoid"}));
+    const auto function = static_cast<ActivationKind>(
+        1 + a.choice("activation", {"relu", "leakyRelu", "sigmoid", "silu", "gelu", "tanh", "exp", "reciprocal"}));
     const float slope = static_cast<float>(a.number("slope", 0));
     return std::make_shared<Activation>(function, function == ActivationKind::LeakyRelu ? slope : 0.f);
   }
@@ -20,11 +22,11 @@ class Activation final : public Operator {
   ActivationKind function() const { return function_; }
   float slope() const { return slope_; }  // of LeakyRelu, else 0
   // Whether the derivative takes the input: the output does not tell it.
-  bool needsInput() const { return false; }
+  bool needsInput() const { return function_ == ActivationKind::Silu || function_ == ActivationKind::Gelu; }
 
   int overwrites(const Step&) const override { return 0; }
   void differentiate(const Step& step, Backward& b) const override {
-    if (b.needs(step.in[0])) b.pushInto(kBackward, step, {b.gradient(step), step.out}, 0);
+    if (b.needs(step.in[0])) b.pushInto(kBackward, step, {b.gradient(step), needsInput() ? step.in[0] : step.out}, 0);
   }
 
  private:

@@ -4,6 +4,7 @@
 
 #include "cpu/elementwise.h"
 #include "cpu/executable.h"
+#include "cpu/planes.h"
 
 namespace wbsr::cpu {
 namespace {
@@ -20,6 +21,8 @@ void forward(const StepView& s) {
   if (!s.step().inPlace) std::memcpy(out, s.in(0), sizeof(float) * static_cast<size_t>(s.outFloats()));
   const auto& op = s.op<Activation>();
   activate(*s.context().kernels, out, op.function(), op.slope(), s.outFloats());
+  // 1 / 0 there would be infinite, and infinite times a weight of 0 is not a number.
+  if (op.function() == ActivationKind::Reciprocal) clearPadding(s.outLayout(), s.outValue(), s.batch(), out);
 }
 
 void backward(const StepView& s) {
@@ -28,8 +31,13 @@ void backward(const StepView& s) {
   const auto& op = s.op<Activation>();
   if (op.function() == ActivationKind::Sigmoid) return sigmoidBackward(dx, dy, y, s.outFloats());
   const simd::Kernels& kernels = *s.context().kernels;
-  chunked(s.outFloats(),
-          [&](int64_t from, int64_t n) { kernels.leakyBackward(dx + from, dy + from, y + from, op.slope(), n); });
+  const bool leaky = op.function() == ActivationKind::Relu || op.function() == ActivationKind::LeakyRelu;
+  chunked(s.outFloats(), [&](int64_t from, int64_t n) {
+    if (leaky)
+      kernels.leakyBackward(dx + from, dy + from, y + from, op.slope(), n);
+    else
+      kernels.smoothBackward(dx + from, dy + from, y + from, op.function(), n);
+  });
 }
 
 }  // namespace

@@ -291,7 +291,8 @@ void register_conv(Registry& registry) {
   registry.add(Conv::kKind, make<Forward>);
   registry.add(Conv::kBackwardData, make<BackwardData>);
   registry.add(Conv::kBackwardWeights, make<BackwardWeights>);
-  registry.fuses(Conv::kKind, [](const Step&) { return 1; });
+  registry.fuses(Conv::kKind,
+                 [](const Step& step) { return static_cast<int>(step.activation != ActivationKind::Reciprocal); });
 }
 
 }  // namespace wbsr::cpu

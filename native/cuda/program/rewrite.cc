@@ -20,7 +20,7 @@ bool gateGradient(Program& program) {
     const Step activation = program.steps[i];
     if (activation.kind != operators::Activation::kBackward) continue;
     const auto& op = activation.as<operators::Activation>();
-    if (op.function() == ActivationKind::Sigmoid) continue;
+    if (op.function() != ActivationKind::Relu && op.function() != ActivationKind::LeakyRelu) continue;
     const int from = uses.producer[activation.in[0]];
     const Value& value = program.values[activation.out];
     if (from < 0 || uses.count[activation.in[0]] != 1 || value.thin || value.pooled) continue;
@@ -41,6 +41,8 @@ bool gateGradient(Program& program) {
 // The upsampled image never goes through memory: its kernel adds it to what the convolution wrote.
 int supports(const Program&, const Step& step) {
   const bool leaky = step.activation == ActivationKind::Relu || step.activation == ActivationKind::LeakyRelu;
+  const bool known = leaky || step.activation == ActivationKind::None || step.activation == ActivationKind::Sigmoid;
+  if (!known) return 0;
   if (step.kind == operators::Conv::kKind) return 2;
   if (step.kind == operators::PixelShuffle::kKind) return leaky && step.residual < 0 ? 1 : 0;
   if (step.activation != ActivationKind::None) return 0;

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "cpu/device.h"
 #include "support/graphs.h"
+#include "support/agreement.h"
 #include "support/reference.h"
 
 using namespace wbsr;
@@ -18,8 +19,12 @@ using test::check;
 using test::Image;
 using test::Random;
 using namespace test::graphs;
+using test::forwardAgrees;
+using test::gradientsAgree;
 
 namespace {
+
+std::unique_ptr<Device> cpuDevice(const Graph& graph, int threads) { return cpu::makeDevice(graph, threads, nullptr); }
 
 // `build` writes a graph and returns its output.
 void refused(const std::string& what, int scale, const std::function<int(Builder&)>& build,
@@ -51,107 +56,6 @@ void nonsenseIsRefused() {
     for (int i = 0; i < 12; ++i) x = b.upsample(x, 8);
     return out;
   });
-}
-
-void forwardAgrees(const Graph& graph, const std::string& name, int batch, int h, int w) {
-  const std::vector<double> parameters = randomParameters(graph, 7);
-  auto device = cpu::makeDevice(graph, 2, nullptr);
-  device->setArena(Arena::Weights, toFloat(parameters).data());
-  Random random{11};
-  const size_t plane = static_cast<size_t>(3) * h * w, area = static_cast<size_t>(graph.scale()) * graph.scale();
-  std::vector<float> input(plane * batch), output(plane * batch * area);
-  for (float& v : input) v = static_cast<float>(random.next() * 0.5 + 0.5);
-  for (const SubnetInfo& subnet : graph.subnets()) {
-    device->forward(subnet.index, input.data(), output.data(), batch, h, w);
-    double worst = 0;
-    for (int n = 0; n < batch; ++n) {
-      Image image = Image::of(3, h, w);
-      for (size_t i = 0; i < plane; ++i) image.v[i] = input[n * plane + i];
-      const Image expected = test::interpret(graph, subnet.width, subnet.depth, parameters, image);
-      for (size_t i = 0; i < expected.v.size(); ++i)
-        worst =
-            std::max(worst, std::fabs(expected.v[i] - output[n * plane * area + i]) / (1 + std::fabs(expected.v[i])));
-    }
-    check(worst < 5e-5, name + " forward " + std::to_string(subnet.width) + "x" + std::to_string(subnet.depth) +
-                            " at " + std::to_string(batch) + "x" + std::to_string(h) + "x" + std::to_string(w) + ": " +
-                            std::to_string(worst));
-  }
-}
-
-double referenceLoss(const Graph& graph, const SubnetInfo& subnet, const std::vector<double>& parameters,
-                     const std::vector<Image>& inputs, const std::vector<Image>& targets) {
-  double sum = 0;
-  size_t count = 0;
-  for (size_t n = 0; n < inputs.size(); ++n) {
-    const Image out = test::interpret(graph, subnet.width, subnet.depth, parameters, inputs[n]);
-    for (size_t i = 0; i < out.v.size(); ++i) sum += (out.v[i] - targets[n].v[i]) * (out.v[i] - targets[n].v[i]);
-    count += out.v.size();
-  }
-  return sum / static_cast<double>(count);
-}
-
-void gradientsAgree(const Graph& graph, const std::string& name, int batch, int h, int w, std::vector<int> subnets) {
-  std::vector<double> parameters = randomParameters(graph, 3);
-  Random random{5};
-  std::vector<Image> inputs, targets;
-  std::vector<float> lr, hr;
-  for (int n = 0; n < batch; ++n) {
-    inputs.push_back(Image::of(3, h, w));
-    targets.push_back(Image::of(3, h * graph.scale(), w * graph.scale()));
-    for (double& v : inputs.back().v)
-      lr.push_back(static_cast<float>(v = static_cast<float>(random.next() * 0.5 + 0.5)));
-    for (double& v : targets.back().v)
-      hr.push_back(static_cast<float>(v = static_cast<float>(random.next() * 0.5 + 0.5)));
-  }
-  for (int subnet : subnets) {
-    const SubnetInfo& info = graph.subnets()[subnet];
-    std::vector<float> gradient(static_cast<size_t>(graph.parameterCount())), other(gradient.size());
-    for (int threads : {1, 2}) {
-      auto device = cpu::makeDevice(graph, threads, nullptr);
-      device->setArena(Arena::Weights, toFloat(parameters).data());
-      TrainJob job{};
-      job.lr = lr.data();
-      job.hr = hr.data();
-      job.batch = batch;
-      job.height = h;
-      job.width = w;
-      job.subnets = {subnet};
-      job.loss.kind = LossSpec::L2;
-      job.gradientsOnly = true;
-      const TrainReport report = device->train(job);
-      const double expected = referenceLoss(graph, info, parameters, inputs, targets);
-      check(std::fabs(report.mean.loss - expected) < 1e-5 * (1 + expected), name + " loss");
-      device->getArena(Arena::Gradient, threads == 1 ? gradient.data() : other.data());
-    }
-    double largest = 0, threadGap = 0;
-    for (size_t i = 0; i < gradient.size(); ++i) {
-      largest = std::max(largest, static_cast<double>(std::fabs(gradient[i])));
-      threadGap = std::max(threadGap, static_cast<double>(std::fabs(gradient[i] - other[i])));
-    }
-    check(largest > 0, name + " gradients are not all zero");
-    check(threadGap <= 2e-5 * largest,
-          name + " gradients agree between 1 and 2 threads: " + std::to_string(threadGap / largest));
-    // A few entries of every parameter tensor, first and last rows included.
-    for (const Parameter& p : graph.parameters()) {
-      for (int k = 0; k < 6; ++k) {
-        const int64_t at =
-            p.offset + (k == 0   ? 0
-                        : k == 1 ? p.count - 1
-                                 : static_cast<int64_t>((random.next() * 0.5 + 0.5) * static_cast<double>(p.count)));
-        const double keep = parameters[at], step = 1e-5;
-        parameters[at] = keep + step;
-        const double up = referenceLoss(graph, info, parameters, inputs, targets);
-        parameters[at] = keep - step;
-        const double down = referenceLoss(graph, info, parameters, inputs, targets);
-        parameters[at] = keep;
-        const double numeric = (up - down) / (2 * step);
-        check(std::fabs(numeric - gradient[at]) <= 2e-3 * std::fabs(numeric) + 2e-4 * largest,
-              name + " " + std::to_string(info.width) + "x" + std::to_string(info.depth) + " d/d" + p.name + "[" +
-                  std::to_string(at - p.offset) + "] = " + std::to_string(gradient[at]) + ", finite difference " +
-                  std::to_string(numeric));
-      }
-    }
-  }
 }
 
 // A region with a halo of the receptive field gives the pixels of the whole image, crops and blending included.
@@ -280,21 +184,21 @@ int main() {
   try {
     for (int scale : {2, 3, 4}) {
       const Graph graph = srresnet(scale, {12, 16, 36}, {1, 2});
-      forwardAgrees(graph, "srresnet x" + std::to_string(scale), 2, 13, 9);
-      forwardAgrees(graph, "srresnet x" + std::to_string(scale), 1, 1, 1);
-      forwardAgrees(graph, "srresnet x" + std::to_string(scale), 1, 1, 7);
+      forwardAgrees(cpuDevice, graph, "srresnet x" + std::to_string(scale), 2, 13, 9);
+      forwardAgrees(cpuDevice, graph, "srresnet x" + std::to_string(scale), 1, 1, 1);
+      forwardAgrees(cpuDevice, graph, "srresnet x" + std::to_string(scale), 1, 1, 7);
     }
-    forwardAgrees(everything(), "every operator", 3, 11, 8);
-    forwardAgrees(everything(), "every operator", 1, 2, 1);
-    gradientsAgree(everything(), "every operator", 2, 6, 5, {0, 3});
-    gradientsAgree(srresnet(4, {5, 16}, {1, 2}), "srresnet x4", 1, 5, 4, {0, 1, 3});
-    gradientsAgree(srresnet(3, {8, 12}, {1}), "srresnet x3", 2, 4, 3, {1});
+    forwardAgrees(cpuDevice, everything(), "every operator", 3, 11, 8);
+    forwardAgrees(cpuDevice, everything(), "every operator", 1, 2, 1);
+    gradientsAgree(cpuDevice, everything(), "every operator", 2, 6, 5, {0, 3});
+    gradientsAgree(cpuDevice, srresnet(4, {5, 16}, {1, 2}), "srresnet x4", 1, 5, 4, {0, 1, 3});
+    gradientsAgree(cpuDevice, srresnet(3, {8, 12}, {1}), "srresnet x3", 2, 4, 3, {1});
     for (const Graph& graph : {narrow(), sameSize(), readTwice()}) {
-      forwardAgrees(graph, "odd graph", 2, 9, 14);
-      gradientsAgree(graph, "odd graph", 1, 3, 4, {0});
+      forwardAgrees(cpuDevice, graph, "odd graph", 2, 9, 14);
+      gradientsAgree(cpuDevice, graph, "odd graph", 1, 3, 4, {0});
       tilesAgree(graph);
     }
-    gradientsAgree(readTwice(), "a convolution read twice", 1, 2, 3, {1});
+    gradientsAgree(cpuDevice, readTwice(), "a convolution read twice", 1, 2, 3, {1});
     nonsenseIsRefused();
     batchesAgree();
     for (int scale : {2, 4}) tilesAgree(srresnet(scale, {16, 24}, {1, 2}));

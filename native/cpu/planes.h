@@ -1,0 +1,59 @@
+// Loops over the planes of a value, whatever its layout: what an operator does to the pixels of `lanes` channels.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "cpu/tensor.h"
+
+namespace wbsr::cpu {
+
+constexpr int kMostLanes = 16;
+
+// One image of (h, w, lanes) inside a batch.
+struct Plane {
+  int image;       // of the batch
+  int channel;     // the first one
+  int channels;    // real ones among the lanes
+  int64_t offset;  // of its first pixel, in floats
+};
+
+inline Plane planeAt(const Layout& layout, int channels, int64_t index) {
+  const int64_t size = int64_t{layout.h} * layout.w * layout.lanes;
+  const int channel = static_cast<int>(index % layout.planes) * layout.lanes;
+  return {static_cast<int>(index / layout.planes), channel, std::min(layout.lanes, channels - channel), index * size};
+}
+
+// fn(plane) on all threads; for values whose channels are not ordered sub-pixel first (Value::groups).
+template <class Fn>
+void eachPlane(const Layout& layout, int channels, int batch, Fn fn) {
+  const int64_t count = int64_t{batch} * layout.planes;
+#pragma omp parallel for schedule(static) if (count > 1)
+  for (int64_t index = 0; index < count; ++index) fn(planeAt(layout, channels, index));
+}
+
+// fn(plane, y) for every row.
+template <class Fn>
+void eachRow(const Layout& layout, int channels, int batch, Fn fn) {
+  const int64_t count = int64_t{batch} * layout.planes * layout.h;
+#pragma omp parallel for schedule(static) if (count > 1)
+  for (int64_t index = 0; index < count; ++index)
+    fn(planeAt(layout, channels, index / layout.h), static_cast<int>(index % layout.h));
+}
+
+// Where channel c of pixel (y, x) lies inside one image; for thin, pooled and blocked values alike.
+inline int64_t placeOf(const Layout& l, int c, int y, int x) {
+  return ((int64_t{c / l.lanes} * l.h + y) * l.w + x) * l.lanes + c % l.lanes;
+}
+
+// Sets the lanes that hold no channel to 0.
+inline void clearPadding(const Layout& layout, const Value& value, int batch, float* data) {
+  const int used = value.channels / value.groups % layout.lanes;
+  if (used == 0) return;
+  const int64_t pixels = int64_t{layout.h} * layout.w;
+  for (int64_t group = 0; group < int64_t{batch} * value.groups; ++group) {
+    float* last = data + (group * layout.blocks + layout.blocks - 1) * pixels * layout.lanes;
+    for (int64_t p = 0; p < pixels; ++p) std::fill(last + p * layout.lanes + used, last + (p + 1) * layout.lanes, 0.f);
+  }
+}
+
+}  // namespace wbsr::cpu

@@ -1,0 +1,89 @@
+// Every operator, one row each, on a device: forward against a plain loop in double precision, gradients of the
+// parameters before, in and behind it against finite differences of that loop, at odd sizes, a single pixel, channels from
+// 1 to 65, slices of every width, with one thread and two. The same rows run on the CUDA device (cuda/cuda_operators_check.cc).
+#include <cstdio>
+
+#include "cpu/device.h"
+#include "support/agreement.h"
+
+using namespace wbsr;
+using namespace wbsr::test;
+using graphs::Builder;
+using graphs::fixed;
+using graphs::width;
+
+namespace {
+
+std::unique_ptr<Device> makeDevice(const Graph& graph, int threads) { return cpu::makeDevice(graph, threads, nullptr); }
+
+struct Row {
+  std::string name;
+  // Writes the operator behind x, a convolution with `width` channels, and returns a value of `scale` times the image's
+  // size, which a convolution to RGB follows. image: the input.
+  std::function<int(Builder& b, int x, int image)> build;
+  std::map<std::string, Reference> references;  // of operators that reference.h does not have
+  int scale = 1;
+  int multiple = 1, smallest = 1;  // of the sides
+};
+
+int activation(Builder& b, int x, const char* kind) { return b.node("activation", {x}, {{"activation", kind}}); }
+
+// --- The plain loops ---
+
+const std::vector<Row>& rows() {
+  static const std::vector<Row> table{
+      {"conv 3x3", [](Builder& b, int x, int) { return b.conv(x, width()); }, {}},
+      {"conv 1x1 without bias", [](Builder& b, int x, int) { return b.conv(x, width(2), 1, false); }, {}},
+      {"relu", [](Builder& b, int x, int) { return b.relu(x); }, {}},
+      {"leakyRelu", [](Builder& b, int x, int) { return b.leaky(x, 0.2); }, {}},
+      {"sigmoid", [](Builder& b, int x, int) { return b.sigmoid(x); }, {}},
+      {"silu", [](Builder& b, int x, int) { return activation(b, b.conv(x, width()), "silu"); }, {}},
+      {"gelu", [](Builder& b, int x, int) { return b.add(x, activation(b, x, "gelu")); }, {}},
+      {"tanh", [](Builder& b, int x, int) { return activation(b, x, "tanh"); }, {}},
+      {"exp and reciprocal",
+       [](Builder& b, int x, int) { return activation(b, activation(b, x, "exp"), "reciprocal"); },
+       {}},
+      {"add", [](Builder& b, int x, int image) { return b.add(b.conv(image, width()), b.relu(x)); }, {}},
+      {"pixelShuffle", [](Builder& b, int x, int) { return b.relu(b.shuffle(b.conv(x, width(4)), 2)); }, {}, 2},
+      {"upsample, bilinear", [](Builder& b, int x, int) { return b.upsample(x, 3); }, {}, 3},
+      {"upsample, bicubic", [](Builder& b, int x, int) { return b.upsample(x, 2, true); }, {}, 2},
+      {"globalPool and scaleChannels",
+       [](Builder& b, int x, int) { return b.scaleChannels(x, b.sigmoid(b.conv(b.globalPool(x), width(), 1))); },
+       {}},
+  };
+  return table;
+}
+
+void run(const Row& row) {
+  for (const auto& [kind, reference] : row.references) references()[kind] = reference;
+  // Few channels at every width are kept in another layout than many.
+  for (const std::vector<int>& widths : {std::vector<int>{1, 7}, std::vector<int>{5, 19, 65}}) {
+    Builder b;
+    const int image = b.input();
+    const int x = row.build(b, b.conv("head", image, width()), image);
+    const int out = b.conv("tail", x, fixed(3));
+    const Graph graph(row.scale, widths, {1}, b.nodes, out);
+    const std::string name = row.name + ", widths up to " + std::to_string(widths.back());
+    const auto side = [&row](int n) {
+      return std::max(row.smallest, (n + row.multiple - 1) / row.multiple * row.multiple);
+    };
+    forwardAgrees(makeDevice, graph, name, 1, side(1), side(1));
+    forwardAgrees(makeDevice, graph, name, 2, side(9), side(14));
+    forwardAgrees(makeDevice, graph, name, 1, side(33), side(5));
+    std::vector<int> subnets;
+    for (const SubnetInfo& subnet : graph.subnets()) subnets.push_back(subnet.index);
+    gradientsAgree(makeDevice, graph, name, 2, side(5), side(4), subnets);
+  }
+}
+
+}  // namespace
+
+int main() {
+  try {
+    for (const Row& row : rows()) run(row);
+  } catch (const std::exception& error) {
+    std::printf("not ok: exception: %s\n", error.what());
+    return 1;
+  }
+  return finish();
+}
