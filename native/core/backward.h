@@ -16,6 +16,7 @@ class Backward {
   int gradient(const Step& step) const { return gradient_[static_cast<size_t>(step.out)]; }
   // The gradient before the step's own activation, for which a step is appended where there is one.
   int beforeActivation(const Step& step);
+  const Value& value(int value) const { return program_.values[static_cast<size_t>(value)]; }
   // A new value like that one.
   int like(int value);
   // Appends a step of that kind with the forward step's operator and parameters. The reference holds until the next call.

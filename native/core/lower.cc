@@ -102,7 +102,8 @@ Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, in
     }
     Step step;
     step.kind = node.op->kind();
-    step.op = node.op;
+    step.op = node.op->atWidth({subnet.width, graph.widths().back()});
+    if (!step.op) step.op = node.op;
     step.node = static_cast<int>(i);
     std::vector<Size> sizes;
     for (const int input : node.inputs) {

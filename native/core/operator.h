@@ -113,6 +113,8 @@ class Operator {
   // Which input's memory a step of this operator may write its output over (element i depends on element i of that
   // input alone); -1: none.
   virtual int overwrites(const Step& /*step*/) const { return -1; }
+  // The operator of the step in subnets of that width; null: this one.
+  virtual std::shared_ptr<const Operator> atWidth(const Width& /*at*/) const { return nullptr; }
   // Appends the backward steps of a forward step.
   virtual void differentiate(const Step& step, Backward& backward) const = 0;
 };

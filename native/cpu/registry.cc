@@ -23,6 +23,17 @@ const Program& StepView::program() const { return executable_.program(); }
 const RunArguments& StepView::arguments() const { return executable_.arguments(); }
 Layout StepView::inLayout(size_t k) const { return layoutOf(inValue(k), context().lanes); }
 Layout StepView::outLayout() const { return layoutOf(outValue(), context().lanes); }
+std::vector<float> StepView::parameter(size_t k, int padded) const {
+  return context().weights->vector(step_.parameters[k], padded);
+}
+
+void StepView::addGradient(size_t k, const std::vector<double>& values) const {
+  const ParameterSlice& slice = step_.parameters[k];
+  float* gradient = context().gradients + context().weights->parameter(slice).offset;
+  const std::vector<int> places = indicesOf(slice.ranges[0]);
+  for (size_t i = 0; i < places.size(); ++i) gradient[places[i]] += static_cast<float>(values[i]);
+}
+
 const float* StepView::in(size_t k) const { return executable_.at(step_.in[k]); }
 const float* StepView::residual() const { return step_.residual >= 0 ? executable_.at(step_.residual) : nullptr; }
 float* StepView::out() const { return executable_.at(step_.out); }

@@ -3,6 +3,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "core/program.h"
 #include "cpu/tensor.h"
@@ -34,6 +35,11 @@ class StepView {
   Layout inLayout(size_t k) const;
   Layout outLayout() const;
   int64_t outFloats() const { return outLayout().image() * batch(); }  // of the whole batch
+
+  // The values of a parameter with one dimension in the order of the step's channels, zeros up to `padded`.
+  std::vector<float> parameter(size_t k, int padded) const;
+  // Adds to the gradient of such a parameter: one number per channel of the step.
+  void addGradient(size_t k, const std::vector<double>& values) const;
 
   const float* in(size_t k) const;
   const float* residual() const;  // null without
