@@ -132,6 +132,11 @@ export class GraphBuilder {
     return this.#push({ op: 'scaleChannels', inputs: [input.node, factors.node] })
   }
 
+  /** A learned slope per channel for negative values: parameter `<name>.weight` (C). */
+  prelu(name: string, input: Value): Value {
+    return this.#push({ op: 'prelu', name, inputs: [input.node] })
+  }
+
   /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
   stack(input: Value, block: (x: Value, index: number) => Value): Value {
     const outputs = [input]

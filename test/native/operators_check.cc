@@ -30,6 +30,14 @@ int activation(Builder& b, int x, const char* kind) { return b.node("activation"
 
 // --- The plain loops ---
 
+Image prelu(const Operator&, const Inputs& in, const Slices& parameters, int) {
+  Image out = *in[0];
+  const size_t plane = static_cast<size_t>(out.h) * out.w;
+  for (size_t i = 0; i < out.v.size(); ++i)
+    if (out.v[i] < 0) out.v[i] *= parameters[0][i / plane];
+  return out;
+}
+
 const std::vector<Row>& rows() {
   static const std::vector<Row> table{
       {"conv 3x3", [](Builder& b, int x, int) { return b.conv(x, width()); }, {}},
@@ -50,6 +58,7 @@ const std::vector<Row>& rows() {
       {"globalPool and scaleChannels",
        [](Builder& b, int x, int) { return b.scaleChannels(x, b.sigmoid(b.conv(b.globalPool(x), width(), 1))); },
        {}},
+      {"prelu", [](Builder& b, int x, int) { return b.node("prelu", {x}, {{"name", "slopes"}}); }, {{"prelu", prelu}}},
   };
   return table;
 }
