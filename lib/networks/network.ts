@@ -137,6 +137,11 @@ export class GraphBuilder {
     return this.#push({ op: 'prelu', name, inputs: [input.node] })
   }
 
+  /** Elementwise; b may have one channel, which multiplies all channels of a. */
+  multiply(a: Value, b: Value): Value {
+    return this.#push({ op: 'multiply', inputs: [a.node, b.node] })
+  }
+
   /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
   stack(input: Value, block: (x: Value, index: number) => Value): Value {
     const outputs = [input]

@@ -38,6 +38,12 @@ Image prelu(const Operator&, const Inputs& in, const Slices& parameters, int) {
   return out;
 }
 
+Image multiply(const Operator&, const Inputs& in, const Slices&, int) {
+  Image out = *in[0];
+  for (size_t i = 0; i < out.v.size(); ++i) out.v[i] *= in[1]->v[i % in[1]->v.size()];
+  return out;
+}
+
 const std::vector<Row>& rows() {
   static const std::vector<Row> table{
       {"conv 3x3", [](Builder& b, int x, int) { return b.conv(x, width()); }, {}},
@@ -59,6 +65,20 @@ const std::vector<Row>& rows() {
        [](Builder& b, int x, int) { return b.scaleChannels(x, b.sigmoid(b.conv(b.globalPool(x), width(), 1))); },
        {}},
       {"prelu", [](Builder& b, int x, int) { return b.node("prelu", {x}, {{"name", "slopes"}}); }, {{"prelu", prelu}}},
+      {"multiply",
+       [](Builder& b, int x, int image) {
+         return b.node("multiply", {b.node("multiply", {x, b.conv(image, width())}), x});
+       },
+       {{"multiply", multiply}}},
+      {"multiply by one channel",
+       [](Builder& b, int x, int) { return b.node("multiply", {x, b.sigmoid(b.conv(x, fixed(1)))}); },
+       {}},
+      {"multiply pooled values",
+       [](Builder& b, int x, int) {
+         const int pooled = b.globalPool(x);
+         return b.scaleChannels(x, b.node("multiply", {pooled, b.conv(pooled, fixed(1), 1)}));
+       },
+       {}},
   };
   return table;
 }
