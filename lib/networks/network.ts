@@ -142,6 +142,26 @@ export class GraphBuilder {
     return this.#push({ op: 'multiply', inputs: [a.node, b.node] })
   }
 
+  /** input * scale + offset: a number for all channels, or one for each of a fixed number of channels. */
+  affine(input: Value, options: { scale?: number | number[]; offset?: number | number[] }): Value {
+    const node: NativeNode = { op: 'affine', inputs: [input.node] }
+    if (options.scale !== undefined) node['scale'] = [options.scale].flat()
+    if (options.offset !== undefined) node['offset'] = [options.offset].flat()
+    return this.#push(node)
+  }
+
+  addConstant(input: Value, constant: number | number[]): Value {
+    return this.affine(input, { offset: constant })
+  }
+
+  multiplyConstant(input: Value, constant: number | number[]): Value {
+    return this.affine(input, { scale: constant })
+  }
+
+  subtract(a: Value, b: Value): Value {
+    return this.add(a, this.multiplyConstant(b, -1))
+  }
+
   /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
   stack(input: Value, block: (x: Value, index: number) => Value): Value {
     const outputs = [input]

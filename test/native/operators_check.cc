@@ -3,6 +3,7 @@
 // 1 to 65, slices of every width, with one thread and two. The same rows run on the CUDA device (cuda/cuda_operators_check.cc).
 #include <cstdio>
 
+#include "core/operators/affine.h"
 #include "cpu/device.h"
 #include "support/agreement.h"
 
@@ -44,6 +45,17 @@ Image multiply(const Operator&, const Inputs& in, const Slices&, int) {
   return out;
 }
 
+Image affine(const Operator& op, const Inputs& in, const Slices&, int) {
+  const auto& a = static_cast<const operators::Affine&>(op);
+  Image out = *in[0];
+  const size_t plane = static_cast<size_t>(out.h) * out.w;
+  for (size_t i = 0; i < out.v.size(); ++i) {
+    const int c = static_cast<int>(i / plane);
+    out.v[i] = out.v[i] * static_cast<double>(a.scale(c)) + static_cast<double>(a.offset(c));
+  }
+  return out;
+}
+
 const std::vector<Row>& rows() {
   static const std::vector<Row> table{
       {"conv 3x3", [](Builder& b, int x, int) { return b.conv(x, width()); }, {}},
@@ -77,6 +89,17 @@ const std::vector<Row>& rows() {
        [](Builder& b, int x, int) {
          const int pooled = b.globalPool(x);
          return b.scaleChannels(x, b.node("multiply", {pooled, b.conv(pooled, fixed(1), 1)}));
+       },
+       {}},
+      {"affine", [](Builder& b, int x, int) {
+         return b.node("affine", {x}, {{"scale", std::vector<double>{-1.5}}, {"offset", std::vector<double>{0.25}}});
+       },
+       {{"affine", affine}}},
+      {"affine per channel", [](Builder& b, int x, int) {
+         const int shifted = b.node("affine", {b.conv(x, fixed(3))}, {{"offset", std::vector<double>{0.1, 0.2, -0.3}}});
+         std::vector<double> scales;
+         for (int c = 0; c < 11; ++c) scales.push_back(0.1 * c - 0.4);
+         return b.node("affine", {b.conv(shifted, fixed(11))}, {{"scale", scales}});
        },
        {}},
   };
