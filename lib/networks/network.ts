@@ -16,6 +16,15 @@ export interface Network {
 /** Handle of a value inside a GraphBuilder. */
 export type Value = { readonly node: number }
 
+/** A number is never sliced; 'width' follows the subnet's width; { times } is times * width, { of, per } floor(of * width / per). */
+export type Channels = number | 'width' | { times: number } | { of: number; per: number }
+
+function rule(channels: Channels): NativeChannels {
+  if (typeof channels === 'number') return { fixed: channels }
+  if (channels === 'width') return { num: 1, den: 1 }
+  return 'times' in channels ? { num: channels.times, den: 1 } : { num: channels.of, den: channels.per }
+}
+
 /** Builds the node list of a network. Convolutions are k x k, stride 1, zero padded, with bias unless told otherwise. */
 export class GraphBuilder {
   readonly nodes: NativeNode[] = []
@@ -40,28 +49,19 @@ export class GraphBuilder {
   }
 
   /**
-   * A convolution. `channels`: a number is never sliced; 'width' follows the subnet's width; { times } keeps
-   * times * width filters; { of, per } keeps floor(of * width / per).
+   * A convolution with that many filters.
    */
   conv(
     name: string,
     input: Value,
-    channels: number | 'width' | { times: number } | { of: number; per: number },
+    channels: Channels,
     options: { kernel?: number; bias?: boolean; initGain?: number } = {},
   ): Value {
-    const rule: NativeChannels =
-      typeof channels === 'number'
-        ? { fixed: channels }
-        : channels === 'width'
-          ? { num: 1, den: 1 }
-          : 'times' in channels
-            ? { num: channels.times, den: 1 }
-            : { num: channels.of, den: channels.per }
     return this.#push({
       op: 'conv',
       name,
       inputs: [input.node],
-      channels: rule,
+      channels: rule(channels),
       kernel: options.kernel ?? 3,
       bias: options.bias ?? true,
       initGain: options.initGain ?? 1,
@@ -160,6 +160,11 @@ export class GraphBuilder {
 
   subtract(a: Value, b: Value): Value {
     return this.add(a, this.multiplyConstant(b, -1))
+  }
+
+  /** Channels [from, from + channels). */
+  slice(input: Value, from: Channels, channels: Channels): Value {
+    return this.#push({ op: 'slice', inputs: [input.node], from: rule(from), channels: rule(channels) })
   }
 
   /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */

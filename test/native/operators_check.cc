@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "core/operators/affine.h"
+#include "core/operators/slice.h"
 #include "cpu/device.h"
 #include "support/agreement.h"
 
@@ -56,6 +57,13 @@ Image affine(const Operator& op, const Inputs& in, const Slices&, int) {
   return out;
 }
 
+Image slice(const Operator& op, const Inputs& in, const Slices&, int channels) {
+  const int from = static_cast<const operators::Slice&>(op).from();
+  Image out = Image::of(channels, in[0]->h, in[0]->w);
+  for (size_t i = 0; i < out.v.size(); ++i) out.v[i] = in[0]->v[i + static_cast<size_t>(from) * out.h * out.w];
+  return out;
+}
+
 const std::vector<Row>& rows() {
   static const std::vector<Row> table{
       {"conv 3x3", [](Builder& b, int x, int) { return b.conv(x, width()); }, {}},
@@ -102,6 +110,13 @@ const std::vector<Row>& rows() {
          return b.node("affine", {b.conv(shifted, fixed(11))}, {{"scale", scales}});
        },
        {}},
+      {"slice",
+       [](Builder& b, int x, int) {
+         const int wide = b.conv(x, width(3));
+         return b.add(b.node("slice", {wide}, {{"from", width(2)}, {"channels", width()}}),
+                      b.node("slice", {wide}, {{"from", fixed(0)}, {"channels", width()}}));
+       },
+       {{"slice", slice}}},
   };
   return table;
 }

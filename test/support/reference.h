@@ -173,7 +173,9 @@ inline Image interpret(const Graph& graph, int width, int depth, const std::vect
     for (size_t p = 0; p < info.parameters[i].size(); ++p)
       slices.push_back(sliceOf(graph.parameters()[static_cast<size_t>(graph.firstParameter(static_cast<int>(i))) + p],
                                info.parameters[i][p], parameters));
-    value[i] = references().find(node.op->kind())->second(*node.op, in, slices, info.channels[i].count);
+    auto op = node.op->atWidth({width, graph.widths().back()});
+    if (!op) op = node.op;
+    value[i] = references().find(op->kind())->second(*op, in, slices, info.channels[i].count);
   }
   return value[static_cast<size_t>(resolved[static_cast<size_t>(graph.output())])];
 }
