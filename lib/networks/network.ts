@@ -167,6 +167,11 @@ export class GraphBuilder {
     return this.#push({ op: 'slice', inputs: [input.node], from: rule(from), channels: rule(channels) })
   }
 
+  /** The channels of 2 to 16 values of one size, one after the other. */
+  concat(inputs: Value[]): Value {
+    return this.#push({ op: 'concat', inputs: inputs.map((v) => v.node) })
+  }
+
   /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
   stack(input: Value, block: (x: Value, index: number) => Value): Value {
     const outputs = [input]

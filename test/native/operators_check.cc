@@ -64,6 +64,12 @@ Image slice(const Operator& op, const Inputs& in, const Slices&, int channels) {
   return out;
 }
 
+Image concat(const Operator&, const Inputs& in, const Slices&, int channels) {
+  Image out{channels, in[0]->h, in[0]->w, {}};
+  for (const Image* part : in) out.v.insert(out.v.end(), part->v.begin(), part->v.end());
+  return out;
+}
+
 const std::vector<Row>& rows() {
   static const std::vector<Row> table{
       {"conv 3x3", [](Builder& b, int x, int) { return b.conv(x, width()); }, {}},
@@ -117,6 +123,14 @@ const std::vector<Row>& rows() {
                       b.node("slice", {wide}, {{"from", fixed(0)}, {"channels", width()}}));
        },
        {{"slice", slice}}},
+      {"concat, and convolutions, prelu and slices behind it",
+       [](Builder& b, int x, int image) {
+         const int joined = b.node("concat", {x, b.relu(b.conv(x, width(2), 1)), b.conv(image, fixed(5)), image});
+         const int active = b.node("prelu", {joined}, {{"name", "behind"}});
+         const int again = b.node("concat", {b.conv(b.sigmoid(joined), fixed(3)), active});
+         return b.add(b.conv(active, width(), 1), b.conv(again, width()));
+       },
+       {{"concat", concat}}},
   };
   return table;
 }
