@@ -90,14 +90,20 @@ const std::vector<Row>& rows() {
       {"globalPool and scaleChannels",
        [](Builder& b, int x, int) { return b.scaleChannels(x, b.sigmoid(b.conv(b.globalPool(x), width(), 1))); },
        {}},
-      {"prelu", [](Builder& b, int x, int) { return b.node("prelu", {x}, {{"name", "slopes"}}); }, {{"prelu", prelu}}},
+      {"prelu",
+       [](Builder& b, int x, int) {
+         return b.node("prelu", {x}, {{"name", "slopes"}});
+       },
+       {{"prelu", prelu}}},
       {"multiply",
        [](Builder& b, int x, int image) {
          return b.node("multiply", {b.node("multiply", {x, b.conv(image, width())}), x});
        },
        {{"multiply", multiply}}},
       {"multiply by one channel",
-       [](Builder& b, int x, int) { return b.node("multiply", {x, b.sigmoid(b.conv(x, fixed(1)))}); },
+       [](Builder& b, int x, int) {
+         return b.node("multiply", {x, b.sigmoid(b.conv(x, fixed(1)))});
+       },
        {}},
       {"multiply pooled values",
        [](Builder& b, int x, int) {
@@ -105,11 +111,13 @@ const std::vector<Row>& rows() {
          return b.scaleChannels(x, b.node("multiply", {pooled, b.conv(pooled, fixed(1), 1)}));
        },
        {}},
-      {"affine", [](Builder& b, int x, int) {
+      {"affine",
+       [](Builder& b, int x, int) {
          return b.node("affine", {x}, {{"scale", std::vector<double>{-1.5}}, {"offset", std::vector<double>{0.25}}});
        },
        {{"affine", affine}}},
-      {"affine per channel", [](Builder& b, int x, int) {
+      {"affine per channel",
+       [](Builder& b, int x, int) {
          const int shifted = b.node("affine", {b.conv(x, fixed(3))}, {{"offset", std::vector<double>{0.1, 0.2, -0.3}}});
          std::vector<double> scales;
          for (int c = 0; c < 11; ++c) scales.push_back(0.1 * c - 0.4);

@@ -19,8 +19,8 @@ class Affine final : public Operator {
   Channels channels(const std::vector<Channels>& in, const Width& at) const override {
     for (const auto* numbers : {&scale_, &offset_})
       if (numbers->size() > 1 && static_cast<int>(numbers->size()) != in[0].count)
-        invalidNode("affine has " + std::to_string(numbers->size()) + " constants for " +
-                    std::to_string(in[0].count) + " channels at width " + std::to_string(at.width));
+        invalidNode("affine has " + std::to_string(numbers->size()) + " constants for " + std::to_string(in[0].count) +
+                    " channels at width " + std::to_string(at.width));
     return in[0];
   }
   int overwrites(const Step&) const override { return 0; }

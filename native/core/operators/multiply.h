@@ -6,9 +6,9 @@ namespace wbsr::operators {
 
 class Multiply final : public Operator {
  public:
-  static constexpr StepKind kKind = "multiply";                            // out = in0 * in1
-  static constexpr StepKind kBackwardFirst = "multiply.backwardFirst";     // out = dIn0 from in0 = dOut, in1 = input 1
-  static constexpr StepKind kBackwardSecond = "multiply.backwardSecond";   // out = dIn1 from in0 = dOut, in1 = input 0
+  static constexpr StepKind kKind = "multiply";                           // out = in0 * in1
+  static constexpr StepKind kBackwardFirst = "multiply.backwardFirst";    // out = dIn0 from in0 = dOut, in1 = input 1
+  static constexpr StepKind kBackwardSecond = "multiply.backwardSecond";  // out = dIn1 from in0 = dOut, in1 = input 0
   StepKind kind() const override { return kKind; }
   static std::shared_ptr<const Operator> read(const Attributes&) { return std::make_shared<Multiply>(); }
 

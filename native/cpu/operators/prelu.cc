@@ -28,15 +28,16 @@ void backwardWeights(const StepView& s) {
   const Layout l = s.inLayout(0);
   const float *gradOut = s.in(0), *x = s.in(1);
   s.addGradient(0, channelSums(l, s.inValue(0).channels, s.batch(), [&](const Plane& p, double* sums) {
-    withLanes(l.lanes, [&](auto lanes) {
-      constexpr int L = decltype(lanes)::value;
-      const int64_t end = p.offset + int64_t{l.h} * l.w * L;
-      double sum[L] = {};
-      for (int64_t i = p.offset; i < end; i += L)
-        for (int k = 0; k < L; ++k) sum[k] += x[i + k] > 0.f ? 0.0 : static_cast<double>(gradOut[i + k]) * x[i + k];
-      for (int k = 0; k < L; ++k) sums[k] = sum[k];
-    });
-  }));
+                  withLanes(l.lanes, [&](auto lanes) {
+                    constexpr int L = decltype(lanes)::value;
+                    const int64_t end = p.offset + int64_t{l.h} * l.w * L;
+                    double sum[L] = {};
+                    for (int64_t i = p.offset; i < end; i += L)
+                      for (int k = 0; k < L; ++k)
+                        sum[k] += x[i + k] > 0.f ? 0.0 : static_cast<double>(gradOut[i + k]) * x[i + k];
+                    for (int k = 0; k < L; ++k) sums[k] = sum[k];
+                  });
+                }));
 }
 
 }  // namespace
