@@ -1,5 +1,5 @@
-// What can be tried of bench/gpu.sh without a GPU: that every stage says why it cannot run, whatever fails, and that the
-// contestant works, against the CUDA on the host (build/bench-gpu, sizes of a few pixels).
+// Tests bench/gpu.sh without a GPU: every stage reports why it cannot run, and the benchmark program works against the
+// CUDA on the host (build/bench-gpu, sizes of a few pixels).
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -73,7 +73,7 @@ t.test(
   },
 )
 
-t.test('a contestant that breaks down costs only its own figures', { skip: noPython }, async (t) => {
+t.test('a benchmark program that crashes loses only its own figures', { skip: noPython }, async (t) => {
   const folder = t.testdir({ 'bench-gpu': {} })
   const file = path.join(folder, 'bench-gpu', 'gpu_contestant')
   writeFileSync(file, '#!/bin/sh\nread line\necho \'{"error": "WBSR_NO_DEVICE: as told"}\'\nread line\n')

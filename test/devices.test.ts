@@ -1,6 +1,6 @@
-// Which device a model gets and which reason the user reads: with the plugin of this machine, with none, with damaged
-// ones, and with one that needs no GPU (test/native/bindings/fake_cuda). Each case is a process of its own, since a
-// process looks for CUDA once; it loads a copy of dist/ beside a copy of the addon and the plugin in question.
+// Which device a model gets, and which reason is reported: with this machine's plugin, without a plugin, with damaged ones,
+// and with one that needs no GPU (test/native/bindings/fake_cuda). Each case runs in its own process, since a process looks
+// for CUDA once; it loads a copy of dist/ beside a copy of the addon and the plugin.
 
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -42,7 +42,7 @@ function patched(file: string, from: RegExp, to: (found: string) => string): Buf
 
 const everything = `print({ info: native.findDevices('cuda'), list: listDevices().map(({ id }) => id), auto: attempt('auto'), cpu: attempt('cpu'), cuda: attempt('cuda'), third: attempt('cuda:3') })`
 
-/** Without a usable card: `auto` runs on the CPU and says why, `cuda` refuses and says why. */
+/** Without a usable GPU: `auto` falls back to the CPU and `cuda` is refused, both with the reason. */
 function checkWithout(t: Test, answer: any, reason: RegExp) {
   t.same(answer.info.devices, [])
   t.match(answer.info.reason, reason)
@@ -70,7 +70,7 @@ t.test('this build on this machine', { skip }, async (t) => {
   t.same(there.devices, here.devices)
   t.equal(there.reason.replace(/\(\S+\/build\//, '(build/'), here.reason.replace(/\(\S+\/build\//, '(build/'))
   t.same(run('print(listDevices())'), listDevices())
-  // No card to be seen, on any machine.
+  // Hides the GPUs of this machine.
   const hidden = { CUDA_VISIBLE_DEVICES: '' }
   checkWithout(
     t,
@@ -92,7 +92,7 @@ t.test('no plugin', { skip }, async (t) => {
   )
 })
 
-t.test('a plugin that is no library', { skip }, async (t) => {
+t.test('a plugin that is not a library', { skip }, async (t) => {
   checkWithout(
     t,
     packageWith(t, 'not a library\n'.repeat(1000))(everything),
@@ -100,7 +100,7 @@ t.test('a plugin that is no library', { skip }, async (t) => {
   )
 })
 
-t.test('a plugin that was cut off', { skip }, async (t) => {
+t.test('a truncated plugin', { skip }, async (t) => {
   const whole = readFileSync(fakeFile)
   for (const [length, reason] of [
     [30, /^the CUDA plugin cannot be opened \(.*libwbsr_cuda\.so: file too short\)/],
@@ -113,7 +113,7 @@ t.test('a plugin that was cut off', { skip }, async (t) => {
   }
 })
 
-t.test('a library of somebody else', { skip }, async (t) => {
+t.test('a library that is not a plugin', { skip }, async (t) => {
   const run = packageWith(
     t,
     patched(fakeFile, /\0wbsrCudaPlugin\0/, () => '\0wbsrCudaPlugim\0'),
@@ -144,7 +144,7 @@ t.test('a plugin that finds nothing', { skip }, async (t) => {
   checkWithout(t, run(everything, { WBSR_FAKE_CUDA: 'find:memory' }), /^std::bad_alloc$/)
 })
 
-t.test('two cards', { skip }, async (t) => {
+t.test('two GPUs', { skip }, async (t) => {
   const run = packageWith(t, readFileSync(fakeFile))
   const found = run(everything)
   t.same(found.list, ['cuda:0', 'cuda:2', 'cpu'])
@@ -169,7 +169,7 @@ t.test('two cards', { skip }, async (t) => {
   })
 })
 
-t.test('a card that fails when the model is made', { skip }, async (t) => {
+t.test('a GPU that fails when the model is made', { skip }, async (t) => {
   const run = packageWith(t, readFileSync(fakeFile))
   const both = `print([attempt('auto'), attempt('cuda')])`
   for (const code of ['WBSR_NO_DEVICE', 'WBSR_DEVICE_FAILED', 'WBSR_OUT_OF_MEMORY']) {
@@ -184,7 +184,7 @@ t.test('a card that fails when the model is made', { skip }, async (t) => {
   t.match([auto.code, cuda.code], ['WBSR_INTERNAL', 'WBSR_INTERNAL'], 'a mistake of ours is not hidden')
 })
 
-t.test('worker threads that ask at once', { skip }, async (t) => {
+t.test('worker threads that ask at the same time', { skip }, async (t) => {
   const run = packageWith(t, readFileSync(fakeFile))
   const answers = run(`
     import { isMainThread, parentPort, Worker } from 'node:worker_threads'

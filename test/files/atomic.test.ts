@@ -45,7 +45,7 @@ t.test('makes missing folders, takes long names, keeps permissions, follows link
   t.equal(readFileSync(file, 'utf8'), 'through')
 })
 
-t.test('on errors the old file survives and nothing is left', async (t) => {
+t.test('on errors the old file survives and no temporary file is left', async (t) => {
   const dir = t.testdir({ 'a.bin': 'old' })
   const file = path.join(dir, 'a.bin')
   const cause = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })

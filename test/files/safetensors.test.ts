@@ -76,7 +76,7 @@ t.test('half precision is widened', async (t) => {
   t.same(tensors.get('b')!.data, new Float32Array([1, -3.140625]))
 })
 
-t.test('broken files say what was expected', async (t) => {
+t.test('errors for damaged files name what was expected', async (t) => {
   const a = { dtype: 'F32', shape: [2], data_offsets: [0, 8] }
   const cases: [string, Buffer, RegExp][] = [
     ['empty', Buffer.alloc(0), /expected at least 8 bytes but it has 0/],

@@ -1,4 +1,4 @@
-// Inference with the real engine: what the fake one cannot show.
+// Inference with the real engine: cases that the fake engine cannot show.
 import t from 'tap'
 import { cutPixels } from '../../lib/images/pixels.js'
 import type { UpscaleOptions } from '../../lib/infer/options.js'
@@ -16,7 +16,7 @@ import { realState as sharedState } from '../support/real-state.js'
 const realState = (scale: 2 | 3 | 4 = 2, threads = 2) =>
   sharedState(srresnet({ scale, widths: [8, 16], depths: [2, 3] }), { threads, gain: 3 })
 
-t.test('tiled is whole when the halo covers the receptive field', async (t) => {
+t.test('tiles equal the whole picture when the halo covers the receptive field', async (t) => {
   for (const scale of [2, 3, 4] as const) {
     const state = realState(scale)
     for (const { index, receptiveField } of state.engine.subnets) {
@@ -87,7 +87,7 @@ t.test('one pixel, one column, one row: every type and number of channels', asyn
   state.engine.dispose()
 })
 
-t.test('the whole picture through infer is forward()', async (t) => {
+t.test('infer() of a whole picture equals forward()', async (t) => {
   const state = realState(2)
   const [width, height] = [37, 29]
   const image = picture(width, height, 3, 'float')
@@ -103,7 +103,7 @@ t.test('the whole picture through infer is forward()', async (t) => {
   state.engine.dispose()
 })
 
-t.test('FLOPs counted beforehand are those that ran', async (t) => {
+t.test('FLOPs counted in advance are those that ran', async (t) => {
   const state = realState(4)
   const region: InferRegion = {
     picture: 0,
@@ -178,11 +178,11 @@ t.test('stream, order and thread count change nothing; batches no more than roun
   single.engine.dispose()
 })
 
-t.test('the event loop goes on, and an abort takes effect while a network runs', async (t) => {
+t.test('the event loop is not blocked, and an abort takes effect while a network runs', async (t) => {
   const state = realState(4)
   const image = picture(512, 1024)
   const controller = new AbortController()
-  // The third tick aborts: a blocked event loop has no ticks, so that the run would end as if nothing had happened.
+  // The third tick aborts. With a blocked event loop there would be no tick and no abort.
   let ticks = 0
   const timer = setInterval(() => {
     if (++ticks === 3) controller.abort()

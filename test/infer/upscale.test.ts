@@ -18,7 +18,7 @@ const routers: UpscaleOptions[] = [
   { router: 'projection', halo: 40, tile: 16, groupRows: 1 },
 ]
 
-t.test('any size with any router is plain nearest upscaling when all subnets agree', async (t) => {
+t.test('with equal subnets, any size and any router give plain nearest upscaling', async (t) => {
   for (const [width, height] of [
     [1, 1],
     [1, 90],
@@ -82,7 +82,7 @@ t.test('every pixel type, grey, and alpha', async (t) => {
   }
 })
 
-t.test('where subnets differ, each tile shows its own and edges are blended without a gap', async (t) => {
+t.test('where subnets differ, each tile comes from its own subnet and edges are blended without a gap', async (t) => {
   const image = { data: new Float32Array(200 * 150 * 3).fill(0.25), width: 200, height: 150, channels: 3 as const }
   const noisy = picture(200, 150, 3, 'float')
   for (let i = 0; i < image.data.length; i++)
@@ -293,8 +293,8 @@ t.test('progress and abort', async (t) => {
   }
 })
 
-t.test('groups that fail while an earlier one is waited for', async (t) => {
-  // Of several failures the first is told, when nothing is under way any more; an unhandled rejection would fail this test.
+t.test('groups that fail while an earlier one runs', async (t) => {
+  // upscale() rejects with the first failure, after all jobs have settled. An unhandled rejection would fail this test.
   for (const failing of [[3, 4], [4], [2, 3]]) {
     let underway = 0
     const state = fakeState({

@@ -1,4 +1,4 @@
-// The public measures against plain loops, and what they refuse.
+// The public measures against plain loops, and invalid input.
 
 import sharp from 'sharp'
 import t from 'tap'
@@ -91,10 +91,10 @@ t.test('resizeBicubic equals plain loops for every type, size and border', async
   }
 })
 
-t.test('resizeBicubic on pictures that are worth two threads equals plain loops on parts of them', async (t) => {
+t.test('resizeBicubic with two threads equals plain loops on parts of the picture', async (t) => {
   const image = testImage('u8', 640, 400, 3)
   const out = await resizeBicubic(image, { scale: 4 })
-  // A corner's pixels only depend on the corner.
+  // Pixels near a corner depend on pixels near that corner only.
   const corner = new Uint8Array(60 * 50 * 3)
   for (let y = 0; y < 50; y++) corner.set(image.data.subarray((y + 350) * 1920 + 580 * 3, (y + 351) * 1920), y * 180)
   const wanted = resizeReference({ data: corner, width: 60, height: 50, channels: 3 }, 240, 200, 0)
@@ -254,7 +254,7 @@ t.test('gradientVector equals plain loops', async (t) => {
   )
 })
 
-t.test('what is refused, and how', async (t) => {
+t.test('invalid options and images', async (t) => {
   const image = testImage('u8', 20, 20, 3)
   const refuses = async (promise: Promise<unknown>, message: RegExp, code = 'WBSR_INVALID_OPTION') => {
     const error = await promise.then(

@@ -1,4 +1,4 @@
-// Published files as oracle: LR images bit by bit, bicubic's PSNR and SSIM, the score of RCAN's published outputs.
+// Published files as reference: LR images bit by bit, PSNR and SSIM of bicubic, scores of RCAN's published outputs.
 
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
@@ -71,7 +71,7 @@ t.test('every published LR file is reproduced bit by bit', { skip }, async (t) =
   }
 })
 
-t.test('the other border rule differs, at the border only', { skip }, async (t) => {
+t.test('the other border rule changes the border only', { skip }, async (t) => {
   const whole = await hr('set5', 'baby.png')
   const [a, b] = await Promise.all(
     (['symmetric', 'replicate'] as const).map((border) => resizeBicubic(whole, { scale: 1 / 4, border })),
@@ -151,7 +151,7 @@ t.test("bicubic reproduces ../shared/data/README.md's table and the published SS
   }
 })
 
-t.test("RCAN's published Set5 outputs score what was measured before", { skip }, async (t) => {
+t.test("scores of RCAN's published Set5 outputs are unchanged", { skip }, async (t) => {
   for (const [scale, wanted] of [
     [2, 38.274],
     [4, 32.634],

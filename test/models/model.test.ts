@@ -11,7 +11,7 @@ import { onSmallDisk } from '../support/small-disk.js'
 const network = srresnet({ scale: 2, widths: [8, 16], depths: [1, 2] })
 const plain = { network, device: 'cpu', threads: 1 } as const
 
-/** Shapes by the published names, written down here by hand. */
+/** Shapes by published name, written by hand. */
 const shapes: Record<string, number[]> = {
   'conv_first.weight': [16, 3, 3, 3],
   'conv_first.bias': [16],
@@ -86,7 +86,7 @@ t.test('weights of another tool load, save and load again as a model', async (t)
   second.dispose()
 })
 
-t.test('a stream of tiles gives what upscale gives', async (t) => {
+t.test('a stream of tiles equals upscale', async (t) => {
   const dir = t.testdir()
   const file = path.join(dir, 'plain.safetensors')
   await writeSafetensors(file, tensors())
@@ -97,7 +97,7 @@ t.test('a stream of tiles gives what upscale gives', async (t) => {
   t.same(new Uint8Array(await sharp(out).raw().toBuffer()), (await model.upscale(picture, { router, tile: 16 })).data)
 })
 
-t.test('names of BasicSR are understood', async (t) => {
+t.test('parameter names of BasicSR load', async (t) => {
   const dir = t.testdir()
   const basic = tensors().map((tensor) => ({
     ...tensor,
@@ -110,7 +110,7 @@ t.test('names of BasicSR are understood', async (t) => {
   t.same((await a.upscale(picture)).data, (await b.upscale(picture)).data)
 })
 
-t.test('files that do not fit are refused with what was expected', async (t) => {
+t.test('files that do not fit are refused, with what was expected', async (t) => {
   const dir = t.testdir()
   const file = path.join(dir, 'x.safetensors')
   const refuses = async (
@@ -246,7 +246,7 @@ t.test('options and devices', async (t) => {
   t.match(listDevices().at(-1), { id: 'cpu', kind: 'cpu', threads: Number })
 })
 
-t.test('a model is saved as it is also while it works, and after an abort', async (t) => {
+t.test('a model can be saved while it runs and after an abort', async (t) => {
   const dir = t.testdir()
   const file = path.join(dir, 'x.safetensors')
   await writeSafetensors(file, tensors())
@@ -269,7 +269,7 @@ t.test('a model is saved as it is also while it works, and after an abort', asyn
   await saved.catch((error: unknown) => t.match(error, { name: 'WbsrError', code: 'WBSR_DISPOSED' }))
 })
 
-t.test('a disposed model says so', async (t) => {
+t.test('a disposed model throws WBSR_DISPOSED', async (t) => {
   const dir = t.testdir()
   const file = path.join(dir, 'x.safetensors')
   await writeSafetensors(file, tensors())
@@ -291,7 +291,7 @@ t.test('a disposed model says so', async (t) => {
   t.throws(() => seen.device(), disposed)
 })
 
-t.test('a full disk costs no model', async (t) => {
+t.test('a full disk leaves the old model file intact', async (t) => {
   const dir = t.testdir({ disk: {} })
   const disk = path.join(dir, 'disk')
   await writeSafetensors(path.join(dir, 'x.safetensors'), tensors())

@@ -12,7 +12,7 @@ testBuild('build-asan', names, {
   UBSAN_OPTIONS: 'print_stacktrace=1',
 })
 
-// Other machines: oneDNN and our kernels as they would run without AVX-512, and without AVX2.
+// Other machines: oneDNN and our kernels without AVX-512, and without AVX2.
 for (const isa of ['AVX2', 'SSE41']) {
   t.test(`the network check on ${isa}`, async (t) => {
     const { status, output } = await runCheck('build', 'network_check', { DNNL_MAX_CPU_ISA: isa })

@@ -67,7 +67,7 @@ t.test('the nine RCAN subnets of the paper', async (t) => {
     '64x10': '17.501',
     '64x20': '32.600',
   }
-  // The table counts neither mean shifts nor attention, which is 1 x 1 and pooled: far below its last digit.
+  // The table leaves out mean shifts and attention (1 x 1 and pooled), which are far below its last digit.
   for (const s of subnets)
     t.match(
       Math.abs(s.flops / 1e9 - Number(expected[`${s.width}x${s.depth}`])) < 1e-3,
@@ -124,7 +124,7 @@ t.test('a small RCAN runs and trains', async (t) => {
   t.ok(losses.at(-1)! < losses[0]! * 0.9, `${losses[0]} -> ${losses.at(-1)}`)
 })
 
-t.test('graphs that cannot run are refused with the node named', async (t) => {
+t.test('errors for invalid graphs name the node', async (t) => {
   const refuse = (network: Network, message: RegExp) =>
     t.throws(() => new native.Engine(network.graph, { threads: 1 }), { code: 'WBSR_INVALID_OPTION', message })
   const family = { scale: 2, widths: [8, 12], depths: [1] }

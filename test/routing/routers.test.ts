@@ -155,7 +155,7 @@ t.test('calibrated improves with the budget and passes over subnets that cost mo
   t.strictSame(calibratedMap([[3, 5, 1, 2]], [0.1, 0.2, 0.5, 1], [1], 0.49), [0])
 })
 
-t.test('fitBudget finds the largest effective budget whose real cost fits', async (t) => {
+t.test('fitBudget finds the largest effective budget whose actual cost fits', async (t) => {
   const mapAt = (budget: number) => [Math.floor(budget * 8)]
   const shareOf = (map: number[]) => (1.3 * map[0]!) / 8 + 0.05
   t.strictSame(

@@ -25,7 +25,7 @@ async function run(state: FakeState, tiles: Iterable<unknown>, options: StreamOp
   return out
 }
 
-/** Everything about tiles, with a digest in place of the pixels (comparing those one by one is slow). */
+/** All properties of tiles, with a digest instead of the pixels (comparing pixels one by one is slow). */
 function digest(tiles: UpscaledTile[]): unknown[] {
   return tiles.map(({ data, ...rest }) => ({ ...rest, data: createHash('sha1').update(data).digest('hex') }))
 }
@@ -45,7 +45,7 @@ function stitch(tiles: UpscaledTile[]): RawImage {
   return { data: image, width: p!.width, height: p!.height, channels }
 }
 
-t.test('the stream gives what upscale gives, pixel by pixel and tile by tile', async (t) => {
+t.test('the stream equals upscale, pixel by pixel and tile by tile', async (t) => {
   const cases: [RawImage, number, StreamOptions][] = [
     [picture(150, 170), 32, { router: 'calibrated', budget: 0.6, groupRows: 2 }],
     [picture(150, 170), 16, { router: 'projection', groupRows: 3, halo: 3 }],
@@ -151,7 +151,7 @@ t.test('a picture that ends early gives the tiles that came', async (t) => {
   t.equal((await run(fakeState(), middle, { groupRows: 1 })).length, middle.length, 'whole groups missing')
 })
 
-t.test('a missing neighbour is seen through the halo', async (t) => {
+t.test('the halo stands in for a missing neighbour', async (t) => {
   const image = picture(96, 96, 3, 'float')
   const state = () => fakeState({ blur: 3 })
   const centre = tilesFrom(image, 32).filter((tile) => tile.x === 32 && tile.y === 32)
@@ -193,7 +193,7 @@ t.test('tiles without picture are pictures of their own', async (t) => {
   )
 })
 
-t.test('a writer that waits for each tile is answered', async (t) => {
+t.test('a writer that waits for each tile gets each result', async (t) => {
   const stream = createInferStream(fakeState())
   const [{ picture: _, ...tile }] = tilesFrom(picture(16, 16), 16) as [Tile]
   for (let i = 0; i < 3; i++) {
@@ -204,7 +204,7 @@ t.test('a writer that waits for each tile is answered', async (t) => {
   stream.destroy()
 })
 
-t.test('backpressure: nothing is read far ahead of a reader that stands still', async (t) => {
+t.test('backpressure: a reader that stops stops the input soon', async (t) => {
   let read = 0
   const image = picture(64, 32 * 60)
   const tiles = tilesFrom(image, 32) // 2 in a row, 120 in all

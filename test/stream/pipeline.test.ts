@@ -1,4 +1,4 @@
-// From file to file through the three streams: the pixels of upscale(), in memory that follows the width.
+// From file to file through the three streams: the same pixels as upscale(), in memory that depends on the width.
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import t from 'tap'
@@ -36,7 +36,7 @@ t.test('file to file equals upscale', async (t) => {
   state.engine.dispose()
 })
 
-t.test('memory follows the width, not the height', async (t) => {
+t.test('memory depends on the width, not on the height', async (t) => {
   const directory = t.testdir({})
   const peak = async (height: number) => {
     const file = path.join(directory, `${height}.png`)
@@ -45,6 +45,6 @@ t.test('memory follows the width, not the height', async (t) => {
   }
   const [low, high] = [await peak(1024), await peak(8192)]
   t.comment(`peak ${low} MiB, at eight times the height ${high} MiB`)
-  // Held whole, the higher picture would need 320 MiB more: 224 of float sums, 84 of SR and 10 of LR bytes.
+  // Held in memory, the higher picture would need 320 MiB more: 224 of float sums, 84 of SR and 10 of LR bytes.
   t.ok(high - low < 110, `${high} MiB against ${low} MiB`)
 })

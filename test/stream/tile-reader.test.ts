@@ -22,7 +22,7 @@ const collect = async (stream: AsyncIterable<Tile>) => {
   return tiles
 }
 
-t.test('tiles through and back are the picture', async (t) => {
+t.test('tiles of a picture, stitched, are the picture', async (t) => {
   const dir = t.testdir({})
   const out = path.join(dir, 'out.png')
   for (const [width, height] of [
@@ -58,7 +58,7 @@ t.test('tiles through and back are the picture', async (t) => {
   t.same(readdirSync(dir).sort(), ['in.png', 'out.png'])
 })
 
-t.test('tiles cover the picture once, in order, with the context that is there', async (t) => {
+t.test('tiles cover the picture once, in order, with their context', async (t) => {
   const image = pattern(150, 70, 3, 8)
   const stream = tilesOf(image, { size: 64, halo: 10 })
   const [header] = (await once(stream, 'header')) as [object]
@@ -119,7 +119,7 @@ t.test('tiles cover the picture once, in order, with the context that is there',
   )
 })
 
-t.test('tiles in any order, lines that overtake each other, floats, single pictures', async (t) => {
+t.test('tiles in any order, tile rows that overtake each other, floats, single pictures', async (t) => {
   const out = path.join(t.testdir({}), 'out.png')
   const image = pattern(100, 90, 3, 16)
   const tiles = await collect(tilesOf(image, { size: 20, halo: 3 }))
@@ -268,7 +268,7 @@ t.test('options and inputs', async (t) => {
   const stitch = stitchTo(path.join(dir, 'out.png'))
   const closed = once(stitch, 'close').catch(() => {})
   await t.rejects(pipeline(tilesOf(cut), stitch), { code: 'WBSR_INVALID_IMAGE', message: /cut\.png/ })
-  // pipeline does not wait for the streams that it destroys.
+  // pipeline() does not wait until the streams that it destroys are closed.
   await closed
   await t.rejects(pipeline(tilesOf(image), stitchTo(dir + '/x.png/y.png/../../cut.png/z.png')), {
     code: 'WBSR_IO',
@@ -360,7 +360,7 @@ t.test('a full disk', async (t) => {
   })
 })
 
-t.test('memory grows with the width, not with the height', async (t) => {
+t.test('memory depends on the width, not on the height', async (t) => {
   const dir = t.testdir({})
   const peak = async (height: number) => {
     const file = path.join(dir, `${height}.jpg`)

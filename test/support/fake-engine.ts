@@ -1,5 +1,5 @@
-// An engine without a network: nearest-neighbour upscaling, with the regions, ramps and sums of the real one. What is
-// wrong in routing, merging, blending or streaming shows as a pixel that differs from plain nearest upscaling.
+// An engine without a network: nearest-neighbour upscaling with the regions, ramps and sums of the real one. A mistake in
+// routing, merging, blending or streaming shows as a pixel that differs from plain nearest upscaling.
 import type { ModelState } from '../../lib/model-state.js'
 import {
   type InferJob,
@@ -18,14 +18,14 @@ export interface FakeOptions {
   scale?: number
   /** Relative costs of the subnets; the largest last. */
   costs?: number[]
-  /** Added to the output by subnet: to see which subnet ran. Default 0. */
+  /** Added to the output, by subnet, to show which subnet ran. Default 0. */
   offset?: (subnet: number) => number
   /** Radius in LR pixels of a zero-padded box blur before upscaling: makes the result depend on the halo. */
   blur?: number
   receptiveField?: number
   thresholds?: number[]
   router?: ModelState['router']
-  /** What the device says of itself. Default false. */
+  /** NativeDevice.regular. Default false. */
   regular?: boolean
   /** Called at the start of each infer(). */
   onInfer?: (job: InferJob) => void | Promise<void>
@@ -190,7 +190,7 @@ export function fakeState(options: FakeOptions = {}): FakeState {
     }
     return { networkSeconds: 0.001, otherSeconds: 0, batches: 1, flops: 0, halvings: 0 }
   }
-  // One job after the other in the order of the calls, as the real one.
+  // Jobs run one after the other in the order of the calls, as in the real engine.
   let last: Promise<unknown> = Promise.resolve()
   const queued =
     <A extends unknown[], R>(job: (...args: A) => Promise<R>) =>
@@ -239,7 +239,7 @@ export function fakeState(options: FakeOptions = {}): FakeState {
   }
 }
 
-/** Larger subnets are better, the more so the harder the class. */
+/** A table in which larger subnets have a smaller error, with a larger difference for harder classes. */
 export function fakeTable(classes: number, subnets: number): NonNullable<ModelState['router']> {
   return {
     squaredError: Array.from({ length: classes }, (_, k) =>

@@ -1,5 +1,4 @@
-// Plain loops that the native image operations are checked against: written from the definitions, slow, and sharing
-// nothing with native/.
+// Reference for the native image operations: plain loops written from the definitions, independent of native/.
 import type { PixelArray, RawImage } from '../../lib/types.js'
 import { random } from './random.js'
 
@@ -14,7 +13,7 @@ export function newArray(kind: Kind, length: number): PixelArray {
 export const topOf = (data: PixelArray): number =>
   data instanceof Float32Array ? 1 : data instanceof Uint16Array ? 65535 : 255
 
-/** Noise on a ramp: neighbours differ little in one half of the picture, wildly in the other. */
+/** Noise on a ramp: neighbours differ little in one half of the picture and much in the other. */
 export function testImage(kind: Kind, width: number, height: number, channels: 1 | 2 | 3 | 4, seed = 1): RawImage {
   const next = random(seed)
   const data = newArray(kind, width * height * channels)

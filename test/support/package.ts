@@ -1,4 +1,5 @@
-// The package as users have it, in a folder of its own: a copy of dist/, of the addon, and a CUDA plugin of the test's choice.
+// The package in a folder of its own, as users have it: a copy of dist/ and of the addon, and a CUDA plugin that the test
+// chooses.
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -9,7 +10,7 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '.
 export const releaseFolder = path.join(root, 'build', 'Release')
 export const checksFolder = path.join(root, 'build', 'checks')
 
-/** Why a test cannot run without what scripts/setup.mjs --test builds, and `more` of that; false: it is all there. */
+/** Reason to skip a test when something that scripts/setup.mjs --test builds is missing (dist/, the addon, `more`), or false. */
 export function unbuilt(...more: string[]): string | false {
   const missing = [path.join(root, 'dist', 'index.js'), path.join(releaseFolder, 'wbsr.node'), ...more].filter(
     (file) => !existsSync(file),
@@ -19,7 +20,7 @@ export function unbuilt(...more: string[]): string | false {
 
 /**
  * Makes the package in the test's folder. The returned function runs a module there, which imports from './dist/', in a
- * process of its own, expects it to end well and returns what it printed last, parsed as JSON.
+ * process of its own, expects exit status 0 and returns its last line, parsed as JSON.
  */
 export function packageIn(t: Test, plugin: Buffer | string | null) {
   const folder = t.testdir()

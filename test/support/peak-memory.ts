@@ -1,4 +1,4 @@
-// How much memory a stream holds at its peak, measured so that noise is several times smaller than what is looked for.
+// Peak memory of a stream, measured so that noise is several times smaller than the signal.
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'

@@ -10,7 +10,7 @@ export function pattern(width: number, height: number, channels: Channels, bits:
   return { data, width, height, channels }
 }
 
-/** Whether two pictures are the same in type, shape and every sample (tap's own comparison takes seconds for large arrays). */
+/** Whether two pictures have equal type, shape and samples (tap's own comparison takes seconds for large arrays). */
 export function samePicture(a: RawImage, b: RawImage): boolean {
   return a.width === b.width && a.height === b.height && a.channels === b.channels && sameSamples(a.data, b.data)
 }

@@ -1,10 +1,10 @@
-// What inference needs of a model, with the real CPU engine and random weights.
+// A ModelState with the real CPU engine and random weights.
 import type { ModelState } from '../../lib/model-state.js'
 import { native } from '../../lib/native.js'
 import type { Network } from '../../lib/networks/network.js'
 import { fakeTable } from './fake-engine.js'
 
-/** @param gain the initial weights are multiplied by it: larger ones make what a pixel does not see matter */
+/** @param gain factor of the initial weights: with larger weights distant pixels have more influence */
 export function realState(network: Network, { threads = 2, gain = 1 } = {}): ModelState {
   const engine = new native.Engine(network.graph, { threads })
   engine.initialise(1)

@@ -1,4 +1,4 @@
-// A file system that is soon full.
+// A small file system, to test a full disk.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import type { Test } from 'tap'

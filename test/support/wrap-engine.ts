@@ -1,10 +1,10 @@
-// An engine that says other things of its device than are true, and may take its time to report a step: what lib does on
-// a GPU (few shapes of regions, steps in flight) then runs on the CPU, with its numbers.
+// An engine with other device properties than the real ones, and a train() of the test's own: the code paths that lib takes
+// on a GPU (few shapes of regions, steps in flight) then run on the CPU, with the CPU's results.
 import type { NativeDevice, NativeEngine, TrainJob, TrainReport } from '../../lib/native.js'
 
 export interface WrapOptions {
   device?: Partial<NativeDevice>
-  /** In place of train(). */
+  /** Replaces train(). */
   train?: (job: TrainJob, run: (job: TrainJob) => Promise<TrainReport>) => Promise<TrainReport>
 }
 
@@ -14,7 +14,7 @@ export function wrapEngine(engine: NativeEngine, { device, train }: WrapOptions)
     get(target, key) {
       if (key === 'device') return { ...target.device, ...device }
       if (key === 'train' && train) return (job: TrainJob) => train(job, (own) => target.train(own))
-      // Native methods want the object that they belong to.
+      // Native methods need their own object as `this`.
       const value: unknown = Reflect.get(target, key, target)
       return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value
     },

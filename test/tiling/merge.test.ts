@@ -44,7 +44,7 @@ t.test('the grid covers the picture once', async (t) => {
   t.strictSame(bandSpan(makeGrid(64, 300, 32, 4), 1, 8), { top: 120, bottom: 264 })
 })
 
-t.test('merging covers every tile once, within the largest size, whatever the map', async (t) => {
+t.test('merging covers every tile once, within the largest size, for random maps', async (t) => {
   const next = random(1)
   for (let run = 0; run < 200; run++) {
     const [columns, rows, maxColumns, maxRows] = [
@@ -70,7 +70,7 @@ t.test('merging covers every tile once, within the largest size, whatever the ma
   }
 })
 
-t.test('what is merged', async (t) => {
+t.test('which tiles are merged', async (t) => {
   const map = [0, 0, 1, 1, 0, 0, 1, 2, 0, 0, 1, 2]
   t.strictSame(mergeTiles(map, 4, 0, 8, 8), [
     { column: 0, row: 0, columns: 2, rows: 3, subnet: 0 },
@@ -87,7 +87,7 @@ t.test('what is merged', async (t) => {
   t.strictSame(regionLimits(makeGrid(5000, 5000, 512), 32768), { maxColumns: 1, maxRows: 1 })
 })
 
-t.test('a region sees its halo, keeps its overlap, and stays inside the picture', async (t) => {
+t.test('a region has its halo and its overlap, and stays inside the picture', async (t) => {
   const grid = makeGrid(200, 130, 32, 2)
   const band = { top: 56, bottom: 130 }
   const inner = regionOf({ column: 1, row: 2, columns: 2, rows: 1, subnet: 0 }, grid, band, subnet, 6, BLEND)
@@ -132,7 +132,7 @@ t.test('a region sees its halo, keeps its overlap, and stays inside the picture'
   t.equal(regionFlops(inner, subnet), 40 * 80 * 48 + 60 * 72 * 40)
 })
 
-t.test('missing pixels are not seen', async (t) => {
+t.test('the input of a region leaves out missing pixels', async (t) => {
   const grid = makeGrid(96, 96, 32, 3)
   const mask = new Uint8Array(96 * 96)
   for (let y = 29; y < 70; y++) mask.fill(1, y * 96 + 27, y * 96 + 64)

@@ -1,4 +1,4 @@
-// Regions of few shapes, as a GPU gets them, and that they give what the CPU's regions give.
+// Regions of few shapes, as a GPU gets them, and that their results equal those of the CPU's regions.
 import t from 'tap'
 import { cutPixels } from '../../lib/images/pixels.js'
 import type { UpscaleOptions } from '../../lib/infer/options.js'
@@ -104,7 +104,7 @@ function weightsOf(grid: Grid, regions: readonly InferRegion[]): Float64Array {
   return weights
 }
 
-t.test('windows lie inside, see the halo of what they keep, and are of few shapes', async (t) => {
+t.test('input windows lie inside, contain the halo of the kept part, and have few shapes', async (t) => {
   const next = random(9)
   for (const [width, height, tile] of [
     [1920, 1080, 64],
@@ -155,7 +155,7 @@ t.test('weights of neighbours sum to one, as with the irregular merger', async (
     const grid = makeGrid(integer(next, 20, 200), integer(next, 20, 150), 16, integer(next, 1, 5))
     const map = Int32Array.from({ length: grid.columns * grid.rows }, () => Math.min(2, integer(next, 0, 5)))
     const { regular, irregular } = bothMergers(grid, run % 4 === 0 ? map.fill(1) : map)
-    // Tiles narrower than the overlap reach less far over their edges than their neighbours do: the sums are divided by the weights.
+    // Tiles narrower than the overlap extend less far over their edges than their neighbours do; the sums are divided by the weights.
     const narrow = [grid.width % 16, grid.height % 16].some((rest) => rest > 0 && rest < 4)
     for (const [name, regions] of Object.entries({ regular, irregular })) {
       const weights = weightsOf(grid, regions)
@@ -167,7 +167,7 @@ t.test('weights of neighbours sum to one, as with the irregular merger', async (
   t.pass('sums of weights')
 })
 
-t.test('a group of one subnet is cut evenly, whatever its tiles', async (t) => {
+t.test('a group of one subnet is cut evenly, for any tile size', async (t) => {
   const grid = makeGrid(1920, 1080, 64, 8)
   const { firstRow, endRow } = groupSpan(grid, 1)
   const band = evenBandSpan(grid, 1, 6)
@@ -199,7 +199,7 @@ t.test('a group of one subnet is cut evenly, whatever its tiles', async (t) => {
   )
 })
 
-t.test('any size with any router is plain nearest upscaling when all subnets agree', async (t) => {
+t.test('with equal subnets, any size and any router give plain nearest upscaling', async (t) => {
   const routers: UpscaleOptions[] = [
     { router: 'projection' },
     { router: 'calibrated', budget: 0.6 },
@@ -235,7 +235,7 @@ t.test('any size with any router is plain nearest upscaling when all subnets agr
   }
 })
 
-t.test('a stream gives the picture of upscale', async (t) => {
+t.test('a stream gives the same picture as upscale', async (t) => {
   const image = picture(120, 300)
   const options = { router: 'projection', groupRows: 3 } as const
   const expected = await upscale(fakeState({ regular: true, offset: (n) => n * 0.05 }), image, {
@@ -258,7 +258,7 @@ t.test('a stream gives the picture of upscale', async (t) => {
   }
 })
 
-t.test('on the CPU both kinds of regions give one picture', async (t) => {
+t.test('on the CPU both kinds of regions give the same picture', async (t) => {
   const network = srresnet({ scale: 2, widths: [8, 16], depths: [2, 3] })
   const engine = new native.Engine(network.graph, { threads: 2 })
   engine.initialise(1)

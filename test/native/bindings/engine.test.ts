@@ -1,5 +1,5 @@
-// The addon where it could take the process down with it: terminated worker threads, more memory than there is,
-// arguments that name memory nobody has, jobs that outlive their engine.
+// Cases in which the addon could crash the process: terminated worker threads, allocations that fail, arguments that point
+// outside of their buffers, jobs that outlive their engine.
 
 import { existsSync } from 'node:fs'
 import path from 'node:path'
@@ -93,7 +93,7 @@ t.test('a network too large for the memory is an error', async (t) => {
   t.throws(() => new native.Engine(huge, { threads: 1 }), { code: 'WBSR_OUT_OF_MEMORY' })
 })
 
-t.test('numbers that are none are not read as any', async (t) => {
+t.test('arguments of wrong type or range are refused', async (t) => {
   for (const kernel of [NaN, Infinity, 2.5, 2 ** 32 + 3, '3', undefined]) {
     const wrong = graph()
     Object.assign(wrong.nodes[1]!, { kernel })
@@ -178,7 +178,7 @@ const whole = (width: number, height: number): InferRegion => ({
 const noise = (length: number, seed = 1) =>
   Uint8Array.from({ length }, (_, i) => ((i * 7919 + seed * 104729) ^ ((i * i) >> 5)) & 255)
 
-t.test('a canvas holds what host arrays hold, for pixels of any type', async (t) => {
+t.test('a canvas gives the same as host arrays, for pixels of any type', async (t) => {
   const e = engine()
   const [width, height] = [24, 10]
   const job = { regions: [whole(width, height)], maxBatchPixels: 1000 }
@@ -236,7 +236,7 @@ t.test('a canvas holds what host arrays hold, for pixels of any type', async (t)
   }
 })
 
-t.test('canvases: what is wrong is said, what is disposed is not used', async (t) => {
+t.test('canvases: invalid arguments, and use after dispose()', async (t) => {
   const e = engine()
   const other = engine()
   const data = noise(3 * 8 * 8)
@@ -393,7 +393,7 @@ t.test('steps on crops equal steps on their batch, also when all are handed over
   }
 })
 
-t.test('a failed step settles in its place; dispose() and abort leave none behind', async (t) => {
+t.test('a failed step settles in order; no step stays pending after dispose() or abort', async (t) => {
   const e = engine()
   const lr = new Float32Array(2 * 3 * 64).fill(0.5)
   const hr = new Float32Array(4 * lr.length).fill(0.25)
@@ -420,7 +420,7 @@ t.test('a failed step settles in its place; dispose() and abort leave none behin
   t.equal(e.memory(), 0)
 })
 
-t.test('after a step that was not finite nothing is updated until weights are set', async (t) => {
+t.test('after a non-finite step nothing is updated until weights are set', async (t) => {
   const e = engine()
   const lr = new Float32Array(2 * 3 * 64).fill(0.5)
   const hr = new Float32Array(4 * lr.length).fill(0.25)
@@ -437,7 +437,7 @@ t.test('after a step that was not finite nothing is updated until weights are se
   t.equal((await e.train({ ...settings, lr, hr })).finite, true)
 })
 
-t.test('what an engine says of its device, and options that make no sense', async (t) => {
+t.test('device properties, and invalid options', async (t) => {
   t.match(engine().device, { kind: 'cpu', threads: 2, precision: 'fp32', regular: false, pipelined: false })
   const bad = (options: object, message: RegExp) =>
     t.throws(

@@ -1,5 +1,5 @@
-// process.exit() while jobs run: the process ends with the status that it was given. Without a stop of our threads first,
-// the destructors of oneDNN run under them; that crashed one time in four.
+// process.exit() while jobs run: the process ends with the given status. If our threads were not stopped first, oneDNN's
+// destructors would run while they work; that crashed one time in four.
 
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'

@@ -1,16 +1,16 @@
-// The CUDA device without a GPU: its kernels and all around them run on the host (test/native/cuda/host_cuda) as they
-// are, with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer, to which the threads
-// of a block are threads. scripts/setup.mjs --test builds all three.
+// The CUDA device without a GPU: its kernels and host code run unchanged on the host (test/native/cuda/host_cuda), with
+// AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer, which sees each CUDA thread of a
+// block as a thread. scripts/setup.mjs --test builds all three.
 import t from 'tap'
 import { checkNames, runCheck, testBuild } from '../../support/native-checks.js'
 
-// Stacks are watched for use after a return in the other checks; here it would take three quarters of the time.
+// Use after return is detected in the other checks; here it would take three quarters of the time.
 const addresses = {
   OMP_NUM_THREADS: '1',
   ASAN_OPTIONS: 'detect_leaks=1:detect_stack_use_after_return=0',
   UBSAN_OPTIONS: 'print_stacktrace=1',
 }
-// The threads of OpenMP synchronise in ways that ThreadSanitizer does not see: one of them has nothing to race with.
+// ThreadSanitizer does not see how OpenMP's threads synchronise, so there is only one of them.
 const threads = { OMP_NUM_THREADS: '1', TSAN_OPTIONS: 'halt_on_error=1' }
 
 const names = checkNames(true)

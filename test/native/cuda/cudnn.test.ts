@@ -1,5 +1,5 @@
-// native/cuda/conv/cudnn_api.h declares by itself what it uses of cuDNN. Every number and function there against the real
-// headers, where this machine has some: CUDNN_INCLUDE_DIR, /usr/include, a Python installation, or a wheel that pip
+// native/cuda/conv/cudnn_api.h declares the part of cuDNN that it uses. Checks every constant and function there against
+// the real headers, where this machine has some: CUDNN_INCLUDE_DIR, /usr/include, a Python installation, or a wheel that pip
 // would install from a folder (nothing is downloaded).
 
 import { spawnSync } from 'node:child_process'

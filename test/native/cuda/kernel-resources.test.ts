@@ -1,4 +1,4 @@
-// No kernel of native/cuda uses local memory on sm_90, says `npm run kernel-resources`; and it would say so if one did.
+// `npm run kernel-resources` reports no kernel of native/cuda that uses local memory on sm_90, and reports one that does.
 
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -32,7 +32,7 @@ t.test('the kernels of native/cuda', { skip }, async (t) => {
     const kernels = [...source.matchAll(/__global__\s+void\s+(\w+)\(/g)].map((match) => match[1]!)
     t.equal(kernels.length, source.split('__global__').length - 1, `${file}: all its kernels`)
     found += kernels.length
-    // Templates that nobody instantiates would be missing here. Those of headers are listed with the files that do.
+    // Templates that are never instantiated would be missing here. Those of headers are listed with the files that use them.
     const where = file.endsWith('.cu') ? path.basename(file).replace('.', '\\.') : '\\w+\\.cu'
     for (const kernel of kernels)
       t.match(

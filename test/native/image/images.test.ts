@@ -252,7 +252,7 @@ function unfilter(
   return { bytes, types }
 }
 
-t.test('pngFilterRows is undone by unfiltering, and chooses the filter that leaves least', async (t) => {
+t.test('unfiltering undoes pngFilterRows, which chooses the filter with the smallest sum', async (t) => {
   const used = new Set<number>()
   for (const kind of ['u8', 'u16'] as const) {
     for (const channels of ALL) {
@@ -306,7 +306,7 @@ t.test('pngFilterRows is undone by unfiltering, and chooses the filter that leav
   t.same([...flat], [1, 9, 0, 0, 0, 2, 0, 0, 0, 0])
 })
 
-t.test('arguments are checked before anything is read', async (t) => {
+t.test('arguments are checked before memory is read', async (t) => {
   const data = new Uint8Array(12)
   const any = (value: unknown) => value as never
   const rect = Int32Array.of(0, 0, 2, 2)
@@ -379,7 +379,29 @@ t.test('arguments are checked before anything is read', async (t) => {
   }
 })
 
-t.test('memory shared between threads is read as well', async (t) => {
+t.test('SharedArrayBuffers are accepted', async (t) => {
   const shared: PixelArray = new Uint8Array(new SharedArrayBuffer(24), 12).fill(255)
   t.same([...(await native.toRgbFloat(shared, 2, 2, 3))], Array(12).fill(1))
+})
+
+t.test('squaredErrors and averageTiles', async (t) => {
+  const a = Float32Array.from({ length: 4 * 3 * 3 }, (_, i) => i / 20 - 0.2)
+  const b = new Float32Array(36).fill(0.5)
+  const errors = await native.squaredErrors(a, b, 4, 3, Int32Array.of(0, 0, 4, 3, 1, 1, 2, 1))
+  const clamp = (v: number) => Math.min(1, Math.max(0, v))
+  const all = a.reduce((sum, v) => sum + (clamp(v) - 0.5) ** 2, 0)
+  const part = a.subarray(15, 21).reduce((sum, v) => sum + (clamp(v) - 0.5) ** 2, 0)
+  t.ok(Math.abs(errors[0]! - all) < 1e-6)
+  t.ok(Math.abs(errors[1]! - part) < 1e-6)
+  t.throws(() => native.squaredErrors(a, b, 4, 3, Int32Array.of(0, 0, 5, 3)), { code: 'WBSR_INVALID_OPTION' })
+  t.throws(() => native.squaredErrors(a, b.subarray(1), 4, 3, Int32Array.of(0, 0, 4, 3)), {
+    code: 'WBSR_INVALID_OPTION',
+  })
+  // two by one tiles of 3x3 at step 2: the middle column is the mean, rounded half up
+  const tiles = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40, 50, 60, 70, 80, 90)
+  t.strictSame(
+    [...(await native.averageTiles(tiles, 2, 1, 3, 2, 1))],
+    [1, 2, 7, 20, 30, 4, 5, 23, 50, 60, 7, 8, 40, 80, 90],
+  )
+  t.throws(() => native.averageTiles(tiles, 2, 1, 3, 4, 1), { code: 'WBSR_INVALID_OPTION' })
 })
