@@ -24,8 +24,6 @@ function rule(channels: Channels): NativeChannels {
   if (channels === 'width') return { num: 1, den: 1 }
   return 'times' in channels ? { num: channels.times, den: 1 } : { num: channels.of, den: channels.per }
 }
-/** How values are resized. */
-export type ResizeMode = 'nearest' | 'bilinear' | 'bicubic'
 
 /** Builds the node list of a network. Convolutions are k x k, stride 1, zero padded, with bias unless told otherwise. */
 export class GraphBuilder {
@@ -114,39 +112,14 @@ export class GraphBuilder {
     return this.#push({ op: 'pixelShuffle', inputs: [input.node], factor })
   }
 
-  /** (C, H r, W r) -> (C r^2, H, W), the reverse of pixelShuffle. LR sides must make H r and W r multiples of r. */
-  pixelUnshuffle(input: Value, factor: number): Value {
-    return this.#push({ op: 'pixelUnshuffle', inputs: [input.node], factor })
-  }
-
-  /**
-   * Resizes by factor / divisor, by the network's scale unless told otherwise; half-pixel centres, edges clamped, no
-   * antialiasing. `mode` is 'bilinear' by default. `a` is the parameter of the bicubic kernel: -0.5 (MATLAB, default),
-   * -0.75 in PyTorch.
-   */
-  upsample(
-    input: Value,
-    options: { factor?: number; divisor?: number; mode?: ResizeMode; cubic?: boolean; a?: number } = {},
-  ): Value {
-    const { factor = this.scale, cubic = false, divisor, mode, a } = options
-    const more = { ...(mode && { mode }), ...(divisor && { divisor }), ...(a && { a }) }
-    return this.#push({ op: 'upsample', inputs: [input.node], factor, cubic, ...more })
-  }
-
-  /** `input` resized to the height and width of `like`; half-pixel centres, edges clamped. */
-  resizeLike(input: Value, like: Value, mode: 'bilinear' | 'nearest' = 'bilinear'): Value {
-    return this.#push({ op: 'resizeLike', inputs: [input.node, like.node], mode })
-  }
-
-  /** Largest or mean value of kernel x kernel windows, `stride` (1) apart; padding (0) counts as zeros in means. */
-  pool(input: Value, options: { kind: 'max' | 'average'; kernel: number; stride?: number; padding?: number }): Value {
-    const { kind, kernel, stride = 1, padding = 0 } = options
-    return this.#push({ op: 'pool', inputs: [input.node], kind, kernel, stride, padding })
-  }
-
-  /** Pools to max(1, floor(size / factor)) with the windows of PyTorch's adaptive pooling. */
-  adaptivePool(input: Value, options: { kind: 'max' | 'average'; factor: number }): Value {
-    return this.#push({ op: 'pool', inputs: [input.node], adaptive: true, ...options })
+  /** By the network's scale unless told otherwise; half-pixel centres, edges clamped. */
+  upsample(input: Value, options: { factor?: number; cubic?: boolean } = {}): Value {
+    return this.#push({
+      op: 'upsample',
+      inputs: [input.node],
+      factor: options.factor ?? this.scale,
+      cubic: options.cubic ?? false,
+    })
   }
 
   /** Mean over height and width: (C, H, W) -> (C, 1, 1). */

@@ -4,8 +4,6 @@
 #include <cstdio>
 
 #include "core/operators/affine.h"
-#include "core/operators/pixel_unshuffle.h"
-#include "core/operators/resize_like.h"
 #include "core/operators/slice.h"
 #include "cpu/device.h"
 #include "support/agreement.h"
@@ -72,82 +70,6 @@ Image concat(const Operator&, const Inputs& in, const Slices&, int channels) {
   return out;
 }
 
-Image pixelUnshuffle(const Operator& op, const Inputs& in, const Slices&, int channels) {
-  const int r = static_cast<const operators::PixelUnshuffle&>(op).factor();
-  Image out = Image::of(channels, in[0]->h / r, in[0]->w / r);
-  for (int c = 0; c < in[0]->c; ++c)
-    for (int y = 0; y < in[0]->h; ++y)
-      for (int x = 0; x < in[0]->w; ++x) out.at(c * r * r + y % r * r + x % r, y / r, x / r) = in[0]->at(c, y, x);
-  return out;
-}
-
-// The attributes of the pools of the rows; the operator keeps them to itself.
-Reference pool(bool max, int kernel, int stride, int padding) {
-  return [=](const Operator&, const Inputs& in, const Slices&, int channels) {
-    const Image& image = *in[0];
-    Image out = Image::of(channels, (image.h + 2 * padding - kernel) / stride + 1,
-                          (image.w + 2 * padding - kernel) / stride + 1);
-    for (int c = 0; c < out.c; ++c)
-      for (int y = 0; y < out.h; ++y)
-        for (int x = 0; x < out.w; ++x) {
-          double largest = -1e300, sum = 0;
-          for (int ky = 0; ky < kernel; ++ky)
-            for (int kx = 0; kx < kernel; ++kx) {
-              const int yy = y * stride - padding + ky, xx = x * stride - padding + kx;
-              if (yy < 0 || yy >= image.h || xx < 0 || xx >= image.w) continue;
-              largest = std::max(largest, image.at(c, yy, xx));
-              sum += image.at(c, yy, xx);
-            }
-          out.at(c, y, x) = max ? largest : sum / (kernel * kernel);
-        }
-    return out;
-  };
-}
-
-Reference adaptivePool(bool max, int factor) {
-  return [=](const Operator&, const Inputs& in, const Slices&, int channels) {
-    const Image& image = *in[0];
-    Image out = Image::of(channels, std::max(1, image.h / factor), std::max(1, image.w / factor));
-    for (int c = 0; c < out.c; ++c)
-      for (int y = 0; y < out.h; ++y)
-        for (int x = 0; x < out.w; ++x) {
-          double largest = -1e300, sum = 0;
-          int count = 0;
-          // A pixel belongs to every window that it overlaps.
-          for (int yy = 0; yy < image.h; ++yy)
-            for (int xx = 0; xx < image.w; ++xx) {
-              const bool inside = (yy + 1) * out.h > y * image.h && yy * out.h < (y + 1) * image.h &&
-                                  (xx + 1) * out.w > x * image.w && xx * out.w < (x + 1) * image.w;
-              if (!inside) continue;
-              largest = std::max(largest, image.at(c, yy, xx));
-              sum += image.at(c, yy, xx);
-              ++count;
-            }
-          out.at(c, y, x) = max ? largest : sum / count;
-        }
-    return out;
-  };
-}
-
-// Bilinear: tent weights at clamped positions; nearest: floor(o in / out).
-Image resizeLike(const Operator& op, const Inputs& in, const Slices&, int channels) {
-  const bool nearest = static_cast<const operators::ResizeLike&>(op).interpolation().mode == InterpolationMode::Nearest;
-  const Image& x = *in[0];
-  Image out = Image::of(channels, in[1]->h, in[1]->w);
-  const auto weight = [nearest](int from, int size, int to, int outSize) {
-    if (nearest) return from == static_cast<int>(static_cast<int64_t>(to) * size / outSize) ? 1.0 : 0.0;
-    const double centre = std::clamp((to + 0.5) * size / outSize - 0.5, 0.0, size - 1.0);
-    return std::max(0.0, 1 - std::fabs(centre - from));
-  };
-  for (int c = 0; c < out.c; ++c)
-    for (int y = 0; y < out.h; ++y)
-      for (int xx = 0; xx < out.w; ++xx)
-        for (int i = 0; i < x.h; ++i)
-          for (int j = 0; j < x.w; ++j)
-            out.at(c, y, xx) += weight(i, x.h, y, out.h) * weight(j, x.w, xx, out.w) * x.at(c, i, j);
-  return out;
-}
-
 const std::vector<Row>& rows() {
   static const std::vector<Row> table{
       {"conv 3x3", [](Builder& b, int x, int) { return b.conv(x, width()); }, {}},
@@ -165,80 +87,6 @@ const std::vector<Row>& rows() {
       {"pixelShuffle", [](Builder& b, int x, int) { return b.relu(b.shuffle(b.conv(x, width(4)), 2)); }, {}, 2},
       {"upsample, bilinear", [](Builder& b, int x, int) { return b.upsample(x, 3); }, {}, 3},
       {"upsample, bicubic", [](Builder& b, int x, int) { return b.upsample(x, 2, true); }, {}, 2},
-      {"upsample, nearest",
-       [](Builder& b, int x, int) {
-         return b.node("upsample", {x}, {{"factor", 2.0}, {"mode", "nearest"}});
-       },
-       {},
-       2},
-      {"upsample, PyTorch's bicubic",
-       [](Builder& b, int x, int) {
-         return b.node("upsample", {x}, {{"factor", 3.0}, {"mode", "bicubic"}, {"a", -0.75}});
-       },
-       {},
-       3},
-      {"upsample by 3 / 2 and back",
-       [](Builder& b, int x, int) {
-         const int larger = b.node("upsample", {x}, {{"factor", 3.0}, {"divisor", 2.0}});
-         return b.node("resizeLike", {larger, x});
-       },
-       {{"resizeLike", resizeLike}},
-       1,
-       2},
-      {"upsample by 1 / 2 with a bicubic kernel",
-       [](Builder& b, int x, int) {
-         const int large = b.upsample(x, 4);
-         return b.node("upsample", {large}, {{"factor", 1.0}, {"divisor", 2.0}, {"mode", "bicubic"}, {"a", -0.75}});
-       },
-       {},
-       2},
-      {"pixelUnshuffle",
-       [](Builder& b, int x, int image) {
-         const int small = b.node("pixelUnshuffle", {x}, {{"factor", 2.0}});
-         const int first = b.node("pixelUnshuffle", {image}, {{"factor", 2.0}});
-         return b.shuffle(b.add(b.conv(small, width(4)), b.conv(first, width(4))), 2);
-       },
-       {{"pixelUnshuffle", pixelUnshuffle}},
-       1,
-       2},
-      {"max pool",
-       [](Builder& b, int x, int) {
-         const int small = b.node("pool", {x}, {{"kind", "max"}, {"kernel", 3.0}, {"stride", 2.0}, {"padding", 1.0}});
-         return b.node("resizeLike", {small, x}, {{"mode", "nearest"}});
-       },
-       {{"pool", pool(true, 3, 2, 1)}}},
-      {"max pool without padding, bilinear resizeLike",
-       [](Builder& b, int x, int) {
-         return b.node("resizeLike", {b.node("pool", {x}, {{"kind", "max"}, {"kernel", 3.0}, {"stride", 3.0}}), x});
-       },
-       {{"pool", pool(true, 3, 3, 0)}},
-       1,
-       1,
-       3},
-      {"average pool",
-       [](Builder& b, int x, int) {
-         return b.node("pool", {x}, {{"kind", "average"}, {"kernel", 3.0}, {"padding", 1.0}});
-       },
-       {{"pool", pool(false, 3, 1, 1)}}},
-      {"average pool with stride",
-       [](Builder& b, int x, int) {
-         const int small =
-             b.node("pool", {x}, {{"kind", "average"}, {"kernel", 4.0}, {"stride", 3.0}, {"padding", 2.0}});
-         return b.node("resizeLike", {small, x});
-       },
-       {{"pool", pool(false, 4, 3, 2)}}},
-      {"adaptive max pool",
-       [](Builder& b, int x, int) {
-         const int small = b.node("pool", {x}, {{"kind", "max"}, {"adaptive", true}, {"factor", 4.0}});
-         return b.node("resizeLike", {small, x}, {{"mode", "nearest"}});
-       },
-       {{"pool", adaptivePool(true, 4)}}},
-      {"adaptive average pool",
-       [](Builder& b, int x, int) {
-         const int small = b.node("pool", {x}, {{"kind", "average"}, {"adaptive", true}, {"factor", 3.0}});
-         return b.node("resizeLike", {small, x});
-       },
-       {{"pool", adaptivePool(false, 3)}}},
       {"globalPool and scaleChannels",
        [](Builder& b, int x, int) { return b.scaleChannels(x, b.sigmoid(b.conv(b.globalPool(x), width(), 1))); },
        {}},

@@ -23,11 +23,10 @@ struct Image {
   static Image of(int c, int h, int w) { return {c, h, w, std::vector<double>(static_cast<size_t>(c) * h * w, 0.0)}; }
 };
 
-// Keys' kernel.
-inline double cubic(double x, double a) {
+inline double cubic(double x) {
   x = std::fabs(x);
-  if (x <= 1) return (a + 2) * x * x * x - (a + 3) * x * x + 1;
-  return x < 2 ? a * x * x * x - 5 * a * x * x + 8 * a * x - 4 * a : 0;
+  if (x <= 1) return 1.5 * x * x * x - 2.5 * x * x + 1;
+  return x < 2 ? -0.5 * x * x * x + 2.5 * x * x - 4 * x + 2 : 0;
 }
 
 // Plain loops for the operators: inputs -> output. `parameters`: what this node uses, in its order, each a dense array of
@@ -90,28 +89,19 @@ inline Image pixelShuffle(const Operator& op, const Inputs& in, const Slices&, i
 
 inline Image upsample(const Operator& op, const Inputs& in, const Slices&, int) {
   const auto& u = static_cast<const operators::Upsample&>(op);
-  const double ratio = static_cast<double>(u.divisor()) / u.factor(), a = static_cast<double>(u.interpolation().a);
-  const auto weight = [&u, a](double distance) {
-    switch (u.interpolation().mode) {
-      case InterpolationMode::Bicubic: return cubic(distance, a);
-      case InterpolationMode::Bilinear: return std::max(0.0, 1 - std::fabs(distance));
-      default: return distance == 0 ? 1.0 : 0.0;
-    }
-  };
-  const auto centre = [&u, ratio](int o) {
-    return u.interpolation().mode == InterpolationMode::Nearest ? std::floor(o * ratio) : (o + 0.5) * ratio - 0.5;
-  };
-  Image out = Image::of(in[0]->c, in[0]->h * u.factor() / u.divisor(), in[0]->w * u.factor() / u.divisor());
+  const int r = u.factor();
+  Image out = Image::of(in[0]->c, in[0]->h * r, in[0]->w * r);
   for (int c = 0; c < out.c; ++c)
     for (int y = 0; y < out.h; ++y)
       for (int x = 0; x < out.w; ++x) {
-        const double cy = centre(y), cx = centre(x);
+        const double cy = (y + 0.5) / r - 0.5, cx = (x + 0.5) / r - 0.5;
         double sum = 0;
         for (int ty = -2; ty <= 3; ++ty)
           for (int tx = -2; tx <= 3; ++tx) {
             const int yy = static_cast<int>(std::floor(cy)) + ty, xx = static_cast<int>(std::floor(cx)) + tx;
-            sum += weight(cy - yy) * weight(cx - xx) *
-                   in[0]->at(c, std::clamp(yy, 0, in[0]->h - 1), std::clamp(xx, 0, in[0]->w - 1));
+            const double wy = u.cubic() ? cubic(cy - yy) : std::max(0.0, 1 - std::fabs(cy - yy));
+            const double wx = u.cubic() ? cubic(cx - xx) : std::max(0.0, 1 - std::fabs(cx - xx));
+            sum += wy * wx * in[0]->at(c, std::clamp(yy, 0, in[0]->h - 1), std::clamp(xx, 0, in[0]->w - 1));
           }
         out.at(c, y, x) = sum;
       }

@@ -1,7 +1,6 @@
-// upsample: resize by factor / divisor, half-pixel centres, edges clamped.
+// upsample: resize by a whole factor, half-pixel centres, edges clamped.
 #pragma once
 #include "core/backward.h"
-#include "core/interpolation.h"
 
 namespace wbsr::operators {
 
@@ -12,39 +11,27 @@ class Upsample final : public Operator {
   StepKind kind() const override { return kKind; }
 
   explicit Upsample(const Attributes& a)
-      : factor_(a.integer("factor", -(1 << 30), 1 << 30)), divisor_(a.integer("divisor", 1, 8, 1)) {
+      : factor_(a.integer("factor", -(1 << 30), 1 << 30)), cubic_(a.boolean("cubic", false)) {
     if (factor_ < 1 || factor_ > 8) invalidNode("the factor must be between 1 and 8");
-    // `cubic` is how files of version 0.1 say it.
-    const bool cubic = a.boolean("cubic", false);
-    interpolation_.mode = cubic ? InterpolationMode::Bicubic : InterpolationMode::Bilinear;
-    if (a.has("mode"))
-      interpolation_.mode = static_cast<InterpolationMode>(a.choice("mode", {"nearest", "bilinear", "bicubic"}));
-    interpolation_.a = static_cast<float>(a.number("a", -0.5));
   }
   static std::shared_ptr<const Operator> read(const Attributes& a) { return std::make_shared<Upsample>(a); }
 
   int factor() const { return factor_; }
-  int divisor() const { return divisor_; }
-  const Interpolation& interpolation() const { return interpolation_; }
-  bool cubic() const { return interpolation_.mode == InterpolationMode::Bicubic; }
+  bool cubic() const { return cubic_; }  // else bilinear
 
   Resolution resolution(const std::vector<Resolution>& in) const override {
     if (in[0].pooled) invalidNode("a pooled value cannot be enlarged");
-    return in[0].times(factor_, divisor_);
+    return in[0].times(factor_, 1);
   }
-  Size size(const std::vector<Size>& in) const override {
-    return {in[0].height * factor_ / divisor_, in[0].width * factor_ / divisor_};
-  }
-  Reach reach(const std::vector<Resolution>&) const override {
-    return {interpolation_.mode == InterpolationMode::Bicubic ? 2 : 1};
-  }
+  Size size(const std::vector<Size>& in) const override { return {in[0].height * factor_, in[0].width * factor_}; }
+  Reach reach(const std::vector<Resolution>&) const override { return {cubic_ ? 2 : 1}; }
   void differentiate(const Step& step, Backward& b) const override {
     if (b.needs(step.in[0])) b.pushInto(kBackward, step, {b.beforeActivation(step)}, 0);
   }
 
  private:
-  int factor_, divisor_;
-  Interpolation interpolation_;
+  int factor_;
+  bool cubic_;
 };
 
 inline const OperatorEntry upsample{"upsample", &Upsample::read};
