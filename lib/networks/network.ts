@@ -19,13 +19,32 @@ export type Value = { readonly node: number }
 /** A number is never sliced; 'width' follows the subnet's width; { times } is times * width, { of, per } floor(of * width / per). */
 export type Channels = number | 'width' | { times: number } | { of: number; per: number }
 
+export interface ConvOptions {
+  /** 1 to 15, default 3. */
+  kernel?: number
+  /** Default true. */
+  bias?: boolean
+  /** Multiplies the Kaiming normal initialisation. */
+  initGain?: number
+  /** 1 to 8, default 1. */
+  stride?: number
+  /** Zeros on every side, default kernel / 2 rounded down. */
+  padding?: number
+}
+
+// Of an attribute that may be left out: what is not the default, so that older networks keep their JSON.
+function changed(attributes: Record<string, number | undefined>, otherwise: number): Record<string, number> {
+  const kept = Object.entries(attributes).filter(([, value]) => value !== undefined && value !== otherwise)
+  return Object.fromEntries(kept) as Record<string, number>
+}
+
 function rule(channels: Channels): NativeChannels {
   if (typeof channels === 'number') return { fixed: channels }
   if (channels === 'width') return { num: 1, den: 1 }
   return 'times' in channels ? { num: channels.times, den: 1 } : { num: channels.of, den: channels.per }
 }
 
-/** Builds the node list of a network. Convolutions are k x k, stride 1, zero padded, with bias unless told otherwise. */
+/** Builds the node list of a network. Convolutions are 3 x 3, stride 1, zero padded, with bias unless told otherwise. */
 export class GraphBuilder {
   readonly nodes: NativeNode[] = []
   readonly scale: number
@@ -51,12 +70,7 @@ export class GraphBuilder {
   /**
    * A convolution with that many filters.
    */
-  conv(
-    name: string,
-    input: Value,
-    channels: Channels,
-    options: { kernel?: number; bias?: boolean; initGain?: number } = {},
-  ): Value {
+  conv(name: string, input: Value, channels: Channels, options: ConvOptions & { groups?: number } = {}): Value {
     return this.#push({
       op: 'conv',
       name,
@@ -65,6 +79,23 @@ export class GraphBuilder {
       kernel: options.kernel ?? 3,
       bias: options.bias ?? true,
       initGain: options.initGain ?? 1,
+      ...changed({ stride: options.stride, groups: options.groups }, 1),
+      ...changed({ padding: options.padding }, Math.floor((options.kernel ?? 3) / 2)),
+    })
+  }
+
+  /** A filter per channel: weight (C, 1, k, k). */
+  depthwiseConv(name: string, input: Value, options: ConvOptions = {}): Value {
+    return this.#push({
+      op: 'conv',
+      name,
+      inputs: [input.node],
+      kernel: options.kernel ?? 3,
+      bias: options.bias ?? true,
+      initGain: options.initGain ?? 1,
+      depthwise: true,
+      ...changed({ stride: options.stride }, 1),
+      ...changed({ padding: options.padding }, Math.floor((options.kernel ?? 3) / 2)),
     })
   }
 

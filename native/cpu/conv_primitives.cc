@@ -15,12 +15,33 @@ memory::desc imageDesc(int batch, int channels, int h, int w, int lanes, bool th
   return {{batch, roundUp(channels, lanes), h, w}, Type::f32, lanes == 16 ? Tag::nChw16c : Tag::nChw8c};
 }
 
-memory::desc anyWeights(int out, int in, int kernel) { return {{out, in, kernel, kernel}, Type::f32, Tag::any}; }
+// What a primitive is made of, with `weights` in whatever layout it likes.
+struct Descs {
+  memory::desc source, weights, bias, destination;
+  memory::dims strides, padBefore, padAfter;
+};
+
+Descs descsOf(const PrimitiveShape& s) {
+  const auto after = [&s](int in, int out) {
+    return static_cast<memory::dim>((out - 1) * s.stride + s.kernel - in - s.padding);
+  };
+  const int in = s.thinInput ? s.in : roundUp(s.in, s.lanes), out = roundUp(s.out, s.lanes);
+  const memory::dims weights =
+      s.depthwise ? memory::dims{out, 1, 1, s.kernel, s.kernel} : memory::dims{out, in, s.kernel, s.kernel};
+  return {imageDesc(s.batch, s.in, s.inH, s.inW, s.lanes, s.thinInput),
+          {weights, Type::f32, Tag::any},
+          {{out}, Type::f32, Tag::a},
+          imageDesc(s.batch, s.out, s.outH, s.outW, s.lanes, false),
+          {s.stride, s.stride},
+          {s.padding, s.padding},
+          {after(s.inH, s.outH), after(s.inW, s.outW)}};
+}
 
 // Winograd where it exists (3 x 3, blocked on both sides), else whatever direct convolution oneDNN has.
 template <class Make>
-auto withBestAlgorithm(int kernel, bool thinInput, Make make) {
-  if (kernel == 3 && !thinInput) {
+auto withBestAlgorithm(const PrimitiveShape& s, Make make) {
+  const bool keepsSize = s.stride == 1 && s.padding == s.kernel / 2;
+  if (s.kernel == 3 && !s.thinInput && keepsSize && !s.depthwise) {
     try {
       return make(dnnl::algorithm::convolution_winograd);
     } catch (const dnnl::error&) {
@@ -31,15 +52,17 @@ auto withBestAlgorithm(int kernel, bool thinInput, Make make) {
 }
 
 dnnl::convolution_forward::primitive_desc forwardDesc(const dnnl::engine& engine, dnnl::algorithm algorithm,
-                                                      const memory::desc& source, const memory::desc& weights,
-                                                      const memory::desc& bias, const memory::desc& destination,
-                                                      int kernel, const dnnl::primitive_attr& attributes) {
-  const memory::dims one{1, 1}, pad{kernel / 2, kernel / 2};
+                                                      const Descs& d, const dnnl::primitive_attr& attributes) {
 #if DNNL_VERSION_MAJOR >= 3
-  return {engine,    dnnl::prop_kind::forward_training, algorithm, source, weights, bias, destination, one, pad, pad,
+  return {engine,        dnnl::prop_kind::forward_training,
+          algorithm,     d.source,
+          d.weights,     d.bias,
+          d.destination, d.strides,
+          d.padBefore,   d.padAfter,
           attributes};
 #else
-  return {{dnnl::prop_kind::forward_training, algorithm, source, weights, bias, destination, one, pad, pad},
+  return {{dnnl::prop_kind::forward_training, algorithm, d.source, d.weights, d.bias, d.destination, d.strides,
+           d.padBefore, d.padAfter},
           attributes,
           engine};
 #endif
@@ -63,8 +86,9 @@ void appendRelu(dnnl::post_ops& ops, float slope) {
 
 int preferredLanes(const dnnl::engine& engine) {
   const memory::desc any({1, 64, 32, 32}, Type::f32, Tag::any);
-  const auto desc = forwardDesc(engine, dnnl::algorithm::convolution_direct, any, anyWeights(64, 64, 3),
-                                {{64}, Type::f32, Tag::any}, any, 3, scratchpadAttributes());
+  const Descs descs{any,   {{64, 64, 3, 3}, Type::f32, Tag::any}, {{64}, Type::f32, Tag::any}, any, {1, 1}, {1, 1},
+                    {1, 1}};
+  const auto desc = forwardDesc(engine, dnnl::algorithm::convolution_direct, descs, scratchpadAttributes());
   const memory::desc chosen = desc.src_desc();
 #if defined(__x86_64__)
   if (chosen == memory::desc({1, 64, 32, 32}, Type::f32, Tag::nChw16c) && __builtin_cpu_supports("avx512vl")) return 16;
@@ -72,11 +96,9 @@ int preferredLanes(const dnnl::engine& engine) {
   return 8;
 }
 
-ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel,
-                             int lanes, bool thinInput, ActivationKind activation, float slope, bool sum) {
-  const memory::desc source = imageDesc(batch, in, h, w, lanes, thinInput),
-                     destination = imageDesc(batch, out, h, w, lanes, false);
-  const int paddedIn = thinInput ? in : roundUp(in, lanes), paddedOut = roundUp(out, lanes);
+ForwardPrimitive makeForward(const dnnl::engine& engine, const PrimitiveShape& shape, ActivationKind activation,
+                             float slope, bool sum) {
+  const Descs descs = descsOf(shape);
   const bool relu = activation == ActivationKind::Relu || activation == ActivationKind::LeakyRelu;
   // With the activation inside if Winograd takes it so; Winograd without it beats a direct convolution with it.
   auto attempt = [&](dnnl::algorithm algorithm, bool inside) {
@@ -85,8 +107,7 @@ ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int 
     if (sum) ops.append_sum(1.f);
     if (inside) appendRelu(ops, slope);
     attributes.set_post_ops(ops);
-    const auto desc = forwardDesc(engine, algorithm, source, anyWeights(paddedOut, paddedIn, kernel),
-                                  {{paddedOut}, Type::f32, Tag::a}, destination, kernel, attributes);
+    const auto desc = forwardDesc(engine, algorithm, descs, attributes);
     return ForwardPrimitive{dnnl::convolution_forward(desc),
                             desc.src_desc(),
                             desc.weights_desc(),
@@ -96,7 +117,7 @@ ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int 
                             inside,
                             sum};
   };
-  return withBestAlgorithm(kernel, thinInput, [&](dnnl::algorithm algorithm) {
+  return withBestAlgorithm(shape, [&](dnnl::algorithm algorithm) {
     if (relu && (activation == ActivationKind::Relu || algorithm == dnnl::algorithm::convolution_direct)) {
       try {
         return attempt(algorithm, true);
@@ -106,40 +127,36 @@ ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int 
   });
 }
 
-BackwardDataPrimitive makeBackwardData(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel,
-                                       int lanes) {
-  const memory::desc gradIn = imageDesc(batch, in, h, w, lanes, false),
-                     gradOut = imageDesc(batch, out, h, w, lanes, false);
-  const memory::desc weights = anyWeights(roundUp(out, lanes), roundUp(in, lanes), kernel);
-  const memory::dims one{1, 1}, pad{kernel / 2, kernel / 2};
-  return withBestAlgorithm(kernel, false, [&](dnnl::algorithm algorithm) {
-    const auto hint = forwardDesc(engine, algorithm, gradIn, weights, {{roundUp(out, lanes)}, Type::f32, Tag::a},
-                                  gradOut, kernel, scratchpadAttributes());
+BackwardDataPrimitive makeBackwardData(const dnnl::engine& engine, const PrimitiveShape& shape) {
+  const Descs d = descsOf(shape);
+  return withBestAlgorithm(shape, [&](dnnl::algorithm algorithm) {
+    const auto hint = forwardDesc(engine, algorithm, d, scratchpadAttributes());
 #if DNNL_VERSION_MAJOR >= 3
-    const dnnl::convolution_backward_data::primitive_desc desc(engine, algorithm, gradIn, weights, gradOut, one, pad,
-                                                               pad, hint, scratchpadAttributes());
+    const dnnl::convolution_backward_data::primitive_desc desc(engine, algorithm, d.source, d.weights, d.destination,
+                                                               d.strides, d.padBefore, d.padAfter, hint,
+                                                               scratchpadAttributes());
 #else
-    const dnnl::convolution_backward_data::primitive_desc desc({algorithm, gradIn, weights, gradOut, one, pad, pad}, scratchpadAttributes(), engine, hint);
+    const dnnl::convolution_backward_data::primitive_desc desc(
+        {algorithm, d.source, d.weights, d.destination, d.strides, d.padBefore, d.padAfter}, scratchpadAttributes(),
+        engine, hint);
 #endif
     return BackwardDataPrimitive{dnnl::convolution_backward_data(desc), desc.diff_dst_desc(), desc.weights_desc(),
                                  desc.diff_src_desc(), desc.scratchpad_desc()};
   });
 }
 
-BackwardWeightsPrimitive makeBackwardWeights(const dnnl::engine& engine, int batch, int in, int out, int h, int w,
-                                             int kernel, int lanes, bool thinInput) {
-  const memory::desc source = imageDesc(batch, in, h, w, lanes, thinInput),
-                     gradOut = imageDesc(batch, out, h, w, lanes, false);
-  const memory::desc weights = anyWeights(roundUp(out, lanes), thinInput ? in : roundUp(in, lanes), kernel);
-  const memory::desc bias({roundUp(out, lanes)}, Type::f32, Tag::a);
-  const memory::dims one{1, 1}, pad{kernel / 2, kernel / 2};
-  return withBestAlgorithm(kernel, thinInput, [&](dnnl::algorithm algorithm) {
-    const auto hint = forwardDesc(engine, algorithm, source, weights, bias, gradOut, kernel, scratchpadAttributes());
+BackwardWeightsPrimitive makeBackwardWeights(const dnnl::engine& engine, const PrimitiveShape& shape) {
+  const Descs d = descsOf(shape);
+  return withBestAlgorithm(shape, [&](dnnl::algorithm algorithm) {
+    const auto hint = forwardDesc(engine, algorithm, d, scratchpadAttributes());
 #if DNNL_VERSION_MAJOR >= 3
-    const dnnl::convolution_backward_weights::primitive_desc desc(engine, algorithm, source, weights, bias, gradOut,
-                                                                  one, pad, pad, hint, scratchpadAttributes());
+    const dnnl::convolution_backward_weights::primitive_desc desc(engine, algorithm, d.source, d.weights, d.bias,
+                                                                  d.destination, d.strides, d.padBefore, d.padAfter,
+                                                                  hint, scratchpadAttributes());
 #else
-    const dnnl::convolution_backward_weights::primitive_desc desc({algorithm, source, weights, bias, gradOut, one, pad, pad}, scratchpadAttributes(), engine, hint);
+    const dnnl::convolution_backward_weights::primitive_desc desc(
+        {algorithm, d.source, d.weights, d.bias, d.destination, d.strides, d.padBefore, d.padAfter},
+        scratchpadAttributes(), engine, hint);
 #endif
     return BackwardWeightsPrimitive{dnnl::convolution_backward_weights(desc),
                                     desc.src_desc(),

@@ -12,6 +12,16 @@
 
 namespace wbsr::cpu {
 
+// A convolution between blocked values, or from a thin one to a blocked one. Depthwise: in = out.
+struct PrimitiveShape {
+  int batch, in, out;  // channels; of a blocked value with its padding
+  int inH, inW, outH, outW;
+  int kernel, stride, padding;
+  bool depthwise;
+  int lanes;
+  bool thinInput;
+};
+
 // One oneDNN convolution with its post-operations.
 struct ForwardPrimitive {
   dnnl::convolution_forward primitive;
@@ -19,22 +29,20 @@ struct ForwardPrimitive {
   bool activated = false;  // relu or leaky relu done inside
   bool summed = false;     // adds to what the destination holds
 };
-ForwardPrimitive makeForward(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel,
-                             int lanes, bool thinInput, ActivationKind activation, float slope, bool sum);
+ForwardPrimitive makeForward(const dnnl::engine& engine, const PrimitiveShape& shape, ActivationKind activation,
+                             float slope, bool sum);
 
 struct BackwardDataPrimitive {
   dnnl::convolution_backward_data primitive;
   dnnl::memory::desc gradOut, weights, gradIn, scratchpad;
 };
-BackwardDataPrimitive makeBackwardData(const dnnl::engine& engine, int batch, int in, int out, int h, int w, int kernel,
-                                       int lanes);
+BackwardDataPrimitive makeBackwardData(const dnnl::engine& engine, const PrimitiveShape& shape);
 
 struct BackwardWeightsPrimitive {
   dnnl::convolution_backward_weights primitive;
   dnnl::memory::desc source, gradOut, gradWeights, gradBias, scratchpad;
 };
-BackwardWeightsPrimitive makeBackwardWeights(const dnnl::engine& engine, int batch, int in, int out, int h, int w,
-                                             int kernel, int lanes, bool thinInput);
+BackwardWeightsPrimitive makeBackwardWeights(const dnnl::engine& engine, const PrimitiveShape& shape);
 
 // Lanes of the blocked layout that oneDNN chooses on this processor.
 int preferredLanes(const dnnl::engine& engine);

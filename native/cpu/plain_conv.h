@@ -1,13 +1,17 @@
-// Convolutions by plain loops, for values that oneDNN does not serve well: thin ones and pooled ones (h = w = 1). They
-// run on the calling thread's OpenMP team and give the same result for any number of threads.
+// Convolutions by plain loops, for what oneDNN does not serve well: thin values among themselves, pooled ones, and unusual
+// strides at thin ends. They run on the calling thread's OpenMP team and give the same result for any number of threads.
 #pragma once
 #include <cstdint>
 
+#include "cpu/tensor.h"
+
 namespace wbsr::cpu {
 
-// Planar values; weight (outC, inC, k, k) dense.
+// weight (outC, inC, k, k) dense, depthwise (outC, 1, k, k).
 struct PlainConv {
-  int batch, inC, outC, h, w, k;
+  int batch, inC, outC, k, stride, padding;
+  bool depthwise;
+  Layout from, to;
 };
 void plainConv(const PlainConv& c, const float* in, const float* weight, const float* bias, const float* residual,
                float* out);

@@ -59,7 +59,8 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
   const PackedKey& key = packed.key;
   const Parameter& weight = parameter(key.weight);
   const std::vector<int> outputs = indicesOf(key.weight.ranges[0]), inputs = indicesOf(key.weight.ranges[1]);
-  const int outCount = static_cast<int>(outputs.size()), inCount = static_cast<int>(inputs.size());
+  const int outCount = static_cast<int>(outputs.size()), perBlock = static_cast<int>(inputs.size());
+  const int inCount = perBlock * key.blocks;
   const int fullIn = weight.shape[1], k = weight.shape[2], area = k * k;
   const float* master = master_ + weight.offset;
   const int lanes = lanes_, groups = key.groups;
@@ -69,7 +70,7 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
   if (key.packing == Packing::OneDnn) {
     const auto dims = packed.desc.dims();
     rows = static_cast<int>(dims[0]);
-    columns = static_cast<int>(dims[1]);
+    columns = dims.size() == 5 ? 1 : static_cast<int>(dims[1]);
   }
   const int columnGroups = flip ? groups : 1;
   const int paddedColumns =
@@ -80,13 +81,18 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
       int out = flip ? c : r, in = flip ? r : c;
       if (groups > 1) out = sourceRow(out, outCount, groups, lanes);
       if (out < 0 || out >= outCount || in >= inCount) continue;
-      const float* from = master + (static_cast<int64_t>(outputs[out]) * fullIn + inputs[in]) * area;
+      const int local = in - out / (outCount / key.blocks) * perBlock;
+      if (local < 0 || local >= perBlock) continue;
+      const float* from = master + (static_cast<int64_t>(outputs[out]) * fullIn + inputs[local]) * area;
       float* to = dense.data() + (static_cast<int64_t>(r) * paddedColumns + c) * area;
       for (int t = 0; t < area; ++t) to[t] = from[flip ? area - 1 - t : t];
     }
   if (key.packing == Packing::OneDnn) {
     if (!packed.memory) packed.memory = memory(packed.desc, engine_);
-    memory plain(memory::desc({rows, columns, k, k}, Type::f32, Tag::oihw), engine_, dense.data());
+    const bool depthwise = packed.desc.dims().size() == 5;
+    memory plain(depthwise ? memory::desc({rows, 1, 1, k, k}, Type::f32, Tag::goihw)
+                           : memory::desc({rows, columns, k, k}, Type::f32, Tag::oihw),
+                 engine_, dense.data());
     dnnl::reorder(plain, packed.memory).execute(stream, plain, packed.memory);
     stream.wait();
   } else if (key.packing == Packing::Thin) {

@@ -18,6 +18,7 @@ struct PackedKey {
   int bias;               // parameter of the same output channels, -1: none
   Packing packing;
   bool flipped;
+  int blocks;  // groups of the convolution: the other blocks of the dense weight are zero
   int groups;  // > 1: filters ordered sub-pixel first; depends on what else reads the convolution, so it may differ between depths
   bool operator==(const PackedKey&) const = default;
 };
@@ -38,7 +39,7 @@ class WeightStore {
       : graph_(graph), lanes_(lanes), engine_(engine) {}
   void setMaster(const float* master) { master_ = master; }
   void changed() { ++version_; }
-  // `desc` matters for OneDnn only: (paddedOut, paddedIn, k, k) in any layout. What it returns stays where it is.
+  // `desc` matters for OneDnn only: (paddedOut, paddedIn, k, k), or (padded, 1, 1, k, k) depthwise, in any layout. What it returns stays where it is.
   Packed& get(const PackedKey& key, const dnnl::memory::desc& desc, dnnl::stream& stream);
   // The same once get() has returned it: refreshed where the weights have changed.
   Packed& current(Packed& packed, dnnl::stream& stream);

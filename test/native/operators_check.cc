@@ -30,6 +30,12 @@ struct Row {
 
 int activation(Builder& b, int x, const char* kind) { return b.node("activation", {x}, {{"activation", kind}}); }
 
+// Named by its place.
+int convOf(Builder& b, int x, Attributes attributes) {
+  attributes.set("name", "conv" + std::to_string(b.nodes.size()));
+  return b.node("conv", {x}, attributes);
+}
+
 // --- The plain loops ---
 
 Image prelu(const Operator&, const Inputs& in, const Slices& parameters, int) {
@@ -74,6 +80,47 @@ const std::vector<Row>& rows() {
   static const std::vector<Row> table{
       {"conv 3x3", [](Builder& b, int x, int) { return b.conv(x, width()); }, {}},
       {"conv 1x1 without bias", [](Builder& b, int x, int) { return b.conv(x, width(2), 1, false); }, {}},
+      {"conv, even kernel and padding 0, with stride",
+       [](Builder& b, int x, int) {
+         const int half = convOf(b, x, {{"channels", width(2)}, {"kernel", 2.0}, {"stride", 2.0}, {"padding", 0.0}});
+         return b.upsample(half, 2);
+       },
+       {},
+       1,
+       2,
+       2},
+      {"conv with stride 3 and padding",
+       [](Builder& b, int x, int image) {
+         const int third = convOf(b, x, {{"channels", width()}, {"kernel", 5.0}, {"stride", 3.0}, {"padding", 1.0}});
+         const int rgb = convOf(b, image, {{"channels", width()}, {"kernel", 3.0}, {"stride", 3.0}, {"padding", 0.0}});
+         const int thin = convOf(b, x, {{"channels", fixed(2)}, {"kernel", 3.0}, {"stride", 3.0}, {"padding", 1.0}});
+         return b.upsample(b.node("concat", {third, rgb, thin}), 3);
+       },
+       {},
+       1,
+       3,
+       3},
+      {"conv in groups",
+       [](Builder& b, int x, int) {
+         const int first = convOf(b, b.conv(x, width(4)), {{"channels", width(2)}, {"kernel", 3.0}, {"groups", 2.0}});
+         return b.conv(convOf(b, b.leaky(first), {{"channels", width(4)}, {"kernel", 1.0}, {"groups", 2.0}}), width());
+       },
+       {}},
+      {"conv, depthwise",
+       [](Builder& b, int x, int image) {
+         const int first = b.relu(convOf(b, x, {{"kernel", 5.0}, {"depthwise", true}}));
+         const int joined = b.node("concat", {first, convOf(b, image, {{"kernel", 3.0}, {"depthwise", true}})});
+         return convOf(b, joined, {{"kernel", 3.0}, {"depthwise", true}, {"bias", false}});
+       },
+       {}},
+      {"conv, depthwise with stride",
+       [](Builder& b, int x, int) {
+         return b.upsample(convOf(b, x, {{"kernel", 3.0}, {"depthwise", true}, {"stride", 2.0}}), 2);
+       },
+       {},
+       1,
+       2,
+       2},
       {"relu", [](Builder& b, int x, int) { return b.relu(x); }, {}},
       {"leakyRelu", [](Builder& b, int x, int) { return b.leaky(x, 0.2); }, {}},
       {"sigmoid", [](Builder& b, int x, int) { return b.sigmoid(x); }, {}},
@@ -144,7 +191,6 @@ const std::vector<Row>& rows() {
 }
 
 void run(const Row& row) {
-  for (const auto& [kind, reference] : row.references) references()[kind] = reference;
   // Few channels at every width are kept in another layout than many.
   for (const std::vector<int>& widths : {std::vector<int>{1, 7}, std::vector<int>{5, 19, 65}}) {
     Builder b;
@@ -169,6 +215,8 @@ void run(const Row& row) {
 
 int main() {
   try {
+    for (const Row& row : rows())
+      for (const auto& [kind, reference] : row.references) references()[kind] = reference;
     for (const Row& row : rows()) run(row);
   } catch (const std::exception& error) {
     std::printf("not ok: exception: %s\n", error.what());

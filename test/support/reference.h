@@ -37,18 +37,22 @@ using Reference = std::function<Image(const Operator& op, const Inputs& in, cons
 
 inline Image conv(const Operator& op, const Inputs& in, const Slices& parameters, int channels) {
   const Image& x = *in[0];
-  const int k = static_cast<const operators::Conv&>(op).kernel(), pad = k / 2;
-  Image out = Image::of(channels, x.h, x.w);
+  const auto& c = static_cast<const operators::Conv&>(op);
+  const int k = c.kernel(), outPerGroup = c.depthwise() ? 1 : channels / c.groups();
+  const int inPerGroup = c.depthwise() ? 1 : x.c / c.groups();
+  const auto sizeOf = [&](int n) { return (n + 2 * c.padding() - k) / c.stride() + 1; };
+  Image out = Image::of(channels, sizeOf(x.h), sizeOf(x.w));
   for (int o = 0; o < out.c; ++o)
     for (int y = 0; y < out.h; ++y)
       for (int xx = 0; xx < out.w; ++xx) {
         double sum = parameters.size() > 1 ? parameters[1][o] : 0;
-        for (int c = 0; c < x.c; ++c)
+        for (int i = 0; i < inPerGroup; ++i)
           for (int ky = 0; ky < k; ++ky)
             for (int kx = 0; kx < k; ++kx) {
-              const int row = y + ky - pad, column = xx + kx - pad;
+              const int row = y * c.stride() + ky - c.padding(), column = xx * c.stride() + kx - c.padding();
               if (row >= 0 && row < x.h && column >= 0 && column < x.w)
-                sum += parameters[0][((static_cast<size_t>(o) * x.c + c) * k + ky) * k + kx] * x.at(c, row, column);
+                sum += parameters[0][((static_cast<size_t>(o) * inPerGroup + i) * k + ky) * k + kx] *
+                       x.at(o / outPerGroup * inPerGroup + i, row, column);
             }
         out.at(o, y, xx) = sum;
       }

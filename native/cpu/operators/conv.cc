@@ -1,5 +1,5 @@
 // Convolutions: oneDNN where both sides are blocked or the input is thin, our own kernels at the thin end, plain loops
-// for pooled and thin-to-thin values.
+// for pooled and thin-to-thin values. Groups are dense convolutions whose other weights are zero.
 #include "core/operators/conv.h"
 
 #include <cstring>
@@ -26,21 +26,45 @@ class ConvKernel : public Kernel {
         weight_(view.step().parameters[Conv::kWeight]),
         from_(layoutOf(from, c_.lanes)),
         to_(layoutOf(to, c_.lanes)),
+        op_(view.op<Conv>()),
         batch_(view.batch()),
-        kernel_(view.op<Conv>().kernel()),
+        kernel_(op_.kernel()),
         in_(from.channels),
         out_(to.channels),
         groups_(to.groups) {
     const auto& parameters = view.step().parameters;
     if (parameters.size() > Conv::kBias) bias_ = parameters[Conv::kBias].parameter;
   }
-  int physicalOut() const { return to_.kind == Layout::Blocked ? to_.planes * c_.lanes : out_; }
+  // What our own kernels for few outputs take.
+  bool atThinEnd() const { return from_.kind == Layout::Blocked && op_.keepsSize() && !op_.depthwise(); }
+  // Between blocked values, or from a thin one.
+  bool primitiveServes() const {
+    return to_.kind == Layout::Blocked &&
+           (from_.kind == Layout::Blocked || (from_.kind == Layout::Thin && !op_.depthwise()));
+  }
+  PrimitiveShape primitiveShape() const {
+    return {batch_,
+            in_,
+            to_.planes * c_.lanes,
+            from_.h,
+            from_.w,
+            to_.h,
+            to_.w,
+            kernel_,
+            op_.stride(),
+            op_.padding(),
+            op_.depthwise(),
+            c_.lanes,
+            from_.kind == Layout::Thin};
+  }
   Packed& weights(Packing packing, bool flipped, int groups, const memory::desc& desc = {}) {
     packed_ = packed_ ? &c_.weights->current(*packed_, c_.stream)
-                      : &c_.weights->get({weight_, bias_, packing, flipped, groups}, desc, c_.stream);
+                      : &c_.weights->get({weight_, bias_, packing, flipped, op_.groups(), groups}, desc, c_.stream);
     return *packed_;
   }
-  PlainConv plain() const { return {batch_, in_, out_, to_.h, to_.w, kernel_}; }
+  PlainConv plain() const {
+    return {batch_, in_, out_, kernel_, op_.stride(), op_.padding(), op_.depthwise(), from_, to_};
+  }
 
   void runPrimitive(ForwardPrimitive& p, Packed& w, const float* in, float* out) {
     p.primitive.execute(c_.stream, {{DNNL_ARG_SRC, memory(p.source, c_.engine, const_cast<float*>(in))},
@@ -56,6 +80,7 @@ class ConvKernel : public Kernel {
   ParameterSlice weight_;
   int bias_ = -1;
   Layout from_, to_;
+  const Conv& op_;
   int batch_, kernel_;
   int in_, out_;  // logical channels
   int groups_;    // > 1: filters ordered sub-pixel first
@@ -65,10 +90,9 @@ class ConvKernel : public Kernel {
 class Forward final : public ConvKernel {
  public:
   explicit Forward(const StepView& view) : ConvKernel(view, view.inValue(0), view.outValue()), step_(view.step()) {
-    const bool thin = from_.kind == Layout::Thin;
-    if (to_.kind == Layout::Blocked && (from_.kind == Layout::Blocked || thin))
-      primitive_ = makeForward(c_.engine, batch_, in_, physicalOut(), to_.h, to_.w, kernel_, c_.lanes, thin,
-                               step_.activation, step_.slope, step_.residual >= 0 && step_.inPlace);
+    if (primitiveServes())
+      primitive_ =
+          makeForward(c_.engine, primitiveShape(), step_.activation, step_.slope, step_.residual >= 0 && step_.inPlace);
   }
   bool activatesApart() const override {
     const bool leaky = step_.activation == ActivationKind::LeakyRelu || step_.activation == ActivationKind::Relu;
@@ -78,7 +102,7 @@ class Forward final : public ConvKernel {
   // Our own kernel for few outputs does it while it loads.
   bool activateInput(ActivationKind activation, float slope) override {
     const bool leaky = activation == ActivationKind::LeakyRelu || activation == ActivationKind::Relu;
-    if (!leaky || primitive_ || from_.kind != Layout::Blocked || to_.kind != Layout::Thin) return false;
+    if (!leaky || primitive_ || !atThinEnd() || to_.kind != Layout::Thin) return false;
     inputSlope_ = slope;
     return true;
   }
@@ -95,7 +119,7 @@ class Forward final : public ConvKernel {
       if (!p.activated && !deferred_) activate(*c_.kernels, out, step_.activation, step_.slope, total);
       return;
     }
-    if (from_.kind == Layout::Blocked) {
+    if (atThinEnd()) {
       Packed& w = weights(Packing::Thin, false, 1);
       const int64_t rows = int64_t{batch_} * to_.h;
 #pragma omp parallel for schedule(static)
@@ -132,10 +156,11 @@ class BackwardData final : public ConvKernel {
  public:
   explicit BackwardData(const StepView& view) : ConvKernel(view, view.outValue(), view.inValue(0)) {
     if (from_.kind == Layout::Blocked && to_.kind == Layout::Blocked)
-      primitive_ = makeBackwardData(c_.engine, batch_, in_, physicalOut(), to_.h, to_.w, kernel_, c_.lanes);
-    else if (from_.kind == Layout::Blocked && to_.kind == Layout::Thin)
-      forward_ = makeForward(c_.engine, batch_, out_, in_, to_.h, to_.w, kernel_, c_.lanes, true, ActivationKind::None,
-                             0.f, false);
+      primitive_ = makeBackwardData(c_.engine, primitiveShape());
+    else if (atThinEnd() && to_.kind == Layout::Thin)
+      forward_ = makeForward(
+          c_.engine, {batch_, out_, in_, to_.h, to_.w, to_.h, to_.w, kernel_, 1, kernel_ / 2, false, c_.lanes, true},
+          ActivationKind::None, 0.f, false);
   }
 
   void run() override {
@@ -151,7 +176,7 @@ class BackwardData final : public ConvKernel {
       c_.stream.wait();
     } else if (forward_) {
       runPrimitive(*forward_, weights(Packing::OneDnn, true, 1, forward_->weights), gradOut, gradIn);
-    } else if (to_.kind == Layout::Blocked) {
+    } else if (to_.kind == Layout::Blocked && op_.keepsSize()) {
       Packed& w = weights(Packing::Thin, true, groups_);
       const int64_t rows = int64_t{batch_} * to_.h;
 #pragma omp parallel for schedule(static)
@@ -186,9 +211,7 @@ class BackwardWeights final : public ConvKernel {
       : ConvKernel(view, view.inValue(0), view.inValue(1)),
         outputs_(indicesOf(weight_.ranges[0])),
         inputs_(indicesOf(weight_.ranges[1])) {
-    const bool thin = from_.kind == Layout::Thin;
-    if (to_.kind == Layout::Blocked && (from_.kind == Layout::Blocked || thin))
-      primitive_ = makeBackwardWeights(c_.engine, batch_, in_, physicalOut(), to_.h, to_.w, kernel_, c_.lanes, thin);
+    if (primitiveServes()) primitive_ = makeBackwardWeights(c_.engine, primitiveShape());
   }
 
   void run() override {
@@ -197,7 +220,7 @@ class BackwardWeights final : public ConvKernel {
     if (primitive_) {
       BackwardWeightsPrimitive& p = *primitive_;
       const auto dims = p.gradWeights.dims();
-      const int rows = static_cast<int>(dims[0]), columns = static_cast<int>(dims[1]);
+      const int rows = static_cast<int>(dims[0]), columns = op_.depthwise() ? 1 : static_cast<int>(dims[1]);
       memory gradWeights(p.gradWeights, c_.engine);
       std::vector<float> bias(static_cast<size_t>(rows)), dense(static_cast<size_t>(rows) * columns * area);
       p.primitive.execute(c_.stream, {{DNNL_ARG_SRC, memory(p.source, c_.engine, const_cast<float*>(in))},
@@ -205,19 +228,23 @@ class BackwardWeights final : public ConvKernel {
                                       {DNNL_ARG_DIFF_WEIGHTS, gradWeights},
                                       {DNNL_ARG_DIFF_BIAS, memory(p.gradBias, c_.engine, bias.data())},
                                       {DNNL_ARG_SCRATCHPAD, c_.scratchpad(p.scratchpad)}});
-      memory plain(memory::desc({rows, columns, kernel_, kernel_}, memory::data_type::f32, memory::format_tag::oihw),
+      using Tag = memory::format_tag;
+      const auto type = memory::data_type::f32;
+      memory plain(op_.depthwise() ? memory::desc({rows, 1, 1, kernel_, kernel_}, type, Tag::goihw)
+                                   : memory::desc({rows, columns, kernel_, kernel_}, type, Tag::oihw),
                    c_.engine, dense.data());
       dnnl::reorder(gradWeights, plain).execute(c_.stream, gradWeights, plain);
       c_.stream.wait();
       add(dense.data(), columns, bias.data());
       return;
     }
-    std::vector<float> bias(static_cast<size_t>(out_)), dense(static_cast<size_t>(out_) * in_ * area);
-    if (from_.kind == Layout::Blocked)
+    const int columns = op_.depthwise() ? 1 : in_;
+    std::vector<float> bias(static_cast<size_t>(out_)), dense(static_cast<size_t>(out_) * columns * area);
+    if (atThinEnd() && to_.kind == Layout::Thin)
       thinEnd(in, gradOut, dense.data(), bias.data());
     else
       plainConvBackwardWeights(plain(), in, gradOut, dense.data(), bias.data());
-    add(dense.data(), in_, bias.data());
+    add(dense.data(), columns, bias.data());
   }
 
  private:
@@ -233,7 +260,9 @@ class BackwardWeights final : public ConvKernel {
       if (o < 0) continue;
       const float* from = dense + static_cast<int64_t>(r) * denseIn * area;
       float* row = to + static_cast<int64_t>(outputs_[static_cast<size_t>(o)]) * fullIn * area;
-      for (int i = 0; i < in_; ++i) {
+      const int perBlock = static_cast<int>(inputs_.size());
+      from += int64_t{o / (out_ / op_.groups())} * perBlock * area;
+      for (int i = 0; i < perBlock; ++i) {
         float* filter = row + static_cast<int64_t>(inputs_[static_cast<size_t>(i)]) * area;
         for (int t = 0; t < area; ++t) filter[t] += from[i * area + t];
       }

@@ -1,5 +1,6 @@
 #include "cuda/program/rewrite.h"
 
+#include "core/error.h"
 #include "core/operators/activation.h"
 #include "core/operators/conv.h"
 #include "core/operators/pixel_shuffle.h"
@@ -50,7 +51,29 @@ int supports(const Program&, const Step& step) {
   return step.kind == operators::ScaleChannels::kKind ? 1 : 0;
 }
 
+namespace {
+
+// What the kernels would compute wrongly without a word.
+void refuseUnknown(const Program& program) {
+  for (const Step& step : program.steps) {
+    bool known = true;
+    if (step.kind == operators::Conv::kKind) {
+      const auto& conv = step.as<operators::Conv>();
+      known = conv.keepsSize() && conv.groups() == 1 && !conv.depthwise();
+    } else if (step.kind == operators::Activation::kKind) {
+      known = step.as<operators::Activation>().function() <= ActivationKind::Sigmoid;
+    }
+    for (const ParameterSlice& slice : step.parameters)
+      for (const Ranges& ranges : slice.ranges) known = known && ranges.size() == 1;
+    if (!known)
+      throw Error("WBSR_INTERNAL", "the CUDA device has no code for this step of kind " + std::string(step.kind));
+  }
+}
+
+}  // namespace
+
 void rewrite(Program& program) {
+  refuseUnknown(program);
   while (gateGradient(program)) {}
 }
 
