@@ -143,14 +143,30 @@ export class GraphBuilder {
     return this.#push({ op: 'pixelShuffle', inputs: [input.node], factor })
   }
 
-  /** By the network's scale unless told otherwise; half-pixel centres, edges clamped. */
-  upsample(input: Value, options: { factor?: number; cubic?: boolean } = {}): Value {
-    return this.#push({
+  /**
+   * Resizes by factor / divisor, by the network's scale unless told otherwise; half-pixel centres, edges clamped, no
+   * antialiasing. `a` of the cubic kernel: -0.5, PyTorch has -0.75. cubic: true is mode 'bicubic'.
+   */
+  upsample(
+    input: Value,
+    options: {
+      factor?: number
+      divisor?: number
+      mode?: 'nearest' | 'bilinear' | 'bicubic'
+      a?: number
+      cubic?: boolean
+    } = {},
+  ): Value {
+    const node: NativeNode = {
       op: 'upsample',
       inputs: [input.node],
       factor: options.factor ?? this.scale,
-      cubic: options.cubic ?? false,
-    })
+      cubic: options.mode === undefined ? (options.cubic ?? false) : options.mode === 'bicubic',
+      ...changed({ divisor: options.divisor }, 1),
+      ...changed({ a: options.a }, -0.5),
+    }
+    if (options.mode === 'nearest') node['mode'] = 'nearest'
+    return this.#push(node)
   }
 
   /** Mean over height and width: (C, H, W) -> (C, 1, 1). */

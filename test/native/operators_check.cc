@@ -134,6 +134,19 @@ const std::vector<Row>& rows() {
       {"pixelShuffle", [](Builder& b, int x, int) { return b.relu(b.shuffle(b.conv(x, width(4)), 2)); }, {}, 2},
       {"upsample, bilinear", [](Builder& b, int x, int) { return b.upsample(x, 3); }, {}, 3},
       {"upsample, bicubic", [](Builder& b, int x, int) { return b.upsample(x, 2, true); }, {}, 2},
+      {"upsample, nearest by 3 / 2",
+       [](Builder& b, int x, int) {
+         const int larger = b.node("upsample", {x}, {{"factor", 3.0}, {"divisor", 2.0}, {"mode", "nearest"}});
+         return b.node("upsample", {b.sigmoid(larger)}, {{"factor", 4.0}, {"divisor", 3.0}, {"mode", "nearest"}});
+       },
+       {}, 2, 2, 2},
+      {"upsample, bicubic with a = -0.75, and bilinear by 1 / 2",
+       [](Builder& b, int x, int) {
+         const int large =
+             b.node("upsample", {x}, {{"factor", 4.0}, {"mode", "bicubic"}, {"a", -0.75}});
+         return b.node("upsample", {b.relu(large)}, {{"factor", 1.0}, {"divisor", 2.0}, {"mode", "bilinear"}});
+       },
+       {}, 2},
       {"globalPool and scaleChannels",
        [](Builder& b, int x, int) { return b.scaleChannels(x, b.sigmoid(b.conv(b.globalPool(x), width(), 1))); },
        {}},

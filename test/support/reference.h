@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/graph.h"
@@ -23,10 +24,10 @@ struct Image {
   static Image of(int c, int h, int w) { return {c, h, w, std::vector<double>(static_cast<size_t>(c) * h * w, 0.0)}; }
 };
 
-inline double cubic(double x) {
+inline double cubic(double x, double a) {
   x = std::fabs(x);
-  if (x <= 1) return 1.5 * x * x * x - 2.5 * x * x + 1;
-  return x < 2 ? -0.5 * x * x * x + 2.5 * x * x - 4 * x + 2 : 0;
+  if (x <= 1) return (a + 2) * x * x * x - (a + 3) * x * x + 1;
+  return x < 2 ? a * x * x * x - 5 * a * x * x + 8 * a * x - 4 * a : 0;
 }
 
 // Plain loops for the operators: inputs -> output. `parameters`: what this node uses, in its order, each a dense array of
@@ -91,25 +92,34 @@ inline Image pixelShuffle(const Operator& op, const Inputs& in, const Slices&, i
   return out;
 }
 
+// Output sample `o` of an axis enlarged by `scale`, as (input sample, weight). a: of the cubic kernel; 0: bilinear, NaN: nearest.
+inline std::vector<std::pair<int, double>> samplesAt(int o, double scale, int in, double a) {
+  if (std::isnan(a)) return {{std::min(in - 1, static_cast<int>(std::floor((o + 1e-9) / scale))), 1.0}};
+  const double centre = (o + 0.5) / scale - 0.5;
+  std::vector<std::pair<int, double>> samples;
+  for (int t = -2; t <= 3; ++t) {
+    const int i = static_cast<int>(std::floor(centre)) + t;
+    const double weight = a != 0 ? cubic(centre - i, a) : std::max(0.0, 1 - std::fabs(centre - i));
+    if (weight != 0) samples.push_back({std::clamp(i, 0, in - 1), weight});
+  }
+  return samples;
+}
+
+inline Image resized(const Image& x, int h, int w, double scaleY, double scaleX, double a) {
+  Image out = Image::of(x.c, h, w);
+  for (int y = 0; y < h; ++y)
+    for (int column = 0; column < w; ++column)
+      for (const auto& [yy, wy] : samplesAt(y, scaleY, x.h, a))
+        for (const auto& [xx, wx] : samplesAt(column, scaleX, x.w, a))
+          for (int c = 0; c < x.c; ++c) out.at(c, y, column) += wy * wx * x.at(c, yy, xx);
+  return out;
+}
+
 inline Image upsample(const Operator& op, const Inputs& in, const Slices&, int) {
   const auto& u = static_cast<const operators::Upsample&>(op);
-  const int r = u.factor();
-  Image out = Image::of(in[0]->c, in[0]->h * r, in[0]->w * r);
-  for (int c = 0; c < out.c; ++c)
-    for (int y = 0; y < out.h; ++y)
-      for (int x = 0; x < out.w; ++x) {
-        const double cy = (y + 0.5) / r - 0.5, cx = (x + 0.5) / r - 0.5;
-        double sum = 0;
-        for (int ty = -2; ty <= 3; ++ty)
-          for (int tx = -2; tx <= 3; ++tx) {
-            const int yy = static_cast<int>(std::floor(cy)) + ty, xx = static_cast<int>(std::floor(cx)) + tx;
-            const double wy = u.cubic() ? cubic(cy - yy) : std::max(0.0, 1 - std::fabs(cy - yy));
-            const double wx = u.cubic() ? cubic(cx - xx) : std::max(0.0, 1 - std::fabs(cx - xx));
-            sum += wy * wx * in[0]->at(c, std::clamp(yy, 0, in[0]->h - 1), std::clamp(xx, 0, in[0]->w - 1));
-          }
-        out.at(c, y, x) = sum;
-      }
-  return out;
+  const double scale = static_cast<double>(u.factor()) / u.divisor();
+  const double a = u.mode() == operators::Upsample::Nearest ? NAN : u.cubic() ? static_cast<double>(u.a()) : 0;
+  return resized(*in[0], in[0]->h * u.factor() / u.divisor(), in[0]->w * u.factor() / u.divisor(), scale, scale, a);
 }
 
 inline Image globalPool(const Operator&, const Inputs& in, const Slices&, int) {

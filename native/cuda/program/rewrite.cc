@@ -63,6 +63,7 @@ void refuseUnknown(const Program& program) {
     } else if (step.kind == operators::Activation::kKind) {
       known = step.as<operators::Activation>().function() <= ActivationKind::Sigmoid;
     }
+    if (step.kind == operators::Upsample::kKind) known = step.as<operators::Upsample>().isClassic();
     for (const ParameterSlice& slice : step.parameters)
       for (const Ranges& ranges : slice.ranges) known = known && ranges.size() == 1;
     if (!known)
