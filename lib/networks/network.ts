@@ -219,6 +219,11 @@ export class GraphBuilder {
     return this.#push({ op: 'concat', inputs: inputs.map((v) => v.node) })
   }
 
+  /** Resized to the height and width of `like`; half-pixel centres (align_corners false). */
+  resizeLike(input: Value, like: Value, mode: 'bilinear' | 'nearest' = 'bilinear'): Value {
+    return this.#push({ op: 'resizeLike', inputs: [input.node, like.node], mode })
+  }
+
   /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
   stack(input: Value, block: (x: Value, index: number) => Value): Value {
     const outputs = [input]

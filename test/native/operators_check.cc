@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "core/operators/affine.h"
+#include "core/operators/resize_like.h"
 #include "core/operators/slice.h"
 #include "cpu/device.h"
 #include "support/agreement.h"
@@ -74,6 +75,12 @@ Image concat(const Operator&, const Inputs& in, const Slices&, int channels) {
   Image out{channels, in[0]->h, in[0]->w, {}};
   for (const Image* part : in) out.v.insert(out.v.end(), part->v.begin(), part->v.end());
   return out;
+}
+
+Image resizeLike(const Operator& op, const Inputs& in, const Slices&, int) {
+  const double a = static_cast<const operators::ResizeLike&>(op).nearest() ? NAN : 0;
+  const int h = in[1]->h, w = in[1]->w;
+  return resized(*in[0], h, w, static_cast<double>(h) / in[0]->h, static_cast<double>(w) / in[0]->w, a);
 }
 
 const std::vector<Row>& rows() {
@@ -199,6 +206,14 @@ const std::vector<Row>& rows() {
          return b.add(b.conv(active, width(), 1), b.conv(again, width()));
        },
        {{"concat", concat}}},
+      {"resizeLike",
+       [](Builder& b, int x, int image) {
+         const int smaller = convOf(b, x, {{"channels", width()}, {"kernel", 3.0}, {"stride", 3.0}, {"padding", 0.0}});
+         const int pooled = b.node("resizeLike", {b.globalPool(x), x}, {{"mode", "nearest"}});
+         return b.node("concat", {b.node("resizeLike", {b.relu(smaller), image}), pooled,
+                                  b.node("resizeLike", {smaller, x}, {{"mode", "nearest"}})});
+       },
+       {{"resizeLike", resizeLike}}, 1, 1, 3},
   };
   return table;
 }
