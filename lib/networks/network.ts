@@ -224,6 +224,22 @@ export class GraphBuilder {
     return this.#push({ op: 'resizeLike', inputs: [input.node, like.node], mode })
   }
 
+  /** Over windows; an average counts the padding, as PyTorch does by default. stride: the kernel unless told otherwise. */
+  pool(
+    input: Value,
+    options: { kind: 'max' | 'average'; kernel: number; stride?: number; padding?: number },
+  ): Value {
+    const { kind, kernel } = options
+    const more = { ...changed({ stride: options.stride }, kernel), ...changed({ padding: options.padding }, 0) }
+    return this.#push({ op: 'pool', inputs: [input.node], kind, kernel, ...more })
+  }
+
+  /** To max(1, floor(n / factor)) pixels per side, with PyTorch's adaptive windows. */
+  adaptivePool(input: Value, options: { kind: 'max' | 'average'; factor: number }): Value {
+    const { kind, factor } = options
+    return this.#push({ op: 'pool', inputs: [input.node], kind, adaptive: true, factor })
+  }
+
   /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
   stack(input: Value, block: (x: Value, index: number) => Value): Value {
     const outputs = [input]

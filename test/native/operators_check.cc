@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "core/operators/affine.h"
+#include "core/operators/pool.h"
 #include "core/operators/resize_like.h"
 #include "core/operators/slice.h"
 #include "cpu/device.h"
@@ -81,6 +82,26 @@ Image resizeLike(const Operator& op, const Inputs& in, const Slices&, int) {
   const double a = static_cast<const operators::ResizeLike&>(op).nearest() ? NAN : 0;
   const int h = in[1]->h, w = in[1]->w;
   return resized(*in[0], h, w, static_cast<double>(h) / in[0]->h, static_cast<double>(w) / in[0]->w, a);
+}
+
+Image pool(const Operator& op, const Inputs& in, const Slices&, int) {
+  const auto& p = static_cast<const operators::Pool&>(op);
+  const Image& x = *in[0];
+  const Size size = p.size({{x.h, x.w}});
+  Image out = Image::of(x.c, size.height, size.width);
+  for (int c = 0; c < x.c; ++c)
+    for (int y = 0; y < out.h; ++y)
+      for (int column = 0; column < out.w; ++column) {
+        const auto rows = p.window(y, x.h, out.h), columns = p.window(column, x.w, out.w);
+        double sum = 0, most = -HUGE_VAL;
+        for (int yy = rows.first; yy < rows.last; ++yy)
+          for (int xx = columns.first; xx < columns.last; ++xx) {
+            sum += x.at(c, yy, xx);
+            most = std::max(most, x.at(c, yy, xx));
+          }
+        out.at(c, y, column) = p.average() ? sum / (rows.count * columns.count) : most;
+      }
+  return out;
 }
 
 const std::vector<Row>& rows() {
@@ -214,6 +235,21 @@ const std::vector<Row>& rows() {
                                   b.node("resizeLike", {smaller, x}, {{"mode", "nearest"}})});
        },
        {{"resizeLike", resizeLike}}, 1, 1, 3},
+      {"pool: maximum, and average with padding",
+       [](Builder& b, int x, int image) {
+         const int most = b.node("pool", {x}, {{"kind", "max"}, {"kernel", 3.0}, {"stride", 2.0}});
+         const int mean = b.node("pool", {b.conv(image, width())},
+                                 {{"kind", "average"}, {"kernel", 3.0}, {"stride", 2.0}, {"padding", 1.0}});
+         return b.node("concat", {b.node("resizeLike", {b.conv(most, width()), x}), b.node("resizeLike", {mean, x})});
+       },
+       {{"pool", pool}}, 1, 1, 3},
+      {"pool, adaptive",
+       [](Builder& b, int x, int image) {
+         const int most = b.node("pool", {x}, {{"kind", "max"}, {"adaptive", true}, {"factor", 4.0}});
+         const int mean = b.node("pool", {b.conv(image, width())}, {{"kind", "average"}, {"adaptive", true}, {"factor", 3.0}});
+         return b.node("concat", {b.node("resizeLike", {most, x}), b.node("resizeLike", {mean, x})});
+       },
+       {}},
   };
   return table;
 }
