@@ -240,6 +240,11 @@ export class GraphBuilder {
     return this.#push({ op: 'pool', inputs: [input.node], kind, adaptive: true, factor })
   }
 
+  /** (C, H r, W r) -> (C r^2, H, W), the inverse of pixelShuffle. */
+  pixelUnshuffle(input: Value, factor: number): Value {
+    return this.#push({ op: 'pixelUnshuffle', inputs: [input.node], factor })
+  }
+
   /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
   stack(input: Value, block: (x: Value, index: number) => Value): Value {
     const outputs = [input]

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "core/operators/affine.h"
+#include "core/operators/pixel_unshuffle.h"
 #include "core/operators/pool.h"
 #include "core/operators/resize_like.h"
 #include "core/operators/slice.h"
@@ -101,6 +102,15 @@ Image pool(const Operator& op, const Inputs& in, const Slices&, int) {
           }
         out.at(c, y, column) = p.average() ? sum / (rows.count * columns.count) : most;
       }
+  return out;
+}
+
+Image pixelUnshuffle(const Operator& op, const Inputs& in, const Slices&, int channels) {
+  const int r = static_cast<const operators::PixelUnshuffle&>(op).factor();
+  Image out = Image::of(channels, in[0]->h / r, in[0]->w / r);
+  for (int c = 0; c < in[0]->c; ++c)
+    for (int y = 0; y < in[0]->h; ++y)
+      for (int x = 0; x < in[0]->w; ++x) out.at(c * r * r + (y % r) * r + x % r, y / r, x / r) = in[0]->at(c, y, x);
   return out;
 }
 
@@ -250,6 +260,13 @@ const std::vector<Row>& rows() {
          return b.node("concat", {b.node("resizeLike", {most, x}), b.node("resizeLike", {mean, x})});
        },
        {}},
+      {"pixelUnshuffle",
+       [](Builder& b, int x, int image) {
+         const int joined = b.node("concat", {x, image});
+         const int small = b.node("pixelUnshuffle", {joined}, {{"factor", 2.0}});
+         return b.shuffle(b.conv(small, width(4)), 2);
+       },
+       {{"pixelUnshuffle", pixelUnshuffle}}, 1, 2, 2},
   };
   return table;
 }
