@@ -225,10 +225,7 @@ export class GraphBuilder {
   }
 
   /** Over windows; an average counts the padding, as PyTorch does by default. stride: the kernel unless told otherwise. */
-  pool(
-    input: Value,
-    options: { kind: 'max' | 'average'; kernel: number; stride?: number; padding?: number },
-  ): Value {
+  pool(input: Value, options: { kind: 'max' | 'average'; kernel: number; stride?: number; padding?: number }): Value {
     const { kind, kernel } = options
     const more = { ...changed({ stride: options.stride }, kernel), ...changed({ padding: options.padding }, 0) }
     return this.#push({ op: 'pool', inputs: [input.node], kind, kernel, ...more })

@@ -177,14 +177,17 @@ const std::vector<Row>& rows() {
          const int larger = b.node("upsample", {x}, {{"factor", 3.0}, {"divisor", 2.0}, {"mode", "nearest"}});
          return b.node("upsample", {b.sigmoid(larger)}, {{"factor", 4.0}, {"divisor", 3.0}, {"mode", "nearest"}});
        },
-       {}, 2, 2, 2},
+       {},
+       2,
+       2,
+       2},
       {"upsample, bicubic with a = -0.75, and bilinear by 1 / 2",
        [](Builder& b, int x, int) {
-         const int large =
-             b.node("upsample", {x}, {{"factor", 4.0}, {"mode", "bicubic"}, {"a", -0.75}});
+         const int large = b.node("upsample", {x}, {{"factor", 4.0}, {"mode", "bicubic"}, {"a", -0.75}});
          return b.node("upsample", {b.relu(large)}, {{"factor", 1.0}, {"divisor", 2.0}, {"mode", "bilinear"}});
        },
-       {}, 2},
+       {},
+       2},
       {"globalPool and scaleChannels",
        [](Builder& b, int x, int) { return b.scaleChannels(x, b.sigmoid(b.conv(b.globalPool(x), width(), 1))); },
        {}},
@@ -244,7 +247,10 @@ const std::vector<Row>& rows() {
          return b.node("concat", {b.node("resizeLike", {b.relu(smaller), image}), pooled,
                                   b.node("resizeLike", {smaller, x}, {{"mode", "nearest"}})});
        },
-       {{"resizeLike", resizeLike}}, 1, 1, 3},
+       {{"resizeLike", resizeLike}},
+       1,
+       1,
+       3},
       {"pool: maximum, and average with padding",
        [](Builder& b, int x, int image) {
          const int most = b.node("pool", {x}, {{"kind", "max"}, {"kernel", 3.0}, {"stride", 2.0}});
@@ -252,11 +258,15 @@ const std::vector<Row>& rows() {
                                  {{"kind", "average"}, {"kernel", 3.0}, {"stride", 2.0}, {"padding", 1.0}});
          return b.node("concat", {b.node("resizeLike", {b.conv(most, width()), x}), b.node("resizeLike", {mean, x})});
        },
-       {{"pool", pool}}, 1, 1, 3},
+       {{"pool", pool}},
+       1,
+       1,
+       3},
       {"pool, adaptive",
        [](Builder& b, int x, int image) {
          const int most = b.node("pool", {x}, {{"kind", "max"}, {"adaptive", true}, {"factor", 4.0}});
-         const int mean = b.node("pool", {b.conv(image, width())}, {{"kind", "average"}, {"adaptive", true}, {"factor", 3.0}});
+         const int mean =
+             b.node("pool", {b.conv(image, width())}, {{"kind", "average"}, {"adaptive", true}, {"factor", 3.0}});
          return b.node("concat", {b.node("resizeLike", {most, x}), b.node("resizeLike", {mean, x})});
        },
        {}},
@@ -266,7 +276,10 @@ const std::vector<Row>& rows() {
          const int small = b.node("pixelUnshuffle", {joined}, {{"factor", 2.0}});
          return b.shuffle(b.conv(small, width(4)), 2);
        },
-       {{"pixelUnshuffle", pixelUnshuffle}}, 1, 2, 2},
+       {{"pixelUnshuffle", pixelUnshuffle}},
+       1,
+       2,
+       2},
   };
   return table;
 }
