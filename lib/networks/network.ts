@@ -169,9 +169,9 @@ export class GraphBuilder {
     return this.#push(node)
   }
 
-  /** Mean over height and width: (C, H, W) -> (C, 1, 1). */
-  globalPool(input: Value): Value {
-    return this.#push({ op: 'globalPool', inputs: [input.node] })
+  /** Mean or population standard deviation over height and width: (C, H, W) -> (C, 1, 1). */
+  globalPool(input: Value, kind: 'mean' | 'std' = 'mean'): Value {
+    return this.#push({ op: 'globalPool', inputs: [input.node], ...(kind === 'std' && { kind }) })
   }
 
   /** input (C, H, W) times factors (C, 1, 1). */

@@ -280,6 +280,12 @@ const std::vector<Row>& rows() {
        1,
        2,
        2},
+      {"globalPool, standard deviation",
+       [](Builder& b, int x, int) {
+         const int contrast = b.add(b.node("globalPool", {x}, {{"kind", "std"}}), b.globalPool(x));
+         return b.scaleChannels(x, b.sigmoid(b.conv(contrast, width(), 1)));
+       },
+       {}, 1, 1, 2},
   };
   return table;
 }

@@ -11,6 +11,7 @@
 #include "core/graph.h"
 #include "core/operators/activation.h"
 #include "core/operators/conv.h"
+#include "core/operators/global_pool.h"
 #include "core/operators/pixel_shuffle.h"
 #include "core/operators/upsample.h"
 
@@ -122,12 +123,16 @@ inline Image upsample(const Operator& op, const Inputs& in, const Slices&, int) 
   return resized(*in[0], in[0]->h * u.factor() / u.divisor(), in[0]->w * u.factor() / u.divisor(), scale, scale, a);
 }
 
-inline Image globalPool(const Operator&, const Inputs& in, const Slices&, int) {
+inline Image globalPool(const Operator& op, const Inputs& in, const Slices&, int) {
   Image out = Image::of(in[0]->c, 1, 1);
   const int pixels = in[0]->h * in[0]->w;
   for (int c = 0; c < out.c; ++c) {
     for (int p = 0; p < pixels; ++p) out.v[c] += in[0]->v[static_cast<size_t>(c) * pixels + p];
     out.v[c] /= pixels;
+    if (!static_cast<const operators::GlobalPool&>(op).deviation()) continue;
+    double square = 0;
+    for (int p = 0; p < pixels; ++p) square += std::pow(in[0]->v[static_cast<size_t>(c) * pixels + p] - out.v[c], 2);
+    out.v[c] = std::sqrt(square / pixels);
   }
   return out;
 }

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/operators/activation.h"
 #include "core/operators/conv.h"
+#include "core/operators/global_pool.h"
 #include "core/operators/pixel_shuffle.h"
 #include "core/operators/scale_channels.h"
 #include "core/operators/upsample.h"
@@ -64,6 +65,7 @@ void refuseUnknown(const Program& program) {
       known = step.as<operators::Activation>().function() <= ActivationKind::Sigmoid;
     }
     if (step.kind == operators::Upsample::kKind) known = step.as<operators::Upsample>().isClassic();
+    if (step.kind == operators::GlobalPool::kKind) known = !step.as<operators::GlobalPool>().deviation();
     for (const ParameterSlice& slice : step.parameters)
       for (const Ranges& ranges : slice.ranges) known = known && ranges.size() == 1;
     if (!known)
