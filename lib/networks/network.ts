@@ -242,6 +242,35 @@ export class GraphBuilder {
     return this.#push({ op: 'pixelUnshuffle', inputs: [input.node], factor })
   }
 
+  /** Transposed convolution to `stride` times the size: kernel - 2 padding + outputPadding is the stride. Weight (I, O, k, k). */
+  convTranspose(
+    name: string,
+    input: Value,
+    channels: Channels,
+    options: {
+      kernel: number
+      stride: number
+      padding: number
+      outputPadding?: number
+      bias?: boolean
+      initGain?: number
+    },
+  ): Value {
+    const { kernel, stride, padding } = options
+    return this.#push({
+      op: 'convTranspose',
+      name,
+      inputs: [input.node],
+      channels: rule(channels),
+      kernel,
+      stride,
+      padding,
+      bias: options.bias ?? true,
+      initGain: options.initGain ?? 1,
+      ...changed({ outputPadding: options.outputPadding }, 0),
+    })
+  }
+
   /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
   stack(input: Value, block: (x: Value, index: number) => Value): Value {
     const outputs = [input]

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "core/operators/affine.h"
+#include "core/operators/conv_transpose.h"
 #include "core/operators/pixel_unshuffle.h"
 #include "core/operators/pool.h"
 #include "core/operators/resize_like.h"
@@ -111,6 +112,29 @@ Image pixelUnshuffle(const Operator& op, const Inputs& in, const Slices&, int ch
   for (int c = 0; c < in[0]->c; ++c)
     for (int y = 0; y < in[0]->h; ++y)
       for (int x = 0; x < in[0]->w; ++x) out.at(c * r * r + (y % r) * r + x % r, y / r, x / r) = in[0]->at(c, y, x);
+  return out;
+}
+
+Image convTranspose(const Operator& op, const Inputs& in, const Slices& parameters, int channels) {
+  const auto& t = static_cast<const operators::ConvTranspose&>(op);
+  const Image& x = *in[0];
+  const int k = t.kernel();
+  Image out = Image::of(channels, x.h * t.stride(), x.w * t.stride());
+  for (int o = 0; o < channels; ++o)
+    for (int y = 0; y < out.h; ++y)
+      for (int column = 0; column < out.w; ++column)
+        out.at(o, y, column) = parameters.size() > 1 ? parameters[1][static_cast<size_t>(o)] : 0;
+  for (int i = 0; i < x.c; ++i)
+    for (int y = 0; y < x.h; ++y)
+      for (int column = 0; column < x.w; ++column)
+        for (int ky = 0; ky < k; ++ky)
+          for (int kx = 0; kx < k; ++kx) {
+            const int yy = y * t.stride() + ky - t.padding(), xx = column * t.stride() + kx - t.padding();
+            if (yy < 0 || yy >= out.h || xx < 0 || xx >= out.w) continue;
+            for (int o = 0; o < channels; ++o)
+              out.at(o, yy, xx) +=
+                  x.at(i, y, column) * parameters[0][((static_cast<size_t>(i) * channels + o) * k + ky) * k + kx];
+          }
   return out;
 }
 
@@ -286,6 +310,18 @@ const std::vector<Row>& rows() {
          return b.scaleChannels(x, b.sigmoid(b.conv(contrast, width(), 1)));
        },
        {}, 1, 1, 2},
+      {"convTranspose",
+       [](Builder& b, int x, int image) {
+         const int joined = b.node("concat", {x, image});
+         const int large = b.node("convTranspose", {joined}, {{"name", "large"}, {"channels", width()}, {"kernel", 4.0},
+                                                              {"stride", 2.0}, {"padding", 1.0}});
+         const int nine = b.node("convTranspose", {x}, {{"name", "nine"}, {"channels", fixed(3)}, {"kernel", 9.0},
+                                                        {"stride", 2.0}, {"padding", 4.0}, {"outputPadding", 1.0}});
+         const int rgb = b.node("convTranspose", {image}, {{"name", "rgb"}, {"channels", width()}, {"kernel", 2.0},
+                                                           {"stride", 2.0}, {"padding", 0.0}, {"bias", false}});
+         return b.node("concat", {large, nine, rgb});
+       },
+       {{"convTranspose", convTranspose}}, 2},
   };
   return table;
 }
