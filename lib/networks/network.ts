@@ -271,6 +271,11 @@ export class GraphBuilder {
     })
   }
 
+  /** Over the channels of each pixel: parameters `<name>.weight` and `<name>.bias` (C). */
+  layerNorm(name: string, input: Value, epsilon = 1e-6): Value {
+    return this.#push({ op: 'layerNorm', name, inputs: [input.node], epsilon })
+  }
+
   /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
   stack(input: Value, block: (x: Value, index: number) => Value): Value {
     const outputs = [input]

@@ -5,6 +5,7 @@
 
 #include "core/operators/affine.h"
 #include "core/operators/conv_transpose.h"
+#include "core/operators/layer_norm.h"
 #include "core/operators/pixel_unshuffle.h"
 #include "core/operators/pool.h"
 #include "core/operators/resize_like.h"
@@ -135,6 +136,21 @@ Image convTranspose(const Operator& op, const Inputs& in, const Slices& paramete
               out.at(o, yy, xx) +=
                   x.at(i, y, column) * parameters[0][((static_cast<size_t>(i) * channels + o) * k + ky) * k + kx];
           }
+  return out;
+}
+
+Image layerNorm(const Operator& op, const Inputs& in, const Slices& parameters, int) {
+  const double epsilon = static_cast<double>(static_cast<const operators::LayerNorm&>(op).epsilon());
+  Image out = *in[0];
+  for (int y = 0; y < out.h; ++y)
+    for (int x = 0; x < out.w; ++x) {
+      double mean = 0, variance = 0;
+      for (int c = 0; c < out.c; ++c) mean += out.at(c, y, x) / out.c;
+      for (int c = 0; c < out.c; ++c) variance += std::pow(out.at(c, y, x) - mean, 2) / out.c;
+      for (int c = 0; c < out.c; ++c)
+        out.at(c, y, x) = (out.at(c, y, x) - mean) / std::sqrt(variance + epsilon) * parameters[0][static_cast<size_t>(c)] +
+                          parameters[1][static_cast<size_t>(c)];
+    }
   return out;
 }
 
@@ -322,6 +338,12 @@ const std::vector<Row>& rows() {
          return b.node("concat", {large, nine, rgb});
        },
        {{"convTranspose", convTranspose}}, 2},
+      {"layerNorm",
+       [](Builder& b, int x, int image) {
+         const int norm = b.node("layerNorm", {b.node("concat", {x, image})}, {{"name", "norm"}, {"epsilon", 1e-2}});
+         return b.conv(norm, width(), 1);
+       },
+       {{"layerNorm", layerNorm}}},
   };
   return table;
 }
