@@ -148,8 +148,9 @@ Image layerNorm(const Operator& op, const Inputs& in, const Slices& parameters, 
       for (int c = 0; c < out.c; ++c) mean += out.at(c, y, x) / out.c;
       for (int c = 0; c < out.c; ++c) variance += std::pow(out.at(c, y, x) - mean, 2) / out.c;
       for (int c = 0; c < out.c; ++c)
-        out.at(c, y, x) = (out.at(c, y, x) - mean) / std::sqrt(variance + epsilon) * parameters[0][static_cast<size_t>(c)] +
-                          parameters[1][static_cast<size_t>(c)];
+        out.at(c, y, x) =
+            (out.at(c, y, x) - mean) / std::sqrt(variance + epsilon) * parameters[0][static_cast<size_t>(c)] +
+            parameters[1][static_cast<size_t>(c)];
     }
   return out;
 }
@@ -325,19 +326,34 @@ const std::vector<Row>& rows() {
          const int contrast = b.add(b.node("globalPool", {x}, {{"kind", "std"}}), b.globalPool(x));
          return b.scaleChannels(x, b.sigmoid(b.conv(contrast, width(), 1)));
        },
-       {}, 1, 1, 2},
+       {},
+       1,
+       1,
+       2},
       {"convTranspose",
        [](Builder& b, int x, int image) {
          const int joined = b.node("concat", {x, image});
-         const int large = b.node("convTranspose", {joined}, {{"name", "large"}, {"channels", width()}, {"kernel", 4.0},
-                                                              {"stride", 2.0}, {"padding", 1.0}});
-         const int nine = b.node("convTranspose", {x}, {{"name", "nine"}, {"channels", fixed(3)}, {"kernel", 9.0},
-                                                        {"stride", 2.0}, {"padding", 4.0}, {"outputPadding", 1.0}});
-         const int rgb = b.node("convTranspose", {image}, {{"name", "rgb"}, {"channels", width()}, {"kernel", 2.0},
-                                                           {"stride", 2.0}, {"padding", 0.0}, {"bias", false}});
+         const int large =
+             b.node("convTranspose", {joined},
+                    {{"name", "large"}, {"channels", width()}, {"kernel", 4.0}, {"stride", 2.0}, {"padding", 1.0}});
+         const int nine = b.node("convTranspose", {x},
+                                 {{"name", "nine"},
+                                  {"channels", fixed(3)},
+                                  {"kernel", 9.0},
+                                  {"stride", 2.0},
+                                  {"padding", 4.0},
+                                  {"outputPadding", 1.0}});
+         const int rgb = b.node("convTranspose", {image},
+                                {{"name", "rgb"},
+                                 {"channels", width()},
+                                 {"kernel", 2.0},
+                                 {"stride", 2.0},
+                                 {"padding", 0.0},
+                                 {"bias", false}});
          return b.node("concat", {large, nine, rgb});
        },
-       {{"convTranspose", convTranspose}}, 2},
+       {{"convTranspose", convTranspose}},
+       2},
       {"layerNorm",
        [](Builder& b, int x, int image) {
          const int norm = b.node("layerNorm", {b.node("concat", {x, image})}, {{"name", "norm"}, {"epsilon", 1e-2}});

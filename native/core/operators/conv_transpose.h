@@ -9,9 +9,10 @@ namespace wbsr::operators {
 
 class ConvTranspose final : public Operator {
  public:
-  static constexpr StepKind kKind = "convTranspose";                           // out from in0
-  static constexpr StepKind kBackwardData = "convTranspose.backwardData";      // out = dIn from in0 = dOut
-  static constexpr StepKind kBackwardWeights = "convTranspose.backwardWeights";  // gradients from in0 = input, in1 = dOut
+  static constexpr StepKind kKind = "convTranspose";                       // out from in0
+  static constexpr StepKind kBackwardData = "convTranspose.backwardData";  // out = dIn from in0 = dOut
+  static constexpr StepKind kBackwardWeights =
+      "convTranspose.backwardWeights";             // gradients from in0 = input, in1 = dOut
   static constexpr size_t kWeight = 0, kBias = 1;  // Step::parameters; no kBias without a bias
   StepKind kind() const override { return kKind; }
 

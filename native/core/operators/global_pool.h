@@ -6,8 +6,9 @@ namespace wbsr::operators {
 
 class GlobalPool final : public Operator {
  public:
-  static constexpr StepKind kKind = "globalPool";               // out = mean or deviation over the pixels of in0
-  static constexpr StepKind kBackward = "globalPool.backward";  // out = dIn from in0 = dOut; std: in1 = the output, in2 = input
+  static constexpr StepKind kKind = "globalPool";  // out = mean or deviation over the pixels of in0
+  static constexpr StepKind kBackward =
+      "globalPool.backward";  // out = dIn from in0 = dOut; std: in1 = the output, in2 = input
   StepKind kind() const override { return kKind; }
 
   explicit GlobalPool(const Attributes& a) : deviation_(a.has("kind") && a.choice("kind", {"mean", "std"}) == 1) {}

@@ -27,9 +27,10 @@ class Transposed : public Kernel {
         smallChannels_(small.channels),
         largeChannels_(large.channels) {
     const auto& op = view.op<ConvTranspose>();
-    shape_ = {view.batch(), largeChannels_, smallChannels_, large_.h,    large_.w, small_.h, small_.w,
-              op.kernel(),  op.stride(),    op.padding(),   false,       c_.lanes, false};
-    plain_ = {view.batch(), largeChannels_, smallChannels_, op.kernel(), op.stride(), op.padding(), false, large_, small_};
+    shape_ = {view.batch(), largeChannels_, smallChannels_, large_.h, large_.w, small_.h, small_.w,
+              op.kernel(),  op.stride(),    op.padding(),   false,    c_.lanes, false};
+    plain_ = {view.batch(), largeChannels_, smallChannels_, op.kernel(), op.stride(),
+              op.padding(), false,          large_,         small_};
     blocked_ = small_.kind == Layout::Blocked && large_.kind == Layout::Blocked;
   }
   Packed& weights(const memory::desc& desc) {
@@ -78,7 +79,8 @@ class Forward final : public Transposed {
     eachRow(large_, largeChannels_, view_.batch(), [&](const Plane& p, int y) {
       float* row = out + p.offset + int64_t{y} * large_.w * large_.lanes;
       for (int x = 0; x < large_.w; ++x)
-        for (int k = 0; k < large_.lanes; ++k) row[int64_t{x} * large_.lanes + k] += bias[static_cast<size_t>(p.channel + k)];
+        for (int k = 0; k < large_.lanes; ++k)
+          row[int64_t{x} * large_.lanes + k] += bias[static_cast<size_t>(p.channel + k)];
     });
   }
 
@@ -150,11 +152,12 @@ class BackwardWeights final : public Transposed {
         for (int t = 0; t < area; ++t) to[t] += from[t];
       }
     if (!hasBias()) return;
-    view_.addGradient(ConvTranspose::kBias, channelSums(large_, largeChannels_, view_.batch(), [&](const Plane& p, double* sums) {
-      const float* plane = gradOut + p.offset;
-      for (int64_t i = 0; i < int64_t{large_.h} * large_.w; ++i)
-        for (int l = 0; l < large_.lanes; ++l) sums[l] += plane[i * large_.lanes + l];
-    }));
+    view_.addGradient(ConvTranspose::kBias,
+                      channelSums(large_, largeChannels_, view_.batch(), [&](const Plane& p, double* sums) {
+                        const float* plane = gradOut + p.offset;
+                        for (int64_t i = 0; i < int64_t{large_.h} * large_.w; ++i)
+                          for (int l = 0; l < large_.lanes; ++l) sums[l] += plane[i * large_.lanes + l];
+                      }));
   }
 
  private:

@@ -82,7 +82,8 @@ void backwardData(const StepView& s) {
         for (int x = 0; x < l.w; ++x) {
           const int64_t at = image + placeOf(l, c, y, 0) + int64_t{x} * l.lanes;
           const size_t i = static_cast<size_t>(x);
-          work(at, i, static_cast<double>(gradOut[at]) * weight[static_cast<size_t>(c)], (in[at] - m.mean[i]) * m.scale[i]);
+          work(at, i, static_cast<double>(gradOut[at]) * weight[static_cast<size_t>(c)],
+               (in[at] - m.mean[i]) * m.scale[i]);
         }
     };
     each([&](int64_t, size_t i, double g, double n) {
