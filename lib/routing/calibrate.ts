@@ -1,41 +1,37 @@
-// Measures what the calibrated router needs: the squared error of every subnet in every gradient class, on validation
-// pictures (method.md section 6).
+// Measures what the calibrated router needs: the squared error of every subnet in every gradient class, on tiles of
+// validation pictures (method.md section 6). All pictures count for how frequent the classes are; every subnet runs on a
+// bounded, seeded choice of their tiles only, spread over the classes.
 import { Cancellation } from '../cancellation.js'
+import { randomFor } from '../data/random.js'
 import { WbsrError, wrapError } from '../errors.js'
 import { checkUsable, type ModelState, type RouterTable } from '../model-state.js'
-import { native } from '../native.js'
-import { checkInteger, checkObject, checkSignal } from '../options.js'
-import { groupSpan, makeGrid, tileRects } from '../tiling/grid.js'
-import { AUTO_HALO, BLEND } from '../tiling/overlap.js'
-import { groupBand, groupRegions } from '../tiling/regions.js'
+import { checkFunction, checkInteger, checkObject, checkSignal } from '../options.js'
+import { groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
 import type { RawImage } from '../types.js'
 import { defaultRegionPixels } from './options.js'
 import { routeGroup } from './route-group.js'
+import { TileSample } from './tile-sample.js'
+import { chunksOf, cutWindow, ErrorSums, measureWindows, type TileWindow } from './tile-windows.js'
 
 export interface CalibrateOptions {
   /** Edge of a tile in LR pixels, 16..4096. Default 64. */
   tileSize?: number
-  /** Stops after about this many tiles (whole groups of tile rows). Default: all. */
-  maxTiles?: number
+  /** LR pixels of the tiles that all subnets run on, at most, halo not counted; at least one tile. Default 2^20. */
+  pixels?: number
+  /** Of the choice of tiles, default 1. */
+  seed?: number
+  /** LR sizes of the pictures that will come, for the total of onProgress. */
+  sizes?: readonly { width: number; height: number }[]
+  /** After every picture read, and after every subnet's run on some tiles; counts pictures, then tiles times subnets. */
+  onProgress?: (progress: { done: number; total: number }) => void
   signal?: AbortSignal
 }
 
-/** Context beyond a tile's edge, as upscaling has it. */
-const HALO = AUTO_HALO + BLEND
+/** Default of {@link CalibrateOptions.pixels}. */
+export const CALIBRATION_PIXELS = 2 ** 20
 
-/** Sums over the tiles of each class. */
-class Sums {
-  readonly error: number[][]
-  readonly bicubic: number[]
-  readonly samples: number[]
-  tiles = 0
-
-  constructor(classes: number, subnets: number) {
-    this.error = Array.from({ length: classes }, () => new Array<number>(subnets).fill(0))
-    this.bicubic = new Array<number>(classes).fill(0)
-    this.samples = new Array<number>(classes).fill(0)
-  }
-}
+// Keeps the choice of tiles apart from the other random numbers of a seed.
+const TILE_STREAM = 0x711e5
 
 /**
  * Fills in values of classes without tiles: linear in the class index between two classes with tiles, constant beyond the
@@ -53,78 +49,42 @@ export function fillUnseen(values: readonly (number | null)[]): number[] {
   })
 }
 
-async function addPicture(
-  state: ModelState,
-  lr: RawImage,
-  hr: RawImage,
-  tileSize: number,
-  maxTiles: number,
-  sums: Sums,
-  cancellation: Cancellation,
-): Promise<void> {
-  const { engine, network } = state
-  const { scale } = network
-  const regionPixels = defaultRegionPixels(state)
-  const { width, height } = lr
-  if (hr.width !== width * scale || hr.height !== height * scale) {
-    throw new WbsrError(
-      'WBSR_INVALID_IMAGE',
-      `Expected a HR image of ${width * scale}x${height * scale} pixels for a LR image of ${width}x${height} but it has ${hr.width}x${hr.height}`,
-    )
-  }
-  const grid = makeGrid(width, height, tileSize)
-  const overlap = { halo: HALO, blend: 0, margin: HALO }
-  for (let group = 0; group < grid.groups && sums.tiles < maxTiles; group++) {
-    const { firstRow, endRow } = groupSpan(grid, group)
-    const { top, bottom } = groupBand(engine, grid, group, overlap.margin)
-    const rows = bottom - top
-    const band = { data: lr.data.subarray(top * width * lr.channels, bottom * width * lr.channels), top, bottom }
-    const { classes } = await routeGroup(state, band, lr.channels, grid, group)
-    const input = await native.toRgbFloat(band.data, width, rows, lr.channels)
-    const stride = width * scale * hr.channels
-    const target = await native.toRgbFloat(
-      hr.data.subarray(top * scale * stride, bottom * scale * stride),
-      width * scale,
-      rows * scale,
-      hr.channels,
-    )
-    const rects = tileRects(grid, firstRow, endRow, top).map((n) => n * scale)
-    const errorsOf = (prediction: Float32Array) =>
-      native.squaredErrors(prediction, target, width * scale, rows * scale, rects)
-    cancellation.check()
+const mostTiles = (tileSize: number, pixels: number): number => Math.max(1, Math.floor(pixels / tileSize ** 2))
 
-    const classOfTile = Array.from(classes, (k) => k - 1)
-    const bicubic = await errorsOf(
-      (await native.resizeBicubic(input, width, rows, 3, width * scale, rows * scale, 0)) as Float32Array,
-    )
-    classOfTile.forEach((k, i) => {
-      sums.bicubic[k]! += bicubic[i]!
-      sums.samples[k]! += 3 * rects[4 * i + 2]! * rects[4 * i + 3]!
-    })
-    for (const { index } of engine.subnets) {
-      const subnets = new Int32Array(classes.length).fill(index)
-      const regions = groupRegions(engine, grid, group, { top, bottom }, subnets, overlap, regionPixels)
-      // Regions do not overlap here, so the weighted sum is the prediction.
-      const sum = new Float32Array(width * scale * rows * scale * 3)
-      const weight = new Float32Array(width * scale * rows * scale)
-      await engine.infer({
-        inputs: [{ data: input, width, height: rows }],
-        outputs: [{ sum, weight }],
-        regions,
-        maxBatchPixels: 2 * regionPixels,
-        cancel: cancellation.flag,
-      })
-      cancellation.check()
-      const errors = await errorsOf(sum)
-      classOfTile.forEach((k, i) => (sums.error[k]![index]! += errors[i]!))
-    }
-    sums.tiles += classes.length
+/** On how many tiles of pictures of these LR sizes calibrate() runs every subnet. */
+export function measuredTiles(
+  sizes: readonly { width: number; height: number }[],
+  tileSize: number,
+  pixels: number,
+): number {
+  const all = sizes.reduce(
+    (sum, { width, height }) => sum + Math.ceil(width / tileSize) * Math.ceil(height / tileSize),
+    0,
+  )
+  return Math.min(all, mostTiles(tileSize, pixels))
+}
+
+/** Classes of all tiles of a picture, row by row. Adds the area of each class to `areas`. */
+async function classesOf(state: ModelState, lr: RawImage, tileSize: number, areas: number[]): Promise<number[]> {
+  const grid = makeGrid(lr.width, lr.height, tileSize)
+  const classes: number[] = []
+  for (let group = 0; group < grid.groups; group++) {
+    const { y0, y1 } = groupSpan(grid, group)
+    const stride = lr.width * lr.channels
+    const band = { data: lr.data.subarray(y0 * stride, y1 * stride), top: y0 }
+    classes.push(...(await routeGroup(state, band, lr.channels, grid, group)).classes)
   }
+  classes.forEach((k, i) => {
+    const { width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
+    areas[k - 1]! += width * height
+  })
+  return classes
 }
 
 /**
- * Runs every subnet over pictures and measures the mean squared error per RGB sample in [0, 1] of each gradient class.
- * Frequencies are shares of the area. Classes without tiles are filled in, see {@link fillUnseen}.
+ * Runs every subnet over tiles of pictures and measures the mean squared error per RGB sample in [0, 1] of each gradient
+ * class. The tiles are a seeded choice of at most `pixels` LR pixels, as many of each class as there are and fit. Frequencies
+ * are shares of the area of all pictures. Classes without tiles are filled in, see {@link fillUnseen}.
  *
  * @throws WbsrError WBSR_NO_DATA when no picture came, WBSR_INVALID_IMAGE when HR is not LR times scale, WBSR_ABORTED
  */
@@ -134,37 +94,68 @@ export async function calibrate(
   options: CalibrateOptions = {},
 ): Promise<RouterTable> {
   checkUsable(state)
-  checkObject(options, 'calibrate options', ['tileSize', 'maxTiles', 'signal'])
+  const { signal, onProgress, sizes = [] } = options
+  checkObject(options, 'calibrate options', ['tileSize', 'pixels', 'seed', 'sizes', 'onProgress', 'signal'])
   const tileSize = checkInteger(options.tileSize ?? 64, 'tileSize', 16, 4096)
-  const maxTiles = options.maxTiles === undefined ? Infinity : checkInteger(options.maxTiles, 'maxTiles', 1)
-  const cancellation = new Cancellation(
-    'calibration',
-    options.signal === undefined ? undefined : checkSignal(options.signal, 'signal'),
-  )
-  const sums = new Sums(state.classes.count, state.engine.subnets.length)
+  const pixels = checkInteger(options.pixels ?? CALIBRATION_PIXELS, 'pixels', 1)
+  const seed = checkInteger(options.seed ?? 1, 'seed', 0)
+  if (onProgress !== undefined) checkFunction(onProgress, 'onProgress')
+  const cancellation = new Cancellation('calibration', signal === undefined ? undefined : checkSignal(signal, 'signal'))
+  const { network, engine } = state
+  const { scale } = network
+  const sample = new TileSample<TileWindow>(state.classes.count, mostTiles(tileSize, pixels))
+  const areas = new Array<number>(state.classes.count).fill(0)
+  const sums = new ErrorSums(state.classes.count, engine.subnets.length)
+  let read = 0
+  const total = sizes.length + measuredTiles(sizes, tileSize, pixels) * engine.subnets.length
+  const tell = (measured: number): void =>
+    onProgress?.({ done: read + measured, total: Math.max(total, read + measured) })
   try {
     cancellation.check()
     for await (const { lr, hr } of images) {
       cancellation.check()
-      await addPicture(state, lr, hr, tileSize, maxTiles, sums, cancellation)
-      if (sums.tiles >= maxTiles) break
+      if (hr.width !== lr.width * scale || hr.height !== lr.height * scale) {
+        throw new WbsrError(
+          'WBSR_INVALID_IMAGE',
+          `Expected a HR image of ${lr.width * scale}x${lr.height * scale} pixels for a LR image of ${lr.width}x${lr.height} but it has ${hr.width}x${hr.height}`,
+        )
+      }
+      const grid = makeGrid(lr.width, lr.height, tileSize)
+      const classes = await classesOf(state, lr, tileSize, areas)
+      await sample.add(classes, randomFor(seed, TILE_STREAM, read), (i) =>
+        cutWindow(lr, hr, scale, tileArea(grid, i % grid.columns, Math.floor(i / grid.columns)), tileSize),
+      )
+      read++
+      tell(0)
     }
+    const tiles = sample.tiles()
+    let measured = 0
+    for (const chunk of chunksOf(tiles, defaultRegionPixels(state))) {
+      await measureWindows(state, chunk, sums, cancellation, () => {
+        measured += chunk.length
+        tell(measured)
+      })
+    }
+    if (tiles.length === 0)
+      throw new WbsrError('WBSR_NO_DATA', 'Expected at least one picture to calibrate the router with')
+    return tableOf(sums, areas, tiles.length, tileSize)
   } catch (error) {
     throw wrapError(cancellation.explain(error))
   } finally {
     cancellation.release()
   }
-  if (sums.tiles === 0)
-    throw new WbsrError('WBSR_NO_DATA', 'Expected at least one picture to calibrate the router with')
-  const total = sums.samples.reduce((a, b) => a + b)
-  const means = (column: (k: number) => number) =>
-    fillUnseen(sums.samples.map((n, k) => (n > 0 ? column(k) / n : null)))
-  const columns = state.engine.subnets.map(({ index }) => means((k) => sums.error[k]![index]!))
+}
+
+function tableOf(sums: ErrorSums, areas: readonly number[], tiles: number, tileSize: number): RouterTable {
+  const area = areas.reduce((a, b) => a + b)
+  const means = (values: readonly number[]): number[] =>
+    fillUnseen(sums.samples.map((n, k) => (n > 0 ? values[k]! / n : null)))
+  const columns = sums.error[0]!.map((_, subnet) => means(sums.error.map((row) => row[subnet]!)))
   return {
     squaredError: sums.samples.map((_, k) => columns.map((column) => column[k]!)),
-    bicubicSquaredError: means((k) => sums.bicubic[k]!),
-    frequency: sums.samples.map((n) => n / total),
-    tiles: sums.tiles,
+    bicubicSquaredError: means(sums.bicubic),
+    frequency: areas.map((n) => n / area),
+    tiles,
     tileSize,
   }
 }
