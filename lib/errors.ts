@@ -10,6 +10,7 @@ export type WbsrErrorCode =
   | 'WBSR_NO_DEVICE' // the wanted device cannot run here
   | 'WBSR_DEVICE_FAILED' // a GPU call failed; the model is unusable, make a new one
   | 'WBSR_NON_FINITE' // the loss became NaN or infinite
+  | 'WBSR_DIVERGED' // the loss stayed far above that of bicubic interpolation
   | 'WBSR_IO' // reading or writing failed (full disk, permissions)
   | 'WBSR_ABORTED' // an AbortSignal fired
   | 'WBSR_DISPOSED' // the model was disposed

@@ -22,8 +22,11 @@ export interface DatasetOptions {
   /** Length of the run: steps, or epochs of as many batches as hold every patch once. Exactly one of them. */
   steps?: number
   epochs?: number
-  /** Steps done before this run, which it continues: its own have the numbers from `first` on. Default 0. */
-  first?: number
+  /**
+   * Steps done before this run, which it continues: its own have the numbers from `first` on. Default 0; a function is asked
+   * once the images are indexed.
+   */
+  first?: number | ((facts: { fingerprint: string; stepsPerEpoch: number }) => number)
   sampler?: SamplerOptions
   /** 0 .. 2^53 - 1. */
   seed: number
@@ -140,13 +143,15 @@ export class Dataset {
       throw invalidOption('steps', 'exactly one of steps and epochs', options.steps)
     const length =
       options.steps === undefined ? checkInteger(options.epochs, 'epochs', 1) : checkInteger(options.steps, 'steps', 1)
-    const first = checkInteger(options.first ?? 0, 'first', 0)
     const { signal, onProgress } = options
     const { pairs, skipped } = await findPairs(data.train, data.lr, scale, { hr: 'data.train', lr: 'data.lr' })
     onProgress?.({ done: 0, total: pairs.length })
     const index = await PatchIndex.build(pairs, { scale, ...grid, cache: data.cache, signal, onProgress })
-    const steps =
-      first + (options.steps === undefined ? length * Math.ceil(index.difficulties.length / batchSize) : length)
+    const stepsPerEpoch = Math.ceil(index.difficulties.length / batchSize)
+    const { first: from = 0 } = options
+    const given = typeof from === 'function' ? from({ fingerprint: index.fingerprint, stepsPerEpoch }) : from
+    const first = checkInteger(given, 'first', 0)
+    const steps = first + (options.steps === undefined ? length * stepsPerEpoch : length)
     const sampler = new Sampler(index.difficulties, { batchSize, first, steps, seed }, options.sampler)
     return new Dataset(index, sampler, skipped, { first, steps }, { ...options, memory: data.memory })
   }
@@ -306,6 +311,7 @@ export class Dataset {
         samples.set(data.subarray(from, from + 3), filled * 3)
       }
     }
+    onProgress?.({ done: chosen.length, total: chosen.length })
     return samples
   }
 

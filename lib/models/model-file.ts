@@ -98,6 +98,14 @@ export function modelWeights(
   return tensorsArena(file, parameters, tensors, averaged ? EMA_PREFIX : '')
 }
 
+/** A file's tensors by the names that the network's parameters have: of a checkpoint with a moving average, that one. */
+export function modelTensors(contents: ModelFile, network: Network): Map<string, Tensor> {
+  if (!contents.description) return renameForeign(contents.tensors, network)
+  const average = [...contents.tensors].filter(([name]) => name.startsWith(EMA_PREFIX))
+  if (average.length > 0) return new Map(average.map(([name, tensor]) => [name.slice(EMA_PREFIX.length), tensor]))
+  return new Map([...contents.tensors].filter(([name]) => !name.startsWith(TRAINING_PREFIX)))
+}
+
 function title({ name, scale, widths, depths }: Network): string {
   return `the network ${name} (scale ${scale}, widths ${widths.join('/')}, depths ${depths.join('/')})`
 }

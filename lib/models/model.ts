@@ -30,6 +30,9 @@ export interface LoadOptions extends DeviceOptions {
   network?: Network
 }
 
+/** The state behind a model, for lib/train. @throws WbsrError WBSR_DISPOSED */
+export let stateOf: (model: SupernetModel) => ModelState
+
 /** A trained supernet on a device. Made by {@link trainSupernet} and {@link loadSupernet}. */
 export class SupernetModel {
   readonly #state: ModelState
@@ -38,6 +41,10 @@ export class SupernetModel {
   /** SR size over LR size. */
   readonly scale: number
   readonly network: Network
+
+  static {
+    stateOf = (model) => model.#alive()
+  }
 
   /** @internal */
   constructor(state: ModelState) {

@@ -1,5 +1,6 @@
 // Training checkpoints: a model file (lib/models/model-file) that also holds what the next step depends on, so that a run
 // stopped at step k and continued gives the numbers of one that never stopped. loadSupernet reads them as models too.
+import { createHash } from 'node:crypto'
 import { WbsrError } from '../errors.js'
 import { type Tensor, writeSafetensors } from '../files/safetensors.js'
 import type { ClassTable, Mixture } from '../model-state.js'
@@ -17,6 +18,8 @@ import {
 import type { NativeEngine } from '../native.js'
 import { networkDifference } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
+import type { BestState } from './best.js'
+import type { GuardState } from './divergence.js'
 import type { EpochSums, HistoryEntry } from './reports.js'
 
 const STEPS = `${TRAINING_PREFIX}steps`
@@ -41,6 +44,18 @@ export interface Progress {
   history: HistoryEntry[]
   /** Sums of the epoch under way. */
   epoch: EpochSums
+  /** null: of a checkpoint that an older wbsr wrote. */
+  best: BestState | null
+  guard: GuardState | null
+}
+
+/** A checkpoint as it was read. */
+export interface StoredCheckpoint {
+  file: string
+  contents: ModelFile
+  progress: Progress
+  /** The fingerprint of the run that wrote it. */
+  options: Fingerprint
 }
 
 /** A checkpoint taken between two steps and not yet written. */
@@ -79,15 +94,11 @@ export async function writeSnapshot(file: string, snapshot: Snapshot): Promise<v
 }
 
 /**
- * The checkpoint's contents, checked against the run; null when there is no such file.
+ * A checkpoint's contents; null when there is no such file.
  *
- * @throws WbsrError WBSR_INVALID_FILE naming what differs
+ * @throws WbsrError WBSR_INVALID_FILE: damaged, no checkpoint, or of another network
  */
-export async function readCheckpoint(
-  file: string,
-  network: Network,
-  fingerprint: Fingerprint,
-): Promise<{ contents: ModelFile; progress: Progress } | null> {
+export async function readCheckpoint(file: string, network: Network): Promise<StoredCheckpoint | null> {
   let contents: ModelFile
   try {
     contents = await readModelFile(file)
@@ -100,10 +111,11 @@ export async function readCheckpoint(
     throw invalidFile(file, 'is not a training checkpoint (a finished model cannot be continued)')
   const other = networkDifference(stored.network, network)
   if (other) throw invalidFile(file, `is the checkpoint of another network: ${other}`)
-  const { step, loss, history, epoch, options } = readJson(file, contents.metadata, 'wbsr.checkpoint') as Record<
-    string,
-    unknown
-  >
+  const { step, loss, history, epoch, options, best, guard } = readJson(
+    file,
+    contents.metadata,
+    'wbsr.checkpoint',
+  ) as Record<string, unknown>
   if (
     !Number.isInteger(step) ||
     (step as number) < 0 ||
@@ -113,37 +125,66 @@ export async function readCheckpoint(
   ) {
     throw invalidFile(file, 'metadata wbsr.checkpoint is not { step, loss, history, epoch, options }')
   }
-  const differing = differences(options, JSON.parse(JSON.stringify(fingerprint)) as Fingerprint)
-  if (differing.length > 0) {
-    throw invalidFile(
-      file,
-      `is the checkpoint of a run with other options: ${differing.join('; ')} (resume: false starts anew)`,
-    )
-  }
   return {
+    file,
     contents,
+    options,
     progress: {
       step: step as number,
       loss,
       history: history as HistoryEntry[],
       epoch: epoch as unknown as EpochSums,
       mixture: stored.mixture,
+      best: isObject(best) ? (best as unknown as BestState) : null,
+      guard: isObject(guard) ? (guard as unknown as GuardState) : null,
     },
   }
 }
 
-/** Puts the arenas of a checkpoint into an engine. @throws WbsrError WBSR_INVALID_FILE */
+/** What differs between the options of a checkpoint and those of a run, as "a.b is 1 there and 2 here". */
+export function optionDifferences({ options }: StoredCheckpoint, fingerprint: Fingerprint): string[] {
+  return differences(options, JSON.parse(JSON.stringify(fingerprint)) as Fingerprint)
+}
+
+/** @throws WbsrError WBSR_INVALID_FILE naming what differs */
+export function requireSameRun(stored: StoredCheckpoint, fingerprint: Fingerprint): void {
+  const differing = optionDifferences(stored, fingerprint)
+  if (differing.length > 0) {
+    throw invalidFile(
+      stored.file,
+      `is the checkpoint of a run with other options: ${differing.join('; ')} (resume: false starts anew)`,
+    )
+  }
+}
+
+/** Names the state in a file: weights, average, moments and steps. */
+export function tensorsDigest(tensors: ReadonlyMap<string, Tensor>): string {
+  const hash = createHash('sha256')
+  for (const name of [...tensors.keys()].sort()) {
+    const { data } = tensors.get(name)!
+    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  }
+  return hash.digest('hex')
+}
+
+/**
+ * Puts the arenas of a checkpoint into an engine. Where the run has an average and the checkpoint has none, it starts at the
+ * weights.
+ *
+ * @throws WbsrError WBSR_INVALID_FILE
+ */
 export function restoreArenas(
-  file: string,
+  { file, contents: { tensors }, options }: StoredCheckpoint,
   engine: NativeEngine,
   network: Network,
   ema: boolean,
-  { tensors }: ModelFile,
 ): void {
   const { parameters } = engine
-  const arenas = ARENAS.filter(([arena]) => ema || arena !== 'ema').map(
-    ([arena, prefix]) => [arena, tensorsArena(file, parameters, tensors, prefix)] as const,
-  )
+  const averaged = options['ema'] !== 0
+  const arenas = ARENAS.filter(([arena]) => ema || arena !== 'ema').map(([arena, prefix]) => {
+    const from = arena === 'ema' && !averaged ? '' : prefix
+    return [arena, tensorsArena(file, parameters, tensors, from)] as const
+  })
   const steps = tensors.get(STEPS)
   const size = parameters.length * network.widths.length
   if (!(steps?.data instanceof Int32Array) || steps.data.length !== size)

@@ -7,7 +7,7 @@ import { performance } from 'node:perf_hooks'
 import type { Batch } from '../data/dataset.js'
 import type { Prefetcher } from '../data/prefetcher.js'
 import { aborted, wrapError } from '../errors.js'
-import type { NativeEngine, TrainReport } from '../native.js'
+import type { NativeEngine, NativeLoss, TrainReport } from '../native.js'
 import { interruptible } from './interruptible.js'
 import type { LossController } from './loss.js'
 import type { TrainPlan } from './options.js'
@@ -40,10 +40,13 @@ export interface FlightParts {
   engine: NativeEngine
   loss: LossController
   batches: Prefetcher<Batch>
-  /** Steps of the run. */
-  steps: number
+  /** The schedules of the run go over steps [begin, end). */
+  begin: number
+  end: number
   /** The first step to give out. */
   first: number
+  /** Sees each batch before its step. */
+  onBatch: (index: number, batch: Batch, loss: NativeLoss) => Promise<void>
   cancel: Int32Array
 }
 
@@ -69,12 +72,12 @@ export class Flight {
     return this.#underway.length === 0
   }
   get full(): boolean {
-    return this.#underway.length >= this.#depth || this.#next >= this.#parts.steps
+    return this.#underway.length >= this.#depth || this.#next >= this.#parts.end
   }
 
   /** Gives the next step out as soon as its batch is there. @throws WbsrError WBSR_ABORTED; what the data ended with */
   async give(): Promise<void> {
-    const { plan, engine, loss, batches, steps } = this.#parts
+    const { plan, engine, loss, batches, begin, end } = this.#parts
     const from = performance.now()
     const batch = await interruptible(batches.next(), plan.signal)
     // What is under way keeps the device busy; its last step may have ended meanwhile.
@@ -82,15 +85,17 @@ export class Flight {
     const idleFrom = before === undefined ? from : before.ended
     const waited = idleFrom === null ? 0 : Math.max(0, performance.now() - Math.max(from, idleFrom)) / 1000
     const index = this.#next
-    const progress = index / Math.max(1, steps - 1)
+    const [at, steps] = [index - begin, end - begin]
+    const progress = at / Math.max(1, steps - 1)
     const step: Step = {
       index,
       waited,
       subnets: subnetsOfStep(plan.subnetsPerStep, engine.subnets.length, plan.seed, index),
-      learningRate: learningRateAt(index, steps, plan.optimizer.learningRate, plan.optimizer.finalLearningRate),
+      learningRate: learningRateAt(at, steps, plan.optimizer.learningRate, plan.optimizer.finalLearningRate),
       sigma: loss.sigma(progress),
     }
     const native = await loss.nativeLoss(progress)
+    await this.#parts.onBatch(index, batch, native)
     if (plan.signal?.aborted) throw aborted('Training', plan.signal)
     const { epsilon, weightDecay, betas } = plan.optimizer
     const pixels = 'source' in batch ? { source: batch.source } : { lr: batch.lr, hr: batch.hr }

@@ -2,79 +2,121 @@
 // is released here, whatever happens.
 import path from 'node:path'
 import { Dataset } from '../data/dataset.js'
-import { permutation, randomFor } from '../data/random.js'
 import { ValidationSet } from '../data/validation.js'
 import { createEngine, requireDevice } from '../devices.js'
 import { aborted, WbsrError, wrapError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
 import type { Mixture, ModelState } from '../model-state.js'
 import { SupernetModel } from '../models/model.js'
-import type { ModelFile } from '../models/model-file.js'
-import { calibrate } from '../routing/calibrate.js'
-import { type Fingerprint, type Progress, readCheckpoint, restoreArenas } from './checkpoint.js'
+import { Calibration } from './calibration.js'
+import { Estimate, workOf } from './estimate.js'
 import { interruptible } from './interruptible.js'
 import { LossController } from './loss.js'
 import { fitPixelMixture } from './mixture.js'
 import { checkTrainOptions, type TrainOptions, type TrainPlan } from './options.js'
-import { noSums } from './reports.js'
+import { RunProgress } from './progress.js'
+import { CHECKPOINT_FILE, type FromReport, Start } from './start.js'
 import { Trainer } from './trainer.js'
 
-export const CHECKPOINT_FILE = 'checkpoint.safetensors'
 const MIXTURE_PIXELS = 2 ** 18
-// Keeps the choice of calibration images apart from the other random numbers of a seed.
-const CALIBRATION_STREAM = 0xca11b
 
 /**
  * Trains a supernet (WBSR, NeurIPS 2024): HES batches, sandwich steps, BDLoss, Adam along a cosine. The model that comes back
- * holds the moving average of the weights (unless `ema` is false) and a calibrated router.
+ * holds the moving average of the weights (unless `ema` is false) and a calibrated router. docs/training.md is the guide.
  *
  * @throws WbsrError WBSR_INVALID_OPTION; WBSR_NOT_FOUND, WBSR_NO_DATA, WBSR_INVALID_IMAGE: the images; WBSR_NO_DEVICE;
- *   WBSR_INVALID_FILE: a checkpoint that is damaged or of another run; WBSR_NON_FINITE naming the step: the last good
- *   checkpoint stays; WBSR_IO: a checkpoint could not be written, the one before it stays; WBSR_ABORTED; and whatever a
- *   callback throws, as it is
+ *   WBSR_INVALID_FILE: a checkpoint that is damaged or of another run; WBSR_NON_FINITE naming the step, WBSR_DIVERGED saying
+ *   what was seen: the last good checkpoint and the best one stay; WBSR_IO: a checkpoint could not be written, the one before
+ *   it stays; WBSR_ABORTED; and whatever a callback throws, as it is
  */
 export async function trainSupernet(options: TrainOptions): Promise<SupernetModel> {
-  const plan = checkTrainOptions(options)
-  const signal = plan.signal ?? undefined
-  if (signal?.aborted) throw aborted('Training', signal)
+  const asked = checkTrainOptions(options)
+  if (asked.signal?.aborted) throw aborted('Training', asked.signal)
   // Before hours of indexing, not after.
-  requireDevice(plan.device.device)
-  const { network, data, batchSize, patchSize, sampler, seed } = plan
-  const dataset = await interruptible(
-    Dataset.open({ data, scale: network.scale, patchSize, batchSize, ...plan.length, sampler, seed, signal }),
-    plan.signal,
-  )
+  requireDevice(asked.device.device)
+  // What onProgress throws ends the run like an abort, and is thrown then.
+  const failure = new AbortController()
+  const signals = [asked.signal, asked.onProgress && failure.signal].filter((signal) => signal !== null)
+  const signal = signals.length > 1 ? AbortSignal.any(signals) : (signals[0] ?? null)
+  const plan: TrainPlan = { ...asked, signal }
+  const estimate = new Estimate()
+  const progress = new RunProgress(plan.onProgress, estimate, (error) => failure.abort(error))
+  let dataset: Dataset | null = null
   try {
-    const validation =
-      data.validation === undefined
-        ? null
-        : await interruptible(
-            ValidationSet.open(data.validation, { scale: network.scale, lr: data.validationLr, signal }),
-            plan.signal,
-          )
-    return await train(plan, dataset, validation)
+    progress.enter('index', 0)
+    const start = await interruptible(Start.read(plan), signal)
+    const opened = openData(plan, start, progress)
+    // After an abort nobody waits for it.
+    opened.then((data) => signal?.aborted && data.dataset.close()).catch(() => {})
+    const data = await interruptible(opened, signal)
+    dataset = data.dataset
+    return await train(plan, start, data, { progress, estimate })
   } catch (error) {
+    if (failure.signal.aborted) throw failure.signal.reason
     // Whatever ends up here after an abort was caused by it, except for what a user must know of all the same.
-    const own = error instanceof WbsrError && (error.code === 'WBSR_IO' || error.code === 'WBSR_NON_FINITE')
+    const own = error instanceof WbsrError && ['WBSR_IO', 'WBSR_NON_FINITE', 'WBSR_DIVERGED'].includes(error.code)
     if (signal?.aborted && !own) throw aborted('Training', signal)
     throw error
   } finally {
-    dataset.close()
+    progress.close()
+    dataset?.close()
   }
 }
 
-async function train(plan: TrainPlan, dataset: Dataset, validation: ValidationSet | null): Promise<SupernetModel> {
+interface RunData {
+  dataset: Dataset
+  validation: ValidationSet | null
+}
+
+interface Telling {
+  progress: RunProgress
+  estimate: Estimate
+}
+
+/** Phase 'index': training and validation images. */
+async function openData(plan: TrainPlan, start: Start, progress: RunProgress): Promise<RunData> {
+  const { network, data, batchSize, patchSize, sampler, seed } = plan
+  const { scale } = network
+  const signal = plan.signal ?? undefined
+  const found =
+    data.validation === undefined ? null : await ValidationSet.find(data.validation, { scale, lr: data.validationLr })
+  const later = found?.pairs.length ?? 0
+  let indexed = 0
+  const dataset = await Dataset.open({
+    data,
+    scale,
+    patchSize,
+    batchSize,
+    ...plan.length,
+    first: (facts) => start.decide(facts),
+    sampler,
+    seed,
+    signal,
+    onProgress: ({ done, total }) => {
+      if (indexed === 0) progress.enter('index', total + later)
+      indexed = total
+      progress.advance(done)
+    },
+  })
+  const onProgress = ({ done }: { done: number }): void => progress.advance(indexed + done)
+  const validation = found && (await ValidationSet.check(found, { signal, onProgress }))
+  return { dataset, validation }
+}
+
+async function train(
+  plan: TrainPlan,
+  start: Start,
+  { dataset, validation }: RunData,
+  { progress, estimate }: Telling,
+): Promise<SupernetModel> {
   const { network } = plan
-  const fingerprint = fingerprintOf(plan, dataset)
   const checkpointFile = plan.checkpoint && path.join(plan.checkpoint.directory, CHECKPOINT_FILE)
-  const resumed = await openCheckpoint(plan, fingerprint)
   // Known now, and not when the first checkpoint is due.
   if (checkpointFile) await (await AtomicFile.open(checkpointFile)).discard()
-  const progress = resumed?.progress
-  const mixture = progress ? progress.mixture : await interruptible(fitMixture(plan, dataset), plan.signal)
+  const mixture = start.keptMixture() ?? (await interruptible(fitMixture(plan, dataset, progress), plan.signal))
   const loss = new LossController(plan.loss, mixture)
-  if (progress) loss.restore(progress.loss)
-  await announce(plan, dataset, validation, progress?.step ?? 0)
+  const lossState = start.keptLoss()
+  if (lossState !== undefined) loss.restore(lossState)
 
   const { engine, fallbackReason } = createEngine(network, plan.device)
   const state: ModelState = {
@@ -87,13 +129,32 @@ async function train(plan: TrainPlan, dataset: Dataset, validation: ValidationSe
     fallbackReason,
     disposed: false,
   }
+  const calibration = new Calibration(plan, dataset, validation)
+  const { batchSize, patchSize, subnetsPerStep } = plan
+  estimate.plan(
+    workOf(engine.subnets, subnetsPerStep, {
+      step: batchSize * (patchSize / network.scale) ** 2,
+      validation: validation?.pixels ?? 0,
+      calibration: calibration.pixels,
+    }),
+  )
   let weights: Float32Array
   let history: unknown[]
   try {
-    if (resumed) restoreArenas(resumed.file, engine, network, plan.ema > 0, resumed.contents)
-    else engine.initialise(plan.seed)
-    const from = { step: progress?.step ?? 0, history: progress?.history ?? [], epoch: progress?.epoch ?? noSums() }
-    const trainer = new Trainer({ plan, dataset, validation, state, loss, checkpointFile, fingerprint, from })
+    const from = start.apply(engine)
+    await announce(plan, start, { dataset, validation }, from)
+    const trainer = new Trainer({
+      plan,
+      dataset,
+      validation,
+      state,
+      loss,
+      checkpointFile,
+      fingerprint: start.fingerprint,
+      from: start.progress(),
+      progress,
+      estimate,
+    })
     await trainer.run()
     weights = engine.getArena(plan.ema > 0 ? 'ema' : 'weights')
     history = trainer.history
@@ -104,16 +165,17 @@ async function train(plan: TrainPlan, dataset: Dataset, validation: ValidationSe
   const finished: ModelState = { ...state, engine: createEngine(network, plan.device).engine }
   try {
     finished.engine.setArena('weights', weights)
-    const calibration = await calibrateOn(plan, dataset, validation, finished)
+    progress.enter('calibration', calibration.units(finished))
+    const calibrated = await calibration.run(finished, dataset.steps, ({ done }) => progress.advance(done))
     finished.training = {
       steps: dataset.steps,
       stepsPerEpoch: dataset.stepsPerEpoch,
       images: dataset.index.images.length,
       patches: dataset.index.difficulties.length,
       skipped: dataset.skipped.map(({ file }) => path.basename(file)),
-      options: fingerprint,
+      options: start.fingerprint,
       history,
-      calibration,
+      calibration: calibrated,
     }
     return new SupernetModel(finished)
   } catch (error) {
@@ -123,58 +185,37 @@ async function train(plan: TrainPlan, dataset: Dataset, validation: ValidationSe
 }
 
 /** p_train(y) of BDLoss, from a sample of the training pixels; null for losses that need none. */
-async function fitMixture({ loss, seed }: TrainPlan, dataset: Dataset): Promise<Mixture | null> {
+async function fitMixture({ loss, seed }: TrainPlan, dataset: Dataset, progress: RunProgress): Promise<Mixture | null> {
   if (loss.kind !== 'bd') return null
   const { dimension, components, minStd } = loss
-  return fitPixelMixture(await dataset.pixelSample(MIXTURE_PIXELS, seed), { dimension, components, minStd, seed })
-}
-
-/** All that decides the numbers of a run; what it leaves out (device, checkpointing, callbacks) does not, but for rounding. */
-function fingerprintOf(plan: TrainPlan, dataset: Dataset): Fingerprint {
-  const { batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed } = plan
-  return {
-    data: dataset.index.fingerprint,
-    steps: dataset.steps,
-    batchSize,
-    patchSize,
-    sampler,
-    loss,
-    optimizer,
-    ema,
-    subnetsPerStep,
-    seed,
-  }
-}
-
-async function openCheckpoint(
-  plan: TrainPlan,
-  fingerprint: Fingerprint,
-): Promise<{ file: string; contents: ModelFile; progress: Progress } | null> {
-  const { checkpoint } = plan
-  if (!checkpoint || checkpoint.resume === false) return null
-  const named = typeof checkpoint.resume === 'string' && checkpoint.resume !== 'auto'
-  const file = named ? (checkpoint.resume as string) : path.join(checkpoint.directory, CHECKPOINT_FILE)
-  const found = await readCheckpoint(file, plan.network, fingerprint)
-  if (!found && checkpoint.resume !== 'auto')
-    throw new WbsrError('WBSR_NOT_FOUND', `${file}: there is no checkpoint to resume from`)
-  return found && { file, ...found }
+  progress.enter('mixture', 1)
+  const pixels = await dataset.pixelSample(MIXTURE_PIXELS, seed, ({ done, total }) => {
+    if (done === 0) progress.enter('mixture', total)
+    else progress.advance(done)
+  })
+  return fitPixelMixture(pixels, { dimension, components, minStd, seed })
 }
 
 async function announce(
   plan: TrainPlan,
-  dataset: Dataset,
-  validation: ValidationSet | null,
-  resumedFrom: number,
+  start: Start,
+  { dataset, validation }: RunData,
+  from: FromReport | null,
 ): Promise<void> {
   const skipped = [...dataset.skipped, ...(validation?.skipped ?? [])]
   if (!plan.onStart) {
-    for (const { file, reason } of skipped) process.emitWarning(`${file} is left out: ${reason}`, 'WbsrWarning')
+    const warn = (message: string): void => process.emitWarning(message, 'WbsrWarning')
+    for (const { file, reason } of skipped) warn(`${file} is left out: ${reason}`)
+    if (from && from.initialised.length > 0)
+      warn(`from: ${from.taken} parameters are taken, ${from.initialised.join(', ')} are initialised`)
     return
   }
   const report = {
     steps: dataset.steps,
     epochs: Math.ceil(dataset.steps / dataset.stepsPerEpoch),
-    resumedFrom,
+    resumedFrom: start.progress().step,
+    ...(from && { from }),
+    ...(plan.extend !== null && { extendedFrom: start.first }),
     images: dataset.index.images.length,
     patches: dataset.index.difficulties.length,
     validationImages: validation?.files.length ?? 0,
@@ -182,40 +223,4 @@ async function announce(
     classCounts: dataset.sampler.members.map((members) => members.length),
   }
   await interruptible(Promise.resolve(plan.onStart(report)), plan.signal)
-}
-
-/** Measures the router's table on validation images, or, without any, on a seeded choice of training images. */
-async function calibrateOn(
-  plan: TrainPlan,
-  dataset: Dataset,
-  validation: ValidationSet | null,
-  state: ModelState,
-): Promise<Record<string, unknown>> {
-  const { seed, data, network } = plan
-  const signal = plan.signal ?? undefined
-  const { tileSize, images } = plan.calibration
-  let set = validation
-  const candidates = validation ? validation.files.map(({ hr }) => hr) : dataset.index.images.map(({ hr }) => hr)
-  if (!validation || candidates.length > images) {
-    const order = permutation(candidates.length, randomFor(seed, CALIBRATION_STREAM))
-    const chosen = [...order.subarray(0, images)].map((i) => candidates[i]!)
-    set = await ValidationSet.open(chosen, {
-      scale: network.scale,
-      lr: validation ? data.validationLr : data.lr,
-      signal,
-    })
-  }
-  const pairs = async function* () {
-    for await (const { lr, hr } of set!.images(signal))
-      yield { lr: { ...lr, channels: 3 as const }, hr: { ...hr, channels: 3 as const } }
-  }
-  const router = await calibrate(state, pairs(), { tileSize, signal })
-  if (!router.squaredError.flat().every(Number.isFinite)) {
-    throw new WbsrError(
-      'WBSR_NON_FINITE',
-      `The weights after step ${dataset.steps} give no finite pictures; a lower optimizer.learningRate may help`,
-    )
-  }
-  state.router = router
-  return { source: validation ? 'validation' : 'training', images: set!.files.length, tiles: router.tiles, tileSize }
 }

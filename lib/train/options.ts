@@ -3,36 +3,23 @@ import { checkDataOptions, type DataOptions } from '../data/options.js'
 import { checkSamplerOptions, type SamplerOptions } from '../data/sampler.js'
 import { checkDeviceOptions, DEVICE_KEYS, type DeviceChoice, type DeviceOptions } from '../devices.js'
 import { invalidOption } from '../errors.js'
+import { SupernetModel } from '../models/model.js'
 import { checkNetwork } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
-import {
-  checkChoice,
-  checkFunction,
-  checkInteger,
-  checkNumber,
-  checkObject,
-  checkSignal,
-  checkString,
-} from '../options.js'
+import { checkChoice, checkFunction, checkInteger, checkObject, checkSignal, checkString } from '../options.js'
+import { CALIBRATION_PIXELS } from '../routing/calibrate.js'
 import { type CheckedLoss, checkLoss, type LossOptions } from './loss.js'
+import { checkBelowOne, checkOptimizer, type OptimizerOptions } from './optimizer.js'
+import type { ProgressReport } from './progress.js'
 import type { EpochReport, StartReport, StepReport, ValidationReport } from './reports.js'
 import type { SubnetsPerStep } from './schedule.js'
 
-export interface OptimizerOptions {
-  /** Adam's learning rate at the first step. Default 2e-4. */
-  learningRate?: number
-  /** At the last step, reached along a cosine. Default 1e-7. */
-  finalLearningRate?: number
-  /** Default [0.9, 0.999]. */
-  betas?: readonly [number, number]
-  /** Default 1e-8. */
-  epsilon?: number
-  /** Decoupled (AdamW), the paper's lambda. Default 0. */
-  weightDecay?: number
-}
-
 export interface CheckpointOptions {
-  /** Holds `checkpoint.safetensors`; made when missing. */
+  /**
+   * Holds `checkpoint.safetensors`, the last state, and `best.safetensors`, the best one: by the mean PSNR on Y of the
+   * smallest and the largest subnet where there are validation images, else by the smoothed training loss (see Best). Made
+   * when missing.
+   */
   directory: string
   /** Also written at the end and on abort. Default 500. */
   everySteps?: number
@@ -43,14 +30,33 @@ export interface CheckpointOptions {
 export interface CalibrationOptions {
   /** Side of the LR tiles on which the router's table is measured, 16 .. 256; best what upscale will use. Default 64. */
   tileSize?: number
-  /** At most this many images, a seeded choice. Default 50. */
+  /** At most this many images are read, a seeded choice. Default 50. */
   images?: number
+  /**
+   * LR pixels of tiles on which every subnet is measured, at most: a seeded choice of the tiles of those images, spread over
+   * the difficulty classes. Default 2^20 (256 tiles of 64). Bounds the time of the calibration.
+   */
+  pixels?: number
 }
 
 export interface TrainOptions extends DeviceOptions {
   /** E.g. srresnet({ scale: 4 }). */
   network: Network
   data: DataOptions
+  /**
+   * Weights to start from: a model, or a file that loadSupernet reads (a model, a checkpoint, weights of another tool). Of
+   * another network the parameters of the same name and shape are taken, at least half of all, and the rest is initialised:
+   * StartReport.from says which. Optimizer, schedule and step count start anew.
+   */
+  from?: SupernetModel | string
+  /**
+   * A checkpoint of a finished or stopped run, or the folder that holds it, to go on from: with all of its state (weights,
+   * average, optimizer moments, steps done), but with these options. `steps` or `epochs` count what is added, and the
+   * schedules (learning rate, classLevelFrom, a ramp of sigma) run over these steps. With the same data, seed and batch size
+   * and constant schedules (finalLearningRate = learningRate, sampler 'uniform') the result is that of one longer run, to the
+   * bit.
+   */
+  extend?: string
   /** Optimizer steps. Exactly one of steps and epochs; default epochs: 100. */
   steps?: number
   /** Passes over the patch index. */
@@ -75,17 +81,26 @@ export interface TrainOptions extends DeviceOptions {
   /** Default: after every epoch. Always after the last step. */
   validateEverySteps?: number
   calibration?: CalibrationOptions
+  /**
+   * 'stop' (default): a run whose loss, or whose validation, stays far above that of bicubic interpolation ends with
+   * WBSR_DIVERGED; 'ignore': it goes on.
+   */
+  divergence?: 'stop' | 'ignore'
   /** Callbacks may return a promise, which is awaited. One that throws ends the run with what it threw. */
   onStart?: (report: StartReport) => unknown
   onStep?: (report: StepReport) => unknown
   onEpoch?: (report: EpochReport) => unknown
   onValidation?: (report: ValidationReport) => unknown
+  /** In all phases of the run, at least once a second. The run does not wait for it, but ends with what it throws. */
+  onProgress?: (report: ProgressReport) => unknown
 }
 
 /** Options with every default filled in. */
 export interface TrainPlan {
   network: Network
   data: DataOptions
+  from: SupernetModel | string | null
+  extend: string | null
   length: { steps: number } | { epochs: number }
   batchSize: number
   patchSize: number
@@ -102,10 +117,12 @@ export interface TrainPlan {
   /** null: after every epoch. */
   validateEverySteps: number | null
   calibration: Required<CalibrationOptions>
+  divergence: 'stop' | 'ignore'
   onStart: ((report: StartReport) => unknown) | null
   onStep: ((report: StepReport) => unknown) | null
   onEpoch: ((report: EpochReport) => unknown) | null
   onValidation: ((report: ValidationReport) => unknown) | null
+  onProgress: ((report: ProgressReport) => unknown) | null
 }
 
 const KEYS = [
@@ -113,6 +130,8 @@ const KEYS = [
   'data',
   'steps',
   'epochs',
+  'from',
+  'extend',
   'batchSize',
   'patchSize',
   'sampler',
@@ -126,10 +145,12 @@ const KEYS = [
   'checkpoint',
   'validateEverySteps',
   'calibration',
+  'divergence',
   'onStart',
   'onStep',
   'onEpoch',
   'onValidation',
+  'onProgress',
 ] as const
 
 /** @throws WbsrError WBSR_INVALID_OPTION */
@@ -149,11 +170,15 @@ export function checkTrainOptions(value: unknown): TrainPlan {
   ) {
     throw invalidOption('validateEverySteps', 'no value without data.validation', options['validateEverySteps'])
   }
-  const callback = (key: 'onStart' | 'onStep' | 'onEpoch' | 'onValidation') =>
+  if (options['from'] !== undefined && options['extend'] !== undefined)
+    throw invalidOption('extend', 'no value together with from', options['extend'])
+  const callback = (key: 'onStart' | 'onStep' | 'onEpoch' | 'onValidation' | 'onProgress') =>
     given<((report: never) => unknown) | null>(key, checkFunction, null)
   return {
     network,
     data: checkDataOptions(options['data']),
+    from: given<SupernetModel | string | null>('from', checkFrom, null),
+    extend: given<string | null>('extend', checkString, null),
     length:
       options['steps'] !== undefined
         ? { steps: checkInteger(options['steps'], 'steps', 1, 2 ** 31 - 1) }
@@ -175,42 +200,18 @@ export function checkTrainOptions(value: unknown): TrainPlan {
     checkpoint: checkCheckpoint(options['checkpoint']),
     validateEverySteps: given<number | null>('validateEverySteps', (v, name) => checkInteger(v, name, 1), null),
     calibration: checkCalibration(options['calibration']),
+    divergence: given('divergence', (v, name) => checkChoice(v, name, ['stop', 'ignore'] as const), 'stop'),
     onStart: callback('onStart') as TrainPlan['onStart'],
     onStep: callback('onStep') as TrainPlan['onStep'],
     onEpoch: callback('onEpoch') as TrainPlan['onEpoch'],
     onValidation: callback('onValidation') as TrainPlan['onValidation'],
+    onProgress: callback('onProgress') as TrainPlan['onProgress'],
   }
 }
 
-function checkBelowOne(value: unknown, name: string, what = 'a number'): number {
-  if (typeof value !== 'number' || !(value >= 0 && value < 1))
-    throw invalidOption(name, `${what} of at least 0 and below 1`, value)
-  return value
-}
-
-function checkOptimizer(value: unknown): Required<OptimizerOptions> {
-  const optimizer = checkObject(value ?? {}, 'optimizer', [
-    'learningRate',
-    'finalLearningRate',
-    'betas',
-    'epsilon',
-    'weightDecay',
-  ])
-  const learningRate = checkNumber(optimizer['learningRate'] ?? 2e-4, 'optimizer.learningRate', 0)
-  const betas = optimizer['betas'] ?? [0.9, 0.999]
-  if (!Array.isArray(betas) || betas.length !== 2) throw invalidOption('optimizer.betas', 'two numbers', betas)
-  return {
-    learningRate,
-    finalLearningRate: checkNumber(
-      optimizer['finalLearningRate'] ?? Math.min(1e-7, learningRate),
-      'optimizer.finalLearningRate',
-      0,
-      learningRate,
-    ),
-    betas: [checkBelowOne(betas[0], 'optimizer.betas[0]'), checkBelowOne(betas[1], 'optimizer.betas[1]')],
-    epsilon: checkNumber(optimizer['epsilon'] ?? 1e-8, 'optimizer.epsilon', Number.MIN_VALUE),
-    weightDecay: checkNumber(optimizer['weightDecay'] ?? 0, 'optimizer.weightDecay', 0),
-  }
+function checkFrom(value: unknown, name: string): SupernetModel | string {
+  if (value instanceof SupernetModel || (typeof value === 'string' && value !== '')) return value
+  throw invalidOption(name, 'a SupernetModel or a file', value)
 }
 
 function checkCheckpoint(value: unknown): Required<CheckpointOptions> | null {
@@ -227,9 +228,10 @@ function checkCheckpoint(value: unknown): Required<CheckpointOptions> | null {
 }
 
 function checkCalibration(value: unknown): Required<CalibrationOptions> {
-  const calibration = checkObject(value ?? {}, 'calibration', ['tileSize', 'images'])
+  const calibration = checkObject(value ?? {}, 'calibration', ['tileSize', 'images', 'pixels'])
   return {
     tileSize: checkInteger(calibration['tileSize'] ?? 64, 'calibration.tileSize', 16, 256),
     images: checkInteger(calibration['images'] ?? 50, 'calibration.images', 1),
+    pixels: checkInteger(calibration['pixels'] ?? CALIBRATION_PIXELS, 'calibration.pixels', 1),
   }
 }

@@ -4,8 +4,12 @@
 export interface StartReport {
   steps: number
   epochs: number
-  /** Steps that the checkpoint had done already. */
+  /** Steps that the checkpoint had done already, with `extend` those of the run that is extended included. */
   resumedFrom: number
+  /** Of `from`: parameters that were taken from there, and names of those that were initialised. */
+  from?: { taken: number; initialised: string[] }
+  /** Of `extend`: the step after which the extension begins. */
+  extendedFrom?: number
   /** Usable training images, their patches in the index, and validation images. */
   images: number
   patches: number
@@ -40,7 +44,7 @@ export interface StepReport {
   imagesPerSecond: number
   /** Share of the time, over the last steps, in which the device waited for data: 0 .. 1. */
   waitForData: number
-  /** Seconds to go at this speed. */
+  /** Seconds until the model is there, at the speeds measured so far: steps, validations and calibration. */
   eta: number
   /** In how many parts the batch was run, where the GPU's memory did not hold it as a whole. */
   parts?: number
@@ -81,11 +85,13 @@ export interface ValidationReport {
   bicubic: Psnr
   smallest: Psnr
   largest: Psnr
+  /** Whether no validation before gave a better mean PSNR on Y of the two; `best.safetensors` holds this state then. */
+  best: boolean
   seconds: number
 }
 
 /** A validation as the model's training record keeps it; without seconds, so that equal runs make equal files. */
-export type HistoryEntry = Omit<ValidationReport, 'seconds'>
+export type HistoryEntry = Omit<ValidationReport, 'seconds' | 'best'>
 
 /** Sums over the steps of the epoch under way; in the checkpoint, so that a resumed epoch reports as a whole. */
 export interface EpochSums {
@@ -115,15 +121,17 @@ export class Meter {
     if (this.#steps.length > WINDOW) this.#steps.shift()
   }
 
-  read(stepsLeft: number): { imagesPerSecond: number; waitForData: number; eta: number } {
+  read(): { imagesPerSecond: number; waitForData: number } {
     const total = this.#steps.reduce((sum, s) => sum + s.total, 0)
     const waited = this.#steps.reduce((sum, s) => sum + s.waited, 0)
     const count = this.#steps.length
-    if (count === 0 || total === 0) return { imagesPerSecond: 0, waitForData: 0, eta: 0 }
-    return {
-      imagesPerSecond: (count * this.#images) / total,
-      waitForData: Math.min(1, waited / total),
-      eta: (total / count) * stepsLeft,
-    }
+    if (count === 0 || total === 0) return { imagesPerSecond: 0, waitForData: 0 }
+    return { imagesPerSecond: (count * this.#images) / total, waitForData: Math.min(1, waited / total) }
+  }
+
+  /** Of a step; null before the first. */
+  get seconds(): number | null {
+    const count = this.#steps.length
+    return count === 0 ? null : this.#steps.reduce((sum, { total }) => sum + total, 0) / count
   }
 }

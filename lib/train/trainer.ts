@@ -1,17 +1,25 @@
 // The training loop: one object per run, which owns the engine's training state between two steps and nothing else.
+import path from 'node:path'
 import { performance } from 'node:perf_hooks'
 import type { Batch, Dataset } from '../data/dataset.js'
 import { Prefetcher } from '../data/prefetcher.js'
 import type { ValidationSet } from '../data/validation.js'
 import { aborted, WbsrError } from '../errors.js'
 import type { ModelState } from '../model-state.js'
+import { BEST_FILE, BestTracker, keepAsBest, noBest } from './best.js'
 import { type Fingerprint, type Progress, type Snapshot, takeSnapshot, writeSnapshot } from './checkpoint.js'
+import { DivergenceGuard, diverged, validationDiverged, validationsDiverged } from './divergence.js'
+import type { Estimate } from './estimate.js'
 import { type Ended, Flight } from './flight.js'
 import { interruptible } from './interruptible.js'
 import type { LossController } from './loss.js'
 import type { TrainPlan } from './options.js'
+import type { RunProgress } from './progress.js'
 import { type EpochSums, type HistoryEntry, Meter, noSums } from './reports.js'
 import { measure, onAverage } from './validation.js'
+
+/** After these the weights are worth nothing. */
+const LOST: ReadonlySet<string> = new Set(['WBSR_NON_FINITE', 'WBSR_DIVERGED'])
 
 export interface RunParts {
   plan: TrainPlan
@@ -22,8 +30,10 @@ export interface RunParts {
   /** null: no checkpoints. */
   checkpointFile: string | null
   fingerprint: Fingerprint
-  /** Where a resumed run goes on. */
-  from: { step: number; history: HistoryEntry[]; epoch: EpochSums }
+  /** Where a resumed or extended run goes on. */
+  from: Pick<Progress, 'step' | 'history' | 'epoch' | 'best' | 'guard'>
+  progress: RunProgress
+  estimate: Estimate
 }
 
 export class Trainer {
@@ -32,6 +42,8 @@ export class Trainer {
   readonly #meter: Meter
   readonly #cancel = new Int32Array(1)
   readonly #epochs: number
+  readonly #best: BestTracker
+  readonly #guard: DivergenceGuard | null
   #step: number
   #sums: EpochSums
   /** There is more to save than the checkpoint that the run came from has. */
@@ -40,12 +52,16 @@ export class Trainer {
   /** When the last step was booked, or the first of several given out. */
   #stepStarted = 0
   /** Taken after a step, written once the next one shows that its weights give a finite loss. */
-  #pending: Snapshot | null = null
+  #pending: { snapshot: Snapshot; best: boolean } | null = null
 
   constructor(parts: RunParts) {
     this.#parts = parts
     this.#meter = new Meter(parts.plan.batchSize)
-    this.#epochs = Math.ceil(parts.dataset.steps / parts.dataset.stepsPerEpoch)
+    const { dataset, plan, from, state } = parts
+    this.#epochs = Math.ceil(dataset.steps / dataset.stepsPerEpoch)
+    this.#best = new BestTracker(parts.validation !== null, from.best ?? noBest())
+    const run = { first: from.step, length: dataset.steps - from.step, scale: state.network.scale }
+    this.#guard = plan.divergence === 'ignore' ? null : new DivergenceGuard(run, from.guard)
     this.#step = parts.from.step
     this.#sums = parts.from.epoch
     this.history = parts.from.history
@@ -54,7 +70,7 @@ export class Trainer {
   /**
    * Runs all steps that are left.
    *
-   * @throws WbsrError WBSR_NON_FINITE, WBSR_ABORTED, WBSR_IO; what a callback throws, as it is
+   * @throws WbsrError WBSR_NON_FINITE, WBSR_DIVERGED, WBSR_ABORTED, WBSR_IO; what a callback throws, as it is
    */
   async run(): Promise<void> {
     const { plan, dataset, from } = this.#parts
@@ -70,18 +86,21 @@ export class Trainer {
       engine,
       loss: this.#parts.loss,
       batches,
-      steps: dataset.steps,
+      begin: dataset.first,
+      end: dataset.steps,
       first: from.step,
+      onBatch: async (...batch) => this.#guard?.see(...batch),
       cancel: this.#cancel,
     })
+    this.#tellProgress()
     try {
       if (this.#step > 0 && (await this.#settle()) && this.#parts.checkpointFile)
         await writeSnapshot(this.#parts.checkpointFile, this.#snapshot())
       while (this.#step < dataset.steps) await this.#advance(flight)
     } catch (error) {
       const rest = await flight.drain()
-      // After a loss that is not finite the weights are worth nothing, abort or not.
-      if (!plan.signal?.aborted || (error instanceof WbsrError && error.code === 'WBSR_NON_FINITE')) throw error
+      // The weights are worth nothing then, abort or not.
+      if (!plan.signal?.aborted || (error instanceof WbsrError && LOST.has(error.code))) throw error
       // What the device had done already counts, though nobody is told of it any more.
       for (const ended of rest) this.#book(ended)
       await this.#saveOnAbort()
@@ -101,7 +120,9 @@ export class Trainer {
     const ended = await flight.take()
     const { step, report } = ended
     const gradientRatio = this.#book(ended)
+    this.#checkDivergence(ended)
     await this.#writePending()
+    this.#tellProgress()
     await this.#call(plan.onStep, {
       ...this.#position(),
       loss: report.loss,
@@ -111,17 +132,57 @@ export class Trainer {
       learningRate: step.learningRate,
       sigma: step.sigma,
       losses: step.subnets.map((subnet, i) => ({ subnet, loss: report.losses[i]! })),
-      ...this.#meter.read(dataset.steps - this.#step),
+      ...this.#meter.read(),
+      eta: this.#parts.estimate.seconds() ?? 0,
       ...(report.parts > 1 && { parts: report.parts }),
     })
 
     await this.#settle()
     const last = this.#step === dataset.steps
-    if (plan.checkpoint && (last || this.#step % plan.checkpoint.everySteps === 0)) {
-      this.#pending = this.#snapshot()
+    const due = last || (this.#step % (plan.checkpoint?.everySteps ?? Infinity) === 0 && !this.#guard?.suspicious)
+    if (plan.checkpoint && due) {
+      const best = this.#best.saved(this.#step)
+      this.#pending = { snapshot: this.#snapshot(), best }
       // No step comes after the last one: its weights are taken by their looks.
-      if (last && allFinite(this.#pending)) await this.#writePending()
+      if (last && allFinite(this.#pending.snapshot)) await this.#writePending()
     }
+  }
+
+  /** @throws WbsrError WBSR_DIVERGED */
+  #checkDivergence({ step, report }: Ended): void {
+    const { dataset } = this.#parts
+    const seen =
+      this.#guard?.book(step.index, report.data) ??
+      (this.#step === dataset.steps ? this.#guard?.finish(this.#step) : null)
+    if (seen)
+      throw diverged(seen, { step: this.#step, loss: report.loss, learningRate: step.learningRate }, this.#saved())
+  }
+
+  /** What can be gone on from. */
+  #saved(): string {
+    const { checkpointFile } = this.#parts
+    if (!checkpointFile) return 'no checkpoints were asked for'
+    const { step } = this.#best
+    if (step === null) return 'no state was good enough for a best checkpoint'
+    return `the best checkpoint, of step ${step}, is ${path.join(path.dirname(checkpointFile), BEST_FILE)}`
+  }
+
+  /** Where the run is, between two steps. */
+  #tellProgress(): void {
+    const { dataset, estimate, progress } = this.#parts
+    estimate.steps(dataset.steps - this.#step, this.#meter.seconds, this.#validationsLeft())
+    if (progress.phase === 'steps') progress.advance(this.#step)
+    else progress.enter('steps', dataset.steps, this.#step)
+  }
+
+  #validationsLeft(): number {
+    const { plan, dataset, validation } = this.#parts
+    if (!validation) return 0
+    const every = plan.validateEverySteps ?? dataset.stepsPerEpoch
+    const { steps } = dataset
+    return (
+      Math.floor(steps / every) - Math.floor(this.#step / every) + (steps % every !== 0 && this.#step < steps ? 1 : 0)
+    )
   }
 
   /** Whether something follows `steps` steps that reads the engine or ends an epoch. */
@@ -151,6 +212,8 @@ export class Trainer {
     this.#meter.add((now - this.#stepStarted) / 1000, step.waited)
     this.#stepStarted = now
     const gradientRatio = report.dataGradient > 0 ? report.balanceGradient / report.dataGradient : 0
+    const { dataset } = this.#parts
+    this.#best.book(report.loss, step.index > dataset.first && step.index === dataset.sampler.classLevelStep)
     this.#sums.steps++
     this.#sums.loss += report.loss
     this.#sums.data += report.data
@@ -207,14 +270,24 @@ export class Trainer {
     validation: ValidationSet,
     at: { step: number; steps: number; epoch: number; epochs: number },
   ): Promise<void> {
-    const { plan, state } = this.#parts
+    const { plan, state, progress, checkpointFile } = this.#parts
     const started = performance.now()
     const ema = plan.ema > 0
-    const scores = await onAverage(state.engine, ema, () => measure(state, validation, plan.signal ?? undefined))
+    progress.enter('validation', validation.files.length)
+    const scores = await onAverage(state.engine, ema, () =>
+      measure(state, validation, plan.signal ?? undefined, (done) => progress.advance(done)),
+    )
     const entry = { ...at, ...scores, ema }
     this.history.push(entry)
     this.#changed = true
-    await this.#call(plan.onValidation, { ...entry, seconds: (performance.now() - started) / 1000 })
+    if (this.#guard && validationsDiverged(this.history)) throw validationDiverged(entry, this.#saved())
+    const best = this.#best.validated(entry)
+    if (best && checkpointFile) {
+      const snapshot = this.#snapshot()
+      if (allFinite(snapshot)) await writeSnapshot(path.join(path.dirname(checkpointFile), BEST_FILE), snapshot)
+    }
+    this.#tellProgress()
+    await this.#call(plan.onValidation, { ...entry, best, seconds: (performance.now() - started) / 1000 })
     // Validation is no part of an epoch's seconds.
     this.#epochStarted += performance.now() - started
   }
@@ -240,6 +313,8 @@ export class Trainer {
       mixture: state.mixture,
       history: this.history,
       epoch: this.#sums,
+      best: this.#best.state(),
+      guard: this.#guard?.state() ?? null,
     }
     return takeSnapshot(
       state.engine,
@@ -250,9 +325,12 @@ export class Trainer {
   }
 
   async #writePending(): Promise<void> {
-    const snapshot = this.#pending
+    const pending = this.#pending
     this.#pending = null
-    if (snapshot) await writeSnapshot(this.#parts.checkpointFile!, snapshot)
+    if (!pending) return
+    const file = this.#parts.checkpointFile!
+    await writeSnapshot(file, pending.snapshot)
+    if (pending.best) await keepAsBest(file)
   }
 
   /** An aborted run can go on where it stopped. */

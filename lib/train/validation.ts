@@ -22,6 +22,7 @@ export async function measure(
   state: ModelState,
   images: ValidationSet,
   signal: AbortSignal | undefined,
+  onImage: (done: number) => void = () => {},
 ): Promise<Scores> {
   const { scale } = state.network
   const sums = { bicubic: { y: 0, rgb: 0 }, smallest: { y: 0, rgb: 0 }, largest: { y: 0, rgb: 0 } }
@@ -33,7 +34,7 @@ export async function measure(
     await add(sums.bicubic, bicubic, hr, scale)
     await add(sums.smallest, await sr(0), hr, scale)
     await add(sums.largest, await sr(state.engine.subnets.length - 1), hr, scale)
-    count++
+    onImage(++count)
   }
   const mean = ({ y, rgb }: Psnr): Psnr => ({ y: y / count, rgb: rgb / count })
   return { images: count, bicubic: mean(sums.bicubic), smallest: mean(sums.smallest), largest: mean(sums.largest) }

@@ -217,7 +217,7 @@ t.test('a full disk stops the run and keeps the last checkpoint', async (t) => {
       message: /checkpoint\.safetensors: no space left on the disk/,
     })
     t.equal(steps.at(-1)!.step, 2, 'the second checkpoint is written while step 3 is done')
-    t.same(readdirSync(disk), ['checkpoint.safetensors'])
+    t.same(readdirSync(disk), ['best.safetensors', 'checkpoint.safetensors'], 'two names of one file')
     const spare = path.join(train, 'spare')
     copyFileSync(path.join(disk, 'checkpoint.safetensors'), path.join(spare, 'checkpoint.safetensors'))
     const resumed = await record(options(spare), spare)

@@ -122,6 +122,15 @@ t.test('every bad option is named with what was expected', async (t) => {
       { ...base, calibration: { tileSize: 8 } },
       'Expected an integer between 16 and 256 for calibration.tileSize but received 8',
     ],
+    [
+      { ...base, calibration: { pixels: 0 } },
+      'Expected an integer of at least 1 for calibration.pixels but received 0',
+    ],
+    [{ ...base, from: 5 }, 'Expected a SupernetModel or a file for from but received 5'],
+    [{ ...base, extend: true }, 'Expected a non-empty string for extend but received true'],
+    [{ ...base, from: 'a', extend: 'b' }, 'Expected no value together with from for extend but received "b"'],
+    [{ ...base, divergence: false }, `Expected one of 'stop', 'ignore' for divergence but received false`],
+    [{ ...base, onProgress: {} }, 'Expected a function for onProgress but received an object (Object)'],
     [{ ...base, onStep: 'log' }, 'Expected a function for onStep but received "log"'],
   ]
   for (const [options, message] of cases) {

@@ -86,7 +86,10 @@ t.test('reports are complete', async (t) => {
     t.ok(r.balance !== 0 && r.gradientRatio > 0 && r.gradientRatio < 10 && r.sigma === 0.02)
     t.same(r.losses.map(({ subnet }) => subnet).slice(0, 2), [3, 0])
     t.ok(Math.abs(r.losses.reduce((sum, { loss }) => sum + loss, 0) / 3 - r.loss) < 1e-6)
-    t.ok(r.imagesPerSecond > 0 && r.waitForData >= 0 && r.waitForData <= 1 && (r.step === 12 ? r.eta === 0 : r.eta > 0))
+    t.ok(
+      r.imagesPerSecond > 0 && r.waitForData >= 0 && r.waitForData <= 1 && r.eta > 0,
+      'the calibration is still to come',
+    )
   }
   t.equal(reports[0]!.learningRate, 1e-3)
   t.ok(Math.abs(reports[11]!.learningRate - 1e-7) < 1e-15)
