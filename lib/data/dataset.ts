@@ -146,7 +146,14 @@ export class Dataset {
     const { signal, onProgress } = options
     const { pairs, skipped } = await findPairs(data.train, data.lr, scale, { hr: 'data.train', lr: 'data.lr' })
     onProgress?.({ done: 0, total: pairs.length })
-    const index = await PatchIndex.build(pairs, { scale, ...grid, cache: data.cache, signal, onProgress })
+    const index = await PatchIndex.build(pairs, {
+      scale,
+      ...grid,
+      cache: data.cache,
+      maxPixels: data.maxPixels,
+      signal,
+      onProgress,
+    })
     const stepsPerEpoch = Math.ceil(index.difficulties.length / batchSize)
     const { first: from = 0 } = options
     const given = typeof from === 'function' ? from({ fingerprint: index.fingerprint, stepsPerEpoch }) : from

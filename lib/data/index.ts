@@ -21,6 +21,8 @@ export interface IndexOptions {
   step?: number
   /** Folder for difficulties between runs; default `$XDG_CACHE_HOME/wbsr` or `~/.cache/wbsr`; false: none. */
   cache?: string | false
+  /** Larger images are left out. */
+  maxPixels?: number
   signal?: AbortSignal
   /** Called after every image. */
   onProgress?: (progress: { done: number; total: number }) => void
@@ -133,10 +135,15 @@ export class PatchIndex {
   static async build(pairs: readonly ImagePair[], options: IndexOptions): Promise<PatchIndex> {
     const grid = { scale: options.scale, ...checkGrid(options) }
     const directory = options.cache === false ? null : (options.cache ?? defaultCacheDirectory())
-    const found = await mapParallel(pairs, 'Indexing the training images', (pair) => measure(pair, grid, directory), {
-      signal: options.signal,
-      onDone: (done) => options.onProgress?.({ done, total: pairs.length }),
-    })
+    const found = await mapParallel(
+      pairs,
+      'Indexing the training images',
+      (pair) => measure(pair, grid, directory, options.maxPixels),
+      {
+        signal: options.signal,
+        onDone: (done) => options.onProgress?.({ done, total: pairs.length }),
+      },
+    )
     const measured: (ImagePair & Measured)[] = []
     const skipped: SkippedImage[] = []
     found.forEach((result, i) => {
@@ -161,6 +168,7 @@ async function measure(
   pair: ImagePair,
   grid: { scale: number; patchSize: number; step: number },
   directory: string | null,
+  maxPixels: number | undefined,
 ): Promise<Measured | SkippedImage> {
   const { scale, patchSize, step } = grid
   try {
@@ -173,8 +181,15 @@ async function measure(
     const patches = (width: number, height: number): number =>
       gridPositions(width, patchSize, step).length * gridPositions(height, patchSize, step).length
     const known = directory === null ? null : await readCached(directory, key, patches)
-    const result = { key, cached: known !== null, ...(known ?? (await measurePixels(pair, bytes, lrBytes, grid))) }
+    const result = {
+      key,
+      cached: known !== null,
+      ...(known ?? (await measurePixels(pair, bytes, lrBytes, grid, maxPixels))),
+    }
     if (directory !== null && !known) await writeCached(directory, key, result)
+    // What an entry of the cache says of the size is what is used of it.
+    if (known && maxPixels !== undefined && known.width * known.height > maxPixels)
+      throw new Unusable(pair.hr, `larger than maxPixels ${maxPixels} (${known.width}x${known.height})`)
     if (result.difficulties.length === 0)
       throw new Unusable(
         pair.hr,
@@ -192,15 +207,16 @@ async function measurePixels(
   bytes: Buffer,
   lrBytes: Buffer | null,
   grid: { scale: number; patchSize: number; step: number },
+  maxPixels: number | undefined,
 ): Promise<CachedImage> {
   const { scale, patchSize, step } = grid
-  const whole = await usable(pair.hr, decodeRgb(bytes, pair.hr))
+  const whole = await usable(pair.hr, decodeRgb(bytes, pair.hr, { maxPixels }))
   const hr = cropToScale(whole, scale)
   const width = hr.width / scale
   const height = hr.height / scale
   let lr: Uint8Array | null = null
   if (lrBytes) {
-    const decoded = await usable(pair.lr!, decodeRgb(lrBytes, pair.lr!))
+    const decoded = await usable(pair.lr!, decodeRgb(lrBytes, pair.lr!, { maxPixels }))
     lr = cropPair({ hr: pair.hr, lr: pair.lr! }, whole, decoded, scale).data
   }
   const rects: number[] = []

@@ -1,5 +1,6 @@
 // The `data` option of trainSupernet: where images come from and how they are kept.
 import { invalidOption } from '../errors.js'
+import { checkReadOptions } from '../images/decoder.js'
 import { checkInteger, checkNumber, checkObject, checkString } from '../options.js'
 import type { FileSpec } from './files.js'
 
@@ -24,6 +25,8 @@ export interface DataOptions {
    * to come are kept in their place.
    */
   memory?: number
+  /** Largest width x height of an image, as in ReadOptions; larger ones are left out. Default: no limit. */
+  maxPixels?: number
 }
 
 /** Fills in the defaults (file patterns are checked when they are searched). @throws WbsrError WBSR_INVALID_OPTION */
@@ -39,6 +42,7 @@ export function checkDataOptions(
     'step',
     'cache',
     'memory',
+    'maxPixels',
   ]) as unknown as DataOptions
   const files = (key: 'train' | 'validation' | 'lr' | 'validationLr'): FileSpec | undefined => {
     const value: unknown = given[key]
@@ -59,5 +63,6 @@ export function checkDataOptions(
     step: given.step === undefined ? undefined : checkInteger(given.step, `${name}.step`, 1),
     cache: given.cache === undefined || given.cache === false ? given.cache : checkString(given.cache, `${name}.cache`),
     memory: checkNumber(given.memory ?? 1.5e9, `${name}.memory`, 0),
+    maxPixels: checkReadOptions({ maxPixels: given.maxPixels }, `${name}.`).maxPixels,
   }
 }

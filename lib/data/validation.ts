@@ -31,6 +31,8 @@ export interface ValidationOptions {
   lr?: FileSpec
   signal?: AbortSignal
   name?: string
+  /** Larger images are left out. */
+  maxPixels?: number
   /** Called after every image that was checked. */
   onProgress?: (progress: { done: number; total: number }) => void
 }
@@ -72,13 +74,18 @@ export class ValidationSet {
    */
   static async check(
     found: ValidationFiles,
-    options: Pick<ValidationOptions, 'signal' | 'onProgress'> = {},
+    options: Pick<ValidationOptions, 'signal' | 'maxPixels' | 'onProgress'> = {},
   ): Promise<ValidationSet> {
     const { pairs, scale, name } = found
-    const results = await mapParallel(pairs, 'Reading the validation images', (pair) => checkFiles(pair, scale), {
-      signal: options.signal,
-      onDone: (done) => options.onProgress?.({ done, total: pairs.length }),
-    })
+    const results = await mapParallel(
+      pairs,
+      'Reading the validation images',
+      (pair) => checkFiles(pair, scale, options.maxPixels),
+      {
+        signal: options.signal,
+        onDone: (done) => options.onProgress?.({ done, total: pairs.length }),
+      },
+    )
     const files: ValidationPair[] = []
     const skipped = [...found.skipped]
     for (const result of results) 'reason' in result ? skipped.push(result) : files.push(result)
@@ -124,12 +131,13 @@ export class ValidationSet {
   }
 }
 
-async function checkFiles(pair: ImagePair, scale: number): Promise<ValidationPair | SkippedImage> {
+async function checkFiles(pair: ImagePair, scale: number, maxPixels?: number): Promise<ValidationPair | SkippedImage> {
   try {
-    const hr = await usable(pair.hr, readRgb(pair.hr))
+    const hr = await usable(pair.hr, readRgb(pair.hr, { maxPixels }))
     if (hr.width < scale || hr.height < scale)
       throw new Unusable(pair.hr, `smaller than one LR pixel (${hr.width}x${hr.height})`)
-    if (pair.lr !== null) checkPair({ hr: pair.hr, lr: pair.lr }, hr, await usable(pair.lr, readRgb(pair.lr)), scale)
+    if (pair.lr !== null)
+      checkPair({ hr: pair.hr, lr: pair.lr }, hr, await usable(pair.lr, readRgb(pair.lr, { maxPixels })), scale)
     return { ...pair, width: Math.floor(hr.width / scale), height: Math.floor(hr.height / scale) }
   } catch (error) {
     if (error instanceof Unusable) return { file: error.file, reason: error.reason }

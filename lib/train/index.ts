@@ -99,7 +99,7 @@ async function openData(plan: TrainPlan, start: Start, progress: RunProgress): P
     },
   })
   const onProgress = ({ done }: { done: number }): void => progress.advance(indexed + done)
-  const validation = found && (await ValidationSet.check(found, { signal, onProgress }))
+  const validation = found && (await ValidationSet.check(found, { signal, maxPixels: data.maxPixels, onProgress }))
   return { dataset, validation }
 }
 
