@@ -201,6 +201,20 @@ t.test('unusable images are skipped and reported', async (t) => {
   )
 })
 
+t.test('maxPixels leaves larger images out, those of the cache too', async (t) => {
+  const root = t.testdir()
+  const big = await save(path.join(root, 'big.png'), picture(80, 80, 1))
+  const small = await save(path.join(root, 'small.png'), picture(64, 64, 2))
+  const options = { scale: 2, patchSize: 32, cache: path.join(root, 'cache') }
+  const build = (maxPixels?: number) => PatchIndex.build([pair(big), pair(small)], { ...options, maxPixels })
+  for (const cached of [false, true]) {
+    const index = await build(4096)
+    t.match(index.images, [{ hr: small }])
+    t.match(index.skipped, [{ file: big, reason: /4096/ }], cached ? 'cached' : 'decoded')
+    t.equal((await build()).images.length, 2)
+  }
+})
+
 t.test('LR files', async (t) => {
   const root = t.testdir({ 'broken.png': 'x' })
   const hr = await save(path.join(root, 'hr.png'), picture(65, 64, 1))
