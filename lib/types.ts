@@ -1,4 +1,5 @@
 // Shapes shared by several folders of lib/ and by users.
+import type { PictureMetadata } from './images/metadata.js'
 import type { PixelArray } from './native.js'
 
 export type { PixelArray }
@@ -38,7 +39,23 @@ export interface Tile {
   /** Context pixels around the tile inside `data`; absent: none. At picture borders 0. */
   halo?: { left: number; top: number; right: number; bottom: number }
   /** The whole picture. Absent: the tile is a picture of its own and is neither merged nor blended with others. */
-  picture?: { width: number; height: number; tileSize: number; name?: string }
+  picture?: TilePictureInfo
+  /** With 2 or 4 channels: what alpha is (see docs/pictures.md); absent: opacity. The same for all tiles of a picture. */
+  alpha?: 'opacity' | 'data'
+}
+
+/** What a tile knows of its picture. */
+export interface TilePictureInfo {
+  width: number
+  height: number
+  tileSize: number
+  name?: string
+  /** Which page of the file it is, from 0. */
+  page?: number
+  /** What came with the picture, for stitchTo. */
+  metadata?: PictureMetadata
+  /** Pixels at each side that repeat the opposite side (see TilesOptions.wrap); stitchTo drops them. */
+  wrap?: { x: number; y: number }
 }
 
 /** A tile as the infer stream returns it: SR pixels without halo, positions and picture size times the scale. */

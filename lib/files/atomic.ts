@@ -1,9 +1,9 @@
 // Files that are either complete or not there: everything wbsr writes goes through here, so that a full disk, a crash
 // or an abort never costs the user the file that was there before.
-import { randomBytes } from 'node:crypto'
 import { type FileHandle, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { WbsrError } from '../errors.js'
+import { forgetTemporary, rememberTemporary, sweepTemporaries, temporaryName } from './temporaries.js'
 
 /** What goes into a file: bytes, or bytes as they come. */
 export type FileChunks = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
@@ -78,17 +78,16 @@ export class AtomicFile {
       const target = old ? await realpath(file) : path.resolve(file)
       const folder = path.dirname(target)
       await mkdir(folder, { recursive: true })
-      // File names may have 255 bytes; the suffix must still fit.
-      temporary = path.join(
-        folder,
-        `.${Buffer.from(path.basename(target)).subarray(0, 200).toString().replaceAll('\ufffd', '')}.${randomBytes(6).toString('hex')}.tmp`,
-      )
+      await sweepTemporaries(target)
+      temporary = temporaryName(target)
+      rememberTemporary(temporary)
       handle = await open(temporary, 'wx+')
       if (old) await handle.chmod(old.mode & 0o777)
       return new AtomicFile(file, target, temporary, handle)
     } catch (error) {
       await handle?.close().catch(() => {})
       if (handle) await rm(temporary, { force: true }).catch(() => {})
+      forgetTemporary(temporary)
       throw cannotWrite(file, error)
     }
   }
@@ -109,6 +108,7 @@ export class AtomicFile {
       this.#open = false
       await this.handle.close()
       await rename(this.temporary, this.#target)
+      forgetTemporary(this.temporary)
       // The new name itself must survive a power cut too; folders that cannot be synced (some network disks) are let be.
       const folder = await open(path.dirname(this.#target), 'r')
       await folder
@@ -128,6 +128,7 @@ export class AtomicFile {
       await this.handle.close().catch(() => {})
     }
     await rm(this.temporary, { force: true }).catch(() => {})
+    forgetTemporary(this.temporary)
   }
 }
 

@@ -6,6 +6,7 @@ import { invalidOption, WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
 import { checkInteger, checkObject, checkString } from '../options.js'
 import type { PixelArray, RawImage } from '../types.js'
+import { checkOutputSize } from './limits.js'
 import { checkRawImage } from './raw-image.js'
 
 export interface EncodeOptions {
@@ -77,7 +78,13 @@ async function integers(data: PixelArray, format: OutputFormat): Promise<Uint8Ar
   return data instanceof Uint8ClampedArray ? new Uint8Array(data.buffer, data.byteOffset, data.length) : data
 }
 
-/** Encodes what `pipeline` holds into a file, atomically. bytes: of the uncompressed pixels. */
+/**
+ * Encodes what `pipeline` holds into a file, atomically.
+ *
+ * @param bytes of the uncompressed pixels
+ * @param extra density: pixels per inch, for TIFF (others take it from the pipeline); amend: works on the finished file
+ *   before it gets its name
+ */
 export async function encodePipeline(
   pipeline: Sharp,
   file: string,
@@ -85,6 +92,7 @@ export async function encodePipeline(
   options: Required<EncodeOptions>,
   bytes: number,
   signal?: AbortSignal,
+  { density, amend }: { density?: number; amend?: (file: string) => Promise<void> } = {},
 ): Promise<void> {
   const { quality, compressionLevel } = options
   switch (format) {
@@ -100,7 +108,13 @@ export async function encodePipeline(
       break
     // sharp's default for TIFF is lossy.
     case 'tiff':
-      pipeline = pipeline.tiff({ compression: 'deflate', predictor: 'horizontal', bigtiff: bytes > 4e9 })
+      pipeline = pipeline.tiff({
+        compression: 'deflate',
+        predictor: 'horizontal',
+        bigtiff: bytes > 4e9,
+        // Pixels per millimetre; sharp does not take them from the picture.
+        ...(density && { xres: density / 25.4, yres: density / 25.4, resolutionUnit: 'inch' }),
+      })
       break
     case 'avif':
       pipeline = pipeline.avif({ quality })
@@ -109,6 +123,7 @@ export async function encodePipeline(
   const atomic = await AtomicFile.open(file)
   try {
     await pipeline.toFile(atomic.temporary)
+    await amend?.(atomic.temporary)
   } catch (cause) {
     await atomic.discard()
     const text = (cause as Error).message
@@ -137,6 +152,7 @@ export async function encodeImage(image: RawImage, file: string, options: Encode
   if (typeof image !== 'object' || image === null)
     throw invalidOption('image', '{ data, width, height, channels }', image)
   const { data, width, height, channels } = checkRawImage(image, 'image')
+  checkOutputSize(image, format, file)
   const pixels = await integers(data, format)
   const deep = pixels instanceof Uint16Array && (format === 'png' || format === 'tiff')
   const pipeline = sharp(pixels, { raw: { width, height, channels }, limitInputPixels: false }).toColourspace(

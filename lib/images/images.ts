@@ -146,6 +146,11 @@ export class RowSource {
     return this.#image instanceof EncodedImage ? this.#image.header : this.#header
   }
 
+  /** Rows that are decoded at a time. */
+  get bandRows(): number {
+    return Math.min(this.#bandRows, this.#header.height)
+  }
+
   /** Rows decoded so far that are still held (for tests of what is read ahead). */
   get heldRows(): number {
     return this.#rows

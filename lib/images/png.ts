@@ -12,6 +12,8 @@ export interface PngShape {
   bits: 8 | 16
   /** 0 .. 9. */
   compressionLevel: number
+  /** Chunks before the image data. */
+  chunks?: readonly { type: string; data: Uint8Array }[]
 }
 
 const SIGNATURE = Buffer.from('89504e470d0a1a0a', 'hex')
@@ -60,12 +62,13 @@ export class PngEncoder {
   }
 
   async #drain(): Promise<void> {
-    const { width, height, channels, bits } = this.#shape
+    const { width, height, channels, bits, chunks = [] } = this.#shape
     const header = Buffer.alloc(13)
     header.writeUInt32BE(width, 0)
     header.writeUInt32BE(height, 4)
     header.set([bits, COLOUR_TYPE[channels]], 8)
     await this.#write(Buffer.concat([SIGNATURE, chunk('IHDR', header)]))
+    for (const { type, data } of chunks) await this.#write(chunk(type, data))
     for await (const bytes of this.#deflate) await this.#write(chunk('IDAT', bytes as Buffer))
     await this.#write(chunk('IEND', new Uint8Array(0)))
   }

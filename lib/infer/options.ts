@@ -1,5 +1,8 @@
 // Options of upscale: their meaning, defaults and checks.
 import { invalidOption } from '../errors.js'
+import type { AlphaUse } from '../images/alpha.js'
+import { checkReadOptions, READ_KEYS, type ReadOptions } from '../images/decoder.js'
+import { checkWrap, type Wrap } from '../images/wrap.js'
 import type { ModelState } from '../model-state.js'
 import { checkChoice, checkFunction, checkInteger, checkObject } from '../options.js'
 import { checkRouting, ROUTING_KEYS, type RoutingOptions, type RoutingSettings } from '../routing/options.js'
@@ -12,7 +15,18 @@ export interface UpscaleProgress {
   seconds: number
 }
 
-export interface UpscaleOptions extends RoutingOptions {
+/** How alpha is enlarged (see docs/pictures.md). */
+export type AlphaChannel = 'auto' | AlphaUse
+
+export interface UpscaleOptions extends RoutingOptions, ReadOptions {
+  /**
+   * 'opacity': colour is premultiplied while it is enlarged, so that hidden colours do not show at edges. 'data': alpha
+   * is a plane of its own and colours under it are kept. 'auto' (default): 'data' where the transparent pixels of the
+   * picture hold colours that vary, else 'opacity'.
+   */
+  alphaChannel?: AlphaChannel
+  /** The picture is a texture that repeats in x, y or both (true): the result repeats without a seam. Default false. */
+  wrap?: Wrap
   /** Edge of a tile in LR pixels, 16..4096, or 'image': the whole picture is one tile. Default 64. */
   tile?: number | 'image'
   /**
@@ -32,6 +46,9 @@ export interface UpscaleOptions extends RoutingOptions {
 
 /** Checked options with defaults. */
 export interface UpscaleSettings extends RoutingSettings {
+  read: ReadOptions
+  alphaChannel: AlphaChannel
+  wrap: { x: boolean; y: boolean }
   tile: number | 'image'
   protocol: 'full' | 'paper'
   budgetScope: 'picture' | 'dataset'
@@ -39,9 +56,17 @@ export interface UpscaleSettings extends RoutingSettings {
 }
 
 /** @throws WbsrError WBSR_INVALID_OPTION */
+export function checkAlphaChannel(value: unknown, name: string): AlphaChannel {
+  return value === undefined ? 'auto' : checkChoice(value, name, ['auto', 'opacity', 'data'])
+}
+
+/** @throws WbsrError WBSR_INVALID_OPTION */
 export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleSettings {
   const options = checkObject(value, 'upscale options', [
     ...ROUTING_KEYS,
+    ...READ_KEYS,
+    'alphaChannel',
+    'wrap',
     'tile',
     'protocol',
     'budgetScope',
@@ -51,12 +76,15 @@ export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleS
   if (typeof tile !== 'number' && tile !== 'image')
     throw invalidOption('tile', "an integer between 16 and 4096 or 'image'", tile)
   if (protocol === 'paper') {
-    for (const key of ['tile', 'halo', 'budgetScope', 'groupRows', 'regionPixels']) {
+    for (const key of ['tile', 'halo', 'budgetScope', 'groupRows', 'regionPixels', 'wrap', 'alphaChannel']) {
       if (options[key] !== undefined) throw invalidOption(key, "nothing with protocol 'paper'", options[key])
     }
   }
   return {
     ...checkRouting(options, state),
+    read: checkReadOptions(options),
+    alphaChannel: checkAlphaChannel(options['alphaChannel'], 'alphaChannel'),
+    wrap: checkWrap(options['wrap'], 'wrap'),
     tile: tile === 'image' ? tile : checkInteger(tile, 'tile', 16, 4096),
     protocol: checkChoice(protocol, 'protocol', ['full', 'paper']),
     budgetScope: checkChoice(budgetScope, 'budgetScope', ['picture', 'dataset']),

@@ -8,7 +8,7 @@ import { mapForPaper } from '../routing/class-map.js'
 import { classOf, difficultyOf } from '../routing/classes.js'
 import type { RawImage } from '../types.js'
 import type { UpscaleSettings } from './options.js'
-import type { UpscaleResult } from './result.js'
+import type { PixelResult } from './result.js'
 
 const TILE = 32
 const STEP = 28
@@ -22,7 +22,7 @@ export async function upscalePaper(
   settings: UpscaleSettings,
   cancellation: Cancellation,
   start: number,
-): Promise<UpscaleResult> {
+): Promise<PixelResult> {
   const { width, height, channels } = image
   const { engine, network } = state
   if (image.data.BYTES_PER_ELEMENT !== 1 || channels === 2 || channels === 4)

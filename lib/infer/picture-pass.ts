@@ -4,6 +4,7 @@
 // Groups overlap by a few blended rows. Their weighted sums are carried from one group to the next, so a group
 // finishes its rows but for the last ones, which the next group (or finish()) completes.
 import type { Cancellation } from '../cancellation.js'
+import { hasAlpha, joinAlpha } from '../images/alpha.js'
 import { checkUsable, type ModelState } from '../model-state.js'
 import { type NativeCanvas, type NativeEngine, native } from '../native.js'
 import { allSettled, markHandled } from '../promises.js'
@@ -73,7 +74,7 @@ export class PicturePass {
     this.#regionPixels = regionPixels
     this.#cancellation = cancellation
     this.#target = target
-    this.#hasAlpha = channels === 2 || channels === 4
+    this.#hasAlpha = hasAlpha(channels)
     this.#margin = Math.max(overlap.margin, this.#hasAlpha ? overlap.blend + CUBIC_REACH : 0)
   }
 
@@ -115,8 +116,9 @@ export class PicturePass {
       this.#overlap,
       this.#regionPixels,
     )
-    const stride = width * this.#channels
-    const data = rowsOf(band.data, stride, top - band.top, bottom - band.top)
+    // Alpha as data: the network sees the colours alone.
+    const seen = (band.colours ? this.#channels - 1 : this.#channels) as 1 | 2 | 3 | 4
+    const data = rowsOf(band.colours ?? band.data, width * seen, top - band.top, bottom - band.top)
     // Rows that this group's band is too short to reach (tiles without halo) get nothing more from it.
     const before = markHandled(this.#take(Math.min(top, this.#end)))
     if (this.#hasAlpha) await before
@@ -124,7 +126,7 @@ export class PicturePass {
     const moved = markHandled(this.#moveTo(canvas, top, bottom, y0))
     const ran = markHandled(
       engine.infer({
-        inputs: [{ data, width, height: bottom - top, channels: this.#channels }],
+        inputs: [{ data, width, height: bottom - top, channels: seen }],
         outputs: [{ canvas }],
         regions,
         maxBatchPixels: 2 * this.#regionPixels,
@@ -198,7 +200,15 @@ export class PicturePass {
     const into = this.#target?.subarray(first * scale * stride, end * scale * stride)
     this.#finished = end
     const alpha = this.#hasAlpha ? await this.#alpha(band, first, end) : null
-    const data = await this.#canvas.finish(from, rows, this.#channels, alpha, bytes, into)
+    const data =
+      band.colours && hasAlpha(this.#channels)
+        ? joinAlpha(
+            await this.#canvas.finish(from, rows, this.#channels - 1, null, bytes),
+            alpha!,
+            this.#channels,
+            into,
+          )
+        : await this.#canvas.finish(from, rows, this.#channels, alpha, bytes, into)
     return { data, firstRow: first * scale, rows }
   }
 

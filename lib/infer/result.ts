@@ -1,5 +1,9 @@
 // What upscale returns: pixels, and which subnet made which tile.
+import type { PictureMetadata } from '../images/metadata.js'
 import type { RawImage } from '../types.js'
+
+/** What the engine makes of pixels. */
+export type PixelResult = Omit<UpscaleResult, keyof PictureFacts>
 
 /** What was decided for one tile. Positions and sizes in LR pixels. */
 export interface AllocatedTile {
@@ -26,8 +30,19 @@ export interface Allocation {
   histogram: number[]
 }
 
+/** What is known of the file that a picture came from. */
+export interface PictureFacts {
+  /** What came with the picture, as it holds for the enlarged one; null: nothing, as with decoded pixels. */
+  metadata: PictureMetadata | null
+  /** Pages or frames of the file, and which of them this is (from 0). */
+  pages: number
+  page: number
+  /** What is odd about the file and did no harm, and what of it was not read. */
+  warnings: readonly string[]
+}
+
 /** SR pixels of the input's type (protocol 'paper': Uint8Array) and channels, and how they were made. */
-export interface UpscaleResult extends RawImage {
+export interface UpscaleResult extends RawImage, PictureFacts {
   allocation: Allocation
   /** From pixels to pixels, without decoding. */
   seconds: number

@@ -2,12 +2,15 @@
 // budget for exactly this picture, then group after group through the engine.
 import { Cancellation } from '../cancellation.js'
 import { wrapError } from '../errors.js'
-import { decodeImage } from '../images/images.js'
+import { hasAlpha, judgeAlpha, splitColours } from '../images/alpha.js'
+import { readImage } from '../images/images.js'
+import { scaleMetadata } from '../images/metadata.js'
+import { continueImage, Unwrapper, wrapPixels } from '../images/wrap.js'
 import { checkUsable, type ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
 import { allSettled, markHandled } from '../promises.js'
 import { MERGED_TILES, mapForDataset, mapForPicture } from '../routing/class-map.js'
-import { routeGroup } from '../routing/route-group.js'
+import { type PixelBand, routeGroup, rowsOf } from '../routing/route-group.js'
 import { pictureFlops } from '../tiling/flops.js'
 import { type Grid, groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
 import { overlapOf } from '../tiling/overlap.js'
@@ -15,7 +18,7 @@ import type { ImageInput, PixelArray, RawImage } from '../types.js'
 import { checkUpscaleOptions, type UpscaleOptions, type UpscaleSettings } from './options.js'
 import { upscalePaper } from './paper.js'
 import { PicturePass } from './picture-pass.js'
-import type { UpscaleResult } from './result.js'
+import type { PixelResult, UpscaleResult } from './result.js'
 
 function newPixels(like: PixelArray, length: number): PixelArray {
   if (like instanceof Float32Array) return new Float32Array(length)
@@ -28,7 +31,7 @@ const AHEAD = 2
 /** Difficulties and classes of all tiles of a picture, group by group so that an abort is heard. */
 async function routePicture(
   state: ModelState,
-  image: RawImage,
+  image: Pick<PixelBand, 'data' | 'colours'> & { channels: RawImage['channels'] },
   grid: Grid,
   cancellation: Cancellation,
 ): Promise<RouteResult> {
@@ -37,7 +40,7 @@ async function routePicture(
     classes: new Int32Array(grid.columns * grid.rows),
   }
   await ahead(grid.groups, AHEAD, async (group) => {
-    const { difficulties, classes } = await routeGroup(state, { data: image.data, top: 0 }, image.channels, grid, group)
+    const { difficulties, classes } = await routeGroup(state, { ...image, top: 0 }, image.channels, grid, group)
     cancellation.check()
     const first = groupSpan(grid, group).firstRow * grid.columns
     result.difficulties.set(difficulties, first)
@@ -66,7 +69,7 @@ async function upscaleFull(
   settings: UpscaleSettings,
   cancellation: Cancellation,
   start: number,
-): Promise<UpscaleResult> {
+): Promise<PixelResult> {
   const { width, height, channels } = image
   const { scale } = state.network
   const grid = makeGrid(
@@ -76,7 +79,14 @@ async function upscaleFull(
     settings.groupRows,
   )
   const overlap = overlapOf(settings.halo)
-  const { difficulties, classes } = await routePicture(state, image, grid, cancellation)
+  const colours =
+    hasAlpha(channels) && settings.alphaChannel === 'data' ? splitColours(image.data, channels) : undefined
+  const { difficulties, classes } = await routePicture(
+    state,
+    { data: image.data, channels, colours },
+    grid,
+    cancellation,
+  )
   const map =
     settings.budgetScope === 'picture'
       ? mapForPicture(state, settings, grid, classes, overlap)
@@ -89,7 +99,12 @@ async function upscaleFull(
   const runGroup = async (group: number) => {
     const { firstRow, endRow } = groupSpan(grid, group)
     const { top, bottom } = pass.bandOf(group)
-    const band = { data: image.data.subarray(top * stride, bottom * stride), top, bottom }
+    const band = {
+      data: image.data.subarray(top * stride, bottom * stride),
+      colours: colours && rowsOf(colours, width * (channels - 1), top, bottom),
+      top,
+      bottom,
+    }
     await pass.run(group, band, subnets.subarray(firstRow * grid.columns, endRow * grid.columns))
     await settings.onProgress?.({
       done: endRow * grid.columns,
@@ -134,11 +149,43 @@ async function upscaleFull(
   }
 }
 
+/** A texture: with its opposite sides around it, which are cut off again. */
+async function upscaleTexture(
+  state: ModelState,
+  image: RawImage,
+  settings: UpscaleSettings,
+  cancellation: Cancellation,
+  start: number,
+): Promise<PixelResult> {
+  const { scale } = state.network
+  const pixels = wrapPixels(overlapOf(settings.halo).margin)
+  const pad = { x: settings.wrap.x ? pixels : 0, y: settings.wrap.y ? pixels : 0 }
+  const result = await upscaleFull(state, await continueImage(image, pad), settings, cancellation, start)
+  const unwrapper = new Unwrapper(result, { x: pad.x * scale, y: pad.y * scale })
+  const data = unwrapper.push(result.data)!
+  const { width, height } = image
+  const tiles = result.allocation.tiles.flatMap((tile) => {
+    const [x, y] = [Math.max(0, tile.x - pad.x), Math.max(0, tile.y - pad.y)]
+    const right = Math.min(width, tile.x - pad.x + tile.width)
+    const bottom = Math.min(height, tile.y - pad.y + tile.height)
+    return right > x && bottom > y ? [{ ...tile, x, y, width: right - x, height: bottom - y }] : []
+  })
+  const histogram = new Array<number>(state.engine.subnets.length).fill(0)
+  for (const { subnet } of tiles) histogram[subnet]!++
+  return {
+    ...result,
+    data,
+    width: unwrapper.width,
+    height: unwrapper.height,
+    allocation: { ...result.allocation, tiles, histogram },
+  }
+}
+
 /**
- * Upscales a picture of any size from 1x1. Grey stays grey, alpha is resized separately (bicubic, colour premultiplied),
+ * Upscales a picture of any size from 1x1. Grey stays grey, alpha is resized separately (bicubic; see alphaChannel),
  * 16-bit and float pixels keep their type.
  *
- * @param input a file path, an encoded image in a Buffer, or { data, width, height, channels }
+ * @param input a file path or file: URL, the bytes of an encoded image, or { data, width, height, channels }
  * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_IO, WBSR_ABORTED, WBSR_DISPOSED,
  *   WBSR_OUT_OF_MEMORY; and whatever onProgress throws, as it is
  */
@@ -166,17 +213,24 @@ export async function upscale(
   }
   try {
     cancellation.check()
-    const image = await decodeImage(input)
+    const { image, header } = await readImage(input, 'input', settings.read)
     cancellation.check()
     checkUsable(state)
     const start = performance.now()
-    return await (settings.protocol === 'paper' ? upscalePaper : upscaleFull)(
-      state,
-      image,
-      settings,
-      cancellation,
-      start,
-    )
+    if (settings.alphaChannel === 'auto') settings.alphaChannel = judgeAlpha(image.data, image.channels)
+    const result = await (settings.protocol === 'paper'
+      ? upscalePaper(state, image, settings, cancellation, start)
+      : settings.wrap.x || settings.wrap.y
+        ? upscaleTexture(state, image, settings, cancellation, start)
+        : upscaleFull(state, image, settings, cancellation, start))
+    const { metadata, pages, page, warnings } = header
+    return {
+      ...result,
+      metadata: metadata && scaleMetadata(metadata, state.network.scale, result.width, result.height),
+      pages,
+      page,
+      warnings,
+    }
   } catch (error) {
     if (thrown) throw (thrown as { error: unknown }).error
     throw wrapError(cancellation.explain(error))

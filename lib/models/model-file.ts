@@ -72,6 +72,12 @@ export function tensorsArena(
     }
     if (!(tensor.data instanceof Float32Array))
       throw invalidFile(file, `tensor ${prefix + p.name} has type ${tensor.dtype} where F32 is expected`)
+    const wrong = tensor.data.findIndex((value) => !Number.isFinite(value))
+    if (wrong >= 0)
+      throw invalidFile(
+        file,
+        `tensor ${prefix + p.name} holds ${tensor.data[wrong]} at position ${wrong}, expected finite numbers`,
+      )
     arena.set(tensor.data, p.offset)
   }
   return arena

@@ -155,8 +155,9 @@ export async function loadSupernet(file: string, options: LoadOptions = {}): Pro
     created = createEngine(network, device)
   } catch (error) {
     // A network that came with the file is the file's fault.
-    if (!stored || !(error instanceof WbsrError) || error.code !== 'WBSR_INVALID_OPTION') throw error
-    throw new WbsrError('WBSR_INVALID_FILE', `${file}: holds a network that cannot be built: ${error.message}`, {
+    const { code, message } = wrapError(error)
+    if (!stored || (code !== 'WBSR_INVALID_OPTION' && code !== 'WBSR_INTERNAL')) throw error
+    throw new WbsrError('WBSR_INVALID_FILE', `${file}: holds a network that cannot be built: ${message}`, {
       cause: error,
     })
   }

@@ -10,6 +10,8 @@ export interface PixelBand {
   top: number
   bottom: number
   mask?: Uint8Array
+  /** The colours without alpha, where alpha is data and they are enlarged on their own. */
+  colours?: PixelArray
 }
 
 /** Rows [first, end) of interleaved pixels: a view. stride: values of a row. */
@@ -17,16 +19,20 @@ export function rowsOf(data: PixelArray, stride: number, first: number, end: num
   return data.subarray(first * stride, end * stride)
 }
 
-/** Difficulties and classes of all tiles of a group. The band holds all of the group's rows. */
+/**
+ * Difficulties and classes of all tiles of a group. The band holds all of the group's rows.
+ * all: channels of the band's data.
+ */
 export async function routeGroup(
   { engine, classes }: ModelState,
-  band: Pick<PixelBand, 'data' | 'top'>,
-  channels: 1 | 2 | 3 | 4,
+  band: Pick<PixelBand, 'data' | 'top' | 'colours'>,
+  all: 1 | 2 | 3 | 4,
   grid: Grid,
   group: number,
 ): Promise<RouteResult> {
   const { y0, y1 } = groupSpan(grid, group)
-  const data = rowsOf(band.data, grid.width * channels, y0 - band.top, y1 - band.top)
+  const channels = (band.colours ? all - 1 : all) as 1 | 2 | 3 | 4
+  const data = rowsOf(band.colours ?? band.data, grid.width * channels, y0 - band.top, y1 - band.top)
   return engine.route({
     data,
     width: grid.width,

@@ -1,7 +1,8 @@
 // The shape of a tile, whoever made it: what both ends of the stream need to know before they touch its pixels.
 import { invalidOption } from '../errors.js'
+import { checkMetadata } from '../images/metadata.js'
 import { PIXEL_ARRAYS } from '../images/raw-image.js'
-import { checkInteger, checkString } from '../options.js'
+import { checkChoice, checkInteger, checkString } from '../options.js'
 import type { Tile } from '../types.js'
 
 export type Halo = NonNullable<Tile['halo']>
@@ -37,11 +38,20 @@ export function checkTile(value: unknown): Tile {
       `${count} values (${left + width + right} x ${top + height + bottom} pixels with halo, ${channels} channels)`,
       data.length,
     )
+  if (tile.alpha !== undefined) checkChoice(tile.alpha, 'tile.alpha', ['opacity', 'data'])
   if (picture === undefined) return tile
   if (typeof picture !== 'object' || picture === null)
     throw invalidOption('tile.picture', '{ width, height, tileSize }', picture)
   checkInteger(picture.width, 'tile.picture.width', 1)
   checkInteger(picture.height, 'tile.picture.height', 1)
   if (picture.name !== undefined) checkString(picture.name, 'tile.picture.name')
+  if (picture.page !== undefined) checkInteger(picture.page, 'tile.picture.page', 0)
+  if (picture.metadata !== undefined) checkMetadata(picture.metadata, 'tile.picture.metadata')
+  if (picture.wrap !== undefined) {
+    if (typeof picture.wrap !== 'object' || picture.wrap === null)
+      throw invalidOption('tile.picture.wrap', '{ x, y }', picture.wrap)
+    checkInteger(picture.wrap.x, 'tile.picture.wrap.x', 0, Math.floor((picture.width - 1) / 2))
+    checkInteger(picture.wrap.y, 'tile.picture.wrap.y', 0, Math.floor((picture.height - 1) / 2))
+  }
   return tile
 }

@@ -6,6 +6,7 @@
 import { Transform, type TransformCallback } from 'node:stream'
 import { Cancellation } from '../cancellation.js'
 import { wrapError } from '../errors.js'
+import { hasAlpha, splitColours } from '../images/alpha.js'
 import { PicturePass } from '../infer/picture-pass.js'
 import { checkUsable, type ModelState } from '../model-state.js'
 import { MERGED_TILES, mapForDataset } from '../routing/class-map.js'
@@ -47,6 +48,8 @@ class PictureRun {
     this.next = group + 1
     const tiles = this.tiles.take(group)
     const band = assembleBand(grid, group, this.#pass.bandOf(group), tiles)
+    const { channels, alpha } = this.tiles.first
+    if (alpha === 'data' && hasAlpha(channels)) band.colours = splitColours(band.data, channels)
     const { firstRow } = groupSpan(grid, group)
     const { difficulties, classes } = await routeGroup(this.#state, band, tiles[0]!.channels, grid, group)
     const subnets = new Int32Array(difficulties.length).fill(-1)

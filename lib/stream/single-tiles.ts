@@ -1,5 +1,6 @@
 // Tiles that are pictures of their own: one call of the engine for a batch of them, each with its own halo as context.
 import type { Cancellation } from '../cancellation.js'
+import { hasAlpha, joinAlpha, splitColours } from '../images/alpha.js'
 import { cutPixels } from '../images/pixels.js'
 import type { ModelState } from '../model-state.js'
 import { type InferRegion, native, type PixelArray } from '../native.js'
@@ -10,6 +11,12 @@ import type { ClassMap } from '../routing/router.js'
 import type { Tile, UpscaledTile } from '../types.js'
 import { haloOf } from './check-tile.js'
 import { type TileDecision, upscaledTile } from './tile-rows.js'
+
+/** What the network sees of a tile: its colours alone where alpha is data. */
+function seenPixels({ data, channels, alpha }: Tile): { data: PixelArray; channels: 1 | 2 | 3 | 4 } {
+  if (alpha !== 'data' || !hasAlpha(channels)) return { data, channels }
+  return { data: splitColours(data, channels), channels: (channels - 1) as 1 | 3 }
+}
 
 /** The whole of what a tile carries. */
 function seenSize(tile: Tile): { width: number; height: number } {
@@ -26,8 +33,7 @@ async function finishTile(
   const { left, top } = haloOf(tile)
   const { data, channels } = tile
   const bytes = data instanceof Float32Array ? 4 : data instanceof Uint16Array ? 2 : 1
-  const hasAlpha = channels === 2 || channels === 4
-  const alpha = hasAlpha
+  const alpha = hasAlpha(channels)
     ? ((await native.resizeBicubic(
         await native.toAlphaFloat(data, width, height, channels),
         width,
@@ -40,16 +46,19 @@ async function finishTile(
     : null
   const first = top * scale * width * scale
   const rows = tile.height * scale
-  const strip = await native.finishRows(
+  const plane = alpha && alpha.subarray(first, first + rows * width * scale)
+  const apart = tile.alpha === 'data' && hasAlpha(channels)
+  const finished = await native.finishRows(
     output.sum,
     output.weight,
     width * scale,
     top * scale,
     rows,
-    channels,
-    alpha && alpha.subarray(first, first + rows * width * scale),
+    apart ? channels - 1 : channels,
+    apart ? null : plane,
     bytes,
   )
+  const strip = apart ? joinAlpha(finished, plane!, channels) : finished
   return cutPixels(strip, width * scale, channels, left * scale, 0, tile.width * scale, rows)
 }
 
@@ -73,7 +82,7 @@ export class SingleTiles {
     const { engine, network } = this.#state
     const { scale } = network
     const decisions = await Promise.all(tiles.map((tile) => this.#decide(tile)))
-    const inputs = tiles.map((tile) => ({ data: tile.data, channels: tile.channels, ...seenSize(tile) }))
+    const inputs = tiles.map((tile) => ({ ...seenPixels(tile), ...seenSize(tile) }))
     const outputs = inputs.map(({ width, height }) => ({
       sum: new Float32Array(width * height * scale * scale * 3),
       weight: new Float32Array(width * height * scale * scale),
@@ -97,11 +106,12 @@ export class SingleTiles {
   async #decide(tile: Tile): Promise<TileDecision> {
     const { left, top } = haloOf(tile)
     const { width, height } = seenSize(tile)
+    const { data, channels } = seenPixels(tile)
     const vectors = await native.gradientVectors(
-      tile.data,
+      data,
       width,
       height,
-      tile.channels,
+      channels,
       Int32Array.of(left, top, tile.width, tile.height),
     )
     const difficulty = difficultyOf(vectors, 0)

@@ -1,52 +1,61 @@
 // The end of the tile stream: tiles become the rows of a picture file, which is either complete or not there. Memory
 // grows with the width of the picture, not with its height.
 import { Writable } from 'node:stream'
-import sharp from 'sharp'
-import { aborted, WbsrError, wrapError } from '../errors.js'
-import { AtomicFile } from '../files/atomic.js'
-import {
-  checkEncodeOptions,
-  type EncodeOptions,
-  encodePipeline,
-  type OutputFormat,
-  outputFormat,
-  outputSpace,
-  quantise,
-} from '../images/encode.js'
-import { PngEncoder } from '../images/png.js'
-import { checkSignal } from '../options.js'
-import type { PixelArray } from '../types.js'
-import { checkPlacedTile, PictureAssembler } from './picture-assembler.js'
+import { aborted, invalidOption, wrapError } from '../errors.js'
+import { checkEncodeOptions, type EncodeOptions, type OutputFormat, outputFormat } from '../images/encode.js'
+import { checkBoolean, checkChoice, checkSignal } from '../options.js'
+import type { Tile } from '../types.js'
+import { checkPlacedTile } from './picture-assembler.js'
+import { PictureFile, type PictureFileOptions, type PictureFileResult } from './picture-file.js'
 
 export interface StitchOptions extends EncodeOptions {
+  /**
+   * Colour profile, EXIF, XMP and resolution of the picture that the tiles come from: 'keep' (default) writes them,
+   * 'strip' writes sRGB pixels and nothing else.
+   */
+  metadata?: 'keep' | 'strip'
+  /**
+   * What the pixels of a picture with a colour profile are written as. 'input' (default): in its profile, which is
+   * embedded. 'srgb': in sRGB, marked as that.
+   */
+  colourSpace?: 'input' | 'srgb'
+  /** Refuse, before the first tile, a result that the disk has no room for. Default true. */
+  checkSpace?: boolean
   signal?: AbortSignal
 }
 
-export interface StitchResult {
-  file: string
-  width: number
-  height: number
-  channels: 1 | 2 | 3 | 4
-}
+export type StitchResult = PictureFileResult
+
+/** Stands for the page's number, from 0, in the name of a file. */
+const PAGE = '{page}'
 
 /** The Writable that stitchTo makes. */
 export class Stitcher extends Writable {
-  /** Set before 'finish'. */
+  /** The (last) file, set before 'finish'. */
   result: StitchResult | null = null
+  /** All files: more than one for the pages of a file. */
+  readonly results: StitchResult[] = []
   readonly #file: string
   readonly #format: OutputFormat
-  readonly #options: Required<EncodeOptions>
+  readonly #options: PictureFileOptions
   readonly #signal: AbortSignal | undefined
   readonly #onAbort = () => this.destroy(aborted('stitchTo', this.#signal!))
   /** What is going on; _destroy waits for it before it removes files. */
   #work: Promise<void> = Promise.resolve()
-  #atomic: AtomicFile | null = null
-  #assembler: PictureAssembler | null = null
-  #png: PngEncoder | null = null
+  #current: PictureFile | null = null
+  #page: number | undefined
 
   constructor(file: string, options: StitchOptions = {}) {
     const format = outputFormat(file, 'file')
-    const checked = checkEncodeOptions(options, 'options', ['signal'])
+    const more = ['signal', 'metadata', 'colourSpace', 'checkSpace']
+    const encode = checkEncodeOptions(options, 'options', more)
+    const { metadata, colourSpace, checkSpace } = options
+    const checked: PictureFileOptions = {
+      ...encode,
+      metadata: checkChoice<'keep' | 'strip'>(metadata ?? 'keep', 'options.metadata', ['keep', 'strip']),
+      colourSpace: checkChoice<'input' | 'srgb'>(colourSpace ?? 'input', 'options.colourSpace', ['input', 'srgb']),
+      checkSpace: checkBoolean(checkSpace ?? true, 'options.checkSpace'),
+    }
     const signal = options.signal === undefined ? undefined : checkSignal(options.signal, 'options.signal')
     super({ objectMode: true })
     this.#file = file
@@ -59,7 +68,7 @@ export class Stitcher extends Writable {
 
   /** Rows that wait for missing tiles. */
   get heldRows(): number {
-    return this.#assembler?.heldRows ?? 0
+    return this.#current?.heldRows ?? 0
   }
 
   #run(work: () => Promise<void>, callback: (error?: Error | null) => void): void {
@@ -71,80 +80,58 @@ export class Stitcher extends Writable {
 
   // The file is opened before the first tile, so that a folder without permission is known before hours of inference.
   override _construct(callback: (error?: Error | null) => void): void {
-    this.#run(async () => {
-      this.#atomic = await AtomicFile.open(this.#file)
-    }, callback)
+    this.#run(() => this.#open(0), callback)
+  }
+
+  async #open(page: number): Promise<void> {
+    const file = this.#file.replaceAll(PAGE, String(page))
+    this.#current = await PictureFile.open(file, this.#format, this.#options, this.#signal)
   }
 
   override _write(value: unknown, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
     this.#run(async () => {
       const tile = checkPlacedTile(value)
-      this.#assembler ??= new PictureAssembler(tile, this.#file)
-      this.#assembler.add(tile)
-      for (let rows = this.#assembler.take(); rows && !this.destroyed; rows = this.#assembler.take()) {
-        this.#png ??= this.#startPng()
-        await this.#png.rows(await this.#integers(rows))
-      }
+      await this.#turnTo(tile)
+      await this.#current!.add(tile, () => this.destroyed)
     }, callback)
   }
 
+  /** Starts another file where the tile is of another page than the last one. */
+  async #turnTo(tile: Tile): Promise<void> {
+    const page = tile.picture?.page
+    const started = this.#current!.picture !== null
+    const named = this.#file.includes(PAGE)
+    if (started ? page === this.#page : (page ?? 0) === 0 || !named) {
+      this.#page = page
+      return
+    }
+    if (!named)
+      throw invalidOption('file', `a name with ${PAGE}, as pages of a file come (out-${PAGE}.png)`, this.#file)
+    if (started) await this.#finish()
+    else await this.#current!.discard()
+    this.#page = page
+    await this.#open(page ?? 0)
+  }
+
+  async #finish(): Promise<void> {
+    const result = await this.#current!.finish()
+    this.#current = null
+    this.result = result
+    this.results.push(result)
+  }
+
   override _final(callback: (error?: Error | null) => void): void {
-    this.#run(async () => {
-      const missing = this.#assembler ? this.#assembler.missing() : 'no tile came'
-      if (missing) throw new WbsrError('WBSR_INVALID_IMAGE', `Cannot complete ${this.#file}: ${missing}`)
-      await this.#png!.end()
-      const { width, height, channels } = this.#assembler!.picture
-      if (this.#format === 'png') await this.#atomic!.commit()
-      else await this.#transcode()
-      this.#atomic = null
-      this.result = { file: this.#file, width, height, channels }
-    }, callback)
+    this.#run(() => this.#finish(), callback)
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     const clean = async () => {
-      await this.#png?.destroy()
+      await this.#current?.stop()
       await this.#work
-      await this.#atomic?.discard()
+      await this.#current?.discard()
     }
     clean().then(() => callback(error), callback)
-  }
-
-  /** Bits of what is written; floats get 16 where the format has them. */
-  #bits(): 8 | 16 {
-    const { bits } = this.#assembler!.picture
-    return bits === 8 ? 8 : bits === 16 || this.#format === 'png' || this.#format === 'tiff' ? 16 : 8
-  }
-
-  async #integers(rows: PixelArray): Promise<Uint8Array | Uint16Array> {
-    return rows instanceof Float32Array ? quantise(rows, this.#bits()) : (rows as Uint8Array | Uint16Array)
-  }
-
-  #startPng(): PngEncoder {
-    const { width, height, channels } = this.#assembler!.picture
-    const compressionLevel = this.#format === 'png' ? this.#options.compressionLevel : 1
-    return new PngEncoder({ width, height, channels, bits: this.#bits(), compressionLevel }, (bytes) =>
-      this.#atomic!.write(bytes),
-    )
-  }
-
-  /** The other formats: sharp reads the PNG that was made row by row, and writes another file. */
-  async #transcode(): Promise<void> {
-    const { width, height, channels } = this.#assembler!.picture
-    const deep = this.#bits() === 16 && this.#format === 'tiff'
-    const pipeline = sharp(this.#atomic!.temporary, { limitInputPixels: false, sequentialRead: true }).toColourspace(
-      outputSpace(channels, deep),
-    )
-    await encodePipeline(
-      pipeline,
-      this.#file,
-      this.#format,
-      this.#options,
-      width * height * channels * (deep ? 2 : 1),
-      this.#signal,
-    )
-    await this.#atomic!.discard()
   }
 }
 
@@ -155,7 +142,11 @@ export class Stitcher extends Writable {
  * PNG is written row by row (16 bits for Uint16Array, and for Float32Array 0..1); the other formats go through a
  * temporary PNG beside the file, and WebP and AVIF encoders hold the whole picture.
  *
- * The file appears, complete, before 'finish'; then `result` is { file, width, height, channels }. On any error, abort or
+ * Colour profile, EXIF, XMP and resolution of the picture come with its tiles and are written where the format can hold
+ * them (docs/pictures.md). For the pages of a file (tilesOf with page: 'all') `file` must hold "{page}".
+ *
+ * What the first tile tells is checked at once: a size that the format cannot have, a disk without room for it. The file
+ * appears, complete, before 'finish'; then `result` is { file, width, height, channels }. On any error, abort or
  * early end nothing is left, and an older file of that name survives.
  *
  * @throws WbsrError WBSR_INVALID_OPTION at once for wrong options or a file name of another format; the stream ends with

@@ -43,7 +43,9 @@ function checkPlace({ x, y, width, height, halo, picture }: Tile): void {
 /** Whether two tiles can belong to one picture. */
 export function samePicture(a: Tile, b: Tile): boolean {
   const [p, q] = [a.picture!, b.picture!]
-  return p === q || (p.width === q.width && p.height === q.height && p.tileSize === q.tileSize && p.name === q.name)
+  if (p === q) return true
+  const same = p.width === q.width && p.height === q.height && p.tileSize === q.tileSize
+  return same && p.name === q.name && p.page === q.page
 }
 
 /** The tiles of one picture that have arrived, by group. */
@@ -85,6 +87,8 @@ export class TilePicture {
         `a ${first.data.constructor.name} as in the picture's first tile`,
         tile.data.constructor.name,
       )
+    if ((tile.alpha ?? 'opacity') !== (first.alpha ?? 'opacity'))
+      throw invalidOption('tile.alpha', `${first.alpha ?? 'opacity'} as in the picture's first tile`, tile.alpha)
     this.#seen[index] = 1
     this.#missing--
     const group = Math.floor(tile.y / grid.tile / grid.groupRows)
@@ -139,7 +143,7 @@ export function assembleBand(
 }
 
 /** Drops context rows that hold nothing; with alpha, which is interpolated across the whole row, rows with any gap. */
-function trimBand(band: Required<PixelBand>, grid: Grid, group: number, channels: number): PixelBand {
+function trimBand(band: Required<Omit<PixelBand, 'colours'>>, grid: Grid, group: number, channels: number): PixelBand {
   const { y0, y1 } = groupSpan(grid, group)
   const { data, mask } = band
   const useless = (y: number) => {

@@ -1,8 +1,9 @@
 // Finished strips of SR rows back into tiles: holds one tile row and cuts it when it is full.
+import { scaleMetadata } from '../images/metadata.js'
 import { cutPixels, pixelsLike } from '../images/pixels.js'
 import type { Strip } from '../infer/picture-pass.js'
 import type { Grid } from '../tiling/grid.js'
-import type { PixelArray, Tile, UpscaledTile } from '../types.js'
+import type { PixelArray, Tile, TilePictureInfo, UpscaledTile } from '../types.js'
 
 /** What was decided for an LR tile. */
 export interface TileDecision {
@@ -12,14 +13,23 @@ export interface TileDecision {
   subnet: number
 }
 
-export function upscaledTile({ tile, ...decision }: TileDecision, data: PixelArray, scale: number): UpscaledTile {
-  const { x, y, width, height, channels, picture } = tile
-  const scaled = picture && {
+function scaledPicture(picture: TilePictureInfo, scale: number): TilePictureInfo {
+  const { metadata, wrap } = picture
+  const [width, height] = [picture.width * scale, picture.height * scale]
+  const kept = wrap ? [width - 2 * wrap.x * scale, height - 2 * wrap.y * scale] : [width, height]
+  return {
     ...picture,
-    width: picture.width * scale,
-    height: picture.height * scale,
+    width,
+    height,
     tileSize: picture.tileSize * scale,
+    ...(metadata && { metadata: scaleMetadata(metadata, scale, kept[0]!, kept[1]!) }),
+    ...(wrap && { wrap: { x: wrap.x * scale, y: wrap.y * scale } }),
   }
+}
+
+export function upscaledTile({ tile, ...decision }: TileDecision, data: PixelArray, scale: number): UpscaledTile {
+  const { x, y, width, height, channels, picture, alpha } = tile
+  const scaled = picture && scaledPicture(picture, scale)
   return {
     x: x * scale,
     y: y * scale,
@@ -27,6 +37,7 @@ export function upscaledTile({ tile, ...decision }: TileDecision, data: PixelArr
     height: height * scale,
     data,
     channels,
+    ...(alpha && { alpha }),
     ...(scaled && { picture: scaled }),
     ...decision,
   }
