@@ -19,7 +19,7 @@ async function run(out: string, build: string, ...args: string[]) {
     OUT: out,
     WBSR_GPU_BUILD: build,
     WBSR_NO_TORCH: '1',
-    WBSR_PLAN: path.join(out, '..', 'plan.txt'),
+    WBSR_REGIONS: path.join(out, '..', 'regions.txt'),
     WBSR_FRAME: path.join(out, '..', 'frame.rgb'),
   }
   const child = spawn(path.join(root, 'bench', 'gpu.sh'), args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -104,10 +104,14 @@ t.test(
     mkdirSync(path.join(t.testdir(), 'out'))
     // What carry.sh takes along, of a small picture: the regions of today's lib/infer.
     const { NODE_OPTIONS: _options, ...env } = process.env
-    const planned = spawnSync(process.execPath, [path.join(root, 'bench', 'gpu', 'plan.mjs'), t.testdirName, 'tiny'], {
-      env,
-      encoding: 'utf8',
-    })
+    const planned = spawnSync(
+      process.execPath,
+      [path.join(root, 'bench', 'gpu', 'regions.mjs'), t.testdirName, 'tiny'],
+      {
+        env,
+        encoding: 'utf8',
+      },
+    )
     t.equal(planned.status, 0, planned.stderr)
     const { code, output, record } = await run(
       path.join(t.testdirName, 'out'),

@@ -65,7 +65,7 @@ class Sizes:
 
 
 class Bench:
-    """setup: contestant, python (None: why in no_torch), environment, folder for exchanged files, photographs, plan, frame."""
+    """setup: contestant, python (None: why in no_torch), environment, folder for exchanged files, photographs, regions, frame."""
 
     def __init__(self, setup, log, deadline):
         self.__dict__.update(setup)
@@ -296,9 +296,9 @@ class Bench:
         found["times"].update(in_turns(turns, self.sizes.rounds, self.deadline))
 
     def routed(self, part, ours, peers, result):
-        if not os.path.exists(self.plan):
-            raise Failed(f"there is no {self.plan}: bench/gpu/carry.sh makes it where Node is")
-        ours.ask(120, do="load", plan=self.plan, picture=self.frame)
+        if not os.path.exists(self.regions):
+            raise Failed(f"there is no {self.regions}: bench/gpu/carry.sh makes it where Node is")
+        ours.ask(120, do="load", regions=self.regions, picture=self.frame)
         answers = {}
 
         def turn(way):

@@ -15,9 +15,9 @@ done
 [ -f dist/index.js ] || { echo "carry.sh: there is no dist/: npm run build:ts" >&2; exit 1; }
 mkdir -p "$out"
 
-echo "carry: photographs, frame, plan, model"
+echo "carry: photographs, frame, regions, model"
 rm -rf "$out/photographs"
-node bench/gpu/plan.mjs "$out"
+node bench/gpu/regions.mjs "$out"
 git rev-parse HEAD > "$out/commit.txt"
 if [ -n "$(git status --porcelain --untracked-files=no)" ]; then echo "with changes" >> "$out/commit.txt"; fi
 
@@ -62,7 +62,7 @@ fi
 # What is large and compresses well travels packed; gpu.sh unpacks it.
 echo "carry: packing"
 rm -f "$out/packed.tar.xz"
-packed=(lib include frame.rgb photographs plan.txt model.safetensors)
+packed=(lib include frame.rgb photographs regions.txt model.safetensors)
 for name in dist node_modules; do if [ -d "$out/$name" ]; then packed+=("$name"); fi; done
 tar -C "$out" -cf - "${packed[@]}" | xz -6 -T2 > "$out/packed.tmp"
 mv "$out/packed.tmp" "$out/packed.tar.xz"

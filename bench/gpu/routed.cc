@@ -1,9 +1,9 @@
 // Whole pictures from uint8 rows to uint8 rows in host memory: the calibrated router's regions against the full network's.
-// Which regions, was decided by lib/infer (plan.mjs writes the file).
-//   do=load plan=FILE picture=FILE
+// lib/infer chooses the regions (regions.mjs writes the file).
+//   do=load regions=FILE picture=FILE
 //   do=run way=calibrated|tiled|whole repeats=R [save=FILE]
 //
-// The plan: `picture W H`, `widths ...`, `depths ...`, `scale S`, `tile T`, `batch maxBatchPixels`, `thresholds ...`,
+// The file of regions: `picture W H`, `widths ...`, `depths ...`, `scale S`, `tile T`, `batch maxBatchPixels`, `thresholds ...`,
 // then for every way `way NAME K map...` (K = 0: the router is not asked) and its groups: `group top bottom finish N` and N
 // lines of subnet x y w h keepX keepY keepW keepH rampL rampT rampR rampB, rows counted from the group's top. `finish`: the
 // rows of the picture before this one are complete after the group.
@@ -19,14 +19,14 @@
 namespace wbsr::bench {
 namespace {
 
-struct GroupPlan {
+struct RegionGroup {
   int top, bottom, finish;
   std::vector<Region> regions;
 };
 
 struct Way {
   std::vector<int32_t> map;
-  std::vector<GroupPlan> groups;
+  std::vector<RegionGroup> groups;
 };
 
 class Routed {
@@ -34,7 +34,7 @@ class Routed {
   Json load(const Request& request) {
     canvas_.reset();
     device_.reset();
-    readPlan(request.text("plan"));
+    readRegions(request.text("regions"));
     pixels_ = readFile<uint8_t>(request.text("picture"), product(3, width_, height_));
     graph_ = std::make_unique<Graph>(srresnet(scale_, widths_, depths_));
     device_ = cuda::makeDevice(*graph_, optionsOf(request));
@@ -47,7 +47,7 @@ class Routed {
   Json run(const Request& request) {
     if (!device_) throw Error("WBSR_INVALID_OPTION", "do=load comes first");
     const auto found = ways_.find(request.text("way"));
-    if (found == ways_.end()) throw Error("WBSR_INVALID_OPTION", "The plan has no way " + request.text("way"));
+    if (found == ways_.end()) throw Error("WBSR_INVALID_OPTION", "The file of regions has no way " + request.text("way"));
     std::vector<double> seconds, network, routing;
     double flops = 0, batches = 0;
     for (int i = -2; i < request.number("repeats", 3); ++i) {  // plans, then the graph, then what counts
@@ -83,9 +83,9 @@ class Routed {
     return out;
   }
 
-  void readPlan(const std::string& file) {
+  void readRegions(const std::string& file) {
     std::ifstream in(file);
-    if (!in) throw Error("WBSR_NOT_FOUND", "There is no plan " + file + ": run bench/gpu/carry.sh where Node is");
+    if (!in) throw Error("WBSR_NOT_FOUND", "There is no file of regions " + file + ": run bench/gpu/carry.sh where Node is");
     ways_.clear();
     Way* way = nullptr;
     for (std::string line; std::getline(in, line);) {
@@ -115,7 +115,7 @@ class Routed {
         way->map = rest<int32_t>(words);
         ok = ok && way->map.size() == static_cast<size_t>(classes);
       } else if (key == "group" && way) {
-        GroupPlan group{};
+        RegionGroup group{};
         size_t count = 0;
         ok = static_cast<bool>(words >> group.top >> group.bottom >> group.finish >> count);
         for (size_t i = 0; ok && i < count; ++i) {
@@ -130,7 +130,7 @@ class Routed {
         ok = key.empty();
       if (!ok) throw Error("WBSR_IO", "Cannot read " + file + ": " + line);
     }
-    if (ways_.empty() || width_ < 1 || height_ < 1) throw Error("WBSR_IO", "The plan " + file + " is not complete");
+    if (ways_.empty() || width_ < 1 || height_ < 1) throw Error("WBSR_IO", "The file of regions " + file + " is not complete");
   }
 
   // As PicturePass does it: a canvas that moves from group to group.
@@ -152,7 +152,7 @@ class Routed {
       times.routing = now() - start;
     }
     int64_t most = 0;
-    for (const GroupPlan& group : way.groups) most = std::max<int64_t>(most, group.bottom - group.top);
+    for (const RegionGroup& group : way.groups) most = std::max<int64_t>(most, group.bottom - group.top);
     if (!canvas_ || canvasRows_ < most * scale_) {
       canvasRows_ = most * scale_;
       canvas_ = device_->makeCanvas(int64_t{width_} * scale_, canvasRows_);
@@ -169,7 +169,7 @@ class Routed {
       times.batches += report.batches;
       running.pop_front();
     };
-    for (const GroupPlan& group : way.groups) {
+    for (const RegionGroup& group : way.groups) {
       const int64_t kept = std::max(0, std::min(bottom, group.bottom) - group.top);
       canvas_->move(kept > 0 ? int64_t{group.top - top} * scale_ : 0, kept * scale_,
                     int64_t{group.bottom - group.top} * scale_);
@@ -194,7 +194,7 @@ class Routed {
     }
     while (!running.empty()) waitForNetwork();
     for (int64_t ticket : tickets) canvas_->waitFinish(ticket);
-    if (finished != height_) throw Error("WBSR_INVALID_OPTION", "The plan leaves rows unfinished");
+    if (finished != height_) throw Error("WBSR_INVALID_OPTION", "The regions leave rows unfinished");
   }
 
   int width_ = 0, height_ = 0, scale_ = 4, tile_ = 64;

@@ -155,7 +155,7 @@ def bench(run, record):
         "peer_environment": peer_environment(run),
         "folder": run.scratch,
         "photographs": str(CARRY / "photographs") if (CARRY / "photographs" / "index.txt").exists() else None,
-        "plan": os.environ.get("WBSR_PLAN") or str(CARRY / "plan.txt"),
+        "regions": os.environ.get("WBSR_REGIONS") or str(CARRY / "regions.txt"),
         "frame": os.environ.get("WBSR_FRAME") or str(CARRY / "frame.rgb"),
     }
     found = {}

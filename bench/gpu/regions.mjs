@@ -40,7 +40,7 @@ async function frame() {
   return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height, channels: 3 }
 }
 
-/** One way through the picture, as upscale() goes it: lines of the plan that routed.cc reads. */
+/** One way through the picture, as upscale() goes it: lines that routed.cc reads. */
 async function way(state, image, name, options, routed) {
   const settings = checkUpscaleOptions(options, state)
   const grid = makeGrid(
@@ -126,7 +126,7 @@ const whole = await way(
 )
 const { widths, depths, scale } = state.network
 writeFileSync(
-  path.join(folder, 'plan.txt'),
+  path.join(folder, 'regions.txt'),
   [
     `picture ${width} ${height}`,
     `widths ${widths.join(' ')}`,
