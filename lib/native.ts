@@ -286,6 +286,10 @@ export interface FoundDevice {
 
 export interface NativeEngine {
   readonly device: NativeDevice
+  /** Smallest LR side for which every value of the network has a pixel. */
+  readonly minimumSize?: number
+  /** LR sides must be multiples of it. */
+  readonly sizeMultiple?: number
   readonly subnets: NativeSubnet[]
   readonly parameters: NativeParameter[]
   readonly parameterCount: number

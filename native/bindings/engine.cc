@@ -104,6 +104,8 @@ void Engine::define(Napi::Env env, Napi::Object exports) {
                   {InstanceAccessor<&Engine::device>("device"), InstanceAccessor<&Engine::subnets>("subnets"),
                    InstanceAccessor<&Engine::parameters>("parameters"),
                    InstanceAccessor<&Engine::parameterCount>("parameterCount"),
+                   InstanceAccessor<&Engine::minimumSize>("minimumSize"),
+                   InstanceAccessor<&Engine::sizeMultiple>("sizeMultiple"),
                    InstanceMethod<&Engine::initialise>("initialise"), InstanceMethod<&Engine::setArena>("setArena"),
                    InstanceMethod<&Engine::getArena>("getArena"), InstanceMethod<&Engine::readWeights>("readWeights"),
                    InstanceMethod<&Engine::getSteps>("getSteps"), InstanceMethod<&Engine::setSteps>("setSteps"),
@@ -240,6 +242,14 @@ Napi::Value Engine::parameters(const Napi::CallbackInfo& info) {
 
 Napi::Value Engine::parameterCount(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(core(info.Env()).graph.parameterCount()));
+}
+
+Napi::Value Engine::minimumSize(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), core(info.Env()).graph.minimumSize());
+}
+
+Napi::Value Engine::sizeMultiple(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), core(info.Env()).graph.sizeMultiple());
 }
 
 void Engine::initialise(const Napi::CallbackInfo& info) {

@@ -49,6 +49,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
   Napi::Value subnets(const Napi::CallbackInfo& info);
   Napi::Value parameters(const Napi::CallbackInfo& info);
   Napi::Value parameterCount(const Napi::CallbackInfo& info);
+  Napi::Value minimumSize(const Napi::CallbackInfo& info);
+  Napi::Value sizeMultiple(const Napi::CallbackInfo& info);
   void initialise(const Napi::CallbackInfo& info);
   void setArena(const Napi::CallbackInfo& info);
   Napi::Value getArena(const Napi::CallbackInfo& info);

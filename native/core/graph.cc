@@ -156,6 +156,51 @@ void Graph::addParameters() {
   }
 }
 
+// Whether every value of every depth has a pixel, and the output scale times the side.
+bool Graph::takesSide(int side) const {
+  for (const int depth : depths_) {
+    std::vector<bool> alive;
+    const std::vector<int> value = resolve(depth, alive);
+    std::vector<Size> sizes(nodes_.size());
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      const Node& node = nodes_[i];
+      if (!alive[i] || isStack(node)) continue;
+      std::vector<Size> in;
+      for (const int input : node.inputs) in.push_back(sizes[static_cast<size_t>(value[static_cast<size_t>(input)])]);
+      try {
+        sizes[i] = node.op->isInput() ? Size{side, side} : node.op->size(in);
+      } catch (const InvalidNode&) {
+        return false;
+      }
+      if (sizes[i].height < 1 || sizes[i].width < 1) return false;
+    }
+    const Size& last = sizes[static_cast<size_t>(value[static_cast<size_t>(output_)])];
+    if (last != Size{side * scale_, side * scale_}) return false;
+  }
+  return true;
+}
+
+void Graph::findSizes() {
+  constexpr int kMostMultiple = 64, kLargest = 320;
+  // Without values smaller than LR, sizes grow with the side all alike: what holds for two sides holds for all.
+  const bool plain =
+      std::all_of(resolutions_.begin(), resolutions_.end(), [](const Resolution& r) { return r.den == 1; });
+  if (plain && takesSide(1) && takesSide(2)) return;
+  std::vector<bool> takes(kLargest + 1, false);
+  for (int side = 1; side <= kLargest; ++side) takes[static_cast<size_t>(side)] = takesSide(side);
+  for (int multiple = 1; multiple <= kMostMultiple; ++multiple) {
+    int least = 0;  // from here on all multiples are taken
+    for (int side = kLargest / multiple * multiple; side > 0 && takes[static_cast<size_t>(side)]; side -= multiple)
+      least = side;
+    if (least == 0 || least > kLargest / 2) continue;
+    minimumSize_ = least;
+    sizeMultiple_ = multiple;
+    return;
+  }
+  bad(static_cast<size_t>(output_),
+      "the output is not " + std::to_string(scale_) + " times the input's size, whatever that is");
+}
+
 SubnetInfo Graph::describe(int width, int depth) const {
   const WidthInfo& info = at(width);
   std::vector<bool> alive;
@@ -226,6 +271,7 @@ Graph::Graph(int scale, std::vector<int> widths, std::vector<int> depths, std::v
     bad(output_, "the output is not " + std::to_string(scale_) + " times the input's size");
   addParameters();
   findTail();
+  findSizes();
   for (int width : widths_)
     for (int depth : depths_) subnets_.push_back(describe(width, depth));
   std::stable_sort(subnets_.begin(), subnets_.end(), [](const SubnetInfo& a, const SubnetInfo& b) {

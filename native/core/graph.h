@@ -48,6 +48,9 @@ class Graph {
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t parameterCount() const { return parameterCount_; }
   const std::vector<SubnetInfo>& subnets() const { return subnets_; }
+  // Sides of an LR image that the network takes: multiples of sizeMultiple() from minimumSize() on, itself one of them.
+  int minimumSize() const { return minimumSize_; }
+  int sizeMultiple() const { return sizeMultiple_; }
   // The first of a node's parameters in parameters(), which follow one another, and how many there are.
   int firstParameter(int node) const { return firstParameter_[static_cast<size_t>(node)]; }
   int parametersOf(int node) const {
@@ -70,6 +73,8 @@ class Graph {
   void findResolutions();
   void findTail();
   void addParameters();
+  void findSizes();
+  bool takesSide(int side) const;
   SubnetInfo describe(int width, int depth) const;
   WidthInfo widthInfo(int width) const;
 
@@ -83,6 +88,7 @@ class Graph {
   std::vector<Parameter> parameters_;
   int64_t parameterCount_ = 0;
   std::vector<int> firstParameter_;
+  int minimumSize_ = 1, sizeMultiple_ = 1;
   std::vector<SubnetInfo> subnets_;
 };
 
