@@ -24,11 +24,11 @@ const std::vector<OperatorEntry>& operatorTable() {
   set(${result} ${source} PARENT_SCOPE)
 endfunction()
 
-# native/DEVICE/operators/NAME.cc defines void wbsr::DEVICE::register_NAME(Registry&) (DEVICE/registry.h), which registers
-# the kinds of steps that it runs. Sets `result` to these sources and the table's. Files of another ending
-# (.cu) define nothing.
+# native/DEVICE/operators/NAME.cc or NAME.cu defines void wbsr::DEVICE::register_NAME(Registry&) (DEVICE/registry.h),
+# which registers the kinds of steps that it runs. Sets `result` to these sources and the table's.
 function(wbsr_device_operator_table device result)
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/native/${device}/operators/*.cc)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/native/${device}/operators/*.cc
+    ${CMAKE_SOURCE_DIR}/native/${device}/operators/*.cu)
   set(declarations "")
   set(calls "")
   foreach(source ${sources})

@@ -21,29 +21,43 @@ constexpr int kChunkFloats = 1152;  // two rows of a 64-channel 3 x 3 convolutio
 constexpr int kLargestKernel = 15;  // Graph's limit: eight channels are the least that a chunk has of a split row
 constexpr int kStagedFloats = std::max(kChunkFloats, kVector* kLargestKernel* kLargestKernel);
 
-// The first width shell with index < at[shell].
-__device__ int shellOf(const int* at, int index) {
-  int shell = 0;
-  while (index >= at[shell]) ++shell;
-  return shell;
-}
-
-// The row of a pack where filter o of the master lies.
+// The row of a pack where row o of the slice lies.
 __device__ int packedRow(const Pack& pack, int o) {
   if (pack.groups == 1) return o;
   const int wide = (pack.outChannels / pack.groups + kChannelAlign - 1) / kChannelAlign * kChannelAlign;
   return o % pack.groups * wide + o / pack.groups;
 }
 
+// Where the row's columns begin in the pack.
+__device__ int firstColumnOf(const Pack& pack, int row) {
+  return pack.convGroups == 1 ? 0 : row / (pack.outChannels / pack.convGroups) * pack.inChannels;
+}
+
+// What packChunk() does where the slice is not the first rows and columns, or in groups: element by element.
+template <typename T>
+__device__ void scatterChunk(const Pack& pack, T* data, const OptimizerChunk& chunk, const float* staged, int area) {
+  for (int i = static_cast<int>(threadIdx.x); i < chunk.rows * chunk.columns * area; i += kThreads) {
+    const int tap = i % area, c = chunk.firstColumn + i / area % chunk.columns,
+              r = chunk.firstRow + i / area / chunk.columns;
+    const int row = pack.rowOf ? pack.rowOf[r] : r, column = pack.columnOf ? pack.columnOf[c] : c;
+    if (row < 0 || row >= pack.outChannels || column < 0 || column >= pack.inChannels) continue;
+    const int64_t at = pack.inPadded == 1 ? int64_t{tap} * pack.outPadded + packedRow(pack, row)
+                                          : (int64_t{packedRow(pack, row)} * area + tap) * pack.inPadded +
+                                                firstColumnOf(pack, row) + column;
+    data[at] = fromFloat<T>(staged[i]);
+  }
+}
+
 // staged (rows, columns, area): the chunk's weights -> data (outPadded, area, inPadded), the chunk's part of the slice.
 template <typename T>
 __device__ void packChunk(const Pack& pack, T* data, const OptimizerChunk& chunk, const float* staged, int area) {
+  if (pack.rowOf || pack.columnOf || pack.convGroups > 1) return scatterChunk(pack, data, chunk, staged, area);
   const int rows = min(chunk.rows, pack.outChannels - chunk.firstRow);
   const int columns = min(chunk.columns, pack.inChannels - chunk.firstColumn);
   if (rows <= 0 || columns <= 0) return;
-  if (pack.inPadded == 1) {  // a bias
-    for (int r = static_cast<int>(threadIdx.x); r < rows; r += kThreads)
-      data[packedRow(pack, chunk.firstRow + r)] = fromFloat<T>(staged[r]);
+  if (pack.inPadded == 1) {  // one column: a bias, filters of a depthwise convolution
+    for (int i = static_cast<int>(threadIdx.x); i < rows * area; i += kThreads)
+      data[int64_t{i % area} * pack.outPadded + packedRow(pack, chunk.firstRow + i / area)] = fromFloat<T>(staged[i]);
     return;
   }
   const int vectors = (columns + kVector - 1) / kVector, perRow = area * vectors;
@@ -62,7 +76,6 @@ template <bool Update>
 __global__ void __launch_bounds__(kThreads) optimizerKernel(OptimizerArguments a) {
   __shared__ float staged[kStagedFloats];
   __shared__ math::AdamStep steps[kMaxWidths];
-  __shared__ int outAt[kMaxWidths], inAt[kMaxWidths];
   const int thread = static_cast<int>(threadIdx.x);
   const OptimizerChunk chunk = a.chunks[blockIdx.x];
   const ParameterEntry& parameter = a.parameters[chunk.parameter];
@@ -71,14 +84,11 @@ __global__ void __launch_bounds__(kThreads) optimizerKernel(OptimizerArguments a
 
   if constexpr (Update) {
     const int touched = a.touched[chunk.parameter];
-    if (*a.stop != 0 || touched < 0 || chunk.firstRow >= parameter.outAt[touched]) return;  // the same for all threads
-    if (thread <= touched) {
-      steps[thread] = a.steps[parameter.firstStep + thread];
-      outAt[thread] = parameter.outAt[thread];
-      inAt[thread] = parameter.inAt[thread];
-    }
+    if (*a.stop != 0 || touched < 0 || chunk.shell > touched) return;  // the same for all threads
+    if (thread <= touched) steps[thread] = a.steps[parameter.firstStep + thread];
     __syncthreads();
-    const int rowsTouched = outAt[touched], columnsTouched = inAt[touched];
+    const uint8_t* const rowShells = a.shells + parameter.firstRowShell;
+    const uint8_t* const columnShells = a.shells + parameter.firstColumnShell;
     for (int begin = 0; begin < count; begin += kThreads * kPerThread) {
       float w[kPerThread], g[kPerThread], m[kPerThread], v[kPerThread], ema[kPerThread];
       int shell[kPerThread];  // -1: not touched
@@ -91,8 +101,9 @@ __global__ void __launch_bounds__(kThreads) optimizerKernel(OptimizerArguments a
                   column = chunk.firstColumn + i / area % chunk.columns;
         const int64_t at = base + i;
         w[k] = a.weights[at];
-        if (row >= rowsTouched || column >= columnsTouched) continue;
-        shell[k] = max(shellOf(outAt, row), shellOf(inAt, column));
+        const int its = max(int{rowShells[row]}, int{columnShells[column]});
+        if (its > touched) continue;
+        shell[k] = its;
         g[k] = a.gradient[at];
         m[k] = a.m[at];
         v[k] = a.v[at];
@@ -163,26 +174,33 @@ constexpr int kUnpackFloats = 2304;
 static_assert(kUnpackFloats >= kVector * kLargestKernel * kLargestKernel);
 
 // packed (outPadded, area, inPadded) -> gradient (., fullIn, area), added. A block has row blockIdx.x of the slice and
-// `columns` channels of it, a multiple of 8; through shared memory, so that both sides are coalesced.
+// `columns` channels of it, a multiple of 8; through shared memory, so that both sides are coalesced where the slice is.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     addWeightGradientKernel(const T* packed, Pack slice, int area, int fullIn, int columns, float* gradient) {
   __shared__ float staged[kUnpackFloats];
   const int o = static_cast<int>(blockIdx.x), firstColumn = static_cast<int>(blockIdx.y) * columns;
   const int n = min(columns, slice.inChannels - firstColumn);
-  const T* from = packed + int64_t{packedRow(slice, o)} * area * slice.inPadded + firstColumn;
+  const T* from = packed + int64_t{packedRow(slice, o)} * area * slice.inPadded + firstColumnOf(slice, o) + firstColumn;
   const int vectors = (n + kVector - 1) / kVector;
-  for (int i = static_cast<int>(threadIdx.x); i < vectors * area; i += kThreads) {
-    const int tap = i / vectors, column = i % vectors * kVector;
-    float v[kVector];
-    load(from + int64_t{tap} * slice.inPadded + column, v);
+  if (slice.convGroups > 1) {  // columns begin anywhere
+    for (int i = static_cast<int>(threadIdx.x); i < n * area; i += kThreads)
+      staged[i % n * area + i / n] = toFloat(from[int64_t{i / n} * slice.inPadded + i % n]);
+  } else
+    for (int i = static_cast<int>(threadIdx.x); i < vectors * area; i += kThreads) {
+      const int tap = i / vectors, column = i % vectors * kVector;
+      float v[kVector];
+      load(from + int64_t{tap} * slice.inPadded + column, v);
 #pragma unroll
-    for (int k = 0; k < kVector; ++k)
-      if (column + k < n) staged[(column + k) * area + tap] = v[k];
-  }
+      for (int k = 0; k < kVector; ++k)
+        if (column + k < n) staged[(column + k) * area + tap] = v[k];
+    }
   __syncthreads();
-  float* to = gradient + (int64_t{o} * fullIn + firstColumn) * area;
-  for (int i = static_cast<int>(threadIdx.x); i < n * area; i += kThreads) to[i] += staged[i];
+  float* const row = gradient + int64_t{slice.rows ? slice.rows[o] : o} * fullIn * area;
+  for (int i = static_cast<int>(threadIdx.x); i < n * area; i += kThreads) {
+    const int column = firstColumn + i / area;
+    row[int64_t{slice.columns ? slice.columns[column] : column} * area + i % area] += staged[i];
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -195,42 +213,49 @@ void run(const OptimizerArguments& arguments, cudaStream_t stream) {
 
 }  // namespace
 
-std::vector<ParameterEntry> parameterEntries(const wbsr::Graph& graph) {
+ParameterTable parameterTable(const wbsr::Graph& graph) {
   const size_t widths = graph.widths().size();
   if (widths > kMaxWidths)
     throw Error("WBSR_INVALID_OPTION", "Expected at most " + std::to_string(kMaxWidths) +
                                            " widths on a CUDA device but received " + std::to_string(widths));
-  const std::vector<ParameterShells> shells = parameterShells(graph);
-  std::vector<ParameterEntry> entries;
-  for (size_t p = 0; p < shells.size(); ++p) {
-    const Parameter& parameter = graph.parameters()[p];
+  const std::vector<ParameterShells> all = parameterShells(graph);
+  ParameterTable table;
+  for (size_t p = 0; p < all.size(); ++p) {
+    const ParameterShells& shells = all[p];
     ParameterEntry e{};
-    e.offset = parameter.offset;
-    e.rows = parameter.shape[0];
-    e.columns = static_cast<int>(shells[p].columns.size());
-    e.area = shells[p].area;
-    for (int w = 0; w < static_cast<int>(widths); ++w) {
-      const auto inside = [w](int shell) { return shell <= w; };
-      e.outAt[w] = static_cast<int>(std::count_if(shells[p].rows.begin(), shells[p].rows.end(), inside));
-      e.inAt[w] = static_cast<int>(std::count_if(shells[p].columns.begin(), shells[p].columns.end(), inside));
-    }
+    e.offset = graph.parameters()[p].offset;
+    e.rows = static_cast<int>(shells.rows.size());
+    e.columns = static_cast<int>(shells.columns.size());
+    e.area = shells.area;
     e.firstStep = static_cast<int>(p * widths);
-    entries.push_back(e);
+    e.firstRowShell = static_cast<int>(table.shells.size());
+    table.shells.insert(table.shells.end(), shells.rows.begin(), shells.rows.end());
+    e.firstColumnShell = static_cast<int>(table.shells.size());
+    table.shells.insert(table.shells.end(), shells.columns.begin(), shells.columns.end());
+    table.entries.push_back(e);
   }
-  return entries;
+  return table;
 }
 
-std::vector<OptimizerChunk> optimizerChunks(const std::vector<ParameterEntry>& parameters) {
+std::vector<OptimizerChunk> optimizerChunks(const ParameterTable& table) {
   std::vector<OptimizerChunk> chunks;
-  for (size_t p = 0; p < parameters.size(); ++p) {
-    const ParameterEntry& e = parameters[p];
+  const auto lowest = [&](int first, int count) {
+    const auto from = table.shells.begin() + first;
+    return int{*std::min_element(from, from + count)};
+  };
+  for (size_t p = 0; p < table.entries.size(); ++p) {
+    const ParameterEntry& e = table.entries[p];
     const int rows = std::max(1, static_cast<int>(kChunkFloats / (int64_t{e.columns} * e.area)));
     const bool split = int64_t{e.columns} * e.area > kChunkFloats;
     const int columns = split ? std::max(kVector, kChunkFloats / e.area / kVector * kVector) : e.columns;
     for (int row = 0; row < e.rows; row += rows)
-      for (int column = 0; column < e.columns; column += columns)
-        chunks.push_back(
-            {static_cast<int>(p), row, std::min(rows, e.rows - row), column, std::min(columns, e.columns - column)});
+      for (int column = 0; column < e.columns; column += columns) {
+        OptimizerChunk chunk{
+            static_cast<int>(p), row, std::min(rows, e.rows - row), column, std::min(columns, e.columns - column), 0};
+        chunk.shell =
+            std::max(lowest(e.firstRowShell + row, chunk.rows), lowest(e.firstColumnShell + column, chunk.columns));
+        chunks.push_back(chunk);
+      }
   }
   return chunks;
 }

@@ -12,23 +12,30 @@ namespace wbsr::cuda {
 
 constexpr int kMaxWidths = 16;
 
-// One packed copy of a weight slice as cuDNN reads it: (outPadded, k, k, inPadded) of T, inPadded a multiple of 8; or a
-// bias: (outPadded) float, inChannels = inPadded = 1. Its owner zeroes it once; padding is never written with another value.
+// One packed copy of a slice of a parameter, which is (rows, columns, area): a weight (outPadded, area, inPadded) of T as
+// cuDNN reads it, inPadded a multiple of 8; or a parameter of one column (area, outPadded) float, inChannels = inPadded = 1.
+// Its owner zeroes it once; padding is never written with another value.
 struct Pack {
-  void* data;
-  int outChannels, inChannels;  // the slice
-  int outPadded, inPadded;
-  int groups;  // > 1: filter c * groups + p of the master goes to row p * padded(outChannels / groups) + c
-  bool bf16;   // else float
+  void* data = nullptr;
+  int outChannels = 0, inChannels = 0;  // the slice: its rows and columns
+  int outPadded = 0, inPadded = 0;
+  // > 1: a convolution in groups as one that is not, with zeros between: row r's columns begin at
+  // r / (outChannels / convGroups) * inChannels.
+  int convGroups = 1;
+  int groups = 1;     // > 1: row c * groups + p of the slice goes to row p * padded(outChannels / groups) + c
+  bool bf16 = false;  // else float
+  // Device memory: the parameter's row or column for each of the slice's, and the inverse, -1 for what is not in the
+  // slice. Null: the slice is the first ones.
+  const int *rows = nullptr, *columns = nullptr, *rowOf = nullptr, *columnOf = nullptr;
 };
 
 // One parameter of the flat arenas, as the kernel wants it.
 struct ParameterEntry {
-  int64_t offset;                           // in floats
-  int rows, columns, area;                  // weight (O, I, k * k); bias: (O, 1, 1)
-  int outAt[kMaxWidths], inAt[kMaxWidths];  // channels of every width shell, ascending; bias: inAt = 1
-  int firstPack, packs;                     // into the list of packs
-  int firstStep;                            // into the AdamSteps: one per width shell
+  int64_t offset;                       // in floats
+  int rows, columns, area;              // weight (O, I, k * k); bias: (O, 1, 1)
+  int firstRowShell, firstColumnShell;  // into the shells: one number per row, per column
+  int firstPack, packs;                 // into the list of packs
+  int firstStep;                        // into the AdamSteps: one per width shell
 };
 
 // What one thread block works on: whole rows of a parameter, or a range of channels of one long row. Contiguous in the
@@ -37,15 +44,21 @@ struct OptimizerChunk {
   int parameter;
   int firstRow, rows;
   int firstColumn, columns;  // multiples of 8 where a row is split
+  int shell;                 // no element is in a lower one
 };
 
-// On the host, to be copied to the device. parameterEntries leaves firstPack and packs 0 for the caller to fill.
-// Throws WBSR_INVALID_OPTION above kMaxWidths widths.
-std::vector<ParameterEntry> parameterEntries(const wbsr::Graph& graph);
-std::vector<OptimizerChunk> optimizerChunks(const std::vector<ParameterEntry>& parameters);
+// On the host, to be copied to the device.
+struct ParameterTable {
+  std::vector<ParameterEntry> entries;
+  std::vector<uint8_t> shells;  // element (r, c) of a parameter is in the larger of row r's and column c's
+};
+// Leaves firstPack and packs 0 for the caller to fill. Throws WBSR_INVALID_OPTION above kMaxWidths widths.
+ParameterTable parameterTable(const wbsr::Graph& graph);
+std::vector<OptimizerChunk> optimizerChunks(const ParameterTable& table);
 
 struct OptimizerArguments {
   const ParameterEntry* parameters;  // device
+  const uint8_t* shells;             // device
   const OptimizerChunk* chunks;
   int chunkCount;     // device
   const Pack* packs;  // device
@@ -68,7 +81,7 @@ void packWeights(const OptimizerArguments& arguments, cudaStream_t stream);
 void checkFinite(const float* gradient, int64_t count, const double* sums, int sumCount, int32_t* stop,
                  cudaStream_t stream);
 // gradient[master element] += packed element, for the slice. packed (outPadded, area, inPadded) float or bf16; slice.data
-// is not read. fullIn: the master's input channels. gradient: of the parameter's first element.
+// is not read. fullIn: the parameter's columns. gradient: of the parameter's first element.
 template <typename T>
 void addWeightGradient(const T* packed, const Pack& slice, int area, int fullIn, float* gradient, cudaStream_t stream);
 

@@ -1,4 +1,4 @@
-# The CUDA device, where nvcc is found: wbsr_cuda, an object library, and wbsr_cuda_plugin, the libwbsr_cuda.so that the
+# The CUDA device, where nvcc is found: wbsr_cuda, a static library, and wbsr_cuda_plugin, the libwbsr_cuda.so that the
 # addon opens (plugin.h). Included by the top CMakeLists.txt, since a language must be enabled there.
 set(WBSR_CUDA AUTO CACHE STRING "The CUDA plugin: AUTO (where nvcc works), ON (or fail), OFF")
 # Machine code for today's architectures, and PTX of the newest for later ones.
@@ -71,9 +71,9 @@ set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG")
 file(GLOB_RECURSE WBSR_CUDA_SOURCES CONFIGURE_DEPENDS native/cuda/*.cc native/cuda/*.cu)
 # Without fused multiply-adds batches equal those of the CPU to the bit.
 set_source_files_properties(native/cuda/batch.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
-list(FILTER WBSR_CUDA_SOURCES EXCLUDE REGEX "/(plugin|register)\\.cc$")
-# Objects, not an archive: a linker takes from an archive only what is named elsewhere, and operators register themselves.
-add_library(wbsr_cuda OBJECT ${WBSR_CUDA_SOURCES})
+list(FILTER WBSR_CUDA_SOURCES EXCLUDE REGEX "/operators/|/(plugin|register)\\.cc$")
+wbsr_device_operator_table(cuda WBSR_CUDA_OPERATORS)
+add_library(wbsr_cuda STATIC ${WBSR_CUDA_SOURCES} ${WBSR_CUDA_OPERATORS})
 target_link_libraries(wbsr_cuda PUBLIC wbsr_core CUDA::cudart_static ${CMAKE_DL_LIBS})
 # Compressed for size, the code of four architectures takes a third of the default's space; it is unpacked once.
 target_compile_options(wbsr_cuda PRIVATE

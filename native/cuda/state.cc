@@ -5,7 +5,7 @@
 
 #include "core/error.h"
 #include "cuda/kernels/formats.h"
-#include "cuda/program/rewrite.h"
+#include "cuda/registry.h"
 #include "cuda/router.h"
 
 namespace wbsr::cuda {

@@ -5,6 +5,32 @@
 #include "cuda/program/layout.h"
 
 namespace wbsr::cuda {
+namespace {
+
+int countOf(const Ranges& ranges) {
+  int count = 0;
+  for (const Range& range : ranges) count += range.count;
+  return count;
+}
+
+bool isFirst(const Ranges& ranges) { return ranges.size() == 1 && ranges[0].from == 0; }
+
+std::vector<int> indicesOf(const Ranges& ranges) {
+  std::vector<int> indices;
+  for (const Range& range : ranges)
+    for (int i = 0; i < range.count; ++i) indices.push_back(range.from + i);
+  return indices;
+}
+
+// For each of `full` indices its place among those of the ranges, or -1.
+std::vector<int> inverseOf(const Ranges& ranges, int full) {
+  std::vector<int> inverse(static_cast<size_t>(full), -1);
+  int place = 0;
+  for (const int index : indicesOf(ranges)) inverse[static_cast<size_t>(index)] = place++;
+  return inverse;
+}
+
+}  // namespace
 
 Weights::Weights(const wbsr::Graph& graph, Precision precision, cudaStream_t stream)
     : graph_(graph),
@@ -17,73 +43,93 @@ Weights::Weights(const wbsr::Graph& graph, Precision precision, cudaStream_t str
   WBSR_CUDA(cudaMemsetAsync(weights_.as(), 0, bytes, stream_));
 }
 
-Weights::Slice& Weights::slice(const Key& key, int parameter) {
-  auto& found = slices_[key];
-  if (found) return *found;
-  const auto [node, isBias, outChannels, inChannels, groups] = key;
-  auto made = std::make_unique<Slice>();
-  Pack& pack = made->pack;
-  pack.outChannels = outChannels;
-  pack.inChannels = inChannels;
-  pack.outPadded = groups * padded(outChannels / groups);
-  pack.inPadded = isBias ? 1 : padded(inChannels);
-  pack.groups = groups;
-  pack.bf16 = !isBias && precision_ == Precision::Bf16;
-  const int area = isBias ? 1
-                          : graph_.parameters()[static_cast<size_t>(parameter)].shape[2] *
-                                graph_.parameters()[static_cast<size_t>(parameter)].shape[3];
-  const size_t bytes = size_t{pack.bf16 ? 2u : 4u} * pack.outPadded * area * pack.inPadded;
-  try {
-    made->memory.reserve(bytes);
-    WBSR_CUDA(cudaMemsetAsync(made->memory.as(), 0, bytes, stream_));  // padding stays zero
-  } catch (...) {
-    slices_.erase(key);
-    throw;
+const int* Weights::table(const std::vector<int>& numbers) {
+  auto& found = tables_[numbers];
+  if (!found) {
+    auto made = std::make_unique<DeviceBuffer>();
+    const size_t bytes = numbers.size() * sizeof(int);
+    made->reserve(bytes);
+    copyNow(made->as(), numbers.data(), bytes, cudaMemcpyHostToDevice, stream_);
+    found = std::move(made);
   }
+  return found->as<int>();
+}
+
+const int* Weights::indices(const Ranges& ranges) { return isFirst(ranges) ? nullptr : table(indicesOf(ranges)); }
+
+const Pack& Weights::pack(const ParameterSlice& slice, int groups, int convGroups, bool half, bool oneColumn) {
+  const std::vector<int>& shape = parameter(slice).shape;
+  const Ranges rows = slice.ranges[0], columns = shape.size() > 1 ? slice.ranges[1] : Ranges{{0, 1}};
+  std::vector<int> key{slice.parameter, groups, convGroups, half, oneColumn};
+  for (const Ranges* ranges : {&rows, &columns}) {
+    key.push_back(static_cast<int>(ranges->size()));
+    for (const Range& range : *ranges) key.insert(key.end(), {range.from, range.count});
+  }
+  if (const auto found = packs_.find(key); found != packs_.end()) return found->second->pack;
+  const int fullColumns = shape.size() > 1 ? shape[1] : 1;
+  int area = 1;
+  for (size_t dimension = 2; dimension < shape.size(); ++dimension) area *= shape[dimension];
+  auto made = std::make_unique<Packed>();
+  Pack& pack = made->pack;
+  pack.outChannels = countOf(rows);
+  pack.inChannels = countOf(columns);
+  pack.outPadded = groups * padded(pack.outChannels / groups);
+  pack.inPadded = oneColumn ? 1 : padded(pack.inChannels * convGroups);
+  pack.convGroups = convGroups;
+  pack.groups = groups;
+  pack.bf16 = half;
+  if (!isFirst(rows)) {
+    pack.rows = indices(rows);
+    pack.rowOf = table(inverseOf(rows, shape[0]));
+  }
+  if (!isFirst(columns)) {
+    pack.columns = indices(columns);
+    pack.columnOf = table(inverseOf(columns, fullColumns));
+  }
+  const size_t bytes = size_t{half ? 2u : 4u} * pack.outPadded * area * pack.inPadded;
+  made->memory.reserve(bytes);
+  WBSR_CUDA(cudaMemsetAsync(made->memory.as(), 0, bytes, stream_));  // padding stays zero
   pack.data = made->memory.as();
-  byParameter_[static_cast<size_t>(parameter)].push_back(made.get());
+  byParameter_[static_cast<size_t>(slice.parameter)].push_back(made.get());
   tablesStale_ = packsStale_ = true;
-  found = std::move(made);
-  return *found;
+  return packs_.emplace(key, std::move(made)).first->second->pack;
 }
 
-const Pack& Weights::weightPack(int node, int outChannels, int inChannels, int groups) {
-  return slice({node, false, outChannels, inChannels, groups}, graph_.firstParameter(node)).pack;
+const Pack& Weights::weightPack(const ParameterSlice& slice, int groups, int convGroups) {
+  return pack(slice, groups, convGroups, precision_ == Precision::Bf16, false);
 }
 
-const float* Weights::biasPack(int node, int outChannels, int groups) {
-  if (graph_.parametersOf(node) < 2) return nullptr;
-  return static_cast<const float*>(
-      slice({node, true, outChannels, 1, groups}, graph_.firstParameter(node) + 1).pack.data);
-}
+const Pack& Weights::columnPack(const ParameterSlice& slice, int groups) { return pack(slice, groups, 1, false, true); }
 
 void Weights::uploadTables() {
-  std::vector<ParameterEntry> entries = parameterEntries(graph_);
+  ParameterTable table = parameterTable(graph_);
   std::vector<Pack> packs;
-  for (size_t p = 0; p < entries.size(); ++p) {
-    entries[p].firstPack = static_cast<int>(packs.size());
-    entries[p].packs = static_cast<int>(byParameter_[p].size());
-    for (const Slice* s : byParameter_[p]) packs.push_back(s->pack);
+  for (size_t p = 0; p < table.entries.size(); ++p) {
+    table.entries[p].firstPack = static_cast<int>(packs.size());
+    table.entries[p].packs = static_cast<int>(byParameter_[p].size());
+    for (const Packed* packed : byParameter_[p]) packs.push_back(packed->pack);
   }
-  const std::vector<OptimizerChunk> chunks = optimizerChunks(entries);
+  const std::vector<OptimizerChunk> chunks = optimizerChunks(table);
   chunkCount_ = static_cast<int>(chunks.size());
-  const size_t chunkBytes = chunks.size() * sizeof(OptimizerChunk);
-  const size_t entryBytes = entries.size() * sizeof(ParameterEntry), packBytes = packs.size() * sizeof(Pack);
-  entries_.reserve(std::max<size_t>(entryBytes, 1));
-  chunks_.reserve(std::max<size_t>(chunkBytes, 1));
-  packs_.reserve(std::max<size_t>(packBytes, 1));
-  copyNow(entries_.as(), entries.data(), entryBytes, cudaMemcpyHostToDevice, stream_);
-  copyNow(chunks_.as(), chunks.data(), chunkBytes, cudaMemcpyHostToDevice, stream_);
-  copyNow(packs_.as(), packs.data(), packBytes, cudaMemcpyHostToDevice, stream_);
+  const auto upload = [&](DeviceBuffer& buffer, const auto& values) {
+    const size_t bytes = values.size() * sizeof(values[0]);
+    buffer.reserve(std::max<size_t>(bytes, 1));
+    copyNow(buffer.as(), values.data(), bytes, cudaMemcpyHostToDevice, stream_);
+  };
+  upload(entries_, table.entries);
+  upload(shells_, table.shells);
+  upload(chunks_, chunks);
+  upload(packList_, packs);
   tablesStale_ = false;
 }
 
 OptimizerArguments Weights::arguments() const {
   OptimizerArguments a{};
   a.parameters = entries_.as<ParameterEntry>();
+  a.shells = shells_.as<uint8_t>();
   a.chunks = chunks_.as<OptimizerChunk>();
   a.chunkCount = chunkCount_;
-  a.packs = packs_.as<Pack>();
+  a.packs = packList_.as<Pack>();
   a.widths = static_cast<int>(graph_.widths().size());
   a.weights = weights_.as<float>();
   a.m = m_.as<float>();
@@ -155,8 +201,9 @@ void Weights::prepareTraining() {
 
 int64_t Weights::bytes() const {
   size_t sum = weights_.bytes() + ema_.bytes() + m_.bytes() + v_.bytes() + gradient_.bytes() + entries_.bytes() +
-               chunks_.bytes() + packs_.bytes();
-  for (const auto& [key, s] : slices_) sum += s->memory.bytes();
+               shells_.bytes() + chunks_.bytes() + packList_.bytes();
+  for (const auto& [key, packed] : packs_) sum += packed->memory.bytes();
+  for (const auto& [key, buffer] : tables_) sum += buffer->bytes();
   return static_cast<int64_t>(sum);
 }
 

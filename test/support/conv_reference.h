@@ -49,23 +49,25 @@ struct Arrays {
 // f(x's pixel, y's pixel, tap)
 template <typename F>
 void eachTouch(const ConvSpec& s, F&& f) {
-  const int pad = s.kernel / 2;
   for (int n = 0; n < s.batch; ++n)
-    for (int i = 0; i < s.height; ++i)
-      for (int j = 0; j < s.width; ++j)
+    for (int i = 0; i < s.outHeight(); ++i)
+      for (int j = 0; j < s.outWidth(); ++j)
         for (int r = 0; r < s.kernel; ++r)
           for (int q = 0; q < s.kernel; ++q) {
-            const int y = i + r - pad, x = j + q - pad;
+            const int y = i * s.stride + r - s.pad(), x = j * s.stride + q - s.pad();
             if (y >= 0 && y < s.height && x >= 0 && x < s.width)
-              f((int64_t{n} * s.height + y) * s.width + x, (int64_t{n} * s.height + i) * s.width + j, r * s.kernel + q);
+              f((int64_t{n} * s.height + y) * s.width + x, (int64_t{n} * s.outHeight() + i) * s.outWidth() + j,
+                r * s.kernel + q);
           }
 }
 
 inline std::vector<double> reference(const ConvSpec& s, const Arrays& a) {
-  const int64_t pixels = int64_t{s.batch} * s.height * s.width, taps = int64_t{s.kernel} * s.kernel, in = s.inChannels,
-                out = s.outChannels;
+  const int64_t taps = int64_t{s.kernel} * s.kernel, in = s.inChannels, out = s.outChannels;
   const bool forward = s.mode == ConvSpec::Forward, toData = s.mode == ConvSpec::BackwardData;
-  std::vector<double> result(static_cast<size_t>(forward ? pixels * out : toData ? pixels * in : out * taps * in), 0.0);
+  std::vector<double> result(static_cast<size_t>(forward  ? s.outPixels() * out
+                                                 : toData ? s.inPixels() * in
+                                                          : out * taps * in),
+                             0.0);
   eachTouch(s, [&](int64_t at, int64_t to, int64_t tap) {
     for (int64_t k = 0; k < out; ++k)
       for (int64_t c = 0; c < in; ++c) {
@@ -105,8 +107,8 @@ inline std::vector<float> gateValues(const ConvSpec& s, size_t count) {
 // Operands of T, the result in R. spoil: one of the operand's values is not a number.
 template <typename T, typename R>
 std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, bool spoil = false) {
-  const int64_t pixels = int64_t{s.batch} * s.height * s.width;
-  const size_t in = static_cast<size_t>(pixels * s.inChannels), out = static_cast<size_t>(pixels * s.outChannels);
+  const size_t in = static_cast<size_t>(s.inPixels() * s.inChannels),
+               out = static_cast<size_t>(s.outPixels() * s.outChannels);
   const size_t weights = static_cast<size_t>(s.outChannels) * s.kernel * s.kernel * s.inChannels;
   const bool forward = s.mode == ConvSpec::Forward, toData = s.mode == ConvSpec::BackwardData;
   if (!toData) a.x = stored<T>(randomVector(in, 1));

@@ -69,7 +69,8 @@ constexpr int kLanes = 32;     // warps: partial sums that are read at once
 
 // partial (blocks, paddedChannels); gradient (channels) is added to.
 __global__ void __launch_bounds__(kChannels* kLanes)
-    biasFinishKernel(const float* partial, float* gradient, int blocks, int paddedChannels, int channels, int groups) {
+    biasFinishKernel(const float* partial, float* gradient, const int* rows, int blocks, int paddedChannels,
+                     int channels, int groups) {
   __shared__ float tree[kLanes][kChannels + 1];
   const int column = static_cast<int>(threadIdx.x) % kChannels, lane = static_cast<int>(threadIdx.x) / kChannels;
   const int c = static_cast<int>(blockIdx.x) * kChannels + column;
@@ -84,7 +85,7 @@ __global__ void __launch_bounds__(kChannels* kLanes)
     __syncthreads();
     if (lane < half) tree[lane][column] += tree[lane + half][column];
   }
-  if (lane == 0 && c < channels) gradient[c] += tree[0][column];
+  if (lane == 0 && c < channels) gradient[rows ? rows[c] : c] += tree[0][column];
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -115,8 +116,8 @@ size_t biasGradientScratch(int64_t pixels, int paddedChannels) {
 }
 
 template <typename T>
-void biasGradient(const T* dy, float* gradient, int64_t pixels, int paddedChannels, int channels, int groups,
-                  void* scratch, cudaStream_t stream) {
+void biasGradient(const T* dy, float* gradient, const int* rows, int64_t pixels, int paddedChannels, int channels,
+                  int groups, void* scratch, cudaStream_t stream) {
   if (pixels <= 0 || channels <= 0) return;
   const Shape s = shapeOf(pixels, paddedChannels);
   float* const partial = static_cast<float*>(scratch);
@@ -124,10 +125,10 @@ void biasGradient(const T* dy, float* gradient, int64_t pixels, int paddedChanne
   launch(biasPartialKernel<T>, grid, dim3(kThreads), 0, stream, dy, partial, pixels, s.perBlock, s.vectors, s.columns,
          s.rows);
   launch(biasFinishKernel, dim3(static_cast<unsigned>(divideUp(channels, kChannels))), dim3(kChannels * kLanes), 0,
-         stream, partial, gradient, static_cast<int>(s.blocks), paddedChannels, channels, groups);
+         stream, partial, gradient, rows, static_cast<int>(s.blocks), paddedChannels, channels, groups);
 }
 
-template void biasGradient<float>(const float*, float*, int64_t, int, int, int, void*, cudaStream_t);
-template void biasGradient<bf16>(const bf16*, float*, int64_t, int, int, int, void*, cudaStream_t);
+template void biasGradient<float>(const float*, float*, const int*, int64_t, int, int, int, void*, cudaStream_t);
+template void biasGradient<bf16>(const bf16*, float*, const int*, int64_t, int, int, int, void*, cudaStream_t);
 
 }  // namespace wbsr::cuda

@@ -1,6 +1,6 @@
 // Convolutions by cuDNN's graph API. A ConvPlan is one convolution with its fused end, built once for a shape and run
 // many times; where no engine takes the fusion, the plan runs a plain convolution and our own epilogue kernel, so that
-// callers see no difference. Stride 1, zero padding kernel / 2, channels last (layout.h).
+// callers see no difference. Zero padding, channels last (layout.h).
 #pragma once
 #include <memory>
 #include <string>
@@ -16,9 +16,11 @@ enum class Type { Float, Bf16 };
 
 struct ConvSpec {
   enum Mode { Forward, BackwardData, BackwardWeights } mode = Forward;
-  int batch = 0, height = 0, width = 0;
-  int inChannels = 0, outChannels = 0;  // padded, of the forward convolution
+  int batch = 0, height = 0, width = 0;  // of the forward convolution's input
+  int inChannels = 0, outChannels = 0;   // padded, of the forward convolution
   int kernel = 3;
+  int stride = 1;
+  int padding = -1;  // on each side; -1: kernel / 2
   Precision precision = Precision::Bf16;
   // Operand types. Forward: x, w -> y. BackwardData: y = dy, w -> x = dx. BackwardWeights: x, y = dy -> dw, as its plan writes it.
   // x and w are of the precision's type (dx may be Float); y of Forward may be Float.
@@ -28,6 +30,11 @@ struct ConvSpec {
   ActivationKind activation = ActivationKind::None;
   float slope = 0.f;
   bool operator==(const ConvSpec&) const = default;
+  int pad() const { return padding < 0 ? kernel / 2 : padding; }
+  int outHeight() const { return (height + 2 * pad() - kernel) / stride + 1; }
+  int outWidth() const { return (width + 2 * pad() - kernel) / stride + 1; }
+  int64_t inPixels() const { return int64_t{batch} * height * width; }
+  int64_t outPixels() const { return int64_t{batch} * outHeight() * outWidth(); }
   std::string text() const;  // for messages: "forward 3x3 64->64 on 16x32x32, bf16, bias, relu"
 };
 
@@ -36,7 +43,7 @@ class ConvHandle;  // plan.h
 struct ConvArguments {
   const void* x = nullptr;      // (N, H, W, inChannels); BackwardData: the output
   const void* w = nullptr;      // (outChannels, k, k, inChannels) of the precision's type; BackwardWeights: the output
-  const void* y = nullptr;      // (N, H, W, outChannels); Forward: the output
+  const void* y = nullptr;      // (N, outHeight, outWidth, outChannels); Forward: the output
   const float* bias = nullptr;  // (outChannels)
   const void* residual = nullptr;  // like y; never y itself
   const void* gate = nullptr;      // BackwardData: like x

@@ -58,11 +58,10 @@ void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out*
   const int vectors = channels / kVector;
   const int64_t count = pixels * vectors;
   const dim3 grid(static_cast<unsigned>(divideUp(count, kPerBlock)));
-  if (kind == ActivationKind::Sigmoid)
-    return launch(convEpilogueKernel<Conv, Out, Sigmoid>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out,
-                  count, vectors, Sigmoid{});
-  launch(convEpilogueKernel<Conv, Out, Activate>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out, count,
-         vectors, Activate{slopeOf(kind, slope)});
+  withActivation(kind, slope, [&](auto f) {
+    launch(convEpilogueKernel<Conv, Out, decltype(f)>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out,
+           count, vectors, f);
+  });
 }
 
 #define WBSR_INSTANTIATE(Conv, Out)                                                                                \

@@ -39,10 +39,11 @@ class Builder {
     return tensor(id, type, spec_.batch, spec_.inChannels, spec_.height, spec_.width);
   }
   size_t output(int64_t id, Type type) {
-    return tensor(id, type, spec_.batch, spec_.outChannels, spec_.height, spec_.width);
+    return tensor(id, type, spec_.batch, spec_.outChannels, spec_.outHeight(), spec_.outWidth());
   }
   size_t virtualOutput() {
-    return tensor(nextVirtual_++, Type::Float, spec_.batch, spec_.outChannels, spec_.height, spec_.width, true);
+    return tensor(nextVirtual_++, Type::Float, spec_.batch, spec_.outChannels, spec_.outHeight(), spec_.outWidth(),
+                  true);
   }
   size_t virtualInput() {
     return tensor(nextVirtual_++, Type::Float, spec_.batch, spec_.inChannels, spec_.height, spec_.width, true);
@@ -52,14 +53,14 @@ class Builder {
   }
 
   size_t convolution() {
-    const int64_t padding = spec_.kernel / 2;
+    const int64_t padding = spec_.pad(), stride = spec_.stride;
     Descriptor c(cudnn::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
     c.setEnum(cudnn::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, cudnn::CUDNN_TYPE_DATA_TYPE, cudnn::CUDNN_DATA_FLOAT);
     c.setEnum(cudnn::CUDNN_ATTR_CONVOLUTION_CONV_MODE, cudnn::CUDNN_TYPE_CONVOLUTION_MODE,
               cudnn::CUDNN_CROSS_CORRELATION);
     c.setInteger(cudnn::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, 2);
     c.setIntegers(cudnn::CUDNN_ATTR_CONVOLUTION_DILATIONS, {1, 1});
-    c.setIntegers(cudnn::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, {1, 1});
+    c.setIntegers(cudnn::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, {stride, stride});
     c.setIntegers(cudnn::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, {padding, padding});
     c.setIntegers(cudnn::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, {padding, padding});
     return keep(std::move(c));
@@ -180,9 +181,16 @@ bool hasEnd(const ConvSpec& spec) {
   return spec.mode == ConvSpec::BackwardData && spec.gate;
 }
 
-// A sigmoid's gradient is y (1 - y) of its result y, and cuDNN's wants the argument.
+// A sigmoid's gradient is y (1 - y) of its result y, and cuDNN's wants the argument. Other activations than these are left
+// to our epilogue.
 bool canFuse(const ConvSpec& spec) {
-  return spec.mode == ConvSpec::Forward || spec.activation != ActivationKind::Sigmoid;
+  switch (spec.activation) {
+    case ActivationKind::None:
+    case ActivationKind::Relu:
+    case ActivationKind::LeakyRelu: return true;
+    case ActivationKind::Sigmoid: return spec.mode == ConvSpec::Forward;
+    default: return false;
+  }
 }
 
 void addForward(Builder& b, const ConvSpec& spec, const ConvVariant& variant) {

@@ -18,11 +18,11 @@ void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out*
 
 // --- bias_gradient.cu ---
 // gradient[c] += sum over pixels of dy[pixel][k(c)], c < channels. groups > 1: dy is ordered sub-pixel first, k(c) = (c %
-// groups) * padded(channels / groups) + c / groups.
+// groups) * padded(channels / groups) + c / groups. rows: where each channel lies in the gradient; null: channel c at c.
 size_t biasGradientScratch(int64_t pixels, int paddedChannels);
 template <typename T>
-void biasGradient(const T* dy, float* gradient, int64_t pixels, int paddedChannels, int channels, int groups,
-                  void* scratch, cudaStream_t stream);
+void biasGradient(const T* dy, float* gradient, const int* rows, int64_t pixels, int paddedChannels, int channels,
+                  int groups, void* scratch, cudaStream_t stream);
 
 // --- small_conv.cu: convolutions between thin values, and between pooled ones (height = width = 1) ---
 // Master weights are used as they are: weight (O, I, k, k) float with fullIn = I, the slice outChannels x inChannels.
@@ -32,6 +32,9 @@ struct SmallConv {
   int kernel, fullIn;
   ActivationKind activation;
   float slope;
+  // Device memory: which of the weight's channels the slice has, in order; null: the first ones. Those of the bias are
+  // the output's.
+  const int *outIndices = nullptr, *inIndices = nullptr;
 };
 // out = activation(conv + bias) + residual; bias, residual may be null. Padding of out becomes 0.
 void smallConv(const SmallConv& c, const float* in, const float* weight, const float* bias, const float* residual,
@@ -41,5 +44,46 @@ void smallConvBackwardData(const SmallConv& c, const float* dOut, const float* w
 size_t smallConvScratch(const SmallConv& c);
 void smallConvBackwardWeights(const SmallConv& c, const float* in, const float* dOut, float* weightGradient,
                               float* biasGradient, void* scratch, cudaStream_t stream);
+
+// --- direct.cu: the same with strides, any padding and groups ---
+struct DirectConv {
+  int batch, height, width, outHeight, outWidth;
+  int inChannels, outChannels, inStride, outStride;
+  int kernel, stride, padding, groups;
+  int fullIn;  // columns of the weight, (O, I / groups, k, k)
+  ActivationKind activation;
+  float slope;
+  const int *outIndices = nullptr, *inIndices = nullptr;  // as SmallConv's; in: of one group
+  const int* biasIndices = nullptr;                       // of a transposed convolution's bias, per input channel
+};
+void directConv(const DirectConv& c, const float* x, const float* weight, const float* bias, const float* residual,
+                float* y, cudaStream_t stream);
+// bias and residual may be null; they and the activation are those of a transposed convolution, whose forward pass this is.
+void directConvBackwardData(const DirectConv& c, const float* dy, const float* weight, const float* bias,
+                            const float* residual, float* dx, cudaStream_t stream);
+// gradient: of the weight, added to.
+void directConvBackwardWeights(const DirectConv& c, const float* x, const float* dy, float* gradient,
+                               cudaStream_t stream);
+
+// --- depthwise.cu ---
+// weight (area, channels) as Weights::columnPack has it; bias (channels) or null.
+struct DepthwiseConv {
+  int batch, height, width, outHeight, outWidth;
+  int channels, realChannels;  // padded, and those that count
+  int kernel, stride, padding;
+  ActivationKind activation;
+  float slope;
+};
+// y = activation(conv + bias) + residual
+template <typename T>
+void depthwiseConv(const DepthwiseConv& c, const T* x, const float* weight, const float* bias, const T* residual, T* y,
+                   cudaStream_t stream);
+template <typename T>
+void depthwiseConvBackwardData(const DepthwiseConv& c, const T* dy, const float* weight, T* dx, cudaStream_t stream);
+size_t depthwiseConvScratch(const DepthwiseConv& c);
+// gradient (., area) is added to; rows: where each channel's filter lies in it, null: channel c at c.
+template <typename T>
+void depthwiseConvBackwardWeights(const DepthwiseConv& c, const T* x, const T* dy, float* gradient, const int* rows,
+                                  void* scratch, cudaStream_t stream);
 
 }  // namespace wbsr::cuda

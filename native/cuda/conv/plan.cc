@@ -89,11 +89,10 @@ class Plan : public ConvPlan {
   bool toWeights() const { return spec_.mode == ConvSpec::BackwardWeights; }
   // The graph writes beside the result: in the workspace.
   bool beside() const { return !toWeights() && variant_.written != resultType(spec_); }
-  int64_t pixels() const { return int64_t{spec_.batch} * spec_.height * spec_.width; }
 
   int64_t results() const {
-    if (spec_.mode == ConvSpec::Forward) return pixels() * spec_.outChannels;
-    if (spec_.mode == ConvSpec::BackwardData) return pixels() * spec_.inChannels;
+    if (spec_.mode == ConvSpec::Forward) return spec_.outPixels() * spec_.outChannels;
+    if (spec_.mode == ConvSpec::BackwardData) return spec_.inPixels() * spec_.inChannels;
     return int64_t{spec_.outChannels} * spec_.kernel * spec_.kernel * spec_.inChannels;
   }
 
@@ -145,7 +144,7 @@ class Plan : public ConvPlan {
     if (spec_.mode == ConvSpec::Forward) {
       const auto* residual = spec_.residual ? static_cast<const Result*>(a.residual) : nullptr;
       if (hasEpilogue() || beside())
-        convEpilogue(raw, spec_.bias ? a.bias : nullptr, residual, result, pixels(), spec_.outChannels,
+        convEpilogue(raw, spec_.bias ? a.bias : nullptr, residual, result, spec_.outPixels(), spec_.outChannels,
                      spec_.activation, spec_.slope, stream);
       return;
     }

@@ -3,6 +3,7 @@
 // data is the forward kernel with the two channel indices exchanged and the taps mirrored.
 #include <algorithm>
 
+#include "cuda/kernels/activations.h"
 #include "cuda/kernels/lane_sums.h"
 #include "cuda/conv/kernels.h"
 
@@ -20,14 +21,29 @@ struct Direction {
   int height, width, kernel;
   int ins, outs, inStride, outStride;
   int inStep, outStep;
+  const int *inIndices, *outIndices;  // of the weight; null: the first ones
   bool mirrored;
-  bool sigmoid;  // else slope: none, relu and leaky relu are one formula with slope 1, 0 and s
-  float slope;
+  ActivationKind activation;
+  float slope;  // as Activate wants it
 };
 
+__device__ inline int indexOf(const int* indices, int channel) { return indices ? indices[channel] : channel; }
+
+// Of the weight's first tap.
+__device__ inline int weightAt(const Direction& d, int out, int in) {
+  return indexOf(d.outIndices, out) * d.outStep + indexOf(d.inIndices, in) * d.inStep;
+}
+
 __device__ inline float activate(float x, const Direction& d) {
-  if (d.sigmoid) return 1.f / (1.f + math::fastExp(-x));
-  return x > 0.f ? x : x * d.slope;
+  switch (d.activation) {
+    case ActivationKind::Sigmoid: return Sigmoid{}(x);
+    case ActivationKind::Silu: return Silu{}(x);
+    case ActivationKind::Gelu: return Gelu{}(x);
+    case ActivationKind::Tanh: return Tanh{}(x);
+    case ActivationKind::Exp: return Exp{}(x);
+    case ActivationKind::Reciprocal: return Reciprocal{}(x);
+    default: return Activate{d.slope}(x);
+  }
 }
 
 // in (N, H, W, 8) -> out (N, H, W, 8), residual like out or null, bias (outs) or null. A thread has one pixel and all
@@ -40,7 +56,7 @@ __global__ void __launch_bounds__(kThreads)
   const int area = d.kernel * d.kernel, pad = d.kernel / 2;
   for (int e = threadIdx.x; e < area * d.ins * kOuts; e += kThreads) {
     const int o = e % kOuts, i = e / kOuts % d.ins, tap = e / kOuts / d.ins;
-    weights[e] = o < d.outs ? weight[o * d.outStep + i * d.inStep + (d.mirrored ? area - 1 - tap : tap)] : 0.f;
+    weights[e] = o < d.outs ? weight[weightAt(d, o, i) + (d.mirrored ? area - 1 - tap : tap)] : 0.f;
   }
   __syncthreads();
   const int64_t image = blockIdx.x / blocks, pixels = int64_t{d.height} * d.width;
@@ -52,7 +68,7 @@ __global__ void __launch_bounds__(kThreads)
   if (bias)
 #pragma unroll
     for (int o = 0; o < kOuts; ++o)
-      if (o < d.outs) sum[o] = bias[o];
+      if (o < d.outs) sum[o] = bias[indexOf(d.outIndices, o)];
   for (int ky = max(0, pad - y); ky < min(d.kernel, d.height + pad - y); ++ky)
     for (int kx = max(0, pad - x); kx < min(d.kernel, d.width + pad - x); ++kx) {
       float v[kVector];
@@ -92,13 +108,13 @@ __global__ void __launch_bounds__(kThreads)
   float sum = 0.f;
   if (real)
     for (int i = lane; i < d.ins; i += lanes)
-      sum = fmaf(in[image * d.inStride + i], weight[o * d.outStep + i * d.inStep + d.kernel * d.kernel / 2], sum);
+      sum = fmaf(in[image * d.inStride + i], weight[weightAt(d, o, i) + d.kernel * d.kernel / 2], sum);
   for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
   if (index >= count || lane != 0) return;
   if (!real)
     out[index] = 0.f;
   else
-    out[index] = activate(sum + (bias ? bias[o] : 0.f), d) + (residual ? residual[index] : 0.f);
+    out[index] = activate(sum + (bias ? bias[indexOf(d.outIndices, o)] : 0.f), d) + (residual ? residual[index] : 0.f);
 }
 
 // What a block of the weights' gradient has to do. An item is a (tap, input channel) with all its output channels; the
@@ -166,9 +182,10 @@ __global__ void __launch_bounds__(kSumThreads)
   if (!real || threadIdx.x >= kSumColumns) return;
   const int channel = item % c.inChannels, tap = item / c.inChannels;
   if (item < items - 1)
-    weightGradient[(o * c.fullIn + channel) * c.kernel * c.kernel + tap] += static_cast<float>(sum);
+    weightGradient[(indexOf(c.outIndices, o) * c.fullIn + indexOf(c.inIndices, channel)) * c.kernel * c.kernel + tap] +=
+        static_cast<float>(sum);
   else if (biasGradient)
-    biasGradient[o] += static_cast<float>(sum);
+    biasGradient[indexOf(c.outIndices, o)] += static_cast<float>(sum);
 }
 
 // in (N, inStride), dOut (N, outStride): the centre tap's gradient is added to the master gradients. A thread has one
@@ -183,9 +200,9 @@ __global__ void __launch_bounds__(kThreads)
   for (int n = 0; n < c.batch; ++n)
     sum = fmaf(bias ? 1.f : in[int64_t{n} * c.inStride + i], dOut[int64_t{n} * c.outStride + o], sum);
   if (!bias)
-    weightGradient[(o * c.fullIn + i) * area + area / 2] += sum;
+    weightGradient[(indexOf(c.outIndices, o) * c.fullIn + indexOf(c.inIndices, i)) * area + area / 2] += sum;
   else if (biasGradient)
-    biasGradient[o] += sum;
+    biasGradient[indexOf(c.outIndices, o)] += sum;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -232,9 +249,8 @@ void smallConv(const SmallConv& c, const float* in, const float* weight, const f
                float* out, cudaStream_t stream) {
   checkShape(c);
   const int area = c.kernel * c.kernel;
-  const float slope = c.activation == ActivationKind::None ? 1.f : c.activation == ActivationKind::Relu ? 0.f : c.slope;
-  run({c.height, c.width, c.kernel, c.inChannels, c.outChannels, c.inStride, c.outStride, area, c.fullIn * area, false,
-       c.activation == ActivationKind::Sigmoid, slope},
+  run({c.height, c.width, c.kernel, c.inChannels, c.outChannels, c.inStride, c.outStride, area, c.fullIn * area,
+       c.inIndices, c.outIndices, false, c.activation, slopeOf(c.activation, c.slope)},
       c.batch, in, weight, bias, residual, out, stream);
 }
 
@@ -242,8 +258,8 @@ void smallConvBackwardData(const SmallConv& c, const float* dOut, const float* w
                            cudaStream_t stream) {
   checkShape(c);
   const int area = c.kernel * c.kernel;
-  run({c.height, c.width, c.kernel, c.outChannels, c.inChannels, c.outStride, c.inStride, c.fullIn * area, area, true,
-       false, 1.f},
+  run({c.height, c.width, c.kernel, c.outChannels, c.inChannels, c.outStride, c.inStride, c.fullIn * area, area,
+       c.outIndices, c.inIndices, true, ActivationKind::None, 1.f},
       c.batch, dOut, weight, nullptr, nullptr, dIn, stream);
 }
 

@@ -13,10 +13,13 @@ std::string ConvSpec::text() const {
                      std::to_string(batch) + "x" + times(height, width) + ", " +
                      precisions[static_cast<int>(precision)];
   if (precision == Precision::Bf16 && mode != BackwardWeights && resultType(*this) == Type::Float) text += " to float";
+  if (stride != 1) text += ", stride " + std::to_string(stride);
+  if (pad() != kernel / 2) text += ", padding " + std::to_string(pad());
   if (bias) text += ", bias";
-  if (activation == ActivationKind::Relu) text += ", relu";
-  if (activation == ActivationKind::LeakyRelu) text += ", leaky relu " + std::to_string(slope);
-  if (activation == ActivationKind::Sigmoid) text += ", sigmoid";
+  const char* activations[] = {"",       ", relu", ", leaky relu ", ", sigmoid",   ", silu",
+                               ", gelu", ", tanh", ", exp",         ", reciprocal"};
+  text += activations[static_cast<int>(activation)];
+  if (activation == ActivationKind::LeakyRelu) text += std::to_string(slope);
   if (gate) text += " gate";
   if (residual) text += ", residual";
   return text;
@@ -31,6 +34,7 @@ Type resultType(const ConvSpec& spec) {
 ConvSpec normalised(ConvSpec spec) {
   const Type operand = operandType(spec.precision);
   const bool forward = spec.mode == ConvSpec::Forward, toData = spec.mode == ConvSpec::BackwardData;
+  spec.padding = spec.pad();
   if (!forward) spec.bias = spec.residual = false;
   if (!toData) spec.gate = false;
   if (!forward && !spec.gate) spec.activation = ActivationKind::None;
@@ -44,7 +48,8 @@ ConvSpec normalised(ConvSpec spec) {
 
 void validate(const ConvSpec& spec) {
   const auto sound = [&] {
-    if (spec.batch < 1 || spec.height < 1 || spec.width < 1 || spec.kernel < 1 || spec.kernel % 2 == 0) return false;
+    if (spec.batch < 1 || spec.height < 1 || spec.width < 1 || spec.kernel < 1 || spec.stride < 1) return false;
+    if (spec.pad() >= spec.kernel || spec.outHeight() < 1 || spec.outWidth() < 1) return false;
     if (spec.inChannels < 8 || spec.inChannels % 8 != 0 || spec.outChannels < 8 || spec.outChannels % 8 != 0)
       return false;
     return operandType(spec.precision) == Type::Bf16 || resultType(spec) == Type::Float;
@@ -55,7 +60,8 @@ void validate(const ConvSpec& spec) {
 size_t HashConvSpec::operator()(const ConvSpec& s) const {
   size_t hash = 0;
   const auto mix = [&](size_t value) { hash = (hash ^ value) * 0x9E3779B97F4A7C15ull + (hash >> 29); };
-  for (const int value : {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel})
+  for (const int value :
+       {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel, s.stride, s.pad()})
     mix(static_cast<size_t>(value));
   for (const bool value : {s.bias, s.residual, s.gate}) mix(value);
   for (const int value :

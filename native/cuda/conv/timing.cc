@@ -53,8 +53,7 @@ double seconds(const ConvPlan& plan, const ConvArguments& arguments, void* works
 
 size_t fastestPlan(const ConvSpec& spec, const std::vector<std::unique_ptr<ConvPlan>>& plans) {
   if (plans.size() < 2) return 0;
-  const int64_t pixels = int64_t{spec.batch} * spec.height * spec.width, in = pixels * spec.inChannels,
-                out = pixels * spec.outChannels;
+  const int64_t in = spec.inPixels() * spec.inChannels, out = spec.outPixels() * spec.outChannels;
   const int64_t weights = int64_t{spec.outChannels} * spec.kernel * spec.kernel * spec.inChannels;
   const Type operand = operandType(spec.precision), result = resultType(spec);
   const bool forward = spec.mode == ConvSpec::Forward, toData = spec.mode == ConvSpec::BackwardData;

@@ -4,6 +4,7 @@
 #pragma once
 #include <algorithm>
 
+#include "cuda/kernels/elementwise.h"
 #include "cuda/kernels/lane_sums.h"
 
 namespace wbsr::cuda::channels {
@@ -40,25 +41,41 @@ struct Place {
   }
 };
 
-// sums (N, chunks, vectors x 8) = sum over a block's pixels of a, or of a * b, / divisor. a, b (N, pixels, vectors x 8)
-template <bool kProduct, typename T>
-__global__ void __launch_bounds__(kThreads) sumKernel(const T* a, const T* b, float* sums, Shape s, float divisor) {
+// What a sum's functor learns beside the operands' values.
+struct Where {
+  int64_t image, pixel;  // pixel: of all images
+  int channel;           // the first of the vector
+};
+
+// Functors of sums: f(v, where, sum) adds to the sums of eight channels what one pixel has; v: a vector of each operand.
+struct ValueSum {
+  static constexpr int kOperands = 1;
+  __device__ void operator()(const float (&v)[1][kVector], const Where&, float (&sum)[kVector]) const {
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) sum[k] += v[0][k];
+  }
+};
+struct ProductSum {
+  static constexpr int kOperands = 2;
+  __device__ void operator()(const float (&v)[2][kVector], const Where&, float (&sum)[kVector]) const {
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) sum[k] = fmaf(v[0][k], v[1][k], sum[k]);
+  }
+};
+
+// sums (N, chunks, vectors x 8) = sum over a block's pixels of f / divisor. operands (N, pixels, vectors x 8)
+template <typename F, typename T>
+__global__ void __launch_bounds__(kThreads)
+    sumKernel(elementwise::Operands<F::kOperands, T> operands, float* sums, Shape s, float divisor, F f) {
   __shared__ float shared[kVector * kThreads];
   const Place place(s);
   float sum[kVector] = {};
 #pragma unroll 4
   for (int64_t p = place.pixel; p < place.end; p += place.lanes) {
-    float v[kVector];
-    load(a + place.at(s, p), v);
-    if constexpr (kProduct) {
-      float w[kVector];
-      load(b + place.at(s, p), w);
+    float v[F::kOperands][kVector];
 #pragma unroll
-      for (int k = 0; k < kVector; ++k) sum[k] = fmaf(v[k], w[k], sum[k]);
-    } else {
-#pragma unroll
-      for (int k = 0; k < kVector; ++k) sum[k] += v[k];
-    }
+    for (int o = 0; o < F::kOperands; ++o) load(operands.at[o] + place.at(s, p), v[o]);
+    f(v, Where{place.image, place.image * s.pixels + p, place.vector * kVector}, sum);
   }
   sumLanes<kThreads>(sum, shared, place.lanes, s.group);
   if (!place.active || static_cast<int>(threadIdx.x) >= s.group) return;
@@ -68,14 +85,25 @@ __global__ void __launch_bounds__(kThreads) sumKernel(const T* a, const T* b, fl
 }
 
 // partial (N, chunks, channels) -> out (N, channels)
-static __global__ void __launch_bounds__(kSumThreads)
-    finishKernel(const float* partial, float* out, int channels, int chunks, int columns, float divisor) {
+template <typename Out>
+__global__ void __launch_bounds__(kSumThreads)
+    finishKernel(const float* partial, Out* out, int channels, int chunks, int columns, float divisor) {
   __shared__ double shared[kSumThreads];
   const int64_t image = blockIdx.x / columns;
   const int c = static_cast<int>(blockIdx.x % columns) * kSumColumns + static_cast<int>(threadIdx.x) % kSumColumns;
   const double sum =
       sumPartials(c < channels ? partial + image * chunks * channels + c : nullptr, chunks, channels, shared);
-  if (threadIdx.x < kSumColumns && c < channels) out[image * channels + c] = static_cast<float>(sum / divisor);
+  if (threadIdx.x < kSumColumns && c < channels) out[image * channels + c] = static_cast<Out>(sum / divisor);
+}
+
+// partial (chunks, channels): the sum of column c is added to gradient[rows ? rows[c] : c], c < real.
+template <typename Out>
+__global__ void __launch_bounds__(kSumThreads)
+    addKernel(const float* partial, Out* gradient, const int* rows, int real, int channels, int chunks) {
+  __shared__ double shared[kSumThreads];
+  const int c = static_cast<int>(blockIdx.x) * kSumColumns + static_cast<int>(threadIdx.x) % kSumColumns;
+  const double sum = sumPartials(c < real ? partial + c : nullptr, chunks, channels, shared);
+  if (threadIdx.x < kSumColumns && c < real) gradient[rows ? rows[c] : c] += static_cast<Out>(sum);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -107,10 +135,10 @@ inline size_t sumScratch(int batch, int64_t pixels, int channels) {
   return chunks <= 1 ? 0 : sizeof(float) * static_cast<size_t>(batch * chunks * channels);
 }
 
-// out (N, channels) = sum over pixels of a, or of a * b, / divisor. a, b (N, pixels, channels); channels: padded.
-template <bool kProduct, typename T>
-void sumPixels(const T* a, const T* b, float* out, int batch, int64_t pixels, int channels, void* scratch,
-               float divisor, cudaStream_t stream) {
+// out (N, channels) = sum over pixels of f / divisor. operands (N, pixels, channels); channels: padded.
+template <typename F, typename T>
+void sumPixels(elementwise::Operands<F::kOperands, T> operands, float* out, int batch, int64_t pixels, int channels,
+               void* scratch, float divisor, F f, cudaStream_t stream) {
   Shape s = shapeOf(pixels, channels);
   const dim3 grid = cut(s, batch, poolPixels(pixels));
   if (pixels == 0) {
@@ -119,12 +147,30 @@ void sumPixels(const T* a, const T* b, float* out, int batch, int64_t pixels, in
           cudaMemsetAsync(out, 0, sizeof(float) * static_cast<size_t>(batch) * static_cast<size_t>(channels), stream));
     return;
   }
-  if (s.chunks == 1) return launch(sumKernel<kProduct, T>, grid, dim3(kThreads), 0, stream, a, b, out, s, divisor);
+  if (s.chunks == 1) return launch(sumKernel<F, T>, grid, dim3(kThreads), 0, stream, operands, out, s, divisor, f);
   float* partial = static_cast<float*>(scratch);
-  launch(sumKernel<kProduct, T>, grid, dim3(kThreads), 0, stream, a, b, partial, s, 1.f);
+  launch(sumKernel<F, T>, grid, dim3(kThreads), 0, stream, operands, partial, s, 1.f, f);
   const int columns = static_cast<int>(divideUp(channels, kSumColumns));
-  launch(finishKernel, dim3(static_cast<unsigned>(batch * columns)), dim3(kSumThreads), 0, stream, partial, out,
+  launch(finishKernel<float>, dim3(static_cast<unsigned>(batch * columns)), dim3(kSumThreads), 0, stream, partial, out,
          channels, static_cast<int>(s.chunks), columns, divisor);
+}
+
+// Bytes of scratch that addSums() needs.
+inline size_t addScratch(int64_t pixels, int channels) {
+  return sizeof(float) * static_cast<size_t>(divideUp(pixels, poolPixels(pixels)) * channels);
+}
+
+// The gradient of a parameter with one number per channel: gradient[rows ? rows[c] : c] += sum over all pixels of f, for
+// the `real` ones of `channels`. operands (pixels, channels). Runs on the side stream with the side stream's scratch.
+template <typename F, typename T>
+void addSums(elementwise::Operands<F::kOperands, T> operands, float* gradient, const int* rows, int64_t pixels,
+             int real, int channels, void* scratch, F f, cudaStream_t stream) {
+  Shape s = shapeOf(pixels, channels);
+  const dim3 grid = cut(s, 1, poolPixels(pixels));
+  float* partial = static_cast<float*>(scratch);
+  launch(sumKernel<F, T>, grid, dim3(kThreads), 0, stream, operands, partial, s, 1.f, f);
+  launch(addKernel<float>, dim3(static_cast<unsigned>(divideUp(real, kSumColumns))), dim3(kSumThreads), 0, stream,
+         partial, gradient, rows, real, channels, static_cast<int>(s.chunks));
 }
 
 }  // namespace wbsr::cuda::channels

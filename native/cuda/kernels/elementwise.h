@@ -1,5 +1,5 @@
-// Elementwise kernels of one and two operands for any functor. Both are bound by memory: a thread has kPerThread vectors in
-// flight, neighbouring threads have neighbouring vectors.
+// Elementwise kernels for any functor: of one and two operands, and of several for functors that know the channel. All are
+// bound by memory: a thread has kPerThread vectors in flight, neighbouring threads have neighbouring vectors.
 #pragma once
 #include "cuda/kernels/vectors.h"
 
@@ -63,6 +63,37 @@ __global__ void __launch_bounds__(kThreads) binaryKernel(const T* a, const T* b,
   }
 }
 
+template <int kOperands, typename T>
+struct Operands {
+  const T* at[kOperands];
+};
+
+// f(v, channel) changes v[0], which becomes out; v: a vector of each operand; channel: the first of its channels. operands,
+// out (pixels, vectors x 8); out may be one of them. count: vectors.
+template <int kOperands, typename T, typename F>
+__global__ void __launch_bounds__(kThreads)
+    channelKernel(Operands<kOperands, T> operands, T* out, int64_t count, int vectors, F f) {
+  const int64_t block = int64_t{blockIdx.x} * kPerBlock;
+  const int phase = static_cast<int>(block % vectors);  // the only division in 64 bits, the same for the whole block
+  const int64_t first = block + threadIdx.x;
+  Raw<T> raw[kPerThread][kOperands];
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i)
+#pragma unroll
+    for (int o = 0; o < kOperands; ++o)
+      if (first + i * kThreads < count) raw[i][o] = loadRaw(operands.at[o] + (first + i * kThreads) * kVector);
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    const int64_t at = first + i * kThreads;
+    if (at >= count) continue;
+    float v[kOperands][kVector];
+#pragma unroll
+    for (int o = 0; o < kOperands; ++o) unpack(raw[i][o], v[o]);
+    f(v, (phase + static_cast<int>(threadIdx.x) + i * kThreads) % vectors * kVector);
+    store(out + at * kVector, v[0]);
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 
 // A last vector that is not full has a thread too.
@@ -78,6 +109,14 @@ void unary(const From* x, To* y, int64_t count, F f, cudaStream_t stream) {
 template <typename T, typename F>
 void binary(const T* a, const T* b, T* out, int64_t count, F f, cudaStream_t stream) {
   launch(binaryKernel<T, F>, dim3(blocksFor(count)), dim3(kThreads), 0, stream, a, b, out, count, f);
+}
+
+// count: elements; channels: padded.
+template <int kOperands, typename T, typename F>
+void channelwise(Operands<kOperands, T> operands, T* out, int64_t count, int channels, F f, cudaStream_t stream) {
+  const int64_t vectors = count / kVector;
+  launch(channelKernel<kOperands, T, F>, dim3(static_cast<unsigned>(divideUp(vectors, kPerBlock))), dim3(kThreads), 0,
+         stream, operands, out, vectors, channels / kVector, f);
 }
 
 }  // namespace wbsr::cuda::elementwise

@@ -3,7 +3,7 @@
 
 #include "cuda/kernels/elementwise.h"
 #include "cuda/operators/kernels.h"
-#include "cuda/program/operator.h"
+#include "cuda/registry.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -24,6 +24,8 @@ template void add<bf16>(const bf16*, const bf16*, bf16*, int64_t, cudaStream_t);
 
 namespace {
 
+using operators::Add;
+
 void compileAdd(StepCompiler& compiler, const Step& step) {
   compiler.launchAs(step.out, step.out, [step, &v = compiler.values(), stream = compiler.stream()](auto type) {
     using T = decltype(type);
@@ -31,7 +33,8 @@ void compileAdd(StepCompiler& compiler, const Step& step) {
   });
 }
 
-const Registration registration(operators::Add::kKind, {compileAdd});
-
 }  // namespace
+
+void register_add(Registry& registry) { registry.add(Add::kKind, compileAdd); }
+
 }  // namespace wbsr::cuda

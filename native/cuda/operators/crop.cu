@@ -1,9 +1,10 @@
 // Crops: the part of each image of a batch that the tail runs on. Each image has an offset of its own, in memory of the
 // device, so that one captured graph serves all of them.
 #include "core/operators/crop.h"
+
 #include "cuda/kernels/vectors.h"
 #include "cuda/operators/kernels.h"
-#include "cuda/program/operator.h"
+#include "cuda/registry.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -40,6 +41,8 @@ template void crop<bf16>(const bf16*, bf16*, int, int, int, int, int, int, const
 
 namespace {
 
+using operators::Crop;
+
 void compileCrop(StepCompiler& compiler, const Step& step) {
   const Layout from = compiler.values().layout(step.in[0]), to = compiler.values().layout(step.out);
   compiler.launchAs(step.out, step.out,
@@ -50,7 +53,8 @@ void compileCrop(StepCompiler& compiler, const Step& step) {
                     });
 }
 
-const Registration registration(operators::Crop::kKind, {compileCrop});
-
 }  // namespace
+
+void register_crop(Registry& registry) { registry.add(Crop::kKind, compileCrop); }
+
 }  // namespace wbsr::cuda

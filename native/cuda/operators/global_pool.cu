@@ -1,8 +1,9 @@
 // The mean over the pixels of an image, channel by channel, and its backward.
 #include "core/operators/global_pool.h"
+
 #include "cuda/kernels/channels.h"
 #include "cuda/operators/kernels.h"
-#include "cuda/program/operator.h"
+#include "cuda/registry.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -27,8 +28,7 @@ size_t globalPoolScratch(int batch, int64_t pixels, int channels) { return sumSc
 
 template <typename T>
 void globalPool(const T* in, float* out, int batch, int64_t pixels, int channels, void* scratch, cudaStream_t stream) {
-  sumPixels<false>(in, static_cast<const T*>(nullptr), out, batch, pixels, channels, scratch,
-                   static_cast<float>(pixels), stream);
+  sumPixels<ValueSum, T>({{in}}, out, batch, pixels, channels, scratch, static_cast<float>(pixels), ValueSum{}, stream);
 }
 
 template <typename T>
@@ -46,6 +46,8 @@ WBSR_INSTANTIATE(bf16)
 #undef WBSR_INSTANTIATE
 
 namespace {
+
+using operators::GlobalPool;
 
 void compileGlobalPool(StepCompiler& compiler, const Step& step) {
   const Layout l = compiler.values().layout(step.in[0]);
@@ -67,8 +69,11 @@ void compileGlobalPoolBackward(StepCompiler& compiler, const Step& step) {
       });
 }
 
-const Registration forward(operators::GlobalPool::kKind, {compileGlobalPool});
-const Registration backward(operators::GlobalPool::kBackward, {compileGlobalPoolBackward});
-
 }  // namespace
+
+void register_global_pool(Registry& registry) {
+  registry.add(GlobalPool::kKind, compileGlobalPool);
+  registry.add(GlobalPool::kBackward, compileGlobalPoolBackward);
+}
+
 }  // namespace wbsr::cuda

@@ -1,7 +1,7 @@
 // The gradient of the loss by the network's output, which begins the backward pass; loss.cu has the kernel.
 #include "cuda/loss.h"
 
-#include "cuda/program/operator.h"
+#include "cuda/registry.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -15,7 +15,8 @@ void compileLoss(StepCompiler& compiler, const Step& step) {
   });
 }
 
-const Registration registration(kLoss, {compileLoss});
-
 }  // namespace
+
+void register_loss(Registry& registry) { registry.add(kLoss, compileLoss); }
+
 }  // namespace wbsr::cuda

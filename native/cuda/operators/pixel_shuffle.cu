@@ -1,12 +1,14 @@
 // Pixel shuffle and its backward. Where the filters of the convolution in front are ordered sub-pixel first, a pixel's
 // channels stay together and the shuffle is a copy of vectors; the order of trained networks, c r^2 + i r + j, goes
 // through shared memory, so that both sides move whole vectors there too.
+#include "core/operators/pixel_shuffle.h"
+
 #include <algorithm>
 
 #include "core/operators/pixel_shuffle.h"
 #include "cuda/kernels/vectors.h"
 #include "cuda/operators/kernels.h"
-#include "cuda/program/operator.h"
+#include "cuda/registry.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -290,18 +292,14 @@ WBSR_INSTANTIATE(bf16, float)
 
 namespace {
 
+using operators::PixelShuffle;
+
 ShuffleShape shapeOf(const StepCompiler& compiler, const Step& step, int smallValue, int largeValue) {
   const Layout s = compiler.values().layout(smallValue), l = compiler.values().layout(largeValue);
   const bool shuffled = compiler.program().values[static_cast<size_t>(smallValue)].groups > 1;
-  return {compiler.batch(),
-          s.height,
-          s.width,
-          step.as<operators::PixelShuffle>().factor(),
-          l.channels,
-          shuffled,
-          l.kind == Layout::Thin,
-          step.activation,
-          step.slope};
+  const int factor = step.as<PixelShuffle>().factor();
+  return {compiler.batch(),       s.height,        s.width,   factor, l.channels, shuffled,
+          l.kind == Layout::Thin, step.activation, step.slope};
 }
 
 // work(S{}, L{}) with the types of the values: bf16 channels may become float RGB.
@@ -334,13 +332,21 @@ void compilePixelShuffleBackward(StepCompiler& compiler, const Step& step) {
     withTypes(v.isHalf(step.out), v.isHalf(step.in[0]), [&](auto smallType, auto largeType) {
       using S = decltype(smallType);
       using L = decltype(largeType);
-      pixelShuffleBackward(shape, v.at<L>(step.in[0]), v.atOrNull<L>(step.input(1)), v.at<S>(step.out), stream);
+      pixelShuffleBackward(shape, v.at<L>(step.in[0]), v.atOrNull<L>(step.in.size() > 1 ? step.in[1] : -1),
+                           v.at<S>(step.out), stream);
     });
   });
 }
 
-const Registration forward(operators::PixelShuffle::kKind, {compilePixelShuffle});
-const Registration backward(operators::PixelShuffle::kBackward, {compilePixelShuffleBackward});
-
 }  // namespace
+
+void register_pixel_shuffle(Registry& registry) {
+  registry.add(PixelShuffle::kKind, compilePixelShuffle);
+  registry.fuses(PixelShuffle::kKind, [](const Program&, const Step& step) {
+    const bool leaky = step.activation == ActivationKind::Relu || step.activation == ActivationKind::LeakyRelu;
+    return leaky && step.residual < 0 ? 1 : 0;
+  });
+  registry.add(PixelShuffle::kBackward, compilePixelShuffleBackward);
+}
+
 }  // namespace wbsr::cuda

@@ -1,8 +1,9 @@
 // A value times a factor per image and channel, as channel attention has it, and its backward.
 #include "core/operators/scale_channels.h"
+
 #include "cuda/kernels/channels.h"
 #include "cuda/operators/kernels.h"
-#include "cuda/program/operator.h"
+#include "cuda/registry.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -52,7 +53,7 @@ void scaleChannels(const T* x, const float* factors, const T* addend, T* out, in
 template <typename T>
 void scaleChannelsBackwardFactors(const T* dOut, const T* x, float* dFactors, int batch, int64_t pixels, int channels,
                                   void* scratch, cudaStream_t stream) {
-  sumPixels<true>(dOut, x, dFactors, batch, pixels, channels, scratch, 1.f, stream);
+  sumPixels<ProductSum, T>({{dOut, x}}, dFactors, batch, pixels, channels, scratch, 1.f, ProductSum{}, stream);
 }
 
 #define WBSR_INSTANTIATE(T)                                                                              \
@@ -63,6 +64,8 @@ WBSR_INSTANTIATE(bf16)
 #undef WBSR_INSTANTIATE
 
 namespace {
+
+using operators::ScaleChannels;
 
 // The gradient of the input is the same product, without a residual.
 void compileScaleChannels(StepCompiler& compiler, const Step& step) {
@@ -87,9 +90,14 @@ void compileScaleChannelsBackwardFactors(StepCompiler& compiler, const Step& ste
                     });
 }
 
-const Registration forward(operators::ScaleChannels::kKind, {compileScaleChannels});
-const Registration backwardInput(operators::ScaleChannels::kBackwardInput, {compileScaleChannels});
-const Registration backwardFactors(operators::ScaleChannels::kBackwardFactors, {compileScaleChannelsBackwardFactors});
-
 }  // namespace
+
+void register_scale_channels(Registry& registry) {
+  registry.add(ScaleChannels::kKind, compileScaleChannels);
+  registry.fuses(ScaleChannels::kKind,
+                 [](const Program&, const Step& step) { return step.activation == ActivationKind::None ? 1 : 0; });
+  registry.add(ScaleChannels::kBackwardInput, compileScaleChannels);
+  registry.add(ScaleChannels::kBackwardFactors, compileScaleChannelsBackwardFactors);
+}
+
 }  // namespace wbsr::cuda

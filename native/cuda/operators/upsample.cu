@@ -2,13 +2,15 @@
 // factor is whole, so weights depend on an output's phase within its input pixel only: each block makes the table of
 // all phases once. A window of `reach` input samples to either side holds every tap of every phase; taps that a phase
 // does not have get the weight 0, which is what the kernels' own formulas say there.
+#include "core/operators/upsample.h"
+
 #include <algorithm>
 
 #include "core/math/cubic.h"
 #include "core/operators/upsample.h"
 #include "cuda/kernels/vectors.h"
 #include "cuda/operators/kernels.h"
-#include "cuda/program/operator.h"
+#include "cuda/registry.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -222,13 +224,15 @@ WBSR_INSTANTIATE(bf16)
 
 namespace {
 
-// The residual, where there is one, is added.
+using operators::Upsample;
+
 void compileUpsample(StepCompiler& compiler, const Step& step) {
   const Layout l = compiler.values().layout(step.in[0]);
   const auto& op = step.as<operators::Upsample>();
   compiler.launchAs(step.out, step.out,
                     [=, &op, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {
                       using T = decltype(type);
+                      const auto& op = step.as<Upsample>();
                       upsample(v.at<T>(step.in[0]), v.atOrNull<const T>(step.residual), v.at<T>(step.out), batch,
                                l.height, l.width, l.paddedChannels, op.factor(), op.cubic(), stream);
                     });
@@ -240,13 +244,20 @@ void compileUpsampleBackward(StepCompiler& compiler, const Step& step) {
   compiler.launchAs(step.out, step.out,
                     [=, &op, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {
                       using T = decltype(type);
+                      const auto& op = step.as<Upsample>();
                       upsampleBackward(v.at<T>(step.in[0]), v.at<T>(step.out), batch, l.height, l.width,
                                        l.paddedChannels, op.factor(), op.cubic(), stream);
                     });
 }
 
-const Registration forward(operators::Upsample::kKind, {compileUpsample});
-const Registration backward(operators::Upsample::kBackward, {compileUpsampleBackward});
-
 }  // namespace
+
+void register_upsample(Registry& registry) {
+  registry.add(Upsample::kKind, compileUpsample);
+  // Rather than the convolution beside it: so the enlarged value never goes through memory.
+  registry.fuses(Upsample::kKind,
+                 [](const Program&, const Step& step) { return step.activation == ActivationKind::None ? 3 : 0; });
+  registry.add(Upsample::kBackward, compileUpsampleBackward);
+}
+
 }  // namespace wbsr::cuda

@@ -3,12 +3,13 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "cuda/program/rewrite.h"
+#include "cuda/program/gates.h"
+#include "cuda/registry.h"
 
 namespace wbsr::cuda {
 
 Executable::Executable(Context& context, Program program) : context_(context), program_(std::move(program)) {
-  rewrite(program_);
+  fuseGates(program_);
   placeValues();
   compile();
   reserve();
@@ -32,12 +33,12 @@ void Executable::placeValues() {
 }
 
 void Executable::compile() {
-  StepCompiler compiler(context_, program_, values_, launches_);
+  StepCompiler compiler(context_, program_, values_, launches_, constants_);
   std::vector<ConvSpec> specs;
   for (const Step& step : program_.steps)
-    if (const auto plans = operatorOf(step.kind).plans) plans(compiler, step, specs);
+    if (const auto plans = registry().at(step.kind).plans) plans(compiler, step, specs);
   context_.plans->prepare(specs);
-  for (const Step& step : program_.steps) operatorOf(step.kind).compile(compiler, step);
+  for (const Step& step : program_.steps) registry().at(step.kind).compile(compiler, step);
   launches_.schedule();
   needs_ = compiler.needs();
 }

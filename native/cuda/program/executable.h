@@ -2,7 +2,7 @@
 // gradients of a training program are a branch of it (launches.h).
 #pragma once
 #include "core/program.h"
-#include "cuda/program/operator.h"
+#include "cuda/program/step_compiler.h"
 
 namespace wbsr::cuda {
 
@@ -44,6 +44,7 @@ class Executable {
   Context& context_;
   Program program_;
   const Values values_{context_, program_};
+  StepCompiler::Constants constants_;
   Launches launches_;
   StepCompiler::Needs needs_;
   Graph graph_;

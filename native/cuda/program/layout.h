@@ -31,4 +31,9 @@ inline Layout layoutOf(const Value& value) {
   return layout;
 }
 
+// Whether padding must not go through it: what it makes of 0 is not finite, or may grow so.
+inline bool sparesPadding(ActivationKind kind) {
+  return kind == ActivationKind::Exp || kind == ActivationKind::Reciprocal;
+}
+
 }  // namespace wbsr::cuda

@@ -37,8 +37,10 @@ void run(const Case& c, cudaStream_t stream) {
   DeviceArray<T> in(to<T>(dy));
   DeviceArray<float> gradient(before), again(before);
   DeviceArray<unsigned char> scratch(biasGradientScratch(c.pixels, paddedChannels));
-  biasGradient(in.data(), gradient.data(), c.pixels, paddedChannels, c.channels, c.groups, scratch.data(), stream);
-  biasGradient(in.data(), again.data(), c.pixels, paddedChannels, c.channels, c.groups, scratch.data(), stream);
+  biasGradient(in.data(), gradient.data(), nullptr, c.pixels, paddedChannels, c.channels, c.groups, scratch.data(),
+               stream);
+  biasGradient(in.data(), again.data(), nullptr, c.pixels, paddedChannels, c.channels, c.groups, scratch.data(),
+               stream);
   const std::string what = std::string("biasGradient ") + (sizeof(T) == 2 ? "bf16 " : "float ") +
                            std::to_string(c.pixels) + " pixels, " + std::to_string(c.channels) + " channels, " +
                            std::to_string(c.groups) + " groups";

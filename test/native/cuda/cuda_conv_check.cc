@@ -100,10 +100,27 @@ void checkNan() {
   }
 }
 
+// Strides and paddings as ESA, transposed convolutions and even kernels have them.
+void checkGeometries() {
+  const auto plans = makeConvPlans(0, 0);
+  struct Geometry {
+    Shape shape;
+    int stride, padding;
+  };
+  for (const Geometry& g :
+       {Geometry{{2, 7, 9, 8, 16, 3}, 2, 0}, Geometry{{1, 8, 6, 16, 8, 3}, 2, 1}, Geometry{{1, 9, 9, 8, 8, 2}, 1, 1},
+        Geometry{{1, 12, 8, 8, 8, 9}, 4, 4}, Geometry{{1, 5, 6, 8, 8, 4}, 2, 1}})
+    eachSpec(g.shape, Precision::Bf16, [&](ConvSpec s) {
+      s.stride = g.stride;
+      s.padding = g.padding;
+      checkSpec(*plans, s);
+    });
+}
+
 }  // namespace
 
 int main() {
-  if (!runParts({checkResults, checkNan, checkAutotune})) return 2;
+  if (!runParts({checkResults, checkNan, checkGeometries, checkAutotune})) return 2;
 #ifdef WBSR_HOST_CUDA
   runParts({checkEngines, checkFallback});
 #endif

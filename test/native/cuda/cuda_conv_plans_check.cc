@@ -171,7 +171,7 @@ void checkStore() {
 void checkBadSpecs() {
   const auto plans = makeConvPlans(0, 0);
   const std::vector<Shape> shapes = {
-      {1, 4, 4, 12, 8, 3}, {1, 4, 4, 8, 4, 3}, {1, 4, 4, 8, 8, 2}, {0, 4, 4, 8, 8, 3}, {1, 0, 4, 8, 8, 3}};
+      {1, 4, 4, 12, 8, 3}, {1, 4, 4, 8, 4, 3}, {1, 4, 4, 8, 8, 0}, {0, 4, 4, 8, 8, 3}, {1, 0, 4, 8, 8, 3}};
   for (const Shape& shape : shapes) {
     const ConvSpec s = makeSpec(ConvSpec::Forward, shape);
     const std::string error = thrown([&] { plans->get(s); });
@@ -247,6 +247,29 @@ void checkShared() {
   retireConvPlans(one);
   check(sharedConvPlans(0, 0) == fresh, "what is retired twice takes nothing with it");
   check(static_cast<int>(fakeCudnnCounts().handles) == handles + 3, "a handle each");
+
+  // A plan that one model captures while another one runs it, each with a handle of its own, or both with the plans'.
+  const ConvSpec s = makeSpec(ConvSpec::Forward, {1, 3, 5, 8, 16, 3});
+  const auto plan = fresh->get(s);
+  DeviceArray<bf16> x(3 * 5 * 8), w(16 * 9 * 8), y(3 * 5 * 16), other(3 * 5 * 16);
+  x.zero(), w.zero();
+  DeviceArray<unsigned char> workspace(plan->workspace()), otherWorkspace(plan->workspace());
+  const Stream stream, otherStream;
+  for (const bool own : {true, false}) {
+    const auto mine = own ? fresh->makeHandle() : nullptr, its = own ? fresh->makeHandle() : nullptr;
+    ConvArguments captured{x.data(), w.data(), y.data()}, direct{x.data(), w.data(), other.data()};
+    captured.handle = mine.get();
+    direct.handle = its.get();
+    std::string error;
+    wbsr::cuda::Graph graph;
+    graph.capture(stream, [&] {
+      plan->run(captured, workspace.data(), stream);
+      std::thread([&] { error = thrown([&] { plan->run(direct, otherWorkspace.data(), otherStream); }); }).join();
+      plan->run(captured, workspace.data(), stream);
+    });
+    otherStream.synchronise();
+    check(error.empty() == own, "a run beside a capture, handles " + std::string(own ? "apart: " : "shared: ") + error);
+  }
 }
 
 void checkLifetimes() {

@@ -1,5 +1,5 @@
-// Checks of elementwise kernels (activation.cu, add.cu, formats.cu, epilogue.cu) against plain loops: counts around a vector, a block and several blocks, in
-// place and not, bf16 and float.
+// Checks of elementwise kernels (activation.cu, add.cu, formats.cu, epilogue.cu) against plain loops: counts around a
+// vector, a block and several blocks, in place and not, bf16 and float.
 #include <cmath>
 #include <limits>
 #include <string>
@@ -39,19 +39,32 @@ double activated(double x, ActivationKind kind, double slope) {
   if (kind == ActivationKind::Sigmoid) return 1 / (1 + std::exp(-x));
   if (kind == ActivationKind::Relu) return x > 0 ? x : 0;
   if (kind == ActivationKind::LeakyRelu) return x > 0 ? x : slope * x;
+  if (kind == ActivationKind::Silu) return x / (1 + std::exp(-x));
+  if (kind == ActivationKind::Gelu) return x * 0.5 * (1 + std::erf(x / std::sqrt(2.)));
+  if (kind == ActivationKind::Tanh) return std::tanh(x);
+  if (kind == ActivationKind::Exp) return std::exp(x);
+  if (kind == ActivationKind::Reciprocal) return 1 / x;
   return x;
 }
 
-// Of the output, as the backward pass knows it.
+// Of the output y, as the backward pass knows it; of silu and gelu, of the input.
 double derivative(double y, ActivationKind kind, double slope) {
+  const double e = 1 / (1 + std::exp(-y));
+  if (kind == ActivationKind::Silu) return e * (1 + y * (1 - e));
+  if (kind == ActivationKind::Gelu)
+    return 0.5 * (1 + std::erf(y / std::sqrt(2.))) + y * std::exp(-y * y / 2) / std::sqrt(2 * std::acos(-1.));
+  if (kind == ActivationKind::Tanh) return 1 - y * y;
+  if (kind == ActivationKind::Exp) return y;
+  if (kind == ActivationKind::Reciprocal) return -y * y;
   if (kind == ActivationKind::Sigmoid) return y * (1 - y);
   if (kind == ActivationKind::Relu) return y > 0 ? 1 : 0;
   if (kind == ActivationKind::LeakyRelu) return y > 0 ? 1 : slope;
   return 1;
 }
 
-const ActivationKind kKinds[] = {ActivationKind::None, ActivationKind::Relu, ActivationKind::LeakyRelu,
-                                 ActivationKind::Sigmoid};
+const ActivationKind kKinds[] = {ActivationKind::None,    ActivationKind::Relu, ActivationKind::LeakyRelu,
+                                 ActivationKind::Sigmoid, ActivationKind::Silu, ActivationKind::Gelu,
+                                 ActivationKind::Tanh,    ActivationKind::Exp,  ActivationKind::Reciprocal};
 const int64_t kCounts[] = {0, 1, 7, 8, 13, 4096, 4097, 4104, 3 * 4096 + 5};
 
 template <typename T>

@@ -19,19 +19,21 @@ using namespace wbsr::test;
 namespace {
 
 // Rows of 27 floats and of thousands, a filter bank in front of a shuffle, a mean shift that no width changes.
-wbsr::Graph someGraph(const std::vector<int>& widths = {8, 13, 36}) {
-  using namespace wbsr::test::graphs;
-  Builder b;
-  const int wide = b.conv("wide", b.conv("head", b.conv("shift", b.input(), fixed(3), 1), width()), width(), 9, false);
-  const int large = b.shuffle(b.conv("up", wide, width(4)), 2);
-  const int out = b.conv("last", b.conv("small", large, width(), 1), fixed(3));
-  return wbsr::Graph(2, widths, {1}, b.nodes, out);
+wbsr::Graph graphOf(std::vector<int> widths) {
+  graphs::Builder b;
+  const ChannelRule width = graphs::width(), rgb = graphs::fixed(3);
+  const int wide = b.conv("wide", b.conv("head", b.conv("shift", b.input(), rgb, 1), width), width, 9, false);
+  const int up = b.shuffle(b.conv("up", wide, graphs::width(4)), 2);
+  const int last = b.conv("last", b.conv("small", up, width, 1), rgb);
+  return wbsr::Graph(2, std::move(widths), {1}, b.nodes, last);
 }
+
+wbsr::Graph someGraph() { return graphOf({8, 13, 36}); }
 
 wbsr::Graph manyWidths() {
   std::vector<int> widths;
   for (int w = 0; w < 17; ++w) widths.push_back(8 + w);
-  return someGraph(widths);
+  return graphOf(widths);
 }
 
 // Packs on the device, with the parameter and the groups of each.
@@ -99,15 +101,17 @@ struct Arrays {
   PackSet set;
   DeviceArray<unsigned char> packMemory;
   DeviceArray<ParameterEntry> parameters;
+  DeviceArray<uint8_t> shells;
   DeviceArray<OptimizerChunk> chunkArray;
   DeviceArray<Pack> packs;
 
-  Arrays(std::vector<ParameterEntry> e, PackSet s)
-      : entries(std::move(e)),
-        chunks(optimizerChunks(entries)),
+  Arrays(const ParameterTable& table, PackSet s)
+      : entries(table.entries),
+        chunks(optimizerChunks(table)),
         set(std::move(s)),
         packMemory(set.bytes),
         parameters(entries.size()),
+        shells(table.shells),
         chunkArray(chunks),
         packs(set.infos.size()) {
     packMemory.zero();
@@ -124,6 +128,7 @@ struct Arrays {
   OptimizerArguments arguments() const {
     OptimizerArguments a{};
     a.parameters = parameters.data();
+    a.shells = shells.data();
     a.chunks = chunkArray.data();
     a.chunkCount = static_cast<int>(chunks.size());
     a.packs = packs.data();
@@ -132,8 +137,9 @@ struct Arrays {
 };
 
 // Chunks cover every element once and stay within what the kernel can stage.
-void checkChunks(const std::vector<ParameterEntry>& entries) {
-  const std::vector<OptimizerChunk> chunks = optimizerChunks(entries);
+void checkChunks(const ParameterTable& table) {
+  const std::vector<ParameterEntry>& entries = table.entries;
+  const std::vector<OptimizerChunk> chunks = optimizerChunks(table);
   for (size_t p = 0; p < entries.size(); ++p) {
     const ParameterEntry& e = entries[p];
     std::vector<int> covered(static_cast<size_t>(e.rows) * e.columns, 0);
@@ -155,19 +161,27 @@ void tenSteps(bool withEma, cudaStream_t stream) {
   const wbsr::Graph graph = someGraph();
   const size_t count = static_cast<size_t>(graph.parameterCount()), parameters = graph.parameters().size(),
                widths = graph.widths().size();
+  const ParameterTable table = parameterTable(graph);
+  const std::vector<ParameterEntry>& entries = table.entries;
+  checkChunks(table);
+  // How many rows, columns of a parameter a width has.
+  const auto within = [&](int first, int count, int width) {
+    const auto from = table.shells.begin() + first;
+    return static_cast<int>(std::count_if(from, from + count, [&](int shell) { return shell <= width; }));
+  };
+  const auto rowsAt = [&](size_t p, int w) { return within(entries[p].firstRowShell, entries[p].rows, w); };
+  const auto columnsAt = [&](size_t p, int w) { return within(entries[p].firstColumnShell, entries[p].columns, w); };
   PackSet set;
-  std::vector<ParameterEntry> entries = parameterEntries(graph);
-  checkChunks(entries);
   for (size_t p = 0; p < parameters; ++p)
     for (size_t w = 0; w < widths; ++w) {
       const Parameter& parameter = graph.parameters()[p];
       const int groups = parameter.name.rfind("up.", 0) == 0 ? 4 : 1;
       const bool bias = parameter.shape.size() == 1;
-      const int out = entries[p].outAt[w], in = entries[p].inAt[w];
-      set.add(p, out, in, entries[p].area, groups, bias, !bias);
-      if (!bias) set.add(p, out, in, entries[p].area, 1, false, w == 1);
+      const int rows = rowsAt(p, static_cast<int>(w)), columns = columnsAt(p, static_cast<int>(w));
+      set.add(p, rows, columns, entries[p].area, groups, bias, !bias);
+      if (!bias) set.add(p, rows, columns, entries[p].area, 1, false, w == 1);
     }
-  const Arrays arrays(entries, set);
+  const Arrays arrays(table, set);
 
   std::vector<float> weights = randomVector(count, 1, -0.3, 0.3), m(count, 0.f), v(count, 0.f), ema = weights;
   DeviceArray<float> weightsOn(weights), mOn(m), vOn(v), emaOn(ema), gradientOn(count);
@@ -202,8 +216,8 @@ void tenSteps(bool withEma, cudaStream_t stream) {
     for (size_t p = 0; p < parameters; ++p) {
       if (touched[p] < 0) continue;
       const ParameterEntry& e = entries[p];
-      for (int o = 0; o < e.outAt[touched[p]]; ++o)
-        for (int64_t i = 0; i < int64_t{e.inAt[touched[p]]} * e.area; ++i) {
+      for (int o = 0; o < rowsAt(p, touched[p]); ++o)
+        for (int64_t i = 0; i < int64_t{columnsAt(p, touched[p])} * e.area; ++i) {
           const size_t at = static_cast<size_t>(e.offset + int64_t{o} * e.columns * e.area + i);
           gradient[at] = values[at];
           inShell[at] = true;
@@ -247,12 +261,12 @@ void manyRows(int rows, int columns, int area, int groups, cudaStream_t stream) 
   e.rows = rows;
   e.columns = columns;
   e.area = area;
-  e.outAt[0] = rows;
-  e.inAt[0] = columns;
-  checkChunks({e});
+  e.firstColumnShell = rows;
+  const ParameterTable table{{e}, std::vector<uint8_t>(static_cast<size_t>(rows) + columns, 0)};
+  checkChunks(table);
   PackSet set;
   set.add(0, rows, columns, area, groups, columns * area == 1, columns * area != 1);
-  const Arrays arrays({e}, set);
+  const Arrays arrays(table, set);
   const std::vector<float> weights = randomVector(static_cast<size_t>(int64_t{rows} * columns * area + 5), 21);
   DeviceArray<float> weightsOn(weights);
   OptimizerArguments a = arrays.arguments();
@@ -268,7 +282,12 @@ struct Unpack {
 
 template <typename T>
 void weightGradient(const Unpack& u, cudaStream_t stream) {
-  const Pack slice{nullptr, u.out, u.in, u.groups * padded(u.out / u.groups), padded(u.in), u.groups, false};
+  Pack slice;
+  slice.outChannels = u.out;
+  slice.inChannels = u.in;
+  slice.outPadded = u.groups * padded(u.out / u.groups);
+  slice.inPadded = padded(u.in);
+  slice.groups = u.groups;
   const std::vector<float> packed =
       stored<T>(randomVector(static_cast<size_t>(slice.outPadded) * u.area * slice.inPadded, 31));
   const std::vector<float> before = randomVector(static_cast<size_t>(u.fullOut) * u.fullIn * u.area, 32);
@@ -345,7 +364,7 @@ int main() {
   finiteness(stream);
   std::string message;
   try {
-    parameterEntries(manyWidths());
+    parameterTable(manyWidths());
   } catch (const Error& error) {
     message = error.what();
   }

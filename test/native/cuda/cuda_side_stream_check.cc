@@ -5,7 +5,8 @@
 
 #include "support/networks.h"
 #include "cuda/program/executable.h"
-#include "cuda/program/rewrite.h"
+#include "cuda/program/gates.h"
+#include "cuda/registry.h"
 #include "support/cuda_device.h"
 
 using namespace wbsr;
@@ -70,7 +71,7 @@ Program trainingProgram(const Graph& graph, const SubnetInfo& subnet, int batch,
 
 // Every value is whole when it is read; the same arena with and without room for late steps.
 void placesAreSound(Program program, const std::string& name) {
-  cuda::rewrite(program);
+  cuda::fuseGates(program);
   const auto floats = [](const Value& value) { return int64_t{value.channels} * value.height * value.width; };
   Program tight = program;
   plan(tight, floats, false);

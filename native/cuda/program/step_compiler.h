@@ -1,8 +1,8 @@
-// How the steps of a Program become launches. Each file of operators/ holds one operator: its kernels, their launchers,
-// and at its end the registration of a compile function for each of its step kinds.
+// What an operator has to work with where it turns a step of a Program into launches (cuda/registry.h).
 #pragma once
 #include <algorithm>
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -10,7 +10,7 @@
 
 namespace wbsr::cuda {
 
-// What a compile function has to work with. References stay valid as long as the launches.
+// References stay valid as long as the launches.
 class StepCompiler {
  public:
   // Bytes of the context's memory that the launches need.
@@ -18,7 +18,10 @@ class StepCompiler {
     size_t scratch = 0, workspace = 0, sideScratch = 0, sideWorkspace = 0;
   };
 
-  StepCompiler(Context& context, const Program& program, const Values& values, Launches& launches);
+  using Constants = std::vector<std::unique_ptr<DeviceBuffer>>;
+
+  StepCompiler(Context& context, const Program& program, const Values& values, Launches& launches,
+               Constants& constants);
 
   Context& context() const { return context_; }
   const Program& program() const { return program_; }
@@ -45,32 +48,25 @@ class StepCompiler {
   void needSideScratch(size_t bytes) { needs_.sideScratch = std::max(needs_.sideScratch, bytes); }
   void needSideWorkspace(size_t bytes) { needs_.sideWorkspace = std::max(needs_.sideWorkspace, bytes); }
 
+  // A copy on the device, which lives as long as the launches. Null without values.
+  template <typename T>
+  const T* constants(const std::vector<T>& values) {
+    return static_cast<const T*>(upload(values.data(), values.size() * sizeof(T)));
+  }
+
   // What a convolution by cuDNN reads: the value itself, or its copy in bf16, which is queued here for the first reader.
   std::function<const void*()> operand(int value);
 
  private:
+  const void* upload(const void* values, size_t bytes);
+
   Context& context_;
   const Program& program_;
   const Values& values_;
   Launches& launches_;
+  Constants& constants_;
   Needs needs_;
   std::vector<bool> copied_;  // values whose copy is queued
 };
-
-struct Operator {
-  // Queues the launches of a step.
-  void (*compile)(StepCompiler&, const Step&) = nullptr;
-  // The convolutions by cuDNN that compile() asks the plan cache for: they are built together beforehand. May be null.
-  void (*plans)(const StepCompiler&, const Step&, std::vector<ConvSpec>&) = nullptr;
-};
-
-// At namespace scope: `const Registration registration(operators::Add::kKind, {compileAdd});`
-class Registration {
- public:
-  Registration(StepKind kind, Operator definition);
-};
-
-// Throws WBSR_INTERNAL where no operator has registered the kind.
-const Operator& operatorOf(StepKind kind);
 
 }  // namespace wbsr::cuda

@@ -1,28 +1,27 @@
-#include "cuda/program/operator.h"
+#include "cuda/program/step_compiler.h"
 
-#include <map>
-
-#include "core/error.h"
 #include "cuda/kernels/formats.h"
 
 namespace wbsr::cuda {
-namespace {
 
-// Made by the first registration, whatever the order of the files' static objects.
-std::map<StepKind, Operator>& table() {
-  static std::map<StepKind, Operator> operators;
-  return operators;
-}
-
-}  // namespace
-
-StepCompiler::StepCompiler(Context& context, const Program& program, const Values& values, Launches& launches)
+StepCompiler::StepCompiler(Context& context, const Program& program, const Values& values, Launches& launches,
+                           Constants& constants)
     : context_(context),
       program_(program),
       values_(values),
       launches_(launches),
+      constants_(constants),
       copied_(program.values.size(), false) {
   copied_[static_cast<size_t>(program.input)] = true;  // comes with the input
+}
+
+const void* StepCompiler::upload(const void* values, size_t bytes) {
+  if (bytes == 0) return nullptr;
+  auto made = std::make_unique<DeviceBuffer>();
+  made->reserve(bytes);
+  copyNow(made->as(), values, bytes, cudaMemcpyHostToDevice, stream());
+  constants_.push_back(std::move(made));
+  return constants_.back()->as();
 }
 
 std::function<const void*()> StepCompiler::operand(int value) {
@@ -35,16 +34,6 @@ std::function<const void*()> StepCompiler::operand(int value) {
     });
   }
   return [&v, value] { return static_cast<const void*>(v.copyOf(value)); };
-}
-
-Registration::Registration(StepKind kind, Operator definition) {
-  WBSR_CHECK(definition.compile && table().emplace(kind, definition).second);
-}
-
-const Operator& operatorOf(StepKind kind) {
-  const auto found = table().find(kind);
-  WBSR_CHECK(found != table().end());
-  return found->second;
 }
 
 }  // namespace wbsr::cuda

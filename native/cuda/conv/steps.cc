@@ -1,0 +1,315 @@
+#include "cuda/conv/steps.h"
+
+#include "core/error.h"
+#include "cuda/conv/kernels.h"
+
+namespace wbsr::cuda {
+namespace {
+
+// By cuDNN where channels are many, else by kernels of ours: depthwise.cu, small_conv.cu between thin or pooled values,
+// direct.cu where small_conv.cu does not have the geometry.
+enum class Way { Plan, Depthwise, Small, Direct };
+
+Way wayOf(const StepCompiler& compiler, const ConvGeometry& g) {
+  constexpr int kSmallKernel = 9;
+  if (g.depthwise) return Way::Depthwise;
+  const Values& v = compiler.values();
+  if (v.layout(g.x).kind == Layout::Wide || v.layout(g.y).kind == Layout::Wide) return Way::Plan;
+  const bool plain = g.stride == 1 && g.kernel % 2 == 1 && g.padding == g.kernel / 2 && g.groups == 1;
+  return plain && g.kernel <= kSmallKernel ? Way::Small : Way::Direct;
+}
+
+// Sub-pixel planes in which y's channels, and so the filters, are ordered.
+int planesOf(const StepCompiler& compiler, const ConvGeometry& g) {
+  return compiler.program().values[static_cast<size_t>(g.y)].groups;
+}
+
+SmallConv smallShape(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end) {
+  const Layout x = compiler.values().layout(g.x), y = compiler.values().layout(g.y);
+  Weights& weights = *compiler.context().weights;
+  return {compiler.batch(),
+          x.height,
+          x.width,
+          x.channels,
+          y.channels,
+          x.paddedChannels,
+          y.paddedChannels,
+          g.kernel,
+          weights.parameter(g.weight).shape[1],
+          end.activation,
+          end.slope,
+          weights.indices(g.weight.ranges[0]),
+          weights.indices(g.weight.ranges[1])};
+}
+
+DirectConv directShape(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end) {
+  const Layout x = compiler.values().layout(g.x), y = compiler.values().layout(g.y);
+  Weights& weights = *compiler.context().weights;
+  return {compiler.batch(),
+          x.height,
+          x.width,
+          y.height,
+          y.width,
+          x.channels,
+          y.channels,
+          x.paddedChannels,
+          y.paddedChannels,
+          g.kernel,
+          g.stride,
+          g.padding,
+          g.groups,
+          weights.parameter(g.weight).shape[1],
+          end.activation,
+          end.slope,
+          weights.indices(g.weight.ranges[0]),
+          weights.indices(g.weight.ranges[1]),
+          g.bias.parameter >= 0 ? weights.indices(g.bias.ranges[0]) : nullptr};
+}
+
+DepthwiseConv depthwiseShape(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end) {
+  const Layout x = compiler.values().layout(g.x), y = compiler.values().layout(g.y);
+  return {compiler.batch(), x.height, x.width,  y.height,  y.width,        x.paddedChannels,
+          x.channels,       g.kernel, g.stride, g.padding, end.activation, end.slope};
+}
+
+ConvSpec specOf(const StepCompiler& compiler, const ConvGeometry& g, ConvSpec::Mode mode, const ConvEnd& end) {
+  const Context& c = compiler.context();
+  const Values& values = compiler.values();
+  const Layout x = values.layout(g.x), y = values.layout(g.y);
+  ConvSpec spec;
+  spec.mode = mode;
+  spec.batch = compiler.batch();
+  spec.height = x.height;
+  spec.width = x.width;
+  spec.inChannels = x.paddedChannels;
+  spec.outChannels = y.paddedChannels;
+  spec.kernel = g.kernel;
+  spec.stride = g.stride;
+  spec.padding = g.padding;
+  spec.precision = c.options.precision;
+  spec.x = spec.y = c.half ? Type::Bf16 : Type::Float;
+  const auto typeOf = [&](int value) { return values.isHalf(value) ? Type::Bf16 : Type::Float; };
+  if (mode == ConvSpec::Forward) spec.y = typeOf(g.y);
+  if (mode == ConvSpec::BackwardData) spec.x = typeOf(g.x);
+  spec.bias = end.bias;
+  spec.residual = end.residual >= 0;
+  spec.activation = end.activation;
+  spec.slope = end.slope;
+  WBSR_CHECK(spec.outHeight() == y.height && spec.outWidth() == y.width);
+  return spec;
+}
+
+// What a plan of the gradient by x does itself: a gate, but no bias, other activation or residual.
+ConvSpec inputSpec(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate) {
+  ConvSpec spec = specOf(compiler, g, ConvSpec::BackwardData, gate >= 0 ? end : ConvEnd{});
+  spec.gate = gate >= 0;
+  return spec;
+}
+
+const Pack& packOf(const StepCompiler& compiler, const ConvGeometry& g) {
+  return compiler.context().weights->weightPack(g.weight, planesOf(compiler, g), g.groups);
+}
+
+const float* columnsOf(const StepCompiler& compiler, const ParameterSlice& slice, int planes = 1) {
+  return static_cast<const float*>(compiler.context().weights->columnPack(slice, planes).data);
+}
+
+// Null without a bias.
+const float* masterBias(const Context& c, const ConvGeometry& g, const ConvEnd& end) {
+  return end.bias ? c.weights->weights(g.bias) : nullptr;
+}
+
+void compilePlanToInput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate) {
+  Context& context = compiler.context();
+  const auto plan = context.plans->get(inputSpec(compiler, g, end, gate));
+  compiler.needWorkspace(plan->workspace());
+  const void* weight = packOf(compiler, g).data;
+  const float* bias = end.bias ? columnsOf(compiler, g.bias) : nullptr;
+  const bool ends = gate < 0 && (end.bias || end.residual >= 0 || end.activation != ActivationKind::None);
+  const auto y = compiler.operand(g.y);
+  compiler.launch(g.x, [=, &v = compiler.values(), &context] {
+    ConvArguments arguments;
+    arguments.handle = context.convHandle.get();
+    arguments.x = v.at(g.x);
+    arguments.w = weight;
+    arguments.y = y();
+    arguments.gate = gate >= 0 ? v.at(gate) : nullptr;
+    plan->run(arguments, context.workspace.as(), context.stream);
+    if (!ends) return;
+    withType(v.isHalf(g.x), [&](auto type) {
+      using T = decltype(type);
+      const int channels = v.layout(g.x).paddedChannels;
+      convEpilogue(v.at<const T>(g.x), bias, v.atOrNull<const T>(end.residual), v.at<T>(g.x),
+                   v.elements(g.x) / channels, channels, end.activation, end.slope, context.stream);
+    });
+  });
+}
+
+void compilePlanToWeight(StepCompiler& compiler, const ConvGeometry& g) {
+  const Values& values = compiler.values();
+  Context& context = compiler.context();
+  const auto plan = context.plans->get(specOf(compiler, g, ConvSpec::BackwardWeights, {}));
+  compiler.needSideWorkspace(plan->workspace());
+  const Pack slice = packOf(compiler, g);
+  const int area = g.kernel * g.kernel;
+  const bool halfWritten = plan->written() == Type::Bf16;
+  compiler.needSideScratch((halfWritten ? sizeof(bf16) : sizeof(float)) * static_cast<size_t>(slice.outPadded) * area *
+                           slice.inPadded);
+  const auto x = compiler.operand(g.x), y = compiler.operand(g.y);
+  const int fullIn = context.weights->parameter(g.weight).shape[1];
+  compiler.launchBeside({values.rangeOfOperand(g.x), values.rangeOfOperand(g.y)}, [=, &c = context] {
+    ConvArguments arguments;
+    arguments.handle = c.convHandle.get();
+    arguments.x = x();
+    arguments.w = c.sideScratch.as();
+    arguments.y = y();
+    plan->run(arguments, c.sideWorkspace.as(), c.side);
+    withType(halfWritten, [&](auto type) {
+      using T = decltype(type);
+      addWeightGradient(c.sideScratch.as<T>(), slice, area, fullIn, c.weights->gradient(g.weight), c.side);
+    });
+  });
+}
+
+}  // namespace
+
+void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end) {
+  Context& context = compiler.context();
+  const Values& values = compiler.values();
+  switch (wayOf(compiler, g)) {
+    case Way::Small:
+      compiler.launch(g.y, [=, &v = values, &c = context, shape = smallShape(compiler, g, end)] {
+        smallConv(shape, v.at<float>(g.x), c.weights->weights(g.weight), masterBias(c, g, end),
+                  v.atOrNull<float>(end.residual), v.at<float>(g.y), c.stream);
+      });
+      return;
+    case Way::Direct:
+      compiler.launch(g.y, [=, &v = values, &c = context, shape = directShape(compiler, g, end)] {
+        directConv(shape, v.at<float>(g.x), c.weights->weights(g.weight), masterBias(c, g, end),
+                   v.atOrNull<float>(end.residual), v.at<float>(g.y), c.stream);
+      });
+      return;
+    case Way::Depthwise:
+      compiler.launchAs(
+          g.y, g.y,
+          [=, &v = values, stream = compiler.stream(), shape = depthwiseShape(compiler, g, end),
+           weight = columnsOf(compiler, g.weight), bias = end.bias ? columnsOf(compiler, g.bias) : nullptr](auto type) {
+            using T = decltype(type);
+            depthwiseConv(shape, v.at<const T>(g.x), weight, bias, v.atOrNull<const T>(end.residual), v.at<T>(g.y),
+                          stream);
+          });
+      return;
+    case Way::Plan: break;
+  }
+  const auto plan = context.plans->get(specOf(compiler, g, ConvSpec::Forward, end));
+  compiler.needWorkspace(plan->workspace());
+  const void* weight = packOf(compiler, g).data;
+  const float* bias = end.bias ? columnsOf(compiler, g.bias, planesOf(compiler, g)) : nullptr;
+  const auto x = compiler.operand(g.x);
+  compiler.launch(g.y, [=, &v = values, &context] {
+    ConvArguments arguments;
+    arguments.handle = context.convHandle.get();
+    arguments.x = x();
+    arguments.w = weight;
+    arguments.y = v.at(g.y);
+    arguments.bias = bias;
+    arguments.residual = v.atOrNull<void>(end.residual);
+    plan->run(arguments, context.workspace.as(), context.stream);
+  });
+}
+
+void compileToInput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate) {
+  Context& context = compiler.context();
+  const Values& values = compiler.values();
+  const Way way = wayOf(compiler, g);
+  if (way == Way::Plan) return compilePlanToInput(compiler, g, end, gate);
+  WBSR_CHECK(gate < 0);
+  const bool ends = end.bias || end.residual >= 0 || end.activation != ActivationKind::None;
+  if (way == Way::Depthwise) {
+    WBSR_CHECK(!ends);
+    compiler.launchAs(g.x, g.x,
+                      [=, &v = values, stream = compiler.stream(), shape = depthwiseShape(compiler, g, end),
+                       weight = columnsOf(compiler, g.weight)](auto type) {
+                        using T = decltype(type);
+                        depthwiseConvBackwardData(shape, v.at<const T>(g.y), weight, v.at<T>(g.x), stream);
+                      });
+  } else if (way == Way::Small && !ends) {
+    compiler.launch(g.x, [=, &v = values, &c = context, shape = smallShape(compiler, g, end)] {
+      smallConvBackwardData(shape, v.at<float>(g.y), c.weights->weights(g.weight), v.at<float>(g.x), c.stream);
+    });
+  } else {
+    compiler.launch(g.x, [=, &v = values, &c = context, shape = directShape(compiler, g, end)] {
+      directConvBackwardData(shape, v.at<float>(g.y), c.weights->weights(g.weight), masterBias(c, g, end),
+                             v.atOrNull<float>(end.residual), v.at<float>(g.x), c.stream);
+    });
+  }
+}
+
+void compileToWeight(StepCompiler& compiler, const ConvGeometry& g) {
+  const Values& values = compiler.values();
+  Context& context = compiler.context();
+  const auto beside = [&](Launches::Work work) {
+    compiler.launchBeside({values.range(g.x), values.range(g.y)}, std::move(work));
+  };
+  switch (wayOf(compiler, g)) {
+    case Way::Plan: return compilePlanToWeight(compiler, g);
+    case Way::Small: {
+      const SmallConv shape = smallShape(compiler, g, {});
+      compiler.needSideScratch(smallConvScratch(shape));
+      return beside([=, &v = values, &c = context] {
+        smallConvBackwardWeights(shape, v.at<float>(g.x), v.at<float>(g.y), c.weights->gradient(g.weight),
+                                 g.bias.parameter >= 0 ? c.weights->gradient(g.bias) : nullptr, c.sideScratch.as(),
+                                 c.side);
+      });
+    }
+    case Way::Direct:
+      return beside([=, &v = values, &c = context, shape = directShape(compiler, g, {})] {
+        directConvBackwardWeights(shape, v.at<float>(g.x), v.at<float>(g.y), c.weights->gradient(g.weight), c.side);
+      });
+    case Way::Depthwise: {
+      const DepthwiseConv shape = depthwiseShape(compiler, g, {});
+      compiler.needSideScratch(depthwiseConvScratch(shape));
+      return beside([=, &v = values, &c = context, rows = context.weights->indices(g.weight.ranges[0])] {
+        withType(v.isHalf(g.x), [&](auto type) {
+          using T = decltype(type);
+          depthwiseConvBackwardWeights(shape, v.at<const T>(g.x), v.at<const T>(g.y), c.weights->gradient(g.weight),
+                                       rows, c.sideScratch.as(), c.side);
+        });
+      });
+    }
+  }
+}
+
+void compileToBias(StepCompiler& compiler, const ConvGeometry& g, int value) {
+  // Small convolutions have it from their weights' kernel.
+  if (g.bias.parameter < 0 || (wayOf(compiler, g) == Way::Small && value == g.y)) return;
+  const Values& values = compiler.values();
+  const Layout l = values.layout(value);
+  const int64_t pixels = l.pixels() * compiler.batch();
+  compiler.needSideScratch(biasGradientScratch(pixels, l.paddedChannels));
+  const int* rows = compiler.context().weights->indices(g.bias.ranges[0]);
+  const int planes = compiler.program().values[static_cast<size_t>(value)].groups;
+  compiler.launchBeside({values.range(value)}, [=, &v = values, &c = compiler.context()] {
+    withType(v.isHalf(value), [&](auto type) {
+      using T = decltype(type);
+      biasGradient(v.at<const T>(value), c.weights->gradient(g.bias), rows, pixels, l.paddedChannels, l.channels,
+                   planes, c.sideScratch.as(), c.side);
+    });
+  });
+}
+
+void addOutputPlan(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end,
+                   std::vector<ConvSpec>& specs) {
+  if (wayOf(compiler, g) == Way::Plan) specs.push_back(specOf(compiler, g, ConvSpec::Forward, end));
+}
+
+void addInputPlan(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate,
+                  std::vector<ConvSpec>& specs) {
+  if (wayOf(compiler, g) == Way::Plan) specs.push_back(inputSpec(compiler, g, end, gate));
+}
+
+void addWeightPlan(const StepCompiler& compiler, const ConvGeometry& g, std::vector<ConvSpec>& specs) {
+  if (wayOf(compiler, g) == Way::Plan) specs.push_back(specOf(compiler, g, ConvSpec::BackwardWeights, {}));
+}
+
+}  // namespace wbsr::cuda

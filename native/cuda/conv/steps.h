@@ -1,0 +1,41 @@
+// The steps of convolutions, ordinary and transposed: which code runs them, and their launches. Everything is told of the
+// ordinary convolution x -> y with the weight (O, I / groups, k, k); a transposed convolution is its gradient y -> x.
+#pragma once
+#include "cuda/program/step_compiler.h"
+
+namespace wbsr::cuda {
+
+struct ConvGeometry {
+  int x, y;  // values
+  int kernel, stride, padding, groups;
+  bool depthwise;
+  ParameterSlice weight;
+  ParameterSlice bias;  // of the step's output; parameter -1: none
+};
+
+// What follows the convolution: activation(. + bias) + residual.
+struct ConvEnd {
+  bool bias = false;
+  ActivationKind activation = ActivationKind::None;
+  float slope = 0.f;
+  int residual = -1;  // a value
+};
+
+// y = end(conv(x))
+void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end);
+// x = end(the gradient of conv by x, from y); gate: a value of x's layout whose sign tells an activation's derivative, -1:
+// none; then the end has that activation and nothing else.
+void compileToInput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate);
+// Adds the gradient of the weight, from x and y, to the gradient arena: on the side stream, with memory of its own.
+void compileToWeight(StepCompiler& compiler, const ConvGeometry& g);
+// Adds the sum over the pixels of a value to the gradient of g.bias, where there is one.
+void compileToBias(StepCompiler& compiler, const ConvGeometry& g, int value);
+
+// Adds the plan that the functions above want.
+void addOutputPlan(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end,
+                   std::vector<ConvSpec>& specs);
+void addInputPlan(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate,
+                  std::vector<ConvSpec>& specs);
+void addWeightPlan(const StepCompiler& compiler, const ConvGeometry& g, std::vector<ConvSpec>& specs);
+
+}  // namespace wbsr::cuda
