@@ -168,7 +168,7 @@ void depthwiseConv(const DepthwiseConv& c, const T* x, const float* weight, cons
                    cudaStream_t stream) {
   const Grid g = gridOf(c, c.outWidth);
   const dim3 grid(static_cast<unsigned>(int64_t{c.batch} * c.outHeight * g.chunks));
-  withActivation(c.activation, c.slope, [&](auto f) {
+  withEnd(c.activation, c.slope, [&](auto f) {
     launch(forwardKernel<T, decltype(f)>, grid, dim3(kThreads), 0, stream, x, weight, bias, residual, y, c, g, f);
   });
 }

@@ -109,7 +109,7 @@ unsigned blocksFor(int64_t count) { return static_cast<unsigned>(divideUp(count,
 void directConv(const DirectConv& c, const float* x, const float* weight, const float* bias, const float* residual,
                 float* y, cudaStream_t stream) {
   const int64_t count = int64_t{c.batch} * c.outHeight * c.outWidth * c.outStride;
-  withActivation(c.activation, c.slope, [&](auto f) {
+  withEnd(c.activation, c.slope, [&](auto f) {
     launch(forwardKernel<decltype(f)>, dim3(blocksFor(count)), dim3(kThreads), 0, stream, x, weight, bias, residual, y,
            c, count, f);
   });
@@ -118,7 +118,7 @@ void directConv(const DirectConv& c, const float* x, const float* weight, const 
 void directConvBackwardData(const DirectConv& c, const float* dy, const float* weight, const float* bias,
                             const float* residual, float* dx, cudaStream_t stream) {
   const int64_t count = int64_t{c.batch} * c.height * c.width * c.inStride;
-  withActivation(c.activation, c.slope, [&](auto f) {
+  withEnd(c.activation, c.slope, [&](auto f) {
     launch(backwardDataKernel<decltype(f)>, dim3(blocksFor(count)), dim3(kThreads), 0, stream, dy, weight, bias,
            residual, dx, c, count, f);
   });

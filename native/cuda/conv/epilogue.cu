@@ -58,7 +58,7 @@ void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out*
   const int vectors = channels / kVector;
   const int64_t count = pixels * vectors;
   const dim3 grid(static_cast<unsigned>(divideUp(count, kPerBlock)));
-  withActivation(kind, slope, [&](auto f) {
+  withEnd(kind, slope, [&](auto f) {
     launch(convEpilogueKernel<Conv, Out, decltype(f)>, grid, dim3(kThreads), 0, stream, conv, bias, residual, out,
            count, vectors, f);
   });

@@ -23,8 +23,6 @@ struct Direction {
   int inStep, outStep;
   const int *inIndices, *outIndices;  // of the weight; null: the first ones
   bool mirrored;
-  ActivationKind activation;
-  float slope;  // as Activate wants it
 };
 
 __device__ inline int indexOf(const int* indices, int channel) { return indices ? indices[channel] : channel; }
@@ -34,30 +32,21 @@ __device__ inline int weightAt(const Direction& d, int out, int in) {
   return indexOf(d.outIndices, out) * d.outStep + indexOf(d.inIndices, in) * d.inStep;
 }
 
-__device__ inline float activate(float x, const Direction& d) {
-  switch (d.activation) {
-    case ActivationKind::Sigmoid: return Sigmoid{}(x);
-    case ActivationKind::Silu: return Silu{}(x);
-    case ActivationKind::Gelu: return Gelu{}(x);
-    case ActivationKind::Tanh: return Tanh{}(x);
-    case ActivationKind::Exp: return Exp{}(x);
-    case ActivationKind::Reciprocal: return Reciprocal{}(x);
-    default: return Activate{d.slope}(x);
-  }
-}
-
 // in (N, H, W, 8) -> out (N, H, W, 8), residual like out or null, bias (outs) or null. A thread has one pixel and all
 // its outputs; kOuts: 4 or 8, at least outs.
-template <int kOuts>
+template <int kOuts, typename F>
 __global__ void __launch_bounds__(kThreads)
     thinKernel(const float* in, const float* weight, const float* bias, const float* residual, float* out, Direction d,
-               unsigned blocks) {
-  WBSR_SHARED(float, weights);  // (k, k, ins, kOuts)
+               unsigned blocks, F activation) {
+  WBSR_SHARED(float, weights);  // (k, k, ins, kOuts), then the bias (kOuts)
   const int area = d.kernel * d.kernel, pad = d.kernel / 2;
   for (int e = threadIdx.x; e < area * d.ins * kOuts; e += kThreads) {
     const int o = e % kOuts, i = e / kOuts % d.ins, tap = e / kOuts / d.ins;
     weights[e] = o < d.outs ? weight[weightAt(d, o, i) + (d.mirrored ? area - 1 - tap : tap)] : 0.f;
   }
+  float* const biases = weights + area * d.ins * kOuts;
+  const int t = static_cast<int>(threadIdx.x);
+  if (t < kOuts) biases[t] = bias && t < d.outs ? bias[indexOf(d.outIndices, t)] : 0.f;
   __syncthreads();
   const int64_t image = blockIdx.x / blocks, pixels = int64_t{d.height} * d.width;
   const int64_t pixel = int64_t{blockIdx.x % blocks} * kThreads + threadIdx.x;
@@ -65,10 +54,8 @@ __global__ void __launch_bounds__(kThreads)
   const int y = static_cast<int>(pixel / d.width), x = static_cast<int>(pixel % d.width);
   const float* const source = in + image * pixels * kVector;
   float sum[kVector] = {};
-  if (bias)
 #pragma unroll
-    for (int o = 0; o < kOuts; ++o)
-      if (o < d.outs) sum[o] = bias[indexOf(d.outIndices, o)];
+  for (int o = 0; o < kOuts; ++o) sum[o] = biases[o];
   for (int ky = max(0, pad - y); ky < min(d.kernel, d.height + pad - y); ++ky)
     for (int kx = max(0, pad - x); kx < min(d.kernel, d.width + pad - x); ++kx) {
       float v[kVector];
@@ -91,15 +78,16 @@ __global__ void __launch_bounds__(kThreads)
   float other[kVector] = {};
   if (residual) load(residual + to, other);
 #pragma unroll
-  for (int o = 0; o < kVector; ++o) sum[o] = o < d.outs ? activate(sum[o], d) + other[o] : 0.f;
+  for (int o = 0; o < kVector; ++o) sum[o] = o < d.outs ? activation(sum[o]) + other[o] : 0.f;
   store(out + to, sum);
 }
 
 // in (N, inStride) -> out (N, outStride), residual like out or null. `lanes` threads (a power of two up to a warp) share
 // an output; padding has threads too.
+template <typename F>
 __global__ void __launch_bounds__(kThreads)
     pooledKernel(const float* in, const float* weight, const float* bias, const float* residual, float* out,
-                 Direction d, int64_t count, int lanes) {
+                 Direction d, int64_t count, int lanes, F activation) {
   const int t = static_cast<int>(threadIdx.x), lane = t % lanes;
   const int64_t index = int64_t{blockIdx.x} * (kThreads / lanes) + t / lanes;
   const int64_t image = index / d.outStride;
@@ -114,7 +102,7 @@ __global__ void __launch_bounds__(kThreads)
   if (!real)
     out[index] = 0.f;
   else
-    out[index] = activate(sum + (bias ? bias[indexOf(d.outIndices, o)] : 0.f), d) + (residual ? residual[index] : 0.f);
+    out[index] = activation(sum + (bias ? bias[indexOf(d.outIndices, o)] : 0.f)) + (residual ? residual[index] : 0.f);
 }
 
 // What a block of the weights' gradient has to do. An item is a (tap, input channel) with all its output channels; the
@@ -216,21 +204,23 @@ void checkShape(const SmallConv& c) {
   WBSR_CHECK(isPooled(c) || (c.inStride == kVector && c.outStride == kVector));
 }
 
+template <typename F>
 void run(const Direction& d, int batch, const float* in, const float* weight, const float* bias, const float* residual,
-         float* out, cudaStream_t stream) {
+         float* out, F activation, cudaStream_t stream) {
   const int64_t pixels = int64_t{d.height} * d.width;
   if (pixels == 1) {
     int lanes = 1;
     while (lanes < 32 && lanes < d.ins) lanes *= 2;
     const int64_t count = int64_t{batch} * d.outStride;
     const dim3 grid(static_cast<unsigned>(divideUp(count, kThreads / lanes)));
-    return launch(pooledKernel, grid, dim3(kThreads), 0, stream, in, weight, bias, residual, out, d, count, lanes);
+    return launch(pooledKernel<F>, grid, dim3(kThreads), 0, stream, in, weight, bias, residual, out, d, count, lanes,
+                  activation);
   }
   const unsigned blocks = static_cast<unsigned>(divideUp(pixels, kThreads));
   const int outs = d.outs <= 4 ? 4 : 8;
-  const size_t shared = sizeof(float) * static_cast<size_t>(d.kernel * d.kernel * d.ins * outs);
-  launch(outs == 4 ? thinKernel<4> : thinKernel<8>, dim3(blocks * static_cast<unsigned>(batch)), dim3(kThreads), shared,
-         stream, in, weight, bias, residual, out, d, blocks);
+  const size_t shared = sizeof(float) * static_cast<size_t>((d.kernel * d.kernel * d.ins + 1) * outs);
+  launch(outs == 4 ? thinKernel<4, F> : thinKernel<8, F>, dim3(blocks * static_cast<unsigned>(batch)), dim3(kThreads),
+         shared, stream, in, weight, bias, residual, out, d, blocks, activation);
 }
 
 Items itemsOf(const SmallConv& c) {
@@ -249,9 +239,9 @@ void smallConv(const SmallConv& c, const float* in, const float* weight, const f
                float* out, cudaStream_t stream) {
   checkShape(c);
   const int area = c.kernel * c.kernel;
-  run({c.height, c.width, c.kernel, c.inChannels, c.outChannels, c.inStride, c.outStride, area, c.fullIn * area,
-       c.inIndices, c.outIndices, false, c.activation, slopeOf(c.activation, c.slope)},
-      c.batch, in, weight, bias, residual, out, stream);
+  const Direction direction{c.height,    c.width, c.kernel,        c.inChannels, c.outChannels, c.inStride,
+                            c.outStride, area,    c.fullIn * area, c.inIndices,  c.outIndices,  false};
+  withEnd(c.activation, c.slope, [&](auto f) { run(direction, c.batch, in, weight, bias, residual, out, f, stream); });
 }
 
 void smallConvBackwardData(const SmallConv& c, const float* dOut, const float* weight, float* dIn,
@@ -259,8 +249,8 @@ void smallConvBackwardData(const SmallConv& c, const float* dOut, const float* w
   checkShape(c);
   const int area = c.kernel * c.kernel;
   run({c.height, c.width, c.kernel, c.outChannels, c.inChannels, c.outStride, c.inStride, c.fullIn * area, area,
-       c.outIndices, c.inIndices, true, ActivationKind::None, 1.f},
-      c.batch, dOut, weight, nullptr, nullptr, dIn, stream);
+       c.outIndices, c.inIndices, true},
+      c.batch, dOut, weight, nullptr, nullptr, dIn, Activate{1.f}, stream);
 }
 
 size_t smallConvScratch(const SmallConv& c) {

@@ -1,12 +1,13 @@
 // Activations and their derivatives as functors of kernels. NaN stays NaN.
 #pragma once
+#include <utility>
+
 #include "core/error.h"
+#include "core/math/activation.h"
 #include "core/node.h"
 #include "cuda/kernels/vectors.h"
 
 namespace wbsr::cuda {
-
-__device__ inline float sigmoid(float x) { return 1.f / (1.f + math::fastExp(-x)); }
 
 // None, relu and leaky relu are one formula with slope 1, 0 and s.
 struct Activate {
@@ -14,19 +15,19 @@ struct Activate {
   __device__ float operator()(float x) const { return x > 0.f ? x : x * slope; }
 };
 struct Sigmoid {
-  __device__ float operator()(float x) const { return sigmoid(x); }
+  __device__ float operator()(float x) const { return math::logistic(x); }
 };
 struct Silu {
-  __device__ float operator()(float x) const { return x * sigmoid(x); }
+  __device__ float operator()(float x) const { return math::silu(x); }
 };
 struct Gelu {
-  __device__ float operator()(float x) const { return 0.5f * x * (1.f + erff(x * 0.70710678f)); }
+  __device__ float operator()(float x) const { return math::gelu(x); }
 };
 struct Tanh {
-  __device__ float operator()(float x) const { return tanhf(x); }
+  __device__ float operator()(float x) const { return math::hyperbolicTangent(x); }
 };
 struct Exp {
-  __device__ float operator()(float x) const { return expf(x); }
+  __device__ float operator()(float x) const { return math::fastExp(x); }
 };
 struct Reciprocal {
   __device__ float operator()(float x) const { return 1.f / x; }
@@ -42,25 +43,19 @@ struct SigmoidBackward {
   __device__ float operator()(float dy, float y) const { return dy * y * (1.f - y); }
 };
 struct SiluBackward {
-  __device__ float operator()(float dy, float x) const {
-    const float s = sigmoid(x);
-    return dy * (s * (1.f + x * (1.f - s)));
-  }
+  __device__ float operator()(float dy, float x) const { return dy * math::siluDerivative(x); }
 };
 struct GeluBackward {
-  __device__ float operator()(float dy, float x) const {
-    const float density = 0.39894228f * expf(-0.5f * x * x);
-    return dy * (0.5f * (1.f + erff(x * 0.70710678f)) + x * density);
-  }
+  __device__ float operator()(float dy, float x) const { return dy * math::geluDerivative(x); }
 };
 struct TanhBackward {
-  __device__ float operator()(float dy, float y) const { return dy * (1.f - y * y); }
+  __device__ float operator()(float dy, float y) const { return dy * math::tanhDerivative(y); }
 };
 struct ExpBackward {
-  __device__ float operator()(float dy, float y) const { return dy * y; }
+  __device__ float operator()(float dy, float y) const { return dy * math::expDerivative(y); }
 };
 struct ReciprocalBackward {
-  __device__ float operator()(float dy, float y) const { return -(dy * y * y); }
+  __device__ float operator()(float dy, float y) const { return 0.f - dy * y * y; }
 };
 
 // Relu's slope is 0 whatever the caller has in `slope`.
@@ -68,9 +63,9 @@ inline float slopeOf(ActivationKind kind, float slope) {
   return kind == ActivationKind::None ? 1.f : kind == ActivationKind::Relu ? 0.f : slope;
 }
 
-// work(functor) with the activation.
+// work(functor) with an activation that a step may apply to its result: one that padding may go through (layout.h).
 template <typename F>
-void withActivation(ActivationKind kind, float slope, F&& work) {
+void withEnd(ActivationKind kind, float slope, F&& work) {
   switch (kind) {
     case ActivationKind::None:
     case ActivationKind::Relu:
@@ -79,10 +74,18 @@ void withActivation(ActivationKind kind, float slope, F&& work) {
     case ActivationKind::Silu: return work(Silu{});
     case ActivationKind::Gelu: return work(Gelu{});
     case ActivationKind::Tanh: return work(Tanh{});
+    default: WBSR_CHECK(false);
+  }
+}
+
+// work(functor) with any activation.
+template <typename F>
+void withActivation(ActivationKind kind, float slope, F&& work) {
+  switch (kind) {
     case ActivationKind::Exp: return work(Exp{});
     case ActivationKind::Reciprocal: return work(Reciprocal{});
+    default: return withEnd(kind, slope, std::forward<F>(work));
   }
-  WBSR_CHECK(false);
 }
 
 // work(functor) with its derivative.
