@@ -11,7 +11,8 @@ using operators::Conv;
 
 ConvGeometry geometryOf(const Step& step, int x, int y) {
   const auto& op = step.as<Conv>();
-  ConvGeometry g{x, y, op.kernel(), 1, op.padding(), 1, false, step.parameters[Conv::kWeight], {}};
+  ConvGeometry g{
+      x, y, op.kernel(), op.stride(), op.padding(), op.groups(), op.depthwise(), step.parameters[Conv::kWeight], {}};
   if (step.parameters.size() > Conv::kBias) g.bias = step.parameters[Conv::kBias];
   return g;
 }

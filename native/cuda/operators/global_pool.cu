@@ -1,4 +1,4 @@
-// The mean over the pixels of an image, channel by channel, and its backward.
+// The mean, or the standard deviation, over the pixels of an image, channel by channel, and its backward.
 #include "core/operators/global_pool.h"
 
 #include "cuda/kernels/channels.h"
@@ -20,6 +20,47 @@ __global__ void __launch_bounds__(kThreads) spreadKernel(const float* dOut, T* d
 #pragma unroll
   for (int k = 0; k < kVector; ++k) share[k] /= static_cast<float>(s.pixels);
   for (int64_t p = place.pixel; p < place.end; p += place.lanes) store(dIn + place.at(s, p), share);
+}
+
+// The sum of squared distances from the mean (N, channels).
+struct SquareSum {
+  static constexpr int kOperands = 1;
+  const float* mean;
+  int channels;
+  __device__ void operator()(const float (&v)[1][kVector], const Where& where, float (&sum)[kVector]) const {
+    float m[kVector];
+    load(mean + where.image * channels + where.channel, m);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) sum[k] = fmaf(v[0][k] - m[k], v[0][k] - m[k], sum[k]);
+  }
+};
+
+__global__ void __launch_bounds__(kThreads) rootKernel(float* values, int count) {
+  const int i = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+  if (i < count) values[i] = sqrtf(values[i]);
+}
+
+// dIn = dOut (x - mean) / (deviation pixels), 0 where there is no deviation. x, dIn (N, pixels, vectors x 8), the others (N,
+// vectors x 8)
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    deviationBackwardKernel(const float* dOut, const T* x, const float* mean, const float* deviation, T* dIn, Shape s) {
+  const Place place(s);
+  if (place.pixel >= place.end) return;
+  const int64_t first = (place.image * s.vectors + place.vector) * kVector;
+  float factor[kVector], m[kVector], d[kVector];
+  load(dOut + first, factor);
+  load(mean + first, m);
+  load(deviation + first, d);
+#pragma unroll
+  for (int k = 0; k < kVector; ++k) factor[k] = d[k] > 0.f ? factor[k] / (d[k] * static_cast<float>(s.pixels)) : 0.f;
+  for (int64_t p = place.pixel; p < place.end; p += place.lanes) {
+    float v[kVector];
+    load(x + place.at(s, p), v);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) v[k] = factor[k] * (v[k] - m[k]);
+    store(dIn + place.at(s, p), v);
+  }
 }
 
 }  // namespace
@@ -49,7 +90,52 @@ namespace {
 
 using operators::GlobalPool;
 
+// Scratch for the means, then for sums.
+size_t meanBytes(const StepCompiler& compiler, const Layout& l) {
+  return (sizeof(float) * static_cast<size_t>(compiler.batch()) * static_cast<size_t>(l.paddedChannels) + 15) / 16 * 16;
+}
+
+void compileDeviation(StepCompiler& compiler, const Step& step) {
+  const Layout l = compiler.values().layout(step.in[0]);
+  const size_t means = meanBytes(compiler, l);
+  compiler.needScratch(means + sumScratch(compiler.batch(), l.pixels(), l.paddedChannels));
+  compiler.launchAs(step.in[0], step.out,
+                    [=, &v = compiler.values(), &context = compiler.context(), batch = compiler.batch()](auto type) {
+                      using T = decltype(type);
+                      const T* x = v.at<T>(step.in[0]);
+                      float *mean = context.scratch.as<float>(), *out = v.at<float>(step.out);
+                      void* sums = context.scratch.as<unsigned char>() + means;
+                      globalPool(x, mean, batch, l.pixels(), l.paddedChannels, sums, context.stream);
+                      sumPixels<SquareSum, T>({{x}}, out, batch, l.pixels(), l.paddedChannels, sums,
+                                              static_cast<float>(l.pixels()), SquareSum{mean, l.paddedChannels},
+                                              context.stream);
+                      const int count = batch * l.paddedChannels;
+                      launch(rootKernel, dim3(static_cast<unsigned>(divideUp(count, kThreads))), dim3(kThreads), 0,
+                             context.stream, out, count);
+                    });
+}
+
+// in: dOut, the deviation, the input.
+void compileDeviationBackward(StepCompiler& compiler, const Step& step) {
+  const Layout l = compiler.values().layout(step.out);
+  const size_t means = meanBytes(compiler, l);
+  compiler.needScratch(means + sumScratch(compiler.batch(), l.pixels(), l.paddedChannels));
+  compiler.launchAs(step.out, step.out,
+                    [=, &v = compiler.values(), &context = compiler.context(), batch = compiler.batch()](auto type) {
+                      using T = decltype(type);
+                      const T* x = v.at<T>(step.in[2]);
+                      float* mean = context.scratch.as<float>();
+                      globalPool(x, mean, batch, l.pixels(), l.paddedChannels,
+                                 context.scratch.as<unsigned char>() + means, context.stream);
+                      Shape s = shapeOf(l.pixels(), l.paddedChannels);
+                      const dim3 grid = cut(s, batch, streamPixels(s));
+                      launch(deviationBackwardKernel<T>, grid, dim3(kThreads), 0, context.stream,
+                             v.at<float>(step.in[0]), x, mean, v.at<float>(step.in[1]), v.at<T>(step.out), s);
+                    });
+}
+
 void compileGlobalPool(StepCompiler& compiler, const Step& step) {
+  if (step.as<GlobalPool>().deviation()) return compileDeviation(compiler, step);
   const Layout l = compiler.values().layout(step.in[0]);
   compiler.needScratch(globalPoolScratch(compiler.batch(), l.pixels(), l.paddedChannels));
   compiler.launchAs(step.in[0], step.out,
@@ -61,6 +147,7 @@ void compileGlobalPool(StepCompiler& compiler, const Step& step) {
 }
 
 void compileGlobalPoolBackward(StepCompiler& compiler, const Step& step) {
+  if (step.as<GlobalPool>().deviation()) return compileDeviationBackward(compiler, step);
   const Layout l = compiler.values().layout(step.out);
   compiler.launchAs(
       step.out, step.out, [=, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {

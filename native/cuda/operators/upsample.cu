@@ -9,6 +9,7 @@
 #include "core/math/cubic.h"
 #include "core/operators/upsample.h"
 #include "cuda/kernels/vectors.h"
+#include "cuda/kernels/window_taps.h"
 #include "cuda/operators/kernels.h"
 #include "cuda/registry.h"
 
@@ -226,8 +227,30 @@ namespace {
 
 using operators::Upsample;
 
+// Modes and ratios that the kernels above do not have, by tables. `in`, `out`: values of the forward step; backward:
+// out's gradient goes to in's.
+void compileByTable(StepCompiler& compiler, const Step& step, const Layout& in, const Layout& out, bool backward) {
+  const auto& op = step.as<Upsample>();
+  const Interpolation mode = op.mode() == Upsample::Nearest  ? Interpolation::Nearest
+                           : op.mode() == Upsample::Bilinear ? Interpolation::Bilinear
+                                                             : Interpolation::Bicubic;
+  const auto axis = [&](int inputs, int outputs) {
+    const AxisTaps taps = resizeTaps(mode, static_cast<double>(op.a()), inputs, outputs, op.divisor(), op.factor());
+    return backward ? makeAxis(compiler, transposed(taps, inputs), outputs) : makeAxis(compiler, taps, inputs);
+  };
+  const Axis rows = axis(in.height, out.height), columns = axis(in.width, out.width);
+  compiler.launchAs(step.out, step.out,
+                    [=, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {
+                      using T = decltype(type);
+                      resample(v.at<const T>(step.in[0]), v.atOrNull<const T>(step.residual), v.at<T>(step.out), batch,
+                               in.paddedChannels, rows, columns, stream);
+                    });
+}
+
 void compileUpsample(StepCompiler& compiler, const Step& step) {
   const Layout l = compiler.values().layout(step.in[0]);
+  if (!step.as<Upsample>().isClassic())
+    return compileByTable(compiler, step, l, compiler.values().layout(step.out), false);
   const auto& op = step.as<operators::Upsample>();
   compiler.launchAs(step.out, step.out,
                     [=, &op, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {
@@ -240,6 +263,8 @@ void compileUpsample(StepCompiler& compiler, const Step& step) {
 
 void compileUpsampleBackward(StepCompiler& compiler, const Step& step) {
   const Layout l = compiler.values().layout(step.out);
+  if (!step.as<Upsample>().isClassic())
+    return compileByTable(compiler, step, l, compiler.values().layout(step.in[0]), true);
   const auto& op = step.as<operators::Upsample>();
   compiler.launchAs(step.out, step.out,
                     [=, &op, &v = compiler.values(), batch = compiler.batch(), stream = compiler.stream()](auto type) {

@@ -23,6 +23,7 @@ bool fuseGate(Program& program) {
     if (from < 0 || uses.count[static_cast<size_t>(activation.in[0])] != 1 || value.thin || value.pooled) continue;
     Step& data = program.steps[static_cast<size_t>(from)];
     if (data.kind != Conv::kBackwardData || data.activation != ActivationKind::None) continue;
+    if (data.as<Conv>().depthwise()) continue;  // whose kernel has no gate
     data.activation = op.function();
     data.slope = op.slope();
     data.in.push_back(activation.in[1]);

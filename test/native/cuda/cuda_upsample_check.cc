@@ -29,7 +29,7 @@ double weightOf(int o, int i, int size, int factor, bool isCubic) {
   double sum = 0;
   for (int t = -3; t <= 3; ++t) {
     const int position = static_cast<int>(std::floor(centre)) + t;
-    const double weight = isCubic ? cubic(centre - position) : std::max(0.0, 1 - std::fabs(centre - position));
+    const double weight = isCubic ? cubic(centre - position, -0.5) : std::max(0.0, 1 - std::fabs(centre - position));
     if (std::clamp(position, 0, size - 1) == i) sum += weight;
   }
   return sum;
