@@ -47,7 +47,8 @@ class Routed {
   Json run(const Request& request) {
     if (!device_) throw Error("WBSR_INVALID_OPTION", "do=load comes first");
     const auto found = ways_.find(request.text("way"));
-    if (found == ways_.end()) throw Error("WBSR_INVALID_OPTION", "The file of regions has no way " + request.text("way"));
+    if (found == ways_.end())
+      throw Error("WBSR_INVALID_OPTION", "The file of regions has no way " + request.text("way"));
     std::vector<double> seconds, network, routing;
     double flops = 0, batches = 0;
     for (int i = -2; i < request.number("repeats", 3); ++i) {  // plans, then the graph, then what counts
@@ -85,7 +86,8 @@ class Routed {
 
   void readRegions(const std::string& file) {
     std::ifstream in(file);
-    if (!in) throw Error("WBSR_NOT_FOUND", "There is no file of regions " + file + ": run bench/gpu/carry.sh where Node is");
+    if (!in)
+      throw Error("WBSR_NOT_FOUND", "There is no file of regions " + file + ": run bench/gpu/carry.sh where Node is");
     ways_.clear();
     Way* way = nullptr;
     for (std::string line; std::getline(in, line);) {
@@ -130,7 +132,8 @@ class Routed {
         ok = key.empty();
       if (!ok) throw Error("WBSR_IO", "Cannot read " + file + ": " + line);
     }
-    if (ways_.empty() || width_ < 1 || height_ < 1) throw Error("WBSR_IO", "The file of regions " + file + " is not complete");
+    if (ways_.empty() || width_ < 1 || height_ < 1)
+      throw Error("WBSR_IO", "The file of regions " + file + " is not complete");
   }
 
   // As PicturePass does it: a canvas that moves from group to group.
