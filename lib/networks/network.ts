@@ -190,7 +190,7 @@ export class GraphBuilder {
   }
 
   /** input * scale + offset: a number for all channels, or one for each of a fixed number of channels. */
-  affine(input: Value, options: { scale?: number | number[]; offset?: number | number[] }): Value {
+  affine(input: Value, options: { scale?: number | readonly number[]; offset?: number | readonly number[] }): Value {
     const node: NativeNode = { op: 'affine', inputs: [input.node] }
     if (options.scale !== undefined) node['scale'] = [options.scale].flat()
     if (options.offset !== undefined) node['offset'] = [options.offset].flat()

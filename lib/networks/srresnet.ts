@@ -1,5 +1,8 @@
 // SRResNet as the WBSR family uses it (MSRResNet: no batch norm), method.md section 1.
 import { checkChoice, checkInteger, checkObject } from '../options.js'
+import type { Architecture } from './architecture.js'
+import { renamedSources } from './fold.js'
+import { PLAIN } from './image.js'
 import { GraphBuilder, type Network } from './network.js'
 
 /** Width and depth lists by name: `paper` as published, `fast` friendly to vector units. */
@@ -48,4 +51,42 @@ export function srresnet(options: SrresnetOptions): Network {
   })
   x = g.leakyRelu(g.conv('HRconv', x, 'width', init), 0.1)
   return g.build('srresnet', g.add(g.conv('conv_last', x, 3, init), g.upsample(image)))
+}
+
+export const srresnetArchitecture: Architecture = {
+  name: 'srresnet',
+  title: 'MSRResNet (SRResNet without normalisation)',
+  keys: [
+    [
+      'conv_first.weight',
+      'recon_trunk.0.conv1.weight',
+      'recon_trunk.0.conv2.weight',
+      'upconv1.weight',
+      'HRconv.weight',
+      'conv_last.weight',
+    ],
+    [
+      'conv_first.weight',
+      'body.0.conv1.weight',
+      'body.0.conv2.weight',
+      'upconv1.weight',
+      'conv_hr.weight',
+      'conv_last.weight',
+    ],
+  ],
+  read(weights) {
+    const basic = weights.has('conv_hr.weight')
+    const { filters: features, inputs } = weights.conv('conv_first')
+    if (inputs !== 3) weights.fail(`takes ${inputs} channels in conv_first, expected 3`)
+    const blocks = weights.count((i) => `${basic ? 'body' : 'recon_trunk'}.${i}.conv1.weight`)
+    const first = weights.shuffleFactor('upconv1', features)
+    const scale = weights.has('upconv2.weight') ? first * weights.shuffleFactor('upconv2', features) : first
+    if (scale < 2 || scale > 4) weights.fail(`enlarges by ${scale}`)
+    const network = srresnet({ scale: scale as 2 | 3 | 4, widths: [features], depths: [blocks] })
+    // BasicSR's names.
+    const sources = basic
+      ? renamedSources(network, (layer) => layer.replace(/^recon_trunk\./, 'body.').replace(/^HRconv$/, 'conv_hr'))
+      : new Map()
+    return { network, features, blocks, convention: PLAIN, sources }
+  },
 }

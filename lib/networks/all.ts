@@ -1,0 +1,40 @@
+// The backbones whose files loadModel recognises, in the order in which they are tried.
+import type { Architecture } from './architecture.js'
+import { carnArchitecture } from './carn.js'
+import { dispArchitecture } from './disp.js'
+import { edsrArchitecture } from './edsr.js'
+import { fmenArchitecture } from './fmen.js'
+import { imdnArchitecture } from './imdn.js'
+import { plainusrArchitecture } from './plainusr.js'
+import { rcanArchitecture } from './rcan.js'
+import { rfdnArchitecture } from './rfdn.js'
+import { rlfnArchitecture } from './rlfn.js'
+import { rrdbArchitecture } from './rrdb.js'
+import { safmnArchitecture } from './safmn.js'
+import { spanArchitecture } from './span.js'
+import { spanfArchitecture } from './spanf.js'
+import { spanv2Architecture } from './spanv2.js'
+import { srresnetArchitecture } from './srresnet.js'
+import { srresnetPreluArchitecture } from './srresnet-prelu.js'
+import { srvggArchitecture } from './srvgg.js'
+
+export const architectures: readonly Architecture[] = [
+  rrdbArchitecture,
+  spanArchitecture,
+  spanfArchitecture,
+  spanv2Architecture,
+  dispArchitecture,
+  rlfnArchitecture,
+  rfdnArchitecture,
+  imdnArchitecture,
+  plainusrArchitecture,
+  fmenArchitecture,
+  safmnArchitecture,
+  carnArchitecture,
+  rcanArchitecture,
+  edsrArchitecture,
+  srresnetPreluArchitecture,
+  srresnetArchitecture,
+  // The shortest list of keys last.
+  srvggArchitecture,
+]

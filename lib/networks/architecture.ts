@@ -1,0 +1,38 @@
+// What a backbone says about the weight files that are published for it: how they are recognised and how a network is
+// made from their shapes. Beside the function that makes the family, in the same file; the list is in all.ts.
+import type { StoredTensor } from '../models/formats/tensor.js'
+import type { Weights } from '../models/weights.js'
+import type { ImageConvention } from './image.js'
+import type { Network } from './network.js'
+
+export interface Architecture {
+  /** As in Network.name. */
+  name: string
+  /** For messages. */
+  title: string
+  /** Keys that every file has; where there are several lists, those of any one of them. */
+  keys: readonly (readonly string[])[]
+  /** Keys that files may have and that are not needed. */
+  unused?: RegExp
+  /** @throws WbsrError WBSR_INVALID_FILE naming what is missing or of another shape than expected */
+  read(weights: Weights, hints: Hints): ReadNetwork
+}
+
+/** What a file does not say and its user may. */
+export interface Hints {
+  convention: Partial<ImageConvention>
+  scale?: number
+}
+
+/** A network whose shapes are those of a file. */
+export interface ReadNetwork {
+  network: Network
+  features: number
+  blocks: number
+  convention: ImageConvention
+  /** Where parameters of the network come from that have another name in the file, or must be computed. */
+  sources?: ReadonlyMap<string, Source>
+}
+
+/** A key of the file, or a tensor that is computed from several of them. */
+export type Source = string | { keys: readonly string[]; tensor(): StoredTensor }

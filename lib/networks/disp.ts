@@ -1,0 +1,77 @@
+// DISP (NTIRE 2026, team 18): residual blocks of four convolutions whose training branches are folded.
+import { checkInteger, checkObject } from '../options.js'
+import type { Architecture } from './architecture.js'
+import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
+import { GraphBuilder, type Network, type Value } from './network.js'
+import { branchShape, branchSources } from './span.js'
+
+export interface DispOptions {
+  /** 1 .. 8. */
+  scale: number
+  /** Features; default 24/32, the larger as published. */
+  widths?: readonly number[]
+  /** Blocks; default 2/4, the larger as published. */
+  depths?: readonly number[]
+  /** What the first layer sees; default RGB in 0..1. */
+  convention?: Partial<ImageConvention>
+}
+
+// The order of use, which is not that of the keys.
+const LAYERS = ['c1_r', 'c2_r', '_extern_conv_block.0', 'c3_r']
+
+/**
+ * The DISP family in its folded form. Parameter names as published: conv_1, blocks.{n}.{_extern_conv_block.0,c1_r,c2_r,
+ * c3_r} (each .eval_conv), conv_2, upsampler.0.
+ *
+ * @throws WbsrError WBSR_INVALID_OPTION
+ */
+export function disp(options: DispOptions): Network {
+  checkObject(options, 'disp options', ['scale', 'widths', 'depths', 'convention'])
+  const scale = checkInteger(options.scale, 'scale', 1, 8)
+  const g = new GraphBuilder({ scale, widths: options.widths ?? [24, 32], depths: options.depths ?? [2, 4] })
+  const convention = { ...PLAIN, ...options.convention }
+
+  const image = g.input()
+  const head = g.conv('conv_1.eval_conv', toNetwork(g, image, convention), 'width', TORCH_INIT)
+  const trunk = g.stack(head, (x, i) => {
+    let y: Value = x
+    for (const layer of LAYERS) y = g.silu(g.conv(`blocks.${i}.${layer}.eval_conv`, y, 'width', TORCH_INIT))
+    return g.add(y, x)
+  })
+  const body = g.add(g.conv('conv_2', trunk, 'width', { ...TORCH_INIT, kernel: 1 }), head)
+  const { channels } = convention
+  const up = g.pixelShuffle(g.conv('upsampler.0', body, channels * scale * scale, TORCH_INIT), scale)
+  return g.build('disp', fromNetwork(g, up, image, convention, false))
+}
+
+export const dispArchitecture: Architecture = {
+  name: 'disp',
+  title: 'DISP',
+  keys: [
+    [
+      'conv_1.eval_conv.weight',
+      'blocks.0.c1_r.eval_conv.weight',
+      'blocks.0._extern_conv_block.0.eval_conv.weight',
+      'conv_2.weight',
+      'upsampler.0.weight',
+    ],
+    [
+      'conv_1.sk.weight',
+      'blocks.0.c1_r.sk.weight',
+      'blocks.0._extern_conv_block.0.sk.weight',
+      'conv_2.weight',
+      'upsampler.0.weight',
+    ],
+  ],
+  read(weights, hints) {
+    const { filters: features, inputs } = branchShape(weights, 'conv_1')
+    const channels = weights.imageChannels('conv_1', inputs)
+    const count = (part: string) => weights.count((i) => `blocks.${i}.c1_r.${part}.weight`)
+    const blocks = Math.max(count('sk'), count('eval_conv'))
+    const convention = { ...PLAIN, channels, ...hints.convention }
+    const scale = weights.shuffleFactor('upsampler.0', channels)
+    const network = disp({ scale, widths: [features], depths: [blocks], convention })
+    const layers = Array.from({ length: blocks }, (_, i) => LAYERS.map((c) => `blocks.${i}.${c}`))
+    return { network, features, blocks, convention, sources: branchSources(weights, ['conv_1', ...layers.flat()]) }
+  },
+}
