@@ -2,9 +2,9 @@
 // batch of sixteen 32x32 LR patches. Every engine gets the same weights and images; outputs and losses are compared.
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { loadSupernet } from '../dist/index.js'
 import { srresnet } from '../dist/networks/srresnet.js'
 import { Contestant, inTurns } from './contest.mjs'
-import { writeOnnx } from './onnx-writer.mjs'
 import { onnxRuntime, torch } from './peers.mjs'
 import { makeImages, makeWeights, writeSafetensors } from './weights.mjs'
 
@@ -16,12 +16,14 @@ const count = shape.reduce((a, b) => a * b)
 const here = import.meta.dirname
 
 /** Files that all contestants read. */
-function prepare(folder) {
+async function prepare(folder) {
   const file = (name) => path.join(folder, name)
   const network = srresnet({ scale, widths: [largest.width], depths: [largest.depth] })
   const weights = makeWeights(network)
   writeSafetensors(file('weights.safetensors'), weights)
-  writeFileSync(file('model.onnx'), writeOnnx(network, weights))
+  const model = await loadSupernet(file('weights.safetensors'), { network, device: 'cpu', threads: 1 })
+  await model.exportOnnx(file('model.onnx'))
+  model.dispose()
   writeFileSync(file('lr.f32'), makeImages(count))
   writeFileSync(file('hr.f32'), makeImages(count * scale ** 2, 3))
   return {
@@ -81,7 +83,7 @@ function rows(what, targets, results, missing, extra) {
 }
 
 export async function inference({ folder, threads, rounds }) {
-  const files = prepare(folder)
+  const files = await prepare(folder)
   const peers = { 'ONNX Runtime': await onnxRuntime(), PyTorch: await torch() }
   const missing = Object.fromEntries(Object.entries(peers).map(([name, peer]) => [name, peer.missing]))
   const contestants = [ours(threads)]
@@ -122,7 +124,7 @@ export async function inference({ folder, threads, rounds }) {
 }
 
 export async function training({ folder, threads, rounds }) {
-  const files = prepare(folder)
+  const files = await prepare(folder)
   const peer = await torch()
   const contestants = [ours(threads)]
   if (!peer.missing) contestants.push(torchPeer(peer, threads))

@@ -21,11 +21,13 @@ await serve({
     }
     session = await ort.InferenceSession.create(model, options)
     const bytes = readFileSync(input)
-    feeds = { lr: new ort.Tensor('float32', new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4), shape) }
+    feeds = {
+      input: new ort.Tensor('float32', new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4), shape),
+    }
   },
   async infer() {
     const start = performance.now()
-    result = (await session.run(feeds)).sr
+    result = (await session.run(feeds)).output
     return { seconds: (performance.now() - start) / 1000 }
   },
   save({ output }) {

@@ -32,6 +32,21 @@ export interface Mixture {
   covariances: number[][][]
 }
 
+/** What a file of another tool held, as loadModel recognised it. */
+export interface SourceDescription {
+  format: 'pth' | 'safetensors' | 'ncnn' | 'onnx'
+  /** For people, e.g. 'RRDBNet (ESRGAN)'. */
+  title: string
+  features: number
+  blocks: number
+  /** Values that the network sees are in 0..range. */
+  range: number
+  /** Subtracted from R, G and B in 0..1 before. */
+  mean: number[]
+  /** 3: RGB, 1: luma. */
+  channels: number
+}
+
 export interface ModelState {
   engine: NativeEngine
   network: Network
@@ -41,6 +56,8 @@ export interface ModelState {
   /** Free-form record of how it was trained, stored in the file. */
   training: Record<string, unknown> | null
   fallbackReason: string | null
+  /** Absent in models that wbsr trained. */
+  source?: SourceDescription | undefined
   disposed: boolean
 }
 

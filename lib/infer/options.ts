@@ -6,6 +6,7 @@ import { checkWrap, type Wrap } from '../images/wrap.js'
 import type { ModelState } from '../model-state.js'
 import { checkChoice, checkFunction, checkInteger, checkObject } from '../options.js'
 import { checkRouting, ROUTING_KEYS, type RoutingOptions, type RoutingSettings } from '../routing/options.js'
+import { isGlobal } from '../tiling/overlap.js'
 
 export interface UpscaleProgress {
   /** Tiles finished. */
@@ -27,7 +28,10 @@ export interface UpscaleOptions extends RoutingOptions, ReadOptions {
   alphaChannel?: AlphaChannel
   /** The picture is a texture that repeats in x, y or both (true): the result repeats without a seam. Default false. */
   wrap?: Wrap
-  /** Edge of a tile in LR pixels, 16..4096, or 'image': the whole picture is one tile. Default 64. */
+  /**
+   * Edge of a tile in LR pixels, 16..4096, or 'image': the whole picture is one tile. Default 64; with models of other
+   * tools whose attention sees the whole picture, 'image' up to 262144 LR pixels, else 256.
+   */
   tile?: number | 'image'
   /**
    * - 'full' (default): every pixel, blended in float.
@@ -49,7 +53,8 @@ export interface UpscaleSettings extends RoutingSettings {
   read: ReadOptions
   alphaChannel: AlphaChannel
   wrap: { x: boolean; y: boolean }
-  tile: number | 'image'
+  /** 'global': as large as attention over the whole picture allows. */
+  tile: number | 'image' | 'global'
   protocol: 'full' | 'paper'
   budgetScope: 'picture' | 'dataset'
   onProgress: ((progress: UpscaleProgress) => unknown) | undefined
@@ -72,8 +77,10 @@ export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleS
     'budgetScope',
     'onProgress',
   ])
-  const { tile = 64, protocol = 'full', budgetScope = 'picture', onProgress } = options
-  if (typeof tile !== 'number' && tile !== 'image')
+  const { protocol = 'full', budgetScope = 'picture', onProgress } = options
+  const tile = options.tile ?? (state.source && isGlobal(state.engine) ? 'global' : 64)
+  const { sizeMultiple = 1 } = state.engine
+  if (options.tile !== undefined && typeof tile !== 'number' && tile !== 'image')
     throw invalidOption('tile', "an integer between 16 and 4096 or 'image'", tile)
   if (protocol === 'paper') {
     for (const key of ['tile', 'halo', 'budgetScope', 'groupRows', 'regionPixels', 'wrap', 'alphaChannel']) {
@@ -85,9 +92,15 @@ export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleS
     read: checkReadOptions(options),
     alphaChannel: checkAlphaChannel(options['alphaChannel'], 'alphaChannel'),
     wrap: checkWrap(options['wrap'], 'wrap'),
-    tile: tile === 'image' ? tile : checkInteger(tile, 'tile', 16, 4096),
+    tile: typeof tile === 'number' ? checkTileEdge(tile, sizeMultiple) : (tile as 'image' | 'global'),
     protocol: checkChoice(protocol, 'protocol', ['full', 'paper']),
     budgetScope: checkChoice(budgetScope, 'budgetScope', ['picture', 'dataset']),
     onProgress: onProgress === undefined ? undefined : checkFunction(onProgress, 'onProgress'),
   }
+}
+
+function checkTileEdge(value: number, multiple: number): number {
+  const tile = checkInteger(value, 'tile', 16, 4096)
+  if (tile % multiple !== 0) throw invalidOption('tile', `a multiple of ${multiple}, which this network needs`, tile)
+  return tile
 }

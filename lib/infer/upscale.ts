@@ -16,6 +16,7 @@ import { type Grid, groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
 import { overlapOf } from '../tiling/overlap.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
 import { checkUpscaleOptions, type UpscaleOptions, type UpscaleSettings } from './options.js'
+import { cropResult, padPicture } from './padding.js'
 import { upscalePaper } from './paper.js'
 import { PicturePass } from './picture-pass.js'
 import type { PixelResult, UpscaleResult } from './result.js'
@@ -63,6 +64,27 @@ async function ahead(count: number, most: number, start: (index: number) => Prom
   await allSettled(running)
 }
 
+/** LR pixels of pictures up to which attention over the whole picture gets it as one tile, and tiles of larger ones. */
+const GLOBAL_PIXELS = 1 << 18
+const GLOBAL_TILE = 256
+
+function tileEdge(tile: UpscaleSettings['tile'], width: number, height: number): number {
+  if (typeof tile === 'number') return tile
+  return tile === 'image' || width * height <= GLOBAL_PIXELS ? Math.max(width, height) : GLOBAL_TILE
+}
+
+/** upscaleFull of a picture whose sides the network takes, cut back to the picture's own. */
+async function upscalePadded(
+  state: ModelState,
+  image: RawImage,
+  settings: UpscaleSettings,
+  cancellation: Cancellation,
+  start: number,
+): Promise<PixelResult> {
+  const padded = padPicture(image, state.engine)
+  return cropResult(await upscaleFull(state, padded, settings, cancellation, start), image, state.network.scale)
+}
+
 async function upscaleFull(
   state: ModelState,
   image: RawImage,
@@ -72,13 +94,8 @@ async function upscaleFull(
 ): Promise<PixelResult> {
   const { width, height, channels } = image
   const { scale } = state.network
-  const grid = makeGrid(
-    width,
-    height,
-    settings.tile === 'image' ? Math.max(width, height) : settings.tile,
-    settings.groupRows,
-  )
-  const overlap = overlapOf(settings.halo)
+  const grid = makeGrid(width, height, tileEdge(settings.tile, width, height), settings.groupRows)
+  const overlap = overlapOf(settings.halo, state.engine, state.source !== undefined)
   const colours =
     hasAlpha(channels) && settings.alphaChannel === 'data' ? splitColours(image.data, channels) : undefined
   const { difficulties, classes } = await routePicture(
@@ -158,9 +175,9 @@ async function upscaleTexture(
   start: number,
 ): Promise<PixelResult> {
   const { scale } = state.network
-  const pixels = wrapPixels(overlapOf(settings.halo).margin)
+  const pixels = wrapPixels(overlapOf(settings.halo, state.engine, state.source !== undefined).margin)
   const pad = { x: settings.wrap.x ? pixels : 0, y: settings.wrap.y ? pixels : 0 }
-  const result = await upscaleFull(state, await continueImage(image, pad), settings, cancellation, start)
+  const result = await upscalePadded(state, await continueImage(image, pad), settings, cancellation, start)
   const unwrapper = new Unwrapper(result, { x: pad.x * scale, y: pad.y * scale })
   const data = unwrapper.push(result.data)!
   const { width, height } = image
@@ -222,7 +239,7 @@ export async function upscale(
       ? upscalePaper(state, image, settings, cancellation, start)
       : settings.wrap.x || settings.wrap.y
         ? upscaleTexture(state, image, settings, cancellation, start)
-        : upscaleFull(state, image, settings, cancellation, start))
+        : upscalePadded(state, image, settings, cancellation, start))
     const { metadata, pages, page, warnings } = header
     return {
       ...result,

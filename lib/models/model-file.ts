@@ -1,8 +1,8 @@
 // Model files: one safetensors file, tensors under their parameter names, everything else as JSON strings in its metadata.
 // Nothing in a file is believed: whatever is missing, unknown or of another shape is named in a WBSR_INVALID_FILE.
 import { WbsrError, wrapError } from '../errors.js'
-import { readSafetensors, type Tensor, writeSafetensors } from '../files/safetensors.js'
-import type { ClassTable, Mixture, ModelState, RouterTable } from '../model-state.js'
+import { readSafetensors, type Safetensors, type Tensor, writeSafetensors } from '../files/safetensors.js'
+import type { ClassTable, Mixture, ModelState, RouterTable, SourceDescription } from '../model-state.js'
 import type { NativeParameter } from '../native.js'
 import { checkNetwork } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
@@ -23,7 +23,7 @@ export interface ModelFile {
   metadata: Record<string, string>
 }
 
-export type ModelDescription = Pick<ModelState, 'network' | 'classes' | 'router' | 'mixture' | 'training'>
+export type ModelDescription = Pick<ModelState, 'network' | 'classes' | 'router' | 'mixture' | 'training' | 'source'>
 
 export function invalidFile(file: string, what: string, cause?: unknown): WbsrError {
   return new WbsrError('WBSR_INVALID_FILE', `${file}: ${what}`, { cause })
@@ -40,6 +40,7 @@ export function describeModel(model: ModelDescription): Record<string, string> {
   if (model.router) metadata['wbsr.router'] = JSON.stringify(model.router)
   if (model.mixture) metadata['wbsr.mixture'] = JSON.stringify(model.mixture)
   if (model.training) metadata['wbsr.training'] = JSON.stringify(model.training)
+  if (model.source) metadata['wbsr.source'] = JSON.stringify(model.source)
   return metadata
 }
 
@@ -140,7 +141,11 @@ export async function writeModelFile(file: string, model: ModelState): Promise<v
 
 /** @throws WbsrError WBSR_NOT_FOUND, WBSR_INVALID_FILE, WBSR_IO */
 export async function readModelFile(file: string): Promise<ModelFile> {
-  const { tensors, metadata } = await readSafetensors(file)
+  return describeContents(file, await readSafetensors(file))
+}
+
+/** @throws WbsrError WBSR_INVALID_FILE */
+export function describeContents(file: string, { tensors, metadata }: Safetensors): ModelFile {
   return {
     tensors,
     metadata,
@@ -175,6 +180,9 @@ function readDescription(file: string, metadata: Record<string, string>): ModelD
       metadata['wbsr.training'] === undefined
         ? null
         : (object(file, 'wbsr.training', readJson(file, metadata, 'wbsr.training')) as Record<string, unknown>),
+    ...(metadata['wbsr.source'] !== undefined && {
+      source: checkSource(file, readJson(file, metadata, 'wbsr.source')),
+    }),
   }
 }
 
@@ -193,6 +201,19 @@ function object(file: string, key: string, value: unknown): Record<string, unkno
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw invalidFile(file, `metadata ${key} is not an object`)
   return value as Record<string, unknown>
+}
+
+function checkSource(file: string, value: unknown): SourceDescription {
+  const source = object(file, 'wbsr.source', value)
+  const { format, title, features, blocks, range, mean, channels } = source
+  const valid =
+    ['pth', 'safetensors', 'ncnn', 'onnx'].includes(format as string) &&
+    typeof title === 'string' &&
+    [features, blocks, range, channels].every(Number.isFinite) &&
+    isTable(mean, [3])
+  if (!valid)
+    throw invalidFile(file, 'metadata wbsr.source is not { format, title, features, blocks, range, mean, channels }')
+  return source as unknown as SourceDescription
 }
 
 /** Is `value` nested arrays of finite numbers of this shape? */

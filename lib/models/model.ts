@@ -1,6 +1,13 @@
 // The model object that users hold, and loading it from a file.
 import type { Transform } from 'node:stream'
-import { checkDeviceOptions, createEngine, DEVICE_KEYS, type DeviceOptions, type ModelDevice } from '../devices.js'
+import {
+  checkDeviceOptions,
+  createEngine,
+  DEVICE_KEYS,
+  type DeviceChoice,
+  type DeviceOptions,
+  type ModelDevice,
+} from '../devices.js'
 import { WbsrError, wrapError } from '../errors.js'
 import type { UpscaleOptions } from '../infer/options.js'
 import type { UpscaleResult } from '../infer/result.js'
@@ -11,8 +18,10 @@ import type { Network } from '../networks/network.js'
 import { checkObject, checkString } from '../options.js'
 import { createInferStream } from '../stream/infer-stream.js'
 import type { StreamOptions } from '../stream/options.js'
+import { isGlobal } from '../tiling/overlap.js'
 import type { ImageInput } from '../types.js'
-import { invalidFile, modelWeights, readModelFile, writeModelFile } from './model-file.js'
+import { type ExportOptions, exportOnnx, exportSafetensors } from './export.js'
+import { invalidFile, type ModelFile, modelWeights, readModelFile, writeModelFile } from './model-file.js'
 
 /** One member of the family, all of which share the model's weights. */
 export interface Subnet {
@@ -23,6 +32,32 @@ export interface Subnet {
   /** 2 x multiply-adds of the convolution weights on one 32x32 LR patch. */
   flops: number
   parameters: number
+}
+
+/** What kind of network a model is, from its file. */
+export interface ModelArchitecture {
+  /** Of the backbone, e.g. 'span'; 'onnx' and 'ncnn' where the file describes its own graph. */
+  name: string
+  /** For people, e.g. 'RRDBNet (ESRGAN)'. */
+  title: string
+  /** What the weights were read from; 'wbsr': made or trained here. */
+  format: 'wbsr' | 'pth' | 'safetensors' | 'ncnn' | 'onnx'
+  /** SR size over LR size. */
+  scale: number
+  /** Channels of the largest subnet. */
+  features: number
+  /** Blocks of the largest subnet, as its backbone counts them. */
+  blocks: number
+  /** Of the largest subnet. */
+  parameters: number
+  /** 255: the network sees values in 0..255, 1: in 0..1. Pictures are given and come in their own range in any case. */
+  range: number
+  /** What is subtracted from R, G and B in 0..1 before the network sees them. */
+  mean: readonly number[]
+  /** 3: RGB. 1: the network enlarges luma, and differences of colour are interpolated. */
+  channels: number
+  /** Every output pixel depends on the whole picture (attention over all pixels): tiles give another result than the whole. */
+  global: boolean
 }
 
 export interface LoadOptions extends DeviceOptions {
@@ -72,6 +107,25 @@ export class SupernetModel {
     return { kind, name, threads, precision, fallbackReason }
   }
 
+  /** What kind of network this is and what it expects. */
+  get architecture(): ModelArchitecture {
+    const { network, source, engine } = this.#state
+    const { parameters } = this.subnets.at(-1)!
+    return {
+      name: network.name,
+      title: source?.title ?? network.name,
+      format: source?.format ?? 'wbsr',
+      scale: network.scale,
+      features: source?.features ?? Math.max(...network.widths),
+      blocks: source?.blocks ?? Math.max(...network.depths),
+      parameters,
+      range: source?.range ?? 1,
+      mean: source?.mean ?? [0, 0, 0],
+      channels: source?.channels ?? 3,
+      global: isGlobal(engine),
+    }
+  }
+
   /** The difficulty classes by which tiles are routed. */
   get classes(): Readonly<ClassTable> {
     return this.#state.classes
@@ -95,6 +149,26 @@ export class SupernetModel {
    */
   async save(file: string): Promise<void> {
     await writeModelFile(checkString(file, 'file'), this.#alive())
+  }
+
+  /**
+   * Writes one subnet as an ONNX file (opset 17): input `input` (batch, 3, height, width) of RGB in [0, 1], output `output`
+   * not clamped; batch, height and width are free. Adaptive pooling (SAFMN) is exact for sides that are multiples of 8.
+   *
+   * @throws WbsrError WBSR_IO, WBSR_DISPOSED, WBSR_INVALID_OPTION
+   */
+  async exportOnnx(file: string, options: ExportOptions = {}): Promise<void> {
+    await exportOnnx(this.#alive(), file, options)
+  }
+
+  /**
+   * Writes the weights of one subnet as a safetensors file with the names that are published for its backbone, training
+   * branches and normalisation folded. {@link save} is for reading them here again.
+   *
+   * @throws WbsrError WBSR_IO, WBSR_DISPOSED, WBSR_INVALID_OPTION
+   */
+  async exportSafetensors(file: string, options: ExportOptions = {}): Promise<void> {
+    await exportSafetensors(this.#alive(), file, options)
   }
 
   /**
@@ -131,6 +205,14 @@ export class SupernetModel {
   }
 }
 
+/** Without thresholds everything is of one class, which every router gives to the largest subnet. */
+export const UNTRAINED = {
+  classes: { count: 1, thresholds: [] as number[], kind: 'interval' as const },
+  router: null,
+  mixture: null,
+  training: null,
+}
+
 /**
  * Reads a model that `model.save` wrote, the weights inside a training checkpoint, or (with `network`) a safetensors file of
  * another tool.
@@ -143,7 +225,16 @@ export async function loadSupernet(file: string, options: LoadOptions = {}): Pro
   const device = checkDeviceOptions(options)
   const wanted = options.network === undefined ? null : checkNetwork(options.network, 'network')
 
-  const contents = await readModelFile(file)
+  return openModelFile(file, await readModelFile(file), wanted, device)
+}
+
+/** @internal A model of the contents of a safetensors file. */
+export function openModelFile(
+  file: string,
+  contents: ModelFile,
+  wanted: Network | null,
+  device: DeviceChoice,
+): SupernetModel {
   const stored = contents.description?.network
   const difference = stored && wanted && networkDifference(stored, wanted)
   if (difference) throw invalidFile(file, `holds another network than the option network: ${difference}`)
@@ -168,12 +259,5 @@ export async function loadSupernet(file: string, options: LoadOptions = {}): Pro
     engine.dispose()
     throw wrapError(error)
   }
-  // Without thresholds everything is of one class, which every router gives to the largest subnet.
-  const plain = {
-    classes: { count: 1, thresholds: [], kind: 'interval' as const },
-    router: null,
-    mixture: null,
-    training: null,
-  }
-  return new SupernetModel({ ...(contents.description ?? plain), engine, network, fallbackReason, disposed: false })
+  return new SupernetModel({ ...(contents.description ?? UNTRAINED), engine, network, fallbackReason, disposed: false })
 }

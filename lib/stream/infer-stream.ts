@@ -18,7 +18,7 @@ import { type Overlap, overlapOf } from '../tiling/overlap.js'
 import type { Tile, UpscaledTile } from '../types.js'
 import { checkStreamOptions, type StreamOptions, type StreamSettings } from './options.js'
 import { SingleTiles } from './single-tiles.js'
-import { assembleBand, checkGridTile, samePicture, TilePicture } from './tile-picture.js'
+import { assembleBand, checkGridTile, checkSides, samePicture, TilePicture } from './tile-picture.js'
 import { type TileDecision, TileRows } from './tile-rows.js'
 
 /** One picture on its way through the stream. */
@@ -95,7 +95,7 @@ class InferStream extends Transform {
     })
     this.#state = state
     this.#settings = settings
-    this.#overlap = overlapOf(settings.halo)
+    this.#overlap = overlapOf(settings.halo, state.engine, state.source !== undefined)
     this.#cancellation = new Cancellation('infer stream', settings.signal)
     this.#singleTiles = new SingleTiles(state, settings, this.#overlap.halo, this.#cancellation)
     const { signal } = settings
@@ -147,6 +147,7 @@ class InferStream extends Transform {
   async #accept(value: unknown): Promise<void> {
     checkUsable(this.#state)
     const tile = checkGridTile(value)
+    checkSides(tile, this.#state.engine)
     if (!tile.picture) {
       await this.#closePicture()
       this.#singles.push(tile)

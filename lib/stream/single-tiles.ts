@@ -126,9 +126,10 @@ export class SingleTiles {
 
   #region(tile: Tile, subnet: number, picture: number): InferRegion {
     const halo = haloOf(tile)
-    const reach = Math.min(this.#halo, this.#state.engine.subnets[subnet]!.receptiveField)
-    const [left, top, right, bottom] = [halo.left, halo.top, halo.right, halo.bottom].map((n) =>
-      Math.min(n, reach),
+    const { subnets, sizeMultiple = 1 } = this.#state.engine
+    const reach = Math.min(this.#halo, subnets[subnet]!.receptiveField)
+    const [left, top, right, bottom] = [halo.left, halo.top, halo.right, halo.bottom].map(
+      (n) => Math.floor(Math.min(n, reach) / sizeMultiple) * sizeMultiple,
     ) as [number, number, number, number]
     return {
       picture,

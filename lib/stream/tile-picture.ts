@@ -2,6 +2,7 @@
 // come, and puts a group's pixels and context together.
 import { invalidOption } from '../errors.js'
 import { pixelsLike } from '../images/pixels.js'
+import type { NativeEngine } from '../native.js'
 import { checkInteger } from '../options.js'
 import type { PixelBand } from '../routing/route-group.js'
 import { type Grid, groupSpan, makeGrid } from '../tiling/grid.js'
@@ -13,6 +14,35 @@ export function checkGridTile(value: unknown): Tile {
   const tile = checkTile(value)
   if (tile.picture !== undefined) checkPlace(tile)
   return tile
+}
+
+/** Does the network take pictures, or tiles on their own, of this size? upscale() continues them, a stream does not. @throws WbsrError WBSR_INVALID_OPTION */
+export function checkSides(tile: Tile, { minimumSize = 1, sizeMultiple = 1 }: NativeEngine): void {
+  const { picture, width, height } = tile
+  const sides: [string, number][] = picture
+    ? [
+        ['picture.width', picture.width],
+        ['picture.height', picture.height],
+      ]
+    : [
+        ['width', width],
+        ['height', height],
+      ]
+  for (const [name, side] of sides)
+    if (side < minimumSize || side % sizeMultiple !== 0)
+      throw invalidOption(
+        `tile.${name}`,
+        sizeMultiple > 1
+          ? `a multiple of ${sizeMultiple}, which this network needs`
+          : `at least ${minimumSize} pixels, which this network needs`,
+        side,
+      )
+  if (picture && picture.tileSize % sizeMultiple !== 0)
+    throw invalidOption(
+      'tile.picture.tileSize',
+      `a multiple of ${sizeMultiple}, which this network needs`,
+      picture.tileSize,
+    )
 }
 
 function checkPlace({ x, y, width, height, halo, picture }: Tile): void {

@@ -6,19 +6,22 @@ import { mergeTiles, regionLimits, regionOf } from './merge.js'
 import type { Overlap } from './overlap.js'
 import { regularRegions } from './regular.js'
 
+/** Regions of few shapes do not keep to multiples of pixels. */
+const isRegular = ({ device, sizeMultiple = 1 }: NativeEngine) => device.regular && sizeMultiple === 1
+
 /** LR rows that a group's band should hold on this engine's device. */
 export function groupBand(
-  { device }: NativeEngine,
+  engine: NativeEngine,
   grid: Grid,
   group: number,
   margin: number,
 ): { top: number; bottom: number } {
-  return (device.regular ? evenBandSpan : bandSpan)(grid, group, margin)
+  return (isRegular(engine) ? evenBandSpan : bandSpan)(grid, group, margin)
 }
 
 /** Regions of one group. subnets: of the group's tiles, row by row, -1 where a tile is missing. */
 export function groupRegions(
-  { device, subnets: byIndex }: NativeEngine,
+  engine: NativeEngine,
   grid: Grid,
   group: number,
   band: Band,
@@ -26,8 +29,9 @@ export function groupRegions(
   overlap: Overlap,
   regionPixels: number,
 ): InferRegion[] {
+  const { subnets: byIndex } = engine
   // Where pixels are missing, region shapes vary in any case.
-  if (device.regular && !band.mask)
+  if (isRegular(engine) && !band.mask)
     return regularRegions(grid, group, band, subnets, byIndex, { ...overlap, regionPixels })
   const { maxColumns, maxRows } = regionLimits(grid, regionPixels)
   return mergeTiles(subnets, grid.columns, groupSpan(grid, group).firstRow, maxColumns, maxRows).map((merged) =>

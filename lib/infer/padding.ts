@@ -1,0 +1,50 @@
+// Pictures whose sides a network cannot take (too small for its pooling, or no multiple of its folding) are continued to
+// the right and downwards, and the result is cut back.
+import { cutPixels, pixelsLike } from '../images/pixels.js'
+import type { NativeEngine } from '../native.js'
+import type { RawImage } from '../types.js'
+import type { PixelResult } from './result.js'
+
+/** The picture, continued by its mirror image (its edge, where it is too small for that) to sides that the network takes. */
+export function padPicture(image: RawImage, { minimumSize = 1, sizeMultiple = 1 }: NativeEngine): RawImage {
+  const wanted = (side: number) => Math.ceil(Math.max(side, minimumSize) / sizeMultiple) * sizeMultiple
+  const width = wanted(image.width)
+  const height = wanted(image.height)
+  if (width === image.width && height === image.height) return image
+  const { channels } = image
+  const data = pixelsLike(image.data, width * height * channels)
+  const columns = sources(image.width, width)
+  sources(image.height, height).forEach((row, y) => {
+    const from = row * image.width * channels
+    const to = y * width * channels
+    data.set(image.data.subarray(from, from + image.width * channels), to)
+    for (let x = image.width; x < width; x++)
+      for (let c = 0; c < channels; c++) data[to + x * channels + c] = image.data[from + columns[x]! * channels + c]!
+  })
+  return { data, width, height, channels }
+}
+
+/** Where each of `count` pixels comes from among the first `side`. */
+function sources(side: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => {
+    if (i < side) return i
+    const mirrored = 2 * (side - 1) - i
+    return mirrored >= 0 ? mirrored : side - 1
+  })
+}
+
+/** What of the result belongs to the picture as it was before padPicture. */
+export function cropResult(result: PixelResult, picture: RawImage, scale: number): PixelResult {
+  const width = picture.width * scale
+  const height = picture.height * scale
+  if (width === result.width && height === result.height) return result
+  const data = cutPixels(result.data, result.width, result.channels, 0, 0, width, height)
+  const tiles = result.allocation.tiles
+    .filter(({ x, y }) => x < picture.width && y < picture.height)
+    .map((tile) => ({
+      ...tile,
+      width: Math.min(tile.width, picture.width - tile.x),
+      height: Math.min(tile.height, picture.height - tile.y),
+    }))
+  return { ...result, data, width, height, allocation: { ...result.allocation, tiles } }
+}
