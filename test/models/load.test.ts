@@ -4,6 +4,9 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import { type Tensor, writeSafetensors } from '../../lib/files/safetensors.js'
 import { type LoadModelOptions, loadModel, loadSupernet, tilesOf, type UpscaledTile } from '../../lib/index.js'
+import { native } from '../../lib/native.js'
+import { rlfn } from '../../lib/networks/rlfn.js'
+import { rrdb } from '../../lib/networks/rrdb.js'
 import { type TorchTensor, torchLegacy, torchZip } from './helpers/pickle.js'
 import { ncnnBin, ncnnParam, onnxFile, stateDict, tensors } from './helpers/samples.js'
 
@@ -153,4 +156,56 @@ t.test('what is wrong with a file is named', async (t) => {
     code: 'WBSR_NOT_FOUND',
     message: /y\.bin does not exist/,
   })
+})
+
+t.test('pictures of any size, and tiles, where a network takes only some', async (t) => {
+  const file = path.join(t.testdir(), 'x.safetensors')
+  for (const [network, sizes, global] of [
+    [rlfn({ scale: 2, widths: [8], depths: [1] }), [1, 14, 15, 37], true],
+    [rrdb({ scale: 2, widths: [4], depths: [1] }), [1, 7, 33, 70], false],
+    [rrdb({ scale: 1, widths: [4], depths: [1] }), [3, 41], false],
+  ] as const) {
+    const engine = new native.Engine(network.graph, { threads: 1 })
+    engine.initialise(7)
+    const weights = engine.getArena('weights')
+    const list = engine.parameters.map(({ name, shape, offset, count }) => ({
+      name,
+      dtype: 'F32' as const,
+      shape,
+      data: weights.slice(offset, offset + count),
+    }))
+    engine.dispose()
+    await writeSafetensors(file, list)
+    using model = await loadModel(file, cpu)
+    t.equal(model.architecture.name, network.name)
+    t.equal(model.architecture.global, global)
+    for (const size of sizes) {
+      const data = Float32Array.from({ length: size * (size + 2) * 3 }, (_, i) => 0.5 + 0.4 * Math.sin(i * 0.3))
+      const image = { data, width: size, height: size + 2, channels: 3 as const }
+      const whole = await model.upscale(image, { tile: 'image' })
+      t.same([whole.width, whole.height], [size * network.scale, (size + 2) * network.scale], `${network.name} ${size}`)
+      t.ok((whole.data as Float32Array).every(Number.isFinite))
+      const tiled = await model.upscale(image, { tile: 16, regionPixels: 256 })
+      const difference = (tiled.data as Float32Array).reduce(
+        (most, v, i) => Math.max(most, Math.abs(v - whole.data[i]!)),
+        0,
+      )
+      t.ok(difference < (global ? 0.1 : 1e-5), `${network.name} ${size}: ${difference}`)
+    }
+    if (global) continue
+    const odd = { data: new Uint8Array(33 * 33 * 3), width: 33, height: 33, channels: 3 as const }
+    await t.rejects(
+      (async () => {
+        for await (const _ of tilesOf(odd, { size: 16 }).pipe(model.inferStream())) t.fail('no tile comes out')
+      })(),
+      {
+        code: 'WBSR_INVALID_OPTION',
+        message: /Expected a multiple of [24], which this network needs for tile\.picture/,
+      },
+    )
+    await t.rejects(model.upscale(odd, { tile: 17 }), {
+      code: 'WBSR_INVALID_OPTION',
+      message: /for tile but received 17/,
+    })
+  }
 })

@@ -2,7 +2,8 @@
 // a row of pickles followed by the storages. See pickle.ts for what a pickle may hold.
 import { widen } from '../../files/safetensors.js'
 import { damaged, type ReadBudget } from './budget.js'
-import { type PickleContext, type PickleValue, readPickle, STORAGE_BYTES } from './pickle.js'
+import { type PickleContext, readPickle } from './pickle.js'
+import { type PickleValue, STORAGE_BYTES } from './pickle-values.js'
 import { countOf, type StoredTensor } from './tensor.js'
 import { readZip } from './zip.js'
 
