@@ -153,8 +153,9 @@ export interface RouteResult {
 }
 
 export interface NativeLoss {
-  kind: 'l1' | 'l2' | 'bd'
-  fidelity: 'l1' | 'l2'
+  /** An element loss of native/core/losses/, or 'bd': that of `fidelity` and the balancing term. */
+  kind: string
+  fidelity: string
   /** 1 or 3. */
   dimension: number
   sigma: number

@@ -23,12 +23,12 @@ inline LossSpec defaultLoss(const std::vector<Photograph>& pictures) {
   }
   MixtureOptions options;
   LossSpec spec;
-  spec.kind = LossSpec::BD;
-  spec.fidelity = LossSpec::FidelityL1;
+  spec.balanced = true;
+  spec.element = ElementLoss::L1;
   spec.dimension = 1;
   spec.sigma = 0.02f;
   spec.mixture = fitMixture(samples.data(), weights.data(), 256, options).mixture;
-  spec.fidelityScale = static_cast<float>(cpu::fidelityScale(spec, spec.sigma));
+  spec.fidelityScale = static_cast<float>(fidelityScale(spec, spec.sigma));
   return spec;
 }
 

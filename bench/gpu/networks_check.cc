@@ -50,7 +50,7 @@ void gradientsAgree(const Graph& graph, const std::string& name, int subnet, Pre
   const int batch = 2, h = 16, w = 12;
   const std::vector<float> lr = noise(size_t{3} * batch * h * w, 3), hr = noise(lr.size() * 16, 4);
   TrainJob job = stepJob(lr, hr, batch, h, w, {subnet});
-  job.loss = balancedLoss(1, LossSpec::FidelityL2);  // smooth: no gradient turns on the sign of a rounding
+  job.loss = balancedLoss(1, ElementLoss::L2);  // smooth: no gradient turns on the sign of a rounding
   job.gradientsOnly = true;
   std::vector<float> expected(static_cast<size_t>(graph.parameterCount())), actual(expected.size());
   pair.cpu->train(job);
@@ -72,7 +72,7 @@ void tenSteps(const Graph& graph, Precision precision) {
     for (int step = 0; step < 10; ++step) {
       const std::vector<float> lr = noise(size_t{3} * 2 * 12 * 12, 100 + step), hr = noise(lr.size() * 16, 200 + step);
       TrainJob job = stepJob(lr, hr, 2, 12, 12, {last, 0, last / 2});
-      job.loss = balancedLoss(1, LossSpec::FidelityL1);
+      job.loss = balancedLoss(1, ElementLoss::L1);
       job.learningRate = 1e-4f;
       own.push_back(device->train(job).mean.loss);
     }

@@ -6,6 +6,10 @@ import { type NativeLoss, native } from '../native.js'
 import { checkBoolean, checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
 import { toNativeMixture } from './mixture.js'
 
+/** The losses of one residual each: native/core/losses/. */
+const ELEMENT_LOSSES = ['l1', 'l2'] as const
+export type ElementLoss = (typeof ELEMENT_LOSSES)[number]
+
 /** How BDLoss's noise scale sigma goes through a run. All values are in units of [0, 1]. */
 export interface SigmaOptions {
   /** Value at the start, 0.001 to 1. */
@@ -42,13 +46,13 @@ export interface BalancedLossOptions {
   minStd?: number
 }
 
-/** Mean absolute or mean squared error. */
+/** The mean of an element loss. */
 export interface PlainLossOptions {
-  kind: 'l1' | 'l2'
+  kind: ElementLoss
 }
 
 /** A name is short for `{ kind: name }`. */
-export type LossOptions = BalancedLossOptions | PlainLossOptions | 'bd' | 'l1' | 'l2'
+export type LossOptions = BalancedLossOptions | PlainLossOptions | 'bd' | ElementLoss
 
 export interface CheckedSigma {
   initial: number
@@ -61,7 +65,7 @@ export interface CheckedSigma {
 
 /** {@link LossOptions} with every default filled in: plain data, fit for a checkpoint. */
 export type CheckedLoss =
-  | { kind: 'l1' | 'l2' }
+  | { kind: ElementLoss }
   | {
       kind: 'bd'
       space: 'channel' | 'rgb'
@@ -83,7 +87,7 @@ const MIN_SIGMA = 0.001 // below, 2 sigma^2 LSE is lost in the rounding of the d
  * @throws WbsrError WBSR_INVALID_OPTION that names the wrong key.
  */
 export function checkLoss(options: unknown = 'bd', name = 'loss'): CheckedLoss {
-  const kinds = ['bd', 'l1', 'l2'] as const
+  const kinds = ['bd', ...ELEMENT_LOSSES] as const
   const given = typeof options === 'string' ? { kind: checkChoice(options, name, kinds) } : options
   const kind = checkChoice(checkObject(given, name, BD_KEYS).kind, `${name}.kind`, kinds)
   if (kind !== 'bd') {
@@ -174,7 +178,7 @@ export class LossController {
     this.#mixture = toNativeMixture(mixture)
   }
 
-  /** Sigma at `progress`, from 0 (first step) to 1; 0 for the kinds 'l1' and 'l2'. */
+  /** Sigma at `progress`, from 0 (first step) to 1; 0 without a balancing term. */
   sigma(progress: number): number {
     if (this.#loss.kind !== 'bd') return 0
     const { initial, final, learn } = this.#loss.sigma

@@ -31,12 +31,12 @@ export interface StepReport {
   /** Means over pixels and over the subnets of the step; data + balance = loss. */
   loss: number
   data: number
-  /** The balancing term of BDLoss; 0 for 'l1' and 'l2'. */
+  /** The balancing term of BDLoss; 0 for other losses. */
   balance: number
   /** Mean |dL/dy| of the balancing term over that of the data term; 0 without a balancing term. */
   gradientRatio: number
   learningRate: number
-  /** BDLoss noise scale of this step in [0, 1] pixel values; 0 for 'l1' and 'l2'. */
+  /** BDLoss noise scale of this step in [0, 1] pixel values; 0 for other losses. */
   sigma: number
   /** Which subnets were trained, and the loss of each. */
   losses: { subnet: number; loss: number }[]

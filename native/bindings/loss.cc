@@ -4,9 +4,13 @@
 #include <cmath>
 #include <memory>
 
+#include "bindings/arguments.h"
 #include "bindings/jobs.h"
 #include "bindings/register.h"
+#include "core/fidelity_scale.h"
 #include "core/loss_prepare.h"
+#include "core/mixture.h"
+#include "cpu/loss.h"
 
 namespace wbsr::bindings {
 namespace {
@@ -82,13 +86,13 @@ Napi::Value evaluateLoss(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Float32Array prediction = readFloats(env, info[0], "prediction");
   const Napi::Float32Array target = readFloats(env, info[1], "target");
-  auto spec = std::make_shared<cpu::LossSpec>(readLoss(env, info[2]));
+  auto spec = std::make_shared<LossSpec>(readLoss(env, info[2]));
   const size_t length = prediction.ElementLength();
   if (length == 0 || length % static_cast<size_t>(spec->dimension) != 0)
     invalid(env, "prediction", "a length divisible by the loss's dimension");
   if (target.ElementLength() != length) invalid(env, "target", "the length of prediction");
   const auto pixels = static_cast<int64_t>(length) / spec->dimension;
-  auto sums = std::make_shared<cpu::LossSums>();
+  auto sums = std::make_shared<LossSums>();
   auto gradient = std::make_shared<std::vector<float>>(length);
   return runJob(
       env, imageWorker(env), {prediction, target},
@@ -113,46 +117,44 @@ Napi::Value evaluateLoss(const Napi::CallbackInfo& info) {
 // fidelityScale(loss, typicalResidual)
 Napi::Value fidelityScale(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  auto spec = std::make_shared<cpu::LossSpec>(readLoss(env, info[0]));
-  if (spec->kind != cpu::LossSpec::BD) invalid(env, "kind", "'bd'");
+  auto spec = std::make_shared<LossSpec>(readLoss(env, info[0]));
+  if (!spec->balanced) invalid(env, "kind", "'bd'");
   const double typical = readNumber(env, info[1], "typicalResidual");
   auto result = std::make_shared<double>(0);
   return runJob(
-      env, imageWorker(env), {}, [spec, typical, result] { *result = cpu::fidelityScale(*spec, typical); },
+      env, imageWorker(env), {}, [spec, typical, result] { *result = wbsr::fidelityScale(*spec, typical); },
       [result](Napi::Env e) -> Napi::Value { return Napi::Number::New(e, *result); });
 }
 
 }  // namespace
 
-cpu::LossSpec readLoss(Napi::Env env, const Napi::Value& value) {
+LossSpec readLoss(Napi::Env env, const Napi::Value& value) {
   if (!value.IsObject()) invalid(env, "loss", "an object");
   const Napi::Object object = value.As<Napi::Object>();
   const auto text = [&](const char* name) {
     const Napi::Value field = object.Get(name);
     return field.IsString() ? field.As<Napi::String>().Utf8Value() : std::string();
   };
-  cpu::LossSpec spec;
-  const std::string kind = text("kind");
-  if (kind == "l1")
-    spec.kind = cpu::LossSpec::L1;
-  else if (kind == "l2")
-    spec.kind = cpu::LossSpec::L2;
-  else if (kind == "bd")
-    spec.kind = cpu::LossSpec::BD;
-  else
-    invalid(env, "loss.kind", "'l1', 'l2' or 'bd'");
+  // The element loss of that name among those that a balancing term may be added to, or among all.
+  const auto elementOf = [&](const char* field, bool balanced) {
+    const std::string wanted = text(field);
+    std::vector<std::string> names;
+    for (const ElementLossInfo& row : elementLosses) {
+      if (balanced && row.balancing == losses::Balancing::None) continue;
+      if (wanted == row.name) return row.loss;
+      names.push_back(row.name);
+    }
+    if (!balanced) names.push_back("bd");
+    throwExpected(oneOf(names), std::string("loss.") + field, object.Get(field), env);
+  };
+  LossSpec spec;
+  spec.balanced = text("kind") == "bd";
+  spec.element = spec.balanced ? elementOf("fidelity", true) : elementOf("kind", false);
   const double dimension = readNumber(env, object.Get("dimension"), "loss.dimension");
   if (dimension != 1 && dimension != 3) invalid(env, "loss.dimension", "1 or 3");
   spec.dimension = static_cast<int>(dimension);
-  if (spec.kind != cpu::LossSpec::BD) return spec;
+  if (!spec.balanced) return spec;
 
-  const std::string fidelity = text("fidelity");
-  if (fidelity == "l1")
-    spec.fidelity = cpu::LossSpec::FidelityL1;
-  else if (fidelity == "l2")
-    spec.fidelity = cpu::LossSpec::FidelityL2;
-  else
-    invalid(env, "loss.fidelity", "'l1' or 'l2'");
   spec.sigma = static_cast<float>(readNumber(env, object.Get("sigma"), "loss.sigma"));
   if (!(spec.sigma > 0)) invalid(env, "loss.sigma", "a number above 0");
   spec.fidelityScale = static_cast<float>(readNumber(env, object.Get("fidelityScale"), "loss.fidelityScale"));

@@ -2,11 +2,11 @@
 #pragma once
 #include <napi.h>
 
-#include "cpu/loss.h"
+#include "core/loss_spec.h"
 
 namespace wbsr::bindings {
 
 // Copies everything out of JavaScript. Throws a JavaScript Error with code WBSR_INVALID_OPTION.
-cpu::LossSpec readLoss(Napi::Env env, const Napi::Value& value);
+LossSpec readLoss(Napi::Env env, const Napi::Value& value);
 
 }  // namespace wbsr::bindings

@@ -11,9 +11,11 @@ namespace {
 
 [[noreturn]] void invalid(const std::string& message) { throw Error("WBSR_INVALID_OPTION", message); }
 
+bool clamped(const LossSpec& spec) { return spec.balanced && balancingOf(spec.element) == losses::Balancing::Clamped; }
+
 double factorOf(const LossSpec& spec) {
   const double variance = static_cast<double>(spec.sigma) * spec.sigma;
-  return math::bdBalanceScale<double>(spec.fidelity == LossSpec::FidelityL1, variance, spec.fidelityScale);
+  return math::bdBalanceScale<double>(clamped(spec), variance, spec.fidelityScale);
 }
 
 }  // namespace
@@ -39,12 +41,15 @@ void checkMixture(const Mixture& mixture) {
 
 PreparedLoss prepareLoss(const LossSpec& spec) {
   PreparedLoss out;
-  out.balanced = spec.kind == LossSpec::BD;
-  out.l1 = out.balanced ? spec.fidelity == LossSpec::FidelityL1 : spec.kind == LossSpec::L1;
+  out.element = spec.element;
+  out.balanced = spec.balanced;
+  out.clamped = clamped(spec);
   if (!out.balanced) return out;
+  if (balancingOf(spec.element) == losses::Balancing::None)
+    invalid("Expected an element loss that a balancing term can be added to");
   out.dimension = spec.dimension;
   if (!(spec.sigma > 0) || !std::isfinite(spec.sigma)) invalid("Expected a sigma above 0");
-  if (out.l1 && (!(spec.fidelityScale > 0) || !std::isfinite(spec.fidelityScale)))
+  if (out.clamped && (!(spec.fidelityScale > 0) || !std::isfinite(spec.fidelityScale)))
     invalid("Expected a fidelityScale above 0");
   checkMixture(spec.mixture);
   if (spec.mixture.dimension != spec.dimension) invalid("Expected a mixture of the loss's dimension");
@@ -64,7 +69,7 @@ PreparedLoss prepareLoss(const LossSpec& spec) {
 LossSums reportLoss(const LossSpec& spec, const LossTotals& totals, int64_t count) {
   LossSums out;
   if (count <= 0) return out;
-  const bool balanced = spec.kind == LossSpec::BD;
+  const bool balanced = spec.balanced;
   const int dimension = balanced ? spec.dimension : 1;
   const double factor = balanced ? factorOf(spec) : 0, pixels = static_cast<double>(count);
   out.data = totals.data / pixels;

@@ -14,8 +14,9 @@ void checkMixture(const Mixture& mixture);
 
 struct PreparedLoss {
   int dimension = 1;      // values of one pixel
-  bool l1 = true;         // fidelity
-  bool balanced = false;  // BD: one (D = 1) or three (D = 3) has components
+  ElementLoss element = ElementLoss::L1;
+  bool balanced = false;  // one (D = 1) or three (D = 3) has components
+  bool clamped = false;   // the form of the balancing term (losses::Balancing)
   std::vector<math::BdComponent<1, float>> one;
   std::vector<math::BdComponent<3, float>> three;
   double balanceScale = 0;  // factor of LSE
@@ -25,7 +26,7 @@ PreparedLoss prepareLoss(const LossSpec& spec);
 
 // Sums over pixels of the whole batch.
 struct LossTotals {
-  double data = 0, squared = 0, lse = 0;         // of |e| or e^2, of e^2, of LSE
+  double data = 0, squared = 0, lse = 0;         // of the element loss, of e^2, of LSE
   double dataGradient = 0, balanceGradient = 0;  // absolute values; the balancing one without balanceScale
   double variance = 0;                           // dLSE/dv
 };

@@ -2,6 +2,8 @@
 #pragma once
 #include <vector>
 
+#include "core/losses/table.h"
+
 namespace wbsr {
 
 // Gaussian mixture that models p_train(y) in BDLoss.
@@ -13,20 +15,21 @@ struct Mixture {
 };
 
 struct LossSpec {
-  enum Kind { L1, L2, BD } kind = L1;
-  enum Fidelity { FidelityL1, FidelityL2 } fidelity = FidelityL1;  // of BD
-  int dimension = 1;                                               // of BD: 1 (channel) or 3 (rgb)
-  float sigma = 0;                                                 // of BD: above 0, in units of [0, 1]
-  float fidelityScale = 0;                                         // c of BD with FidelityL1: above 0
-  Mixture mixture;                                                 // of BD
+  ElementLoss element = ElementLoss::L1;  // the data term
+  // BDLoss: plus the balancing term (math/bdloss.h), for losses that allow it (losses::Balancing).
+  bool balanced = false;
+  int dimension = 1;        // of the balancing term: 1 (channel) or 3 (rgb)
+  float sigma = 0;          // of the balancing term: above 0, in units of [0, 1]
+  float fidelityScale = 0;  // c of the balancing term for losses::Balancing::Clamped: above 0
+  Mixture mixture;          // of the balancing term
 };
 
-// Means over pixels; for D = 1 and the kinds L1 and L2 every channel value is a pixel.
+// Means over pixels; without a balancing term and for D = 1 every channel value is a pixel.
 struct LossSums {
   double loss = 0, data = 0, balance = 0;  // loss = data + balance
   // Mean absolute gradient of each term in one predicted value, before the division by the number of pixels.
   double dataGradient = 0, balanceGradient = 0;
-  double sigmaGradient = 0;  // 0 for the kinds L1 and L2
+  double sigmaGradient = 0;  // 0 without a balancing term
 
   void add(const LossSums& other, double share) {
     loss += other.loss * share;

@@ -1,10 +1,10 @@
-// Training losses on whole batches: BDLoss, L1 and L2 with their gradients. The formulas are in core/math/bdloss.h,
-// the vector loops in cpu/simd/loss_kernel.inc; this file adds threads, sums and the choice of an instruction set.
+// Training losses on whole batches with their gradients. The formulas are in core/losses/ and core/math/bdloss.h, the
+// vector loops in cpu/simd/loss_kernel.inc; this file adds threads, sums and the choice of an instruction set.
 #pragma once
 #include <cstdint>
 #include <vector>
 
-#include "core/mixture.h"
+#include "core/loss_spec.h"
 #include "cpu/simd/loss_kernel.h"
 
 namespace wbsr::cpu {
@@ -21,10 +21,6 @@ LossSums evaluateLoss(const LossSpec& spec, const float* prediction, const float
 // The same for interleaved (pixels, spec.dimension) values.
 LossSums evaluateLossInterleaved(const LossSpec& spec, const float* prediction, const float* target, int64_t pixels,
                                  float* gradient, float gradientScale);
-
-// c for the l1 form: the larger of typicalResidual and 1.1 x the largest slope of 2 sigma^2 LSE over [0, 1]^D in any
-// one channel. Why: bdloss.h. spec.fidelityScale is not read.
-double fidelityScale(const LossSpec& spec, double typicalResidual);
 
 // Kernels that this CPU can run, fastest first, for tests and to report.
 struct NamedLossKernel {

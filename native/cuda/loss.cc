@@ -13,7 +13,8 @@ LossParameters makeLossParameters(const LossSpec& spec, int64_t pixels, float gr
   out.dimension = loss.dimension;
   out.components = static_cast<int>(loss.one.size() + loss.three.size());
   out.balanced = loss.balanced;
-  out.l1 = loss.l1;
+  out.element = loss.element;
+  out.clamped = loss.clamped;
   out.gradientScale = static_cast<float>(gradientScale / static_cast<double>(pixels));
   out.balanceScale = static_cast<float>(loss.balanceScale);
   if (loss.dimension == 3)

@@ -1,6 +1,7 @@
 // The fused training loss: one launch reads prediction and target once, writes the gradient and leaves the sums. A
 // thread has four pixels, so that three floats a pixel are whole 16-byte vectors too; components are read from shared
-// memory once for six values. Formulas are those of core/math/bdloss.h, inside out as in cpu/simd/loss_kernel.inc.
+// memory once for six values. Formulas are those of core/losses/ and core/math/bdloss.h, inside out
+// as in cpu/simd/loss_kernel.inc.
 //
 // Sums: a thread's pixels in float, all beyond that in double and in an order that the number of pixels alone decides:
 // the same bits in every run, on every device.
@@ -77,13 +78,13 @@ __device__ void storePixels(float* to, int stride, int pixels, const float (&v)[
 // The balancing term of kBatch x 3 values (D = 1: each on its own; D = 3: kBatch RGB triples), of which the first `valid`
 // values count: adds to gradient and totals.
 template <int D>
-__device__ void balance(const Component<D>* components, int count, bool l1, float scale, const float* x, int valid,
+__device__ void balance(const Component<D>* components, int count, bool clamped, float scale, const float* x, int valid,
                         float* gradient, Totals& totals) {
   constexpr int kValues = kBatch * 3, kPoints = kValues / D;
   float at[kValues], slope[kValues], largest[kPoints], sum[kPoints], variance[kPoints];
 #pragma unroll
   for (int i = 0; i < kValues; ++i) {
-    at[i] = l1 ? math::bdClamp(x[i]) : x[i];
+    at[i] = clamped ? math::bdClamp(x[i]) : x[i];
     slope[i] = 0.f;
   }
 #pragma unroll
@@ -120,10 +121,20 @@ __device__ void balance(const Component<D>* components, int count, bool l1, floa
 #pragma unroll
     for (int d = 0; d < D; ++d) {
       const int i = n * D + d;
-      const float value = slope[i] * inverse * (l1 ? math::bdInside(x[i]) : 1.f);
+      const float value = slope[i] * inverse * (clamped ? math::bdInside(x[i]) : 1.f);
       gradient[i] += scale * value;
       totals.balanceGradient += value < 0 ? -value : value;
     }
+  }
+}
+
+// residuals -> gradients in place, and values, of kPixels x 3 values.
+template <typename Loss>
+__device__ void dataTerm(float (&residuals)[kPixels * 3], float (&values)[kPixels * 3]) {
+#pragma unroll
+  for (int i = 0; i < kPixels * 3; ++i) {
+    values[i] = Loss::value(residuals[i]);
+    residuals[i] = Loss::gradient(residuals[i]);
   }
 }
 
@@ -166,7 +177,8 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ Component<1> one[math::maxComponents];
   __shared__ Component<3> three[math::maxComponents];
   __shared__ bool last;
-  const bool rgb = parameters->dimension == 3, l1 = parameters->l1;
+  const bool rgb = parameters->dimension == 3, clamped = parameters->clamped;
+  const ElementLoss element = parameters->element;
   const int components = parameters->balanced ? parameters->components : 0;
   const float gradientScale = parameters->gradientScale, balanceScale = parameters->balanceScale;
   if (rgb)
@@ -183,21 +195,31 @@ __global__ void __launch_bounds__(kThreads)
     loadPixels(prediction + first * predictionStride, predictionStride, pixels, x);
     loadPixels(target + first * targetStride, targetStride, pixels, g);
     Totals totals;
+    float values[kPixels * 3];
 #pragma unroll
-    for (int i = 0; i < kPixels * 3; ++i) {  // pixels past the end are 0 in both: they add nothing
-      const float residual = x[i] - g[i];
-      g[i] = math::bdFidelityGradient(l1, residual);
-      totals.data += math::bdFidelity(l1, residual);
-      totals.squared += residual * residual;
+    for (int i = 0; i < kPixels * 3; ++i) {
+      g[i] = x[i] - g[i];  // pixels past the end are 0 in both
+      totals.squared += g[i] * g[i];
+    }
+    switch (element) {
+#define WBSR_ROW(functor) \
+  case ElementLoss::functor: dataTerm<losses::functor>(g, values); break;
+      WBSR_ELEMENT_LOSSES(WBSR_ROW)
+#undef WBSR_ROW
+    }
+#pragma unroll
+    for (int i = 0; i < kPixels * 3; ++i) {
+      if (i >= pixels * 3) values[i] = g[i] = 0.f;  // a loss of 0 need not be 0
+      totals.data += values[i];
       totals.dataGradient += g[i] < 0 ? -g[i] : g[i];
     }
     if (components > 0) {
 #pragma unroll
       for (int p = 0; p < kPixels; p += kBatch) {
         if (rgb)
-          balance<3>(three, components, l1, balanceScale, x + 3 * p, (pixels - p) * 3, g + 3 * p, totals);
+          balance<3>(three, components, clamped, balanceScale, x + 3 * p, (pixels - p) * 3, g + 3 * p, totals);
         else
-          balance<1>(one, components, l1, balanceScale, x + 3 * p, (pixels - p) * 3, g + 3 * p, totals);
+          balance<1>(one, components, clamped, balanceScale, x + 3 * p, (pixels - p) * 3, g + 3 * p, totals);
       }
     }
     if (gradient) {

@@ -1,4 +1,5 @@
-// Fused training loss on the device: L1, L2 and BDLoss for D = 1 and D = 3 (core/math/bdloss.h).
+// Fused training loss on the device: any element loss (core/losses/), with or without the balancing term for D = 1 and
+// D = 3 (core/math/bdloss.h).
 #pragma once
 #include <cstdint>
 
@@ -11,7 +12,8 @@ namespace wbsr::cuda {
 // What the kernel reads from device memory, so that a captured graph sees new values in each step.
 struct LossParameters {
   int dimension = 1, components = 0;
-  bool balanced = false, l1 = true;
+  ElementLoss element = ElementLoss::L1;
+  bool balanced = false, clamped = false;  // as PreparedLoss
   float gradientScale = 0;  // of dL/dprediction: gradientScale / pixels of the whole mean
   float balanceScale = 0;
   union Components {
@@ -20,7 +22,7 @@ struct LossParameters {
   } mixture = {};
 };
 
-// pixels: over which the mean is taken (values for D = 1, L1 and L2; RGB pixels for D = 3). Throws as cpu::evaluateLoss.
+// pixels: over which the mean is taken (values without a balancing term and for D = 1; RGB pixels for D = 3). Throws as cpu::evaluateLoss.
 LossParameters makeLossParameters(const LossSpec& spec, int64_t pixels, float gradientScale);
 
 // Sums over values, in the order of LossKernelSums (cpu/simd/loss_kernel.h): data, squared, lse, dataGradient,

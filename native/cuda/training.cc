@@ -143,7 +143,7 @@ int64_t Training::submit(const TrainJob& job) {
     slot.subnets = static_cast<int>(job.subnets.size());
     slot.countsBefore = counts_;
     const int64_t pixels = int64_t{job.batch} * job.height * job.width * state_.graph.scale() * state_.graph.scale();
-    slot.pixelsOfMean = job.loss.kind == LossSpec::BD && job.loss.dimension == 3 ? pixels : pixels * 3;
+    slot.pixelsOfMean = job.loss.balanced && job.loss.dimension == 3 ? pixels : pixels * 3;
     const LossParameters parameters = makeLossParameters(job.loss, slot.pixelsOfMean, 1.f);
 
     const auto& graph = state_.graph;

@@ -85,7 +85,7 @@ inline TrainJob stepJob(const std::vector<float>& lr, const std::vector<float>& 
   job.height = height;
   job.width = width;
   job.subnets = std::move(subnets);
-  job.loss.kind = LossSpec::L1;
+  job.loss.element = ElementLoss::L1;
   job.learningRate = 1e-3f;
   job.beta1 = 0.9f;
   job.beta2 = 0.999f;
@@ -95,10 +95,10 @@ inline TrainJob stepJob(const std::vector<float>& lr, const std::vector<float>& 
 }
 
 // A mixture of two Gaussians on grey levels (D = 1) or colours (D = 3).
-inline LossSpec balancedLoss(int dimension, LossSpec::Fidelity fidelity) {
+inline LossSpec balancedLoss(int dimension, ElementLoss fidelity) {
   LossSpec spec;
-  spec.kind = LossSpec::BD;
-  spec.fidelity = fidelity;
+  spec.balanced = true;
+  spec.element = fidelity;
   spec.dimension = dimension;
   spec.sigma = 0.05f;
   spec.fidelityScale = 0.3f;

@@ -4,19 +4,21 @@
 // CVPR 2022 (GAI). y is one value of an HR pixel in [0, 1] (D = 1) or its RGB (D = 3); the Gaussian mixture
 // {phi_i, mu_i, Sigma_i} models p_train(y); v = sigma^2 is the variance of the prediction's noise.
 //
-//   fidelity l2:  L = |e|^2 + 2v LSE(x)                      e = prediction - target, x = prediction
-//   fidelity l1:  L = |e|_1 + (2v / c) LSE(clamp(x, 0, 1))   c = fidelityScale
+//   l2 (Balancing::Likelihood):  L = |e|^2 + 2v LSE(x)                      e = prediction - target, x = prediction
+//   l1 (Balancing::Clamped):     L = |e|_1 + (2v / c) LSE(clamp(x, 0, 1))   c = fidelityScale
 //   LSE(x) = log sum_i phi_i N(x; mu_i, Sigma_i + v I)
 //
 // The l2 form is the negative log-likelihood -log N(y; x, vI) + LSE(x), times 2v, less a constant. The factor 2v keeps
 // the size of a squared error; it is a constant: no gradient passes through it.
 //
+// The data terms |e|^2 and |e|_1 are element losses (core/losses/).
+//
 // The l1 form is an approximation. A Laplace likelihood times a Gaussian mixture has no closed form, so the balancing
-// term stays the Gaussian one and the fidelity alone becomes |e|: c|e| has the size of e^2 at the residual c, and all is
-// divided by c. |e| grows only linearly, though, while LSE falls quadratically outside the data, so without care a
-// prediction gains by running away to infinity. Two measures stop it: (1) outside [0, 1], where no target lies, the
+// term stays Gaussian and only the data term becomes |e|: c|e| equals e^2 at the residual c, and the loss is divided by
+// c. But |e| grows linearly while LSE falls quadratically outside the data, so that a prediction could lower the loss by
+// going to infinity. Two measures prevent it: (1) outside [0, 1], where no target lies, the
 // balancing term is constant (its gradient is 0 there); (2) c is at least 1.1 x the largest slope of 2v LSE over
-// [0, 1]^D (fidelityScale in native/cpu/loss.h), so that the slope 1 of the fidelity dominates the balancing slope
+// [0, 1]^D (core/fidelity_scale.h), so that the slope 1 of the data term dominates the balancing slope
 // everywhere and each prediction's loss has its only minimum at the target. What the term then does is to shift the
 // balance between the residuals of a distribution of targets, from its median towards rare values.
 //
@@ -108,17 +110,7 @@ WBSR_HD static inline BdBalance<D, T> bdBalance(const BdComponent<D, T>* compone
   return out;
 }
 
-// Fidelity of one value and its gradient in the prediction. l1: subgradient 0 at 0.
-template <typename T>
-WBSR_HD static inline T bdFidelity(bool l1, T e) {
-  return l1 ? (e < 0 ? -e : e) : e * e;
-}
-template <typename T>
-WBSR_HD static inline T bdFidelityGradient(bool l1, T e) {
-  return l1 ? (e > 0 ? T(1) : T(0)) - (e < 0 ? T(1) : T(0)) : T(2) * e;
-}
-
-// Where the l1 form evaluates LSE, and the factor (0 or 1) of its slope there. NaN stays NaN.
+// Where the clamped form evaluates LSE, and the factor (0 or 1) of its slope there. NaN stays NaN.
 template <typename T>
 WBSR_HD static inline T bdClamp(T x) {
   return x < 0 ? T(0) : (x > 1 ? T(1) : x);
@@ -130,8 +122,8 @@ WBSR_HD static inline T bdInside(T x) {
 
 // Factor of LSE in the loss.
 template <typename T>
-WBSR_HD static inline T bdBalanceScale(bool l1, T variance, T fidelityScale) {
-  return T(2) * variance / (l1 ? fidelityScale : T(1));
+WBSR_HD static inline T bdBalanceScale(bool clamped, T variance, T fidelityScale) {
+  return T(2) * variance / (clamped ? fidelityScale : T(1));
 }
 
 // dL/dsigma. The derivative of the *unscaled* negative log-likelihood

@@ -65,4 +65,8 @@ WBSR_HD static inline float fastLog(float x) {
 WBSR_HD static inline double fastExp(double x) { return __builtin_exp(x); }
 WBSR_HD static inline double fastLog(double x) { return __builtin_log(x); }
 
+// Correctly rounded; no call, since errno is not set (CMakeLists.txt).
+WBSR_HD static inline float squareRoot(float x) { return __builtin_sqrtf(x); }
+WBSR_HD static inline double squareRoot(double x) { return __builtin_sqrt(x); }
+
 }  // namespace wbsr::math

@@ -2,6 +2,7 @@
 // Plain data only: nothing of the standard library may be instantiated in those files, or the linker could pick an
 // AVX-512 copy of an inline function for the whole program.
 #pragma once
+#include "core/losses/table.h"
 #include "core/math/bdloss.h"
 
 namespace wbsr::cpu {
@@ -15,7 +16,7 @@ struct LossKernelArguments {
   float* gradient[3];  // null: not wanted
   long count;
   int dimension;                                // 1 or 3
-  bool l1;                                      // fidelity
+  ElementLoss element;                          // data term
   int components;                               // 0: no balancing term
   const math::BdComponent<1, float>* balance1;  // for dimension 1
   const math::BdComponent<3, float>* balance3;  // for dimension 3
@@ -24,7 +25,7 @@ struct LossKernelArguments {
 };
 
 struct LossKernelSums {
-  double data, squared, lse;             // of |e| or e^2, of e^2, of LSE
+  double data, squared, lse;             // of the element loss, of e^2, of LSE
   double dataGradient, balanceGradient;  // absolute values; the balancing one without balanceScale
   double variance;                       // dLSE/dv
 };

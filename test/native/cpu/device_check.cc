@@ -178,7 +178,7 @@ TrainJob stepOf(const std::vector<float>& lr, const std::vector<float>& hr, int 
   job.batch = batch;
   job.height = job.width = size;
   job.subnets = {0, 1};
-  job.loss.kind = LossSpec::L2;
+  job.loss.element = ElementLoss::L2;
   job.learningRate = 1e-2f;
   job.beta1 = 0.9f;
   job.beta2 = 0.999f;

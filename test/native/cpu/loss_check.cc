@@ -13,16 +13,20 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/fidelity_scale.h"
 #include "core/math/adam.h"
 #include "core/math/bdprepare.h"
 #include "core/math/fastmath.h"
 #include "cpu/loss.h"
 #include "support/check.h"
+#include "support/element_losses.h"
 
 using namespace wbsr;
 using cpu::LossSpec;
 using cpu::LossSums;
 using test::check;
+using test::ElementReference;
+using test::referenceOf;
 
 namespace {
 
@@ -104,11 +108,11 @@ struct Terms {
 // The terms of one pixel; sigma enters LSE as `sigma` and the factor in front as `factorSigma`.
 Terms referenceTerms(const LossSpec& s, const double* x, const double* y, double sigma, double factorSigma) {
   Terms out;
-  const bool l1 = s.fidelity == LossSpec::FidelityL1;
+  const bool l1 = s.element == ElementLoss::L1;
   double at[3];
   for (int d = 0; d < s.dimension; ++d) {
     const double e = x[d] - y[d];
-    out.data += l1 ? std::fabs(e) : e * e;
+    out.data += referenceOf(s.element).value(e);
     at[d] = l1 ? std::min(std::max(x[d], 0.0), 1.0) : x[d];
   }
   out.balance =
@@ -121,20 +125,20 @@ double referenceLoss(const LossSpec& s, const double* x, const double* y) {
   return t.data + t.balance;
 }
 
-LossSpec bdSpec(int dimension, LossSpec::Fidelity fidelity, float sigma) {
+LossSpec bdSpec(int dimension, ElementLoss fidelity, float sigma) {
   LossSpec s;
-  s.kind = LossSpec::BD;
-  s.fidelity = fidelity;
+  s.balanced = true;
+  s.element = fidelity;
   s.dimension = dimension;
   s.sigma = sigma;
   s.mixture = someMixture(dimension);
-  s.fidelityScale = static_cast<float>(cpu::fidelityScale(s, sigma));
+  s.fidelityScale = static_cast<float>(fidelityScale(s, sigma));
   return s;
 }
 
 std::string nameOf(const LossSpec& s) {
-  return "D=" + std::to_string(s.dimension) + (s.fidelity == LossSpec::FidelityL1 ? " l1" : " l2") +
-         " sigma=" + std::to_string(s.sigma);
+  return "D=" + std::to_string(s.dimension) + " " +
+         elementLosses[static_cast<int>(s.element)].name + " sigma=" + std::to_string(s.sigma);
 }
 
 struct Batch {
@@ -202,10 +206,10 @@ void checkEigen() {
 
 // The formulas in double against finite differences of the reference, in the prediction and in sigma.
 template <int D>
-void checkFiniteDifferences(LossSpec::Fidelity fidelity, float sigma) {
+void checkFiniteDifferences(ElementLoss fidelity, float sigma) {
   const LossSpec s = bdSpec(D, fidelity, sigma);
   const Mixture& m = s.mixture;
-  const bool l1 = fidelity == LossSpec::FidelityL1;
+  const bool l1 = fidelity == ElementLoss::L1;
   const auto eigen = math::bdDecompose<D>(m.weights.data(), m.means.data(), m.covariances.data(), 8);
   const double wide = s.sigma, factor = math::bdBalanceScale<double>(l1, wide * wide, s.fidelityScale);
   const auto components = math::bdComponents<D, double>(eigen, wide * wide);
@@ -224,7 +228,9 @@ void checkFiniteDifferences(LossSpec::Fidelity fidelity, float sigma) {
     worstLse = std::max(worstLse, std::fabs(b.lse - referenceLse(m, at, wide * wide)) / (1 + std::fabs(b.lse)));
     const double h = 1e-6;
     for (int d = 0; d < D; ++d) {
-      gradient[d] = math::bdFidelityGradient(l1, x[d] - y[d]) + factor * b.slope[d] * (l1 ? math::bdInside(x[d]) : 1);
+      const double e = x[d] - y[d];
+      gradient[d] = (l1 ? losses::L1::gradient(e) : losses::L2::gradient(e)) +
+                    factor * b.slope[d] * (l1 ? math::bdInside(x[d]) : 1);
       double plus[D], minus[D];
       std::memcpy(plus, x, sizeof x);
       std::memcpy(minus, x, sizeof x);
@@ -247,18 +253,38 @@ void checkFiniteDifferences(LossSpec::Fidelity fidelity, float sigma) {
   near(worstSigma, 0, 1e-6, "finite differences in sigma, " + nameOf(s));
 }
 
+// The functor in double: its value against the row of elementReferences, its gradient against that row's and against
+// finite differences away from 0, where a loss may have a kink.
+template <typename Loss>
+void checkElement(ElementLoss loss) {
+  const ElementReference& row = referenceOf(loss);
+  double worst = 0, worstGradient = 0, worstDifference = 0;
+  for (int n = -400; n <= 400; ++n) {
+    const double e = n / 320.0, h = 1e-7;
+    worst = std::max(worst, std::fabs(Loss::value(e) - row.value(e)));
+    worstGradient = std::max(worstGradient, std::fabs(Loss::gradient(e) - row.gradient(e)));
+    if (n == 0) continue;
+    const double slope = (row.value(e + h) - row.value(e - h)) / (2 * h);
+    worstDifference = std::max(worstDifference, std::fabs(Loss::gradient(e) - slope));
+  }
+  near(worst, 0, 1e-15, std::string(Loss::name) + " value");
+  near(worstGradient, 0, 1e-15, std::string(Loss::name) + " gradient");
+  near(worstDifference, 0, 1e-6, std::string(Loss::name) + " finite differences");
+}
+
 // Every vector path against the reference, over a batch with a short last block.
 void checkPaths(const LossSpec& s) {
   const int64_t batch = 2, plane = 3 * 1024 + 37;
   const Batch b = someBatch(batch, plane, 3);
-  const int D = s.kind == LossSpec::BD ? s.dimension : 1;
+  const int D = s.balanced ? s.dimension : 1;
   const int64_t pixels = batch * 3 * plane / D;
-  const bool l1 = s.kind == LossSpec::L1 || (s.kind == LossSpec::BD && s.fidelity == LossSpec::FidelityL1);
+  const bool l1 = s.element == ElementLoss::L1;
+  const ElementReference& element = referenceOf(s.element);
   std::vector<double> wanted(b.x.size());
   LossSums w;
   double varianceSlope = 0, squared = 0, largest = 0;
   const double v = static_cast<double>(s.sigma) * s.sigma;
-  const double factor = s.kind == LossSpec::BD ? 2 * v / (l1 ? s.fidelityScale : 1.0) : 0;
+  const double factor = s.balanced ? 2 * v / (l1 ? s.fidelityScale : 1.0) : 0;
   for (int64_t p = 0; p < pixels; ++p) {
     int64_t at[3];
     for (int d = 0; d < D; ++d) at[d] = D == 1 ? p : (p / plane * 3 + d) * plane + p % plane;
@@ -268,13 +294,13 @@ void checkPaths(const LossSpec& s) {
       clamped[d] = l1 ? std::min(std::max(x[d], 0.0), 1.0) : x[d];
       // bdloss.h subtracts in float
       const double e = static_cast<double>(b.x[at[d]] - b.y[at[d]]);
-      const double data = l1 ? (e > 0) - (e < 0) : 2 * e;
-      w.data += l1 ? std::fabs(e) : e * e;
+      const double data = element.gradient(e);
+      w.data += element.value(e);
       squared += e * e;
       w.dataGradient += std::fabs(data);
       wanted[at[d]] = data;
     }
-    if (s.kind != LossSpec::BD) continue;
+    if (!s.balanced) continue;
     w.balance += factor * referenceLse(s.mixture, clamped, v);
     varianceSlope +=
         (referenceLse(s.mixture, clamped, v * 1.0001) - referenceLse(s.mixture, clamped, v * 0.9999)) / (2e-4 * v);
@@ -295,11 +321,11 @@ void checkPaths(const LossSpec& s) {
   w.balance /= n;
   w.dataGradient /= n * D;
   w.balanceGradient /= n * D;
-  if (s.kind == LossSpec::BD)
+  if (s.balanced)
     w.sigmaGradient = factor * 2 * s.sigma * (D / (2 * v) - squared / n / (2 * v * v) + varianceSlope / n);
 
   for (const cpu::NamedLossKernel& path : cpu::lossKernels()) {
-    const std::string name = std::string(path.name) + " kind " + std::to_string(s.kind) + " " + nameOf(s);
+    const std::string name = std::string(path.name) + (s.balanced ? " balanced " : " ") + nameOf(s);
     std::vector<float> gradient(b.x.size());
     const LossSums got =
         cpu::evaluateLossWith(path.kernel, s, b.x.data(), b.y.data(), batch, plane, gradient.data(), scale);
@@ -339,7 +365,7 @@ void checkThreads(const LossSpec& s) {
 }
 
 void checkInterleaved() {
-  const LossSpec s = bdSpec(3, LossSpec::FidelityL1, 0.03f);
+  const LossSpec s = bdSpec(3, ElementLoss::L1, 0.03f);
   const int64_t plane = 777;
   const Batch b = someBatch(1, plane, 21);
   Batch mixed = b;
@@ -361,8 +387,8 @@ void checkInterleaved() {
 // One Gaussian: the l2 form has its stationary point at y (s^2 + sigma^2) / s^2 - mu sigma^2 / s^2.
 void checkOneGaussian() {
   LossSpec s;
-  s.kind = LossSpec::BD;
-  s.fidelity = LossSpec::FidelityL2;
+  s.balanced = true;
+  s.element = ElementLoss::L2;
   s.dimension = 1;
   s.mixture.weights = {1};
   s.mixture.means = {0.4};
@@ -385,12 +411,12 @@ void checkOneGaussian() {
 
 void checkSmallSigma() {
   LossSpec plain;
-  plain.kind = LossSpec::L2;
+  plain.element = ElementLoss::L2;
   const Batch b = someBatch(1, 500, 2);
   std::vector<float> wanted(b.x.size()), got(b.x.size());
   const LossSums w = cpu::evaluateLoss(plain, b.x.data(), b.y.data(), 1, 500, wanted.data(), 1);
   for (int dimension : {1, 3}) {
-    const LossSpec s = bdSpec(dimension, LossSpec::FidelityL2, 1e-6f);
+    const LossSpec s = bdSpec(dimension, ElementLoss::L2, 1e-6f);
     const LossSums sums = cpu::evaluateLoss(s, b.x.data(), b.y.data(), 1, 500, got.data(), 1);
     near(sums.loss, w.loss * dimension, 1e-7, "sigma -> 0 is plain L2");
     double worst = 0;
@@ -402,7 +428,7 @@ void checkSmallSigma() {
 
 void checkOverflow() {
   for (int dimension : {1, 3}) {
-    for (LossSpec::Fidelity fidelity : {LossSpec::FidelityL1, LossSpec::FidelityL2}) {
+    for (ElementLoss fidelity : {ElementLoss::L1, ElementLoss::L2}) {
       for (double shrink : {1.0, 1e-8, 0.0}) {
         LossSpec s = bdSpec(dimension, fidelity, shrink == 1.0 ? 0.02f : 1e-5f);
         for (double& c : s.mixture.covariances) c *= shrink;
@@ -424,7 +450,7 @@ void checkOverflow() {
     }
   }
   // ... but a prediction that is not finite must show.
-  const LossSpec s = bdSpec(1, LossSpec::FidelityL1, 0.02f);
+  const LossSpec s = bdSpec(1, ElementLoss::L1, 0.02f);
   const std::vector<float> x{0.1f, std::numeric_limits<float>::quiet_NaN(), 0.3f}, y(3, 0.5f);
   check(!std::isfinite(cpu::evaluateLoss(s, x.data(), y.data(), 1, 1, nullptr, 1).loss), "NaN reaches the loss");
 }
@@ -435,7 +461,7 @@ void checkConvexity() {
   std::uniform_real_distribution<double> uniform(-0.3, 1.3);
   for (int dimension : {1, 3}) {
     for (float sigma : {0.01f, 0.05f, 0.2f}) {
-      LossSpec s = bdSpec(dimension, LossSpec::FidelityL2, sigma);
+      LossSpec s = bdSpec(dimension, ElementLoss::L2, sigma);
       double least = 1e9;
       for (size_t k = 0; k < s.mixture.weights.size(); ++k) {
         double values[3], vectors[3][3], one[1][1];
@@ -471,7 +497,7 @@ void checkConvexity() {
 void checkDescent() {
   for (int dimension : {1, 3}) {
     for (float sigma : {0.01f, 0.04f, 0.15f}) {
-      const LossSpec s = bdSpec(dimension, LossSpec::FidelityL1, sigma);
+      const LossSpec s = bdSpec(dimension, ElementLoss::L1, sigma);
       const int64_t plane = 40;
       std::mt19937 random(4);
       std::uniform_real_distribution<float> start(-3, 4), target(0, 1);
@@ -494,7 +520,7 @@ void checkDescent() {
 // The search for the largest slope against brute force; and it dominates after scaling.
 void checkFidelityScale() {
   for (int dimension : {1, 3}) {
-    LossSpec s = bdSpec(dimension, LossSpec::FidelityL1, 0.2f);
+    LossSpec s = bdSpec(dimension, ElementLoss::L1, 0.2f);
     const double v = static_cast<double>(s.sigma) * s.sigma;
     std::mt19937 random(6);
     std::uniform_real_distribution<double> uniform(0, 1);
@@ -510,19 +536,19 @@ void checkFidelityScale() {
         largest = std::max(largest, std::fabs(2 * v * (up - referenceLse(s.mixture, step, v)) / 2e-6));
       }
     }
-    const double c = cpu::fidelityScale(s, 1e-6);
+    const double c = fidelityScale(s, 1e-6);
     check(c >= 1.1 * largest * (1 - 1e-4),
           "fidelityScale covers every slope found by chance, D=" + std::to_string(dimension));
     near(c, 1.1 * largest, 0.05 * c,
          "fidelityScale is not much above the largest slope, D=" + std::to_string(dimension));
-    near(cpu::fidelityScale(s, 1000), 1000, 0, "fidelityScale is at least the typical residual");
+    near(fidelityScale(s, 1000), 1000, 0, "fidelityScale is at least the typical residual");
   }
 }
 
 void checkInvalid() {
   const std::vector<float> x(3, 0.5f);
   const auto fails = [&](const std::function<void(LossSpec&)>& change, const char* what) {
-    LossSpec s = bdSpec(1, LossSpec::FidelityL1, 0.02f);
+    LossSpec s = bdSpec(1, ElementLoss::L1, 0.02f);
     change(s);
     bool thrown = false;
     try {
@@ -571,7 +597,7 @@ void speed() {
   const Batch b = someBatch(batch, plane, 3);
   std::vector<float> gradient(b.x.size());
   for (int dimension : {1, 3}) {
-    const LossSpec s = bdSpec(dimension, LossSpec::FidelityL1, 0.02f);
+    const LossSpec s = bdSpec(dimension, ElementLoss::L1, 0.02f);
     for (const cpu::NamedLossKernel& path : cpu::lossKernels()) {
       double best = 1e9;
       for (int n = 0; n < 15; ++n) {
@@ -595,20 +621,24 @@ int main(int count, char** arguments) {
   checkFastmath();
   checkEigen();
   for (float sigma : {0.01f, 0.05f, 0.3f}) {
-    for (LossSpec::Fidelity fidelity : {LossSpec::FidelityL1, LossSpec::FidelityL2}) {
+    for (ElementLoss fidelity : {ElementLoss::L1, ElementLoss::L2}) {
       checkFiniteDifferences<1>(fidelity, sigma);
       checkFiniteDifferences<3>(fidelity, sigma);
       checkPaths(bdSpec(1, fidelity, sigma));
       checkPaths(bdSpec(3, fidelity, sigma));
     }
   }
+#define WBSR_ROW(functor) checkElement<losses::functor>(ElementLoss::functor);
+  WBSR_ELEMENT_LOSSES(WBSR_ROW)
+#undef WBSR_ROW
   LossSpec plain;
-  checkPaths(plain);
-  plain.kind = LossSpec::L2;
-  checkPaths(plain);
-  checkThreads(plain);
-  checkThreads(bdSpec(1, LossSpec::FidelityL1, 0.02f));
-  checkThreads(bdSpec(3, LossSpec::FidelityL2, 0.02f));
+  for (const ElementLossInfo& row : elementLosses) {
+    plain.element = row.loss;
+    checkPaths(plain);
+    checkThreads(plain);
+  }
+  checkThreads(bdSpec(1, ElementLoss::L1, 0.02f));
+  checkThreads(bdSpec(3, ElementLoss::L2, 0.02f));
   checkInterleaved();
   checkOneGaussian();
   checkSmallSigma();

@@ -152,7 +152,7 @@ Steps threeSteps(const Graph& graph, const std::vector<float>& start, const std:
   job.height = 9;
   job.width = 7;
   job.subnets = subnets;
-  job.loss.kind = LossSpec::L2;
+  job.loss.element = ElementLoss::L2;
   job.learningRate = 1e-3f;
   job.beta1 = 0.9f;
   job.beta2 = 0.999f;

@@ -44,10 +44,10 @@ struct Named {
   LossSpec spec;
 };
 
-LossSpec bd(int dimension, LossSpec::Fidelity fidelity, int components) {
+LossSpec bd(int dimension, ElementLoss fidelity, int components) {
   LossSpec s;
-  s.kind = LossSpec::BD;
-  s.fidelity = fidelity;
+  s.balanced = true;
+  s.element = fidelity;
   s.dimension = dimension;
   s.sigma = 0.05f;
   s.fidelityScale = 0.11f;
@@ -56,15 +56,15 @@ LossSpec bd(int dimension, LossSpec::Fidelity fidelity, int components) {
 }
 
 std::vector<Named> specs() {
-  std::vector<Named> out(2);
-  out[0].name = "L1";
-  out[0].spec.kind = LossSpec::L1;
-  out[1].name = "L2";
-  out[1].spec.kind = LossSpec::L2;
+  std::vector<Named> out;
+  for (const ElementLossInfo& row : elementLosses) {
+    out.push_back({row.name, {}});
+    out.back().spec.element = row.loss;
+  }
   for (int dimension : {1, 3})
-    for (auto fidelity : {LossSpec::FidelityL1, LossSpec::FidelityL2})
+    for (auto fidelity : {ElementLoss::L1, ElementLoss::L2})
       for (int components : {1, 8, 32})
-        out.push_back({"BD D=" + std::to_string(dimension) + (fidelity == LossSpec::FidelityL1 ? " l1 " : " l2 ") +
+        out.push_back({"BD D=" + std::to_string(dimension) + (fidelity == ElementLoss::L1 ? " l1 " : " l2 ") +
                            std::to_string(components) + " components",
                        bd(dimension, fidelity, components)});
   return out;
@@ -92,7 +92,7 @@ std::vector<float> interleave(const std::vector<float>& planar, int64_t count, i
 }
 
 int64_t lossPixels(const LossSpec& spec, int64_t count) {
-  return spec.kind == LossSpec::BD && spec.dimension == 3 ? count : 3 * count;
+  return spec.balanced && spec.dimension == 3 ? count : 3 * count;
 }
 
 void near(double got, double wanted, double absolute, double relative, const std::string& what) {
@@ -174,7 +174,7 @@ void notFinite(const Named& n, cudaStream_t stream) {
 void replays(cudaStream_t stream) {
   const int64_t count = 40;
   const Batch batch = someBatch(count);
-  const LossSpec first = bd(1, LossSpec::FidelityL1, 4), second = bd(3, LossSpec::FidelityL2, 7);
+  const LossSpec first = bd(1, ElementLoss::L1, 4), second = bd(3, ElementLoss::L2, 7);
   const auto parametersOf = [&](const LossSpec& spec) {
     return std::vector<LossParameters>{makeLossParameters(spec, lossPixels(spec, count), 1.5f)};
   };
@@ -232,13 +232,13 @@ int main() {
   const Result none = run(one.spec, someBatch(0), 0, 3, 3, 3, stream);
   for (double sum : none.sums) check(sum == 0, "no pixels: sums are 0");
 
-  LossSpec spec = bd(1, LossSpec::FidelityL1, 4);
+  LossSpec spec = bd(1, ElementLoss::L1, 4);
   spec.sigma = 0;
   refuses(spec, "sigma 0");
-  spec = bd(1, LossSpec::FidelityL1, 4);
+  spec = bd(1, ElementLoss::L1, 4);
   spec.fidelityScale = 0;
   refuses(spec, "fidelityScale 0");
-  spec = bd(3, LossSpec::FidelityL1, 4);
+  spec = bd(3, ElementLoss::L1, 4);
   spec.dimension = 1;
   refuses(spec, "a mixture of another dimension");
   return finish();

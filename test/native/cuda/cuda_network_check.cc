@@ -108,7 +108,7 @@ void trainingAgrees(Precision precision) {
     for (int step = 0; step < 10; ++step) {
       const std::vector<float> lr = noise(in, 100 + step), hr = noise(in * 4, 200 + step);
       TrainJob job = stepJob(lr, hr, batch, h, w, {last, 0, step % (last + 1)});
-      job.loss = balancedLoss(1, LossSpec::FidelityL1);
+      job.loss = balancedLoss(1, ElementLoss::L1);
       const int64_t ticket = device.submit(job);  // lr and hr go out of scope: they must have been read
       if (!pipelined)
         take(device.wait(ticket));
@@ -192,7 +192,7 @@ int main() {
   try {
     prepareDevice();
     LossSpec squared;
-    squared.kind = LossSpec::L2;
+    squared.element = ElementLoss::L2;
     for (Precision precision : {Precision::Fp32, Precision::Tf32, Precision::Bf16}) {
       forwardAgrees(srresnet(4, {12, 36}, {1, 2}), "srresnet x4", precision, 2, 5, 7);
       forwardAgrees(srresnet(3, {8}, {1}), "srresnet x3", precision, 1, 1, 1);
@@ -200,7 +200,7 @@ int main() {
       for (const Graph& graph : {narrow(), sameSize(), readTwice()})
         forwardAgrees(graph, "odd graph", precision, 2, 3, 8);
       gradientsAgree(srresnet(2, {8, 20}, {1, 2}), "srresnet x2", precision, 2, 5, 4,
-                     balancedLoss(3, LossSpec::FidelityL2));
+                     balancedLoss(3, ElementLoss::L2));
       gradientsAgree(everything(), "every operator", precision, 2, 5, 4, squared);
       for (const Graph& graph : {narrow(), sameSize(), readTwice()})
         gradientsAgree(graph, "odd graph", precision, 1, 3, 4, squared);
