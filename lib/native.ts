@@ -139,8 +139,6 @@ export interface RouteJob extends NativePixels {
   tile: number
   /** K - 1, ascending. */
   thresholds: readonly number[]
-  /** (K): class - 1 -> subnet. */
-  map?: readonly number[]
 }
 
 /** Row by row. */
@@ -148,8 +146,6 @@ export interface RouteResult {
   difficulties: Float64Array
   /** 1 .. K. */
   classes: Int32Array
-  /** Where the job has a map. */
-  subnets?: Int32Array
 }
 
 export interface NativeLoss {
@@ -183,13 +179,25 @@ export interface BatchSource {
   crops: CropSpec[]
 }
 
-export interface TrainSettings {
+export interface GradientSettings {
   batch: number
   /** LR size. */
   width: number
   height: number
   subnets: number[]
   loss: NativeLoss
+  cancel?: Int32Array
+}
+
+/** Of float planes (N, 3, height, width) and their HR, or of `batch` crops (width = height), which the device cuts. */
+export type TrainData = { lr: Float32Array; hr: Float32Array } | { source: BatchSource }
+
+export type GradientJob = GradientSettings & TrainData
+
+/** One optimizer step. */
+export interface UpdateJob {
+  /** Weights that one of these uses are updated; the others keep weight, moments, average and step count. */
+  subnets: number[]
   learningRate: number
   beta1: number
   beta2: number
@@ -198,13 +206,16 @@ export interface TrainSettings {
   weightDecay: number
   /** EMA decay of this step, 0: none. */
   emaDecay: number
-  /** Only gradients ('gradient' arena), no update. */
-  gradientsOnly?: boolean
-  cancel?: Int32Array
 }
 
-/** Of float planes (N, 3, height, width) and their HR, or of `batch` crops (width = height), which the device cuts. */
-export type TrainJob = TrainSettings & ({ lr: Float32Array; hr: Float32Array } | { source: BatchSource })
+export interface UpdateReport {
+  /** False: a gradient was not finite, and nothing was updated (see TrainReport.finite). */
+  finite: boolean
+  seconds: number
+}
+
+export type TrainSettings = GradientSettings & UpdateJob
+export type TrainJob = TrainSettings & TrainData
 
 export interface TrainReport {
   /**
@@ -306,11 +317,18 @@ export interface NativeEngine {
   setSteps(steps: Int32Array): void
   /** Any NCHW batch through one subnet. */
   forward(subnet: number, input: Float32Array, batch: number, height: number, width: number): Promise<Float32Array>
-  /** Difficulty, class and subnet of every tile. */
+  /** Difficulty and class of every tile. */
   route(job: RouteJob): Promise<RouteResult>
   createCanvas(width: number, rows: number): Promise<NativeCanvas>
   infer(job: InferJob): Promise<InferReport>
-  /** Steps run and their promises settle in the order of the calls. */
+  /**
+   * Overwrites the 'gradient' arena with the gradient of the mean loss, summed over the subnets. Jobs of gradients(),
+   * apply() and train() run and their promises settle in the order of the calls.
+   */
+  gradients(job: GradientJob): Promise<TrainReport>
+  /** One optimizer step with the 'gradient' arena as it is: from gradients(), or averaged over several engines. */
+  apply(job: UpdateJob): Promise<UpdateReport>
+  /** gradients(), then apply(). */
   train(job: TrainJob): Promise<TrainReport>
   /** Bytes held natively, canvases included. */
   memory(): number

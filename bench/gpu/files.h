@@ -79,7 +79,7 @@ inline std::vector<Photograph> readPhotographs(const std::string& folder) {
 
 // Waves of random size and direction with noise: where timing needs pictures and there are no photographs.
 inline Photograph syntheticPicture(int width, int height, uint64_t seed) {
-  Uniform random{seed};
+  Uniform random{{seed}};
   float wave[6][4];
   for (auto& w : wave)
     for (float& v : w) v = random.next();

@@ -48,7 +48,7 @@ class Inference {
   Json prepare(const Request& request) {
     Shape shape{request.number("batch"), request.number("height"), request.number("width"), request.text("folder"), {}};
     shape.input.resize(product(3, shape.batch, shape.height, shape.width));
-    Uniform random{5};
+    Uniform random{{5}};
     for (float& v : shape.input) v = random.next();
     writeFile(shape.folder + "/" + request.text("name") + ".in.f32", shape.input);
     shapes_[request.text("name")] = std::move(shape);

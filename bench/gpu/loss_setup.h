@@ -3,6 +3,7 @@
 #pragma once
 #include <vector>
 
+#include "core/fidelity_scale.h"
 #include "core/loss_spec.h"
 #include "cpu/loss.h"
 #include "core/mixture.h"

@@ -11,7 +11,7 @@ using namespace wbsr::test;
 
 namespace {
 
-const char* nameOf(Precision p) { return p == Precision::Bf16 ? " bf16" : p == Precision::Tf32 ? " tf32" : " fp32"; }
+const char* labelOf(Precision p) { return p == Precision::Bf16 ? " bf16" : p == Precision::Tf32 ? " tf32" : " fp32"; }
 // Root of the mean squared difference over that of the expected values. bf16 rounds every value between layers to 8 bits
 // (2e-3 each), which dozens of layers add up; tf32 rounds the products' operands to 11.
 double tolerance(Precision precision) {
@@ -36,7 +36,7 @@ void forwardAgrees(const Graph& graph, const std::string& name, const std::vecto
     pair.cpu->forward(subnet, input.data(), expected.data(), batch, h, w);
     pair.cuda->forward(subnet, input.data(), actual.data(), batch, h, w);
     const SubnetInfo& s = graph.subnets()[static_cast<size_t>(subnet)];
-    const std::string what = name + " " + std::to_string(s.width) + "x" + std::to_string(s.depth) + nameOf(precision);
+    const std::string what = name + " " + std::to_string(s.width) + "x" + std::to_string(s.depth) + labelOf(precision);
     const double error = rmsGap(actual, expected);
     std::printf("%s forward: %.2e\n", what.c_str(), error);
     check(error < tolerance(precision), what + " forward: " + std::to_string(error));
@@ -51,15 +51,13 @@ void gradientsAgree(const Graph& graph, const std::string& name, int subnet, Pre
   const std::vector<float> lr = noise(size_t{3} * batch * h * w, 3), hr = noise(lr.size() * 16, 4);
   TrainJob job = stepJob(lr, hr, batch, h, w, {subnet});
   job.loss = balancedLoss(1, ElementLoss::L2);  // smooth: no gradient turns on the sign of a rounding
-  job.gradientsOnly = true;
   std::vector<float> expected(static_cast<size_t>(graph.parameterCount())), actual(expected.size());
-  pair.cpu->train(job);
-  pair.cuda->train(job);
+  for (Device* device : {pair.cpu.get(), pair.cuda.get()}) device->waitGradients(device->gradients(job));
   pair.cpu->getArena(Arena::Gradient, expected.data());
   pair.cuda->getArena(Arena::Gradient, actual.data());
   const double error = rmsGap(actual, expected);
-  std::printf("%s%s gradients: %.2e\n", name.c_str(), nameOf(precision), error);
-  check(error < 2 * tolerance(precision), name + nameOf(precision) + " gradients: " + std::to_string(error));
+  std::printf("%s%s gradients: %.2e\n", name.c_str(), labelOf(precision), error);
+  check(error < 2 * tolerance(precision), name + labelOf(precision) + " gradients: " + std::to_string(error));
 }
 
 void tenSteps(const Graph& graph, Precision precision) {
@@ -82,13 +80,13 @@ void tenSteps(const Graph& graph, Precision precision) {
   }
   for (size_t i = 0; i < 10; ++i) {
     const double gap = std::fabs(losses[1][i] - losses[0][i]) / (std::fabs(losses[0][i]) + 1e-3);
-    std::printf("step %zu%s: loss %.6f, CPU %.6f\n", i + 1, nameOf(precision), losses[1][i], losses[0][i]);
-    const std::string what = "loss of step " + std::to_string(i + 1) + nameOf(precision);
+    std::printf("step %zu%s: loss %.6f, CPU %.6f\n", i + 1, labelOf(precision), losses[1][i], losses[0][i]);
+    const std::string what = "loss of step " + std::to_string(i + 1) + labelOf(precision);
     const double most = precision == Precision::Fp32 ? 1e-3 : 2e-2;
     check(gap < most, what + ": " + std::to_string(losses[1][i]) + " for " + std::to_string(losses[0][i]));
   }
   check(losses[1] == losses[2] && sameBits(weights[1], weights[2]),
-        std::string("ten steps twice give the same bits") + nameOf(precision));
+        std::string("ten steps twice give the same bits") + labelOf(precision));
 }
 
 }  // namespace

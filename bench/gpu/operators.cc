@@ -42,7 +42,7 @@ void fillWith(DeviceBuffer& buffer, size_t count, cudaStream_t stream, F&& value
 
 struct Operators {
   cuda::Stream stream;
-  Uniform random{3};
+  Uniform random{{3}};
 
   void floats(DeviceBuffer& buffer, size_t count) {
     fillWith<float>(buffer, count, stream, [&] { return random.next(); });
@@ -78,24 +78,18 @@ struct Operators {
 
   Json router(const Request& request) {
     const int width = request.number("width"), height = request.number("height"), tile = request.number("tile"),
-              classes = 10, subnets = 9;
+              classes = 10;
     const int columns = (width + tile - 1) / tile, rows = (height + tile - 1) / tile;
     const int64_t tiles = int64_t{columns} * rows;
     const size_t count = product(3, width, height);
-    DeviceBuffer picture, thresholds, map, difficulties, classOf, subnetOf, counts, lists, scratch;
+    DeviceBuffer picture, thresholds, difficulties, classOf;
     bytes(picture, count);
     std::vector<double> limits;
     for (int k = 1; k < classes; ++k) limits.push_back(0.02 * k);
-    std::vector<int32_t> subnetOfClass{0, 1, 2, 3, 4, 5, 6, 7, 8, 8};
     thresholds.reserve(limits.size() * sizeof(double));
-    map.reserve(subnetOfClass.size() * sizeof(int32_t));
     cuda::copyNow(thresholds.as(), limits.data(), limits.size() * sizeof(double), cudaMemcpyHostToDevice, stream);
-    cuda::copyNow(map.as(), subnetOfClass.data(), subnetOfClass.size() * sizeof(int32_t), cudaMemcpyHostToDevice,
-                  stream);
     difficulties.reserve(static_cast<size_t>(tiles) * sizeof(double));
-    for (DeviceBuffer* b : {&classOf, &subnetOf, &lists}) b->reserve(static_cast<size_t>(tiles) * sizeof(int32_t));
-    counts.reserve(subnets * sizeof(int32_t));
-    zeros(scratch, cuda::routerScratch(tiles));
+    classOf.reserve(static_cast<size_t>(tiles) * sizeof(int32_t));
     cuda::RouterArguments arguments{};
     arguments.picture = {picture.as(), Sample::U8, width, height, 3};
     arguments.tile = tile;
@@ -103,15 +97,10 @@ struct Operators {
     arguments.rows = rows;
     arguments.thresholds = thresholds.as<double>();
     arguments.classes = classes;
-    arguments.map = map.as<int32_t>();
-    arguments.subnets = subnets;
     arguments.difficulties = difficulties.as<double>();
     arguments.classOf = classOf.as<int32_t>();
-    arguments.subnetOf = subnetOf.as<int32_t>();
-    arguments.counts = counts.as<int32_t>();
-    arguments.lists = lists.as<int32_t>();
-    const double amount = static_cast<double>(count) + 20.0 * static_cast<double>(tiles);
-    return timed(request, "bytes", amount, [&] { cuda::route(arguments, scratch.as(), stream); });
+    const double amount = static_cast<double>(count) + 12.0 * static_cast<double>(tiles);
+    return timed(request, "bytes", amount, [&] { cuda::route(arguments, stream); });
   }
 
   Json conv(const Request& request) {

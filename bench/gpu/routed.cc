@@ -142,15 +142,13 @@ class Routed {
       const double start = now();
       const size_t tiles = product((width_ + tile_ - 1) / tile_, (height_ + tile_ - 1) / tile_);
       std::vector<double> difficulties(tiles);
-      std::vector<int32_t> classes(tiles), subnets(tiles);
+      std::vector<int32_t> classes(tiles);
       RouteJob job;
       job.pixels = {pixels_.data(), Sample::U8, width_, height_, 3};
       job.tile = tile_;
       job.thresholds = thresholds_;
-      job.map = way.map;
       job.difficulties = difficulties.data();
       job.classes = classes.data();
-      job.subnets = subnets.data();
       device_->route(job);
       times.routing = now() - start;
     }

@@ -72,9 +72,9 @@ int train(const Request& request) {
   job.beta2 = 0.999f;
   job.epsilon = 1e-8f;
   job.emaDecay = 0.99f;  // a short run
-  Uniform random{11};
+  Uniform random{{11}};
   std::vector<double> losses;
-  std::deque<int64_t> tickets;
+  std::deque<StepTicket> tickets;
   const auto take = [&] {
     const TrainReport report = device->wait(tickets.front());
     tickets.pop_front();

@@ -45,7 +45,7 @@ class Training {
     const int batch = request.number("batch"), patch = request.number("patch"), scale = graph_->scale();
     auto source = std::make_shared<BatchSource>();
     for (const Photograph& p : pictures_) source->images.push_back(p.view());
-    Uniform random{9};
+    Uniform random{{9}};
     for (int n = 0; n < batch; ++n) {
       Crop crop;
       crop.image = n % static_cast<int>(pictures_.size());
@@ -83,7 +83,7 @@ class Training {
     job.emaDecay = 0.999f;
     const int steps = request.number("steps");
     std::vector<double> losses;
-    std::deque<int64_t> tickets;
+    std::deque<StepTicket> tickets;
     int parts = 1;
     const auto take = [&] {
       const TrainReport report = device_->wait(tickets.front());

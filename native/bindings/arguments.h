@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/jobs.h"
+#include "core/error.h"
 
 namespace wbsr::bindings {
 
@@ -20,9 +21,14 @@ inline std::string describe(const Napi::Value& value) {
   return value.IsEmpty() ? "nothing" : value.ToString().Utf8Value();
 }
 
+[[noreturn]] inline void throwExpected(const std::string& expected, const std::string& name,
+                                       const std::string& received, Napi::Env env) {
+  const Error error = invalidOption(name, expected, received);
+  throwError(env, error.code.c_str(), error.what());
+}
 [[noreturn]] inline void throwExpected(const std::string& expected, const std::string& name, const Napi::Value& value,
                                        Napi::Env env) {
-  throwError(env, "WBSR_INVALID_OPTION", "Expected " + expected + " for " + name + " but received " + describe(value));
+  throwExpected(expected, name, describe(value), env);
 }
 
 // "'a', 'b' or 'c'"

@@ -11,17 +11,19 @@
 namespace wbsr::bindings {
 
 int64_t samplesOf(Napi::Env env, const char* name, int batch, int height, int width) {
-  if (batch < 1 || height < 1 || width < 1) invalid(env, name, "a batch, width and height of at least 1");
+  if (batch < 1 || height < 1 || width < 1)
+    throwExpected("a batch, width and height of at least 1", name,
+                  std::to_string(batch) + ", " + std::to_string(width) + " and " + std::to_string(height), env);
   if (3.0 * batch * height * width > 1e12) throwError(env, "WBSR_OUT_OF_MEMORY", "the batch is too large");
   return int64_t{3} * batch * height * width;
 }
 
 Napi::Float32Array floatsOf(Napi::Env env, const Napi::Value& value, const std::string& name, int64_t length) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
-    invalid(env, name, "a Float32Array");
+    throwExpected("a Float32Array", name, value, env);
   Napi::Float32Array array = value.As<Napi::Float32Array>();
   if (static_cast<int64_t>(array.ElementLength()) != length)
-    invalid(env, name, std::to_string(length) + " numbers instead of " + std::to_string(array.ElementLength()));
+    throwExpected(std::to_string(length) + " numbers", name, std::to_string(array.ElementLength()), env);
   return array;
 }
 
@@ -29,7 +31,7 @@ const volatile int32_t* cancelOf(const Napi::Object& job, KeepAlive& keep) {
   const Napi::Value value = job.Get("cancel");
   if (value.IsUndefined()) return nullptr;
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array)
-    invalid(job.Env(), "cancel", "an Int32Array");
+    throwExpected("an Int32Array", "cancel", value, job.Env());
   keep.push_back(value);
   return value.As<Napi::Int32Array>().Data();
 }
@@ -43,7 +45,7 @@ Arena arenaOf(const Napi::Value& value) {
   if (name == "m") return Arena::M;
   if (name == "v") return Arena::V;
   if (name == "gradient") return Arena::Gradient;
-  invalid(value.Env(), "arena", "weights, ema, m, v or gradient");
+  throwExpected(oneOf({"weights", "ema", "m", "v", "gradient"}), "arena", value, value.Env());
 }
 
 // The error that `failed` holds, with its code.
@@ -98,26 +100,34 @@ std::function<std::unique_ptr<Device>(const Graph&)> makerOf(const Napi::Object&
 
 void Engine::define(Napi::Env env, Napi::Object exports) {
   Napi::FunctionReference* canvasClass = CanvasHandle::define(env);
-  exports.Set(
-      "Engine",
-      DefineClass(env, "Engine",
-                  {InstanceAccessor<&Engine::device>("device"), InstanceAccessor<&Engine::subnets>("subnets"),
-                   InstanceAccessor<&Engine::parameters>("parameters"),
-                   InstanceAccessor<&Engine::parameterCount>("parameterCount"),
-                   InstanceAccessor<&Engine::minimumSize>("minimumSize"),
-                   InstanceAccessor<&Engine::sizeMultiple>("sizeMultiple"),
-                   InstanceMethod<&Engine::initialise>("initialise"), InstanceMethod<&Engine::setArena>("setArena"),
-                   InstanceMethod<&Engine::getArena>("getArena"), InstanceMethod<&Engine::readWeights>("readWeights"),
-                   InstanceMethod<&Engine::getSteps>("getSteps"), InstanceMethod<&Engine::setSteps>("setSteps"),
-                   InstanceMethod<&Engine::forward>("forward"), InstanceMethod<&Engine::route>("route"),
-                   InstanceMethod<&Engine::createCanvas>("createCanvas", napi_default, canvasClass),
-                   InstanceMethod<&Engine::infer>("infer"), InstanceMethod<&Engine::train>("train"),
-                   InstanceMethod<&Engine::memory>("memory"), InstanceMethod<&Engine::dispose>("dispose")}));
+  exports.Set("Engine", DefineClass(env, "Engine",
+                                    {InstanceAccessor<&Engine::device>("device"),
+                                     InstanceAccessor<&Engine::subnets>("subnets"),
+                                     InstanceAccessor<&Engine::parameters>("parameters"),
+                                     InstanceAccessor<&Engine::parameterCount>("parameterCount"),
+                                     InstanceAccessor<&Engine::minimumSize>("minimumSize"),
+                                     InstanceAccessor<&Engine::sizeMultiple>("sizeMultiple"),
+                                     InstanceMethod<&Engine::initialise>("initialise"),
+                                     InstanceMethod<&Engine::setArena>("setArena"),
+                                     InstanceMethod<&Engine::getArena>("getArena"),
+                                     InstanceMethod<&Engine::readWeights>("readWeights"),
+                                     InstanceMethod<&Engine::getSteps>("getSteps"),
+                                     InstanceMethod<&Engine::setSteps>("setSteps"),
+                                     InstanceMethod<&Engine::forward>("forward"),
+                                     InstanceMethod<&Engine::route>("route"),
+                                     InstanceMethod<&Engine::createCanvas>("createCanvas", napi_default, canvasClass),
+                                     InstanceMethod<&Engine::infer>("infer"),
+                                     InstanceMethod<&Engine::gradients>("gradients"),
+                                     InstanceMethod<&Engine::apply>("apply"),
+                                     InstanceMethod<&Engine::train>("train"),
+                                     InstanceMethod<&Engine::memory>("memory"),
+                                     InstanceMethod<&Engine::dispose>("dispose")}));
 }
 
 Engine::Engine(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine>(info) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsObject() || !info[1].IsObject()) invalid(env, "new Engine()", "a graph and options");
+  if (!info[0].IsObject()) throwExpected("a graph", "new Engine()", info[0], env);
+  if (!info[1].IsObject()) throwExpected("options", "new Engine()", info[1], env);
   try {
     const Napi::Object options = info[1].As<Napi::Object>();
     const int threads = integerArgument(options.Get("threads"), "threads", 1, 1024, env);
@@ -254,7 +264,7 @@ Napi::Value Engine::sizeMultiple(const Napi::CallbackInfo& info) {
 
 void Engine::initialise(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsNumber()) invalid(env, "seed", "a number");
+  if (!info[0].IsNumber()) throwExpected("a number", "seed", info[0], env);
   const uint64_t seed = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
   whileIdle(env, [=](Device& device) { device.initialise(seed); });
   account(env);
@@ -307,7 +317,8 @@ void Engine::setSteps(const Napi::CallbackInfo& info) {
 
 int Engine::subnetOf(Napi::Env env, int subnet) const {
   const int count = static_cast<int>(core(env).graph.subnets().size());
-  if (subnet < 0 || subnet >= count) invalid(env, "subnet", "an integer between 0 and " + std::to_string(count - 1));
+  if (subnet < 0 || subnet >= count)
+    throwExpected("an integer between 0 and " + std::to_string(count - 1), "subnet", std::to_string(subnet), env);
   return subnet;
 }
 

@@ -41,6 +41,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
   void whileIdle(Napi::Env env, const Part& work);
   void account(Napi::Env env);
   int subnetOf(Napi::Env env, int subnet) const;
+  std::vector<int> subnetsOf(const Napi::Object& object) const;
+  void readGradientJob(const Napi::Object& object, KeepAlive& keep, GradientJob& job) const;
   std::vector<Picture> readPictures(const Napi::Object& job, KeepAlive& keep,
                                     std::vector<std::shared_ptr<HeldCanvas>>& canvases) const;
   std::vector<Region> readRegions(const Napi::Object& job, const std::vector<Picture>& pictures) const;
@@ -61,6 +63,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
   Napi::Value route(const Napi::CallbackInfo& info);
   Napi::Value createCanvas(const Napi::CallbackInfo& info);
   Napi::Value infer(const Napi::CallbackInfo& info);
+  Napi::Value gradients(const Napi::CallbackInfo& info);
+  Napi::Value apply(const Napi::CallbackInfo& info);
   Napi::Value train(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);
   void dispose(const Napi::CallbackInfo& info);

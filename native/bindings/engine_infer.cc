@@ -27,6 +27,10 @@ View viewOf(const Napi::Object& object, const std::string& name, KeepAlive& keep
   return view;
 }
 
+std::string rectangle(int x, int y, int width, int height) {
+  return std::to_string(x) + ", " + std::to_string(y) + ", " + std::to_string(width) + " x " + std::to_string(height);
+}
+
 std::string indexed(const std::string& name, uint32_t i) { return name + '[' + std::to_string(i) + ']'; }
 
 Napi::Object objectAt(const Napi::Array& array, uint32_t i, const std::string& name) {
@@ -37,11 +41,11 @@ Napi::Object objectAt(const Napi::Array& array, uint32_t i, const std::string& n
 
 }  // namespace
 
-// route({ data, width, height, channels?, tile, thresholds, map? })
+// route({ data, width, height, channels?, tile, thresholds })
 Napi::Value Engine::route(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   core(env);
-  if (!info[0].IsObject()) invalid(env, "route()", "a job");
+  if (!info[0].IsObject()) throwExpected("a job", "route()", info[0], env);
   const Napi::Object object = info[0].As<Napi::Object>();
   KeepAlive keep;
   auto job = std::make_shared<RouteJob>();
@@ -54,11 +58,6 @@ Napi::Value Engine::route(const Napi::CallbackInfo& info) {
     if (!(i == 0 ? threshold == threshold : threshold >= job->thresholds.back()))
       throwExpected("ascending numbers", "thresholds", thresholds, env);
     job->thresholds.push_back(threshold);
-  }
-  if (!object.Get("map").IsUndefined()) {
-    for (int subnet : intsOf(object, "map")) job->map.push_back(subnetOf(env, subnet));
-    if (job->map.size() != job->thresholds.size() + 1)
-      throwExpected("one subnet for each class", "map", object.Get("map"), env);
   }
   const auto tiles = [&](int side) {
     return (static_cast<size_t>(side) + static_cast<size_t>(job->tile) - 1) / static_cast<size_t>(job->tile);
@@ -73,12 +72,6 @@ Napi::Value Engine::route(const Napi::CallbackInfo& info) {
   result.Set("difficulties", difficulties);
   result.Set("classes", classes);
   keep.insert(keep.end(), {difficulties, classes});
-  if (!job->map.empty()) {
-    Napi::Int32Array subnets = Napi::Int32Array::New(env, count);
-    job->subnets = subnets.Data();
-    result.Set("subnets", subnets);
-    keep.push_back(subnets);
-  }
   keep.push_back(result);
   return run(
       info.This().As<Napi::Object>(), keep, [job](Device& device) { device.route(*job); },
@@ -111,7 +104,7 @@ std::vector<Picture> Engine::readPictures(const Napi::Object& job, KeepAlive& ke
   const Napi::Env env = job.Env();
   const int scale = core(env).graph.scale();
   const Napi::Array inputs = arrayOf(job, "inputs"), outputs = arrayOf(job, "outputs");
-  if (inputs.Length() != outputs.Length()) invalid(env, "outputs", "as many entries as inputs");
+  if (inputs.Length() != outputs.Length()) throwExpected("as many entries as inputs", "outputs", outputs, env);
   std::vector<Picture> pictures;
   for (uint32_t i = 0; i < inputs.Length(); ++i) {
     const Napi::Object out = objectAt(outputs, i, "outputs");
@@ -121,10 +114,11 @@ std::vector<Picture> Engine::readPictures(const Napi::Object& job, KeepAlive& ke
     if (out.Has("canvas")) {
       const std::string name = indexed("outputs", i) + ".canvas";
       const std::shared_ptr<HeldCanvas> held = CanvasHandle::heldBy(out.Get("canvas"), name);
-      if (held->core != core_) invalid(env, name, "a canvas of this engine");
+      if (held->core != core_) throwExpected("a canvas of this engine", name, "one of another", env);
       if (held->width != width || held->rows < height)
-        invalid(env, name,
-                "a canvas of " + std::to_string(width) + " pixels and at least " + std::to_string(height) + " rows");
+        throwExpected(
+            "a canvas of " + std::to_string(width) + " pixels and at least " + std::to_string(height) + " rows", name,
+            std::to_string(held->width) + " pixels and " + std::to_string(held->rows) + " rows", env);
       keep.push_back(out.Get("canvas"));
       canvases.push_back(held);
       p.canvas = held->canvas.get();
@@ -155,17 +149,20 @@ std::vector<Region> Engine::readRegions(const Napi::Object& job, const std::vect
                    intOf(item, "rampRight"), intOf(item, "rampBottom")};
     const std::string name = indexed("regions", i);
     if (r.picture < 0 || r.picture >= static_cast<int>(pictures.size()))
-      invalid(env, name + ".picture", "an index into inputs");
+      throwExpected("an index into inputs", name + ".picture", std::to_string(r.picture), env);
     const Picture& p = pictures[static_cast<size_t>(r.picture)];
     if (r.width < 1 || r.height < 1 || r.x < 0 || r.y < 0 || r.width > p.pixels.width - r.x ||
         r.height > p.pixels.height - r.y)
-      invalid(env, name, "a rectangle inside the picture");
+      throwExpected("a rectangle inside the picture", name, rectangle(r.x, r.y, r.width, r.height), env);
     if (r.keepWidth < 1 || r.keepHeight < 1 || r.keepX < r.x || r.keepY < r.y ||
         r.keepWidth > r.x + r.width - r.keepX || r.keepHeight > r.y + r.height - r.keepY)
-      invalid(env, name, "a kept part inside the region");
+      throwExpected("a kept part inside the region", name, rectangle(r.keepX, r.keepY, r.keepWidth, r.keepHeight), env);
     if (std::min({r.rampLeft, r.rampTop, r.rampRight, r.rampBottom}) < 0 ||
         std::max({r.rampLeft, r.rampTop, r.rampRight, r.rampBottom}) > 1 << 24)
-      invalid(env, name, "ramps of at least 0");
+      throwExpected("ramps between 0 and 2^24", name,
+                    std::to_string(r.rampLeft) + ", " + std::to_string(r.rampTop) + ", " + std::to_string(r.rampRight) +
+                        " and " + std::to_string(r.rampBottom),
+                    env);
     out.push_back(r);
   }
   return out;
@@ -174,7 +171,7 @@ std::vector<Region> Engine::readRegions(const Napi::Object& job, const std::vect
 Napi::Value Engine::infer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   core(env);
-  if (!info[0].IsObject()) invalid(env, "infer()", "a job");
+  if (!info[0].IsObject()) throwExpected("a job", "infer()", info[0], env);
   const Napi::Object object = info[0].As<Napi::Object>();
   KeepAlive keep;
   std::vector<std::shared_ptr<HeldCanvas>> canvases;
@@ -182,7 +179,7 @@ Napi::Value Engine::infer(const Napi::CallbackInfo& info) {
   job->pictures = readPictures(object, keep, canvases);
   job->regions = readRegions(object, job->pictures);
   const double most = numberOf(object, "maxBatchPixels");
-  if (!(most >= 0)) invalid(env, "maxBatchPixels", "a number of at least 0");
+  if (!(most >= 0)) throwExpected("a number of at least 0", "maxBatchPixels", object.Get("maxBatchPixels"), env);
   job->maxBatchPixels = static_cast<int64_t>(std::min(most, 1e15));
   job->cancel = cancelOf(object, keep);
   auto report = std::make_shared<InferReport>();

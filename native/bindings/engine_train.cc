@@ -1,5 +1,5 @@
-// Training steps of class Engine, in two parts: submitted on the engine's thread, waited for on a second one, so that a
-// pipelined device has the next step before this one is done.
+// Training of class Engine: each job is submitted on the engine's thread and waited for on a second one, so that a
+// pipelined device has the next one before this one is done.
 #include <algorithm>
 #include <memory>
 
@@ -29,50 +29,91 @@ Napi::Value reportOf(Napi::Env env, const TrainReport& report) {
   return out;
 }
 
+AdamSettings settingsOf(const Napi::Object& object) {
+  const auto number = [&](const char* name) { return static_cast<float>(numberOf(object, name)); };
+  return {number("learningRate"), number("beta1"),       number("beta2"),
+          number("epsilon"),      number("weightDecay"), number("emaDecay")};
+}
+
 }  // namespace
 
-Napi::Value Engine::train(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  if (!info[0].IsObject()) invalid(env, "train()", "a job");
-  const Napi::Object object = info[0].As<Napi::Object>();
+std::vector<int> Engine::subnetsOf(const Napi::Object& object) const {
+  const Napi::Env env = object.Env();
+  std::vector<int> subnets = intsOf(object, "subnets");
+  if (subnets.empty()) throwExpected("at least one subnet", "subnets", object.Get("subnets"), env);
+  for (int subnet : subnets) subnetOf(env, subnet);
+  return subnets;
+}
+
+void Engine::readGradientJob(const Napi::Object& object, KeepAlive& keep, GradientJob& job) const {
+  const Napi::Env env = object.Env();
   const int scale = core(env).graph.scale();
-  KeepAlive keep;
-  auto job = std::make_shared<TrainJob>();
-  job->batch = intOf(object, "batch");
-  job->width = intOf(object, "width");
-  job->height = intOf(object, "height");
-  const int64_t samples = samplesOf(env, "train()", job->batch, job->height, job->width);
+  job.batch = intOf(object, "batch");
+  job.width = intOf(object, "width");
+  job.height = intOf(object, "height");
+  const int64_t samples = samplesOf(env, "train()", job.batch, job.height, job.width);
   const Napi::Value source = object.Get("source");
   if (source.IsUndefined()) {
     Napi::Float32Array lr = floatsOf(env, object.Get("lr"), "lr", samples);
     Napi::Float32Array hr = floatsOf(env, object.Get("hr"), "hr", samples * scale * scale);
-    job->lr = lr.Data();
-    job->hr = hr.Data();
+    job.lr = lr.Data();
+    job.hr = hr.Data();
     keep.insert(keep.end(), {lr, hr});
   } else {
     if (!source.IsObject()) throwExpected("{ images, crops }", "source", source, env);
     if (!object.Get("lr").IsUndefined() || !object.Get("hr").IsUndefined())
-      invalid(env, "source", "nothing together with lr and hr");
-    if (job->width != job->height || job->width > 8192 / scale)
-      invalid(env, "width and height", "equal numbers of at most 8192 / scale (with source)");
-    job->source = readBatchSource(source.As<Napi::Object>(), job->width * scale, scale, keep);
-    if (static_cast<int>(job->source->crops.size()) != job->batch)
+      throwExpected("nothing together with lr and hr", "source", source, env);
+    if (job.width != job.height || job.width > 8192 / scale)
+      throwExpected("equal numbers of at most " + std::to_string(8192 / scale) + " (with source)", "width and height",
+                    std::to_string(job.width) + " and " + std::to_string(job.height), env);
+    job.source = readBatchSource(source.As<Napi::Object>(), job.width * scale, scale, keep);
+    if (static_cast<int>(job.source->crops.size()) != job.batch)
       throwExpected("one crop for each of the batch", "crops", source.As<Napi::Object>().Get("crops"), env);
   }
-  job->subnets = intsOf(object, "subnets");
-  if (job->subnets.empty()) invalid(env, "subnets", "at least one subnet");
-  for (int subnet : job->subnets) subnetOf(env, subnet);
-  job->loss = readLoss(env, object.Get("loss"));
-  job->learningRate = static_cast<float>(numberOf(object, "learningRate"));
-  job->beta1 = static_cast<float>(numberOf(object, "beta1"));
-  job->beta2 = static_cast<float>(numberOf(object, "beta2"));
-  job->epsilon = static_cast<float>(numberOf(object, "epsilon"));
-  job->weightDecay = static_cast<float>(numberOf(object, "weightDecay"));
-  job->emaDecay = static_cast<float>(numberOf(object, "emaDecay"));
-  job->gradientsOnly = object.Get("gradientsOnly").ToBoolean();
-  job->cancel = cancelOf(object, keep);
+  job.subnets = subnetsOf(object);
+  job.loss = readLoss(env, object.Get("loss"));
+  job.cancel = cancelOf(object, keep);
+}
+
+Napi::Value Engine::gradients(const Napi::CallbackInfo& info) {
+  if (!info[0].IsObject()) throwExpected("a job", "gradients()", info[0], info.Env());
+  KeepAlive keep;
+  auto job = std::make_shared<GradientJob>();
+  readGradientJob(info[0].As<Napi::Object>(), keep, *job);
   auto report = std::make_shared<TrainReport>();
   auto ticket = std::make_shared<int64_t>(0);
+  return run(
+      info.This().As<Napi::Object>(), keep, [job, ticket](Device& device) { *ticket = device.gradients(*job); },
+      [report](Napi::Env e) { return reportOf(e, *report); },
+      [ticket, report](Device& device) { *report = device.waitGradients(*ticket); });
+}
+
+Napi::Value Engine::apply(const Napi::CallbackInfo& info) {
+  if (!info[0].IsObject()) throwExpected("a job", "apply()", info[0], info.Env());
+  const Napi::Object object = info[0].As<Napi::Object>();
+  auto job = std::make_shared<UpdateJob>(UpdateJob{subnetsOf(object), settingsOf(object)});
+  auto report = std::make_shared<UpdateReport>();
+  auto ticket = std::make_shared<int64_t>(0);
+  return run(
+      info.This().As<Napi::Object>(), {}, [job, ticket](Device& device) { *ticket = device.apply(*job); },
+      [report](Napi::Env e) {
+        Napi::Object out = Napi::Object::New(e);
+        out.Set("finite", Napi::Boolean::New(e, report->finite));
+        out.Set("seconds", report->seconds);
+        return out;
+      },
+      [ticket, report](Device& device) { *report = device.waitApply(*ticket); });
+}
+
+Napi::Value Engine::train(const Napi::CallbackInfo& info) {
+  if (!info[0].IsObject()) throwExpected("a job", "train()", info[0], info.Env());
+  const Napi::Object object = info[0].As<Napi::Object>();
+  KeepAlive keep;
+  auto job = std::make_shared<TrainJob>();
+  readGradientJob(object, keep, *job);
+  static_cast<AdamSettings&>(*job) = settingsOf(object);
+  auto report = std::make_shared<TrainReport>();
+  auto ticket = std::make_shared<StepTicket>();
   return run(
       info.This().As<Napi::Object>(), keep, [job, ticket](Device& device) { *ticket = device.submit(*job); },
       [report](Napi::Env e) { return reportOf(e, *report); },

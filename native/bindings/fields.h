@@ -7,13 +7,9 @@
 
 namespace wbsr::bindings {
 
-[[noreturn]] inline void invalid(Napi::Env env, const std::string& name, const std::string& expected) {
-  throwError(env, "WBSR_INVALID_OPTION", "Expected " + expected + " for " + name);
-}
-
 inline double numberOf(const Napi::Object& object, const char* name) {
   const Napi::Value value = object.Get(name);
-  if (!value.IsNumber()) invalid(object.Env(), name, "a number");
+  if (!value.IsNumber()) throwExpected("a number", name, value, object.Env());
   return value.As<Napi::Number>().DoubleValue();
 }
 
@@ -26,7 +22,7 @@ inline int intOf(const Napi::Object& object, const char* name) { return toInt(ob
 
 inline Napi::Array arrayOf(const Napi::Object& object, const char* name) {
   const Napi::Value value = object.Get(name);
-  if (!value.IsArray()) invalid(object.Env(), name, "an array");
+  if (!value.IsArray()) throwExpected("an array", name, value, object.Env());
   return value.As<Napi::Array>();
 }
 

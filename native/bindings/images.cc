@@ -70,10 +70,11 @@ Napi::Value gradientVectors(const Napi::CallbackInfo& info) {
   for (int i = 0; i < count; ++i) {
     const int32_t* r = rects + 4 * i;
     if (r[0] < 0 || r[1] < 0 || r[2] < 1 || r[3] < 1 || r[2] > view.width - r[0] || r[3] > view.height - r[1])
-      throwError(env, "WBSR_INVALID_OPTION",
-                 "Expected a rectangle inside " + std::to_string(view.width) + " x " + std::to_string(view.height) +
-                     " for rects[" + std::to_string(i) + "] but received " + std::to_string(r[0]) + ", " +
-                     std::to_string(r[1]) + ", " + std::to_string(r[2]) + " x " + std::to_string(r[3]));
+      throwExpected("a rectangle inside " + std::to_string(view.width) + " x " + std::to_string(view.height),
+                    "rects[" + std::to_string(i) + "]",
+                    std::to_string(r[0]) + ", " + std::to_string(r[1]) + ", " + std::to_string(r[2]) + " x " +
+                        std::to_string(r[3]),
+                    env);
   }
   Napi::Float64Array out = Napi::Float64Array::New(env, length);
   double* vectors = out.Data();

@@ -15,26 +15,22 @@
 namespace wbsr::bindings {
 namespace {
 
-[[noreturn]] void invalid(Napi::Env env, const char* name, const char* expected) {
-  throwError(env, "WBSR_INVALID_OPTION", std::string("Expected ") + expected + " for " + name);
-}
-
 double readNumber(Napi::Env env, const Napi::Value& value, const char* name) {
-  if (!value.IsNumber()) invalid(env, name, "a number");
+  if (!value.IsNumber()) throwExpected("a number", name, value, env);
   const double number = value.As<Napi::Number>().DoubleValue();
-  if (!std::isfinite(number)) invalid(env, name, "a finite number");
+  if (!std::isfinite(number)) throwExpected("a finite number", name, value, env);
   return number;
 }
 
 Napi::Float32Array readFloats(Napi::Env env, const Napi::Value& value, const char* name) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
-    invalid(env, name, "a Float32Array");
+    throwExpected("a Float32Array", name, value, env);
   return value.As<Napi::Float32Array>();
 }
 
 std::vector<double> readDoubles(Napi::Env env, const Napi::Value& value, const char* name) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array)
-    invalid(env, name, "a Float64Array");
+    throwExpected("a Float64Array", name, value, env);
   const auto array = value.As<Napi::Float64Array>();
   return {array.Data(), array.Data() + array.ElementLength()};
 }
@@ -55,15 +51,16 @@ Napi::Value fitMixture(const Napi::CallbackInfo& info) {
   options.iterations = static_cast<int>(readNumber(env, info[4], "iterations"));
   options.minStd = readNumber(env, info[5], "minStd");
   options.seed = static_cast<uint64_t>(static_cast<int64_t>(readNumber(env, info[6], "seed")));
-  if (options.dimension != 1 && options.dimension != 3) invalid(env, "dimension", "1 or 3");
+  if (options.dimension != 1 && options.dimension != 3) throwExpected("1 or 3", "dimension", info[2], env);
   if (samples.ElementLength() % static_cast<size_t>(options.dimension) != 0)
-    invalid(env, "samples", "a length divisible by the dimension");
+    throwExpected("a length divisible by the dimension", "samples", samples, env);
   const auto count = static_cast<int64_t>(samples.ElementLength()) / options.dimension;
   KeepAlive keep{samples};
   const float* weights = nullptr;
   if (!info[1].IsNull() && !info[1].IsUndefined()) {
     const Napi::Float32Array array = readFloats(env, info[1], "weights");
-    if (static_cast<int64_t>(array.ElementLength()) != count) invalid(env, "weights", "one weight per sample");
+    if (static_cast<int64_t>(array.ElementLength()) != count)
+      throwExpected("one weight per sample", "weights", array, env);
     weights = array.Data();
     keep.push_back(array);
   }
@@ -89,8 +86,8 @@ Napi::Value evaluateLoss(const Napi::CallbackInfo& info) {
   auto spec = std::make_shared<LossSpec>(readLoss(env, info[2]));
   const size_t length = prediction.ElementLength();
   if (length == 0 || length % static_cast<size_t>(spec->dimension) != 0)
-    invalid(env, "prediction", "a length divisible by the loss's dimension");
-  if (target.ElementLength() != length) invalid(env, "target", "the length of prediction");
+    throwExpected("a length divisible by the loss's dimension", "prediction", prediction, env);
+  if (target.ElementLength() != length) throwExpected("the length of prediction", "target", target, env);
   const auto pixels = static_cast<int64_t>(length) / spec->dimension;
   auto sums = std::make_shared<LossSums>();
   auto gradient = std::make_shared<std::vector<float>>(length);
@@ -118,7 +115,7 @@ Napi::Value evaluateLoss(const Napi::CallbackInfo& info) {
 Napi::Value fidelityScale(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   auto spec = std::make_shared<LossSpec>(readLoss(env, info[0]));
-  if (!spec->balanced) invalid(env, "kind", "'bd'");
+  if (!spec->balanced) throwExpected("'bd'", "loss.kind", info[0].As<Napi::Object>().Get("kind"), env);
   const double typical = readNumber(env, info[1], "typicalResidual");
   auto result = std::make_shared<double>(0);
   return runJob(
@@ -129,7 +126,7 @@ Napi::Value fidelityScale(const Napi::CallbackInfo& info) {
 }  // namespace
 
 LossSpec readLoss(Napi::Env env, const Napi::Value& value) {
-  if (!value.IsObject()) invalid(env, "loss", "an object");
+  if (!value.IsObject()) throwExpected("an object", "loss", value, env);
   const Napi::Object object = value.As<Napi::Object>();
   const auto text = [&](const char* name) {
     const Napi::Value field = object.Get(name);
@@ -151,15 +148,15 @@ LossSpec readLoss(Napi::Env env, const Napi::Value& value) {
   spec.balanced = text("kind") == "bd";
   spec.element = spec.balanced ? elementOf("fidelity", true) : elementOf("kind", false);
   const double dimension = readNumber(env, object.Get("dimension"), "loss.dimension");
-  if (dimension != 1 && dimension != 3) invalid(env, "loss.dimension", "1 or 3");
+  if (dimension != 1 && dimension != 3) throwExpected("1 or 3", "loss.dimension", object.Get("dimension"), env);
   spec.dimension = static_cast<int>(dimension);
   if (!spec.balanced) return spec;
 
   spec.sigma = static_cast<float>(readNumber(env, object.Get("sigma"), "loss.sigma"));
-  if (!(spec.sigma > 0)) invalid(env, "loss.sigma", "a number above 0");
+  if (!(spec.sigma > 0)) throwExpected("a number above 0", "loss.sigma", object.Get("sigma"), env);
   spec.fidelityScale = static_cast<float>(readNumber(env, object.Get("fidelityScale"), "loss.fidelityScale"));
   const Napi::Value mixture = object.Get("mixture");
-  if (!mixture.IsObject()) invalid(env, "loss.mixture", "a mixture");
+  if (!mixture.IsObject()) throwExpected("a mixture", "loss.mixture", mixture, env);
   const Napi::Object parts = mixture.As<Napi::Object>();
   spec.mixture.dimension = spec.dimension;
   spec.mixture.weights = readDoubles(env, parts.Get("weights"), "loss.mixture.weights");

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/adam_steps.h"
 #include "core/graph.h"
 #include "core/loss_spec.h"
 #include "core/pixels.h"
@@ -68,11 +69,9 @@ struct RouteJob {
   View pixels;
   int tile = 0;
   std::vector<double> thresholds;  // K - 1 ascending
-  std::vector<int32_t> map;        // (K): class - 1 -> subnet; empty: subnets are not wanted
   // Row by row, (rows x columns) with columns = ceil(width / tile).
   double* difficulties = nullptr;
   int32_t* classes = nullptr;  // 1 .. K
-  int32_t* subnets = nullptr;  // null when the map is empty
 };
 
 // Crops of uint8 RGB images on the host, from which the device makes the batch (image::assembleBatch).
@@ -82,7 +81,8 @@ struct BatchSource {
   std::vector<Crop> crops;
 };
 
-struct TrainJob {
+// What gradients are made from.
+struct GradientJob {
   // Either float planes ...
   const float* lr = nullptr;  // (N, 3, height, width)
   const float* hr = nullptr;  // (N, 3, height * scale, width * scale)
@@ -91,10 +91,18 @@ struct TrainJob {
   int batch = 0, height = 0, width = 0;
   std::vector<int> subnets;
   LossSpec loss;
-  float learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
-  bool gradientsOnly = false;
   const volatile int32_t* cancel = nullptr;
 };
+
+// One optimizer step.
+struct UpdateJob {
+  // Weights that one of these uses are updated; the others keep weight, moments, average and step count.
+  std::vector<int> subnets;
+  AdamSettings settings;
+};
+
+// Both.
+struct TrainJob : GradientJob, AdamSettings {};
 
 struct TrainReport {
   bool finite = true;
@@ -102,6 +110,16 @@ struct TrainReport {
   std::vector<double> losses;  // per subnet
   double seconds = 0;
   int parts = 1;  // in how many parts the batch was run because the device's memory was full
+};
+
+struct UpdateReport {
+  bool finite = true;  // false: nothing was updated
+  double seconds = 0;
+};
+
+// Tickets of the two halves of a training step.
+struct StepTicket {
+  int64_t gradients = 0, update = 0;
 };
 
 enum class Arena { Weights, Ema, M, V, Gradient };
@@ -141,11 +159,21 @@ class Device {
     return -1;
   }
   virtual void waitInfer(int64_t, InferReport&) {}
-  // One training step is submitted and waited for, each ticket once and in order. A pipelined device takes the next
-  // step while it works on this one; job's arrays are read until submit() returns. After a step that was not finite
-  // nothing is updated any more until weights are set again. wait() may be called on another thread than submit().
-  virtual int64_t submit(const TrainJob& job) = 0;
-  virtual TrainReport wait(int64_t ticket) = 0;
+  // A training step in two halves with one flat gradient buffer between them (Arena::Gradient, laid out as the weights),
+  // where the gradients of several machines can be averaged: getArena, reduce, setArena.
+  //
+  // gradients() overwrites the buffer with the gradient of the mean loss, summed over the job's subnets; apply() makes
+  // one optimizer step with the buffer as it is. Each returns a ticket for its wait function, which is called once per
+  // ticket, in the order of the calls, on any thread, also after a failure. A pipelined device returns before the work is
+  // done and takes the next step meanwhile; job's arrays are read until the call returns. After a loss or a gradient that
+  // is not finite nothing is updated until weights are set again.
+  virtual int64_t gradients(const GradientJob& job) = 0;
+  virtual TrainReport waitGradients(int64_t ticket) = 0;
+  virtual int64_t apply(const UpdateJob& job) = 0;
+  virtual UpdateReport waitApply(int64_t ticket) = 0;
+  // Both halves with nothing between them.
+  StepTicket submit(const TrainJob& job);
+  TrainReport wait(const StepTicket& ticket);
   TrainReport train(const TrainJob& job) { return wait(submit(job)); }
   virtual int64_t memory() const = 0;
 };

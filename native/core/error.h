@@ -1,5 +1,6 @@
 // The one error type of the native side. `code` is the stable WbsrError code seen from JavaScript.
 #pragma once
+#include <cstdio>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -10,6 +11,19 @@ struct Error : std::runtime_error {
   std::string code;
   Error(std::string code_, const std::string& message) : std::runtime_error(message), code(std::move(code_)) {}
 };
+
+// A value that a user gave is out of range: "Expected `expected` for `name` but received `received`", as lib/errors.ts says
+// it too.
+inline Error invalidOption(const std::string& name, const std::string& expected, const std::string& received) {
+  return Error("WBSR_INVALID_OPTION", "Expected " + expected + " for " + name + " but received " + received);
+}
+
+// A number as %g shows it, for `received`.
+inline std::string shown(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", value);
+  return text;
+}
 
 // For conditions that only a mistake in our own code can break.
 #define WBSR_CHECK(condition)                                                                                 \

@@ -70,9 +70,10 @@ double largestSlope(const Mixture& mixture, double variance) {
 }  // namespace
 
 double fidelityScale(const LossSpec& spec, double typicalResidual) {
-  if (!(spec.sigma > 0) || !std::isfinite(spec.sigma)) throw Error("WBSR_INVALID_OPTION", "Expected a sigma above 0");
+  if (!(spec.sigma > 0) || !std::isfinite(spec.sigma))
+    throw invalidOption("loss.sigma", "a number above 0", shown(spec.sigma));
   if (!(typicalResidual > 0) || !std::isfinite(typicalResidual))
-    throw Error("WBSR_INVALID_OPTION", "Expected a typical residual above 0");
+    throw invalidOption("typicalResidual", "a number above 0", shown(typicalResidual));
   checkMixture(spec.mixture);
   const double variance = static_cast<double>(spec.sigma) * spec.sigma;
   const double slope =

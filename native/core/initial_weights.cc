@@ -3,23 +3,16 @@
 #include <cstdint>
 
 #include "core/device.h"
+#include "core/random.h"
 
 namespace wbsr {
 namespace {
 
-// Reproducible everywhere, unlike the standard library's distributions.
 struct Normal {
-  uint64_t state;
-  double uniform() {
-    state += 0x9E3779B97F4A7C15ull;  // splitmix64
-    uint64_t z = state;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return (static_cast<double>((z ^ (z >> 31)) >> 11) + 0.5) / 9007199254740992.0;
-  }
+  SplitMix64 random;
+  double uniform() { return (static_cast<double>(random.next() >> 11) + 0.5) / 9007199254740992.0; }  // never 0
   double next() {
-    const double radius =
-        std::sqrt(-2 * std::log(uniform()));  // apart: the order in which operands are evaluated is unspecified
+    const double radius = std::sqrt(-2 * std::log(uniform()));  // apart: operand order is unspecified
     return radius * std::cos(2 * 3.14159265358979323846 * uniform());
   }
 };
@@ -27,7 +20,7 @@ struct Normal {
 }  // namespace
 
 void initialWeights(const Graph& graph, uint64_t seed, float* values) {
-  Normal normal{seed * 0x2545F4914F6CDD1Dull + 0x632BE59BD9B4E019ull};
+  Normal normal{{seed * 0x2545F4914F6CDD1Dull + 0x632BE59BD9B4E019ull}};
   for (const Parameter& parameter : graph.parameters())
     for (int64_t i = 0; i < parameter.count; ++i)
       values[parameter.offset + i] =

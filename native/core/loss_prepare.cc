@@ -9,8 +9,6 @@
 namespace wbsr {
 namespace {
 
-[[noreturn]] void invalid(const std::string& message) { throw Error("WBSR_INVALID_OPTION", message); }
-
 bool clamped(const LossSpec& spec) { return spec.balanced && balancingOf(spec.element) == losses::Balancing::Clamped; }
 
 double factorOf(const LossSpec& spec) {
@@ -22,21 +20,25 @@ double factorOf(const LossSpec& spec) {
 
 void checkMixture(const Mixture& mixture) {
   const size_t k = mixture.weights.size(), d = static_cast<size_t>(mixture.dimension);
-  if (d != 1 && d != 3) invalid("Expected 1 or 3 for the mixture's dimension");
+  const auto invalid = [](const std::string& part, const std::string& expected, const std::string& received) {
+    throw invalidOption("loss.mixture" + part, expected, received);
+  };
+  if (d != 1 && d != 3) invalid(".dimension", "1 or 3", std::to_string(mixture.dimension));
   if (k < 1 || k > static_cast<size_t>(math::maxComponents))
-    invalid("Expected 1 to " + std::to_string(math::maxComponents) + " mixture components");
+    invalid(".weights", "1 to " + std::to_string(math::maxComponents) + " mixture components", std::to_string(k));
   if (mixture.means.size() != k * d || mixture.covariances.size() != k * d * d)
-    invalid("Expected (K, D) means and (K, D, D) covariances for K mixture weights");
+    invalid("", "(K, D) means and (K, D, D) covariances for K = " + std::to_string(k) + ", D = " + std::to_string(d),
+            std::to_string(mixture.means.size()) + " and " + std::to_string(mixture.covariances.size()) + " numbers");
   double sum = 0;
   for (double w : mixture.weights) {
-    if (!(w >= 0) || !std::isfinite(w)) invalid("Expected mixture weights that are finite and at least 0");
+    if (!(w >= 0) || !std::isfinite(w)) invalid(".weights", "finite numbers of at least 0", shown(w));
     sum += w;
   }
-  if (!(sum > 0)) invalid("Expected mixture weights with a positive sum");
+  if (!(sum > 0)) invalid(".weights", "numbers with a sum above 0", shown(sum));
   for (double m : mixture.means)
-    if (!std::isfinite(m)) invalid("Expected finite mixture means");
+    if (!std::isfinite(m)) invalid(".means", "finite numbers", shown(m));
   for (double c : mixture.covariances)
-    if (!std::isfinite(c)) invalid("Expected finite mixture covariances");
+    if (!std::isfinite(c)) invalid(".covariances", "finite numbers", shown(c));
 }
 
 PreparedLoss prepareLoss(const LossSpec& spec) {
@@ -46,13 +48,17 @@ PreparedLoss prepareLoss(const LossSpec& spec) {
   out.clamped = clamped(spec);
   if (!out.balanced) return out;
   if (balancingOf(spec.element) == losses::Balancing::None)
-    invalid("Expected an element loss that a balancing term can be added to");
+    throw invalidOption("loss.fidelity", "a loss that a balancing term can be added to",
+                        elementLosses[static_cast<int>(spec.element)].name);
   out.dimension = spec.dimension;
-  if (!(spec.sigma > 0) || !std::isfinite(spec.sigma)) invalid("Expected a sigma above 0");
+  if (!(spec.sigma > 0) || !std::isfinite(spec.sigma))
+    throw invalidOption("loss.sigma", "a number above 0", shown(spec.sigma));
   if (out.clamped && (!(spec.fidelityScale > 0) || !std::isfinite(spec.fidelityScale)))
-    invalid("Expected a fidelityScale above 0");
+    throw invalidOption("loss.fidelityScale", "a number above 0", shown(spec.fidelityScale));
   checkMixture(spec.mixture);
-  if (spec.mixture.dimension != spec.dimension) invalid("Expected a mixture of the loss's dimension");
+  if (spec.mixture.dimension != spec.dimension)
+    throw invalidOption("loss.mixture", "a mixture of dimension " + std::to_string(spec.dimension),
+                        "one of dimension " + std::to_string(spec.mixture.dimension));
   const Mixture& m = spec.mixture;
   const int count = static_cast<int>(m.weights.size());
   const double variance = static_cast<double>(spec.sigma) * spec.sigma;

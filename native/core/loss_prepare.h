@@ -13,7 +13,7 @@ namespace wbsr {
 void checkMixture(const Mixture& mixture);
 
 struct PreparedLoss {
-  int dimension = 1;      // values of one pixel
+  int dimension = 1;  // values of one pixel
   ElementLoss element = ElementLoss::L1;
   bool balanced = false;  // one (D = 1) or three (D = 3) has components
   bool clamped = false;   // the form of the balancing term (losses::Balancing)

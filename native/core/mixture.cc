@@ -6,20 +6,10 @@
 
 #include "core/error.h"
 #include "core/math/bdprepare.h"
+#include "core/random.h"
 
 namespace wbsr {
 namespace {
-
-// splitmix64: the same numbers on every platform, unlike the distributions of <random>.
-struct Random {
-  uint64_t state;
-  double next() {  // [0, 1)
-    uint64_t z = (state += 0x9E3779B97F4A7C15ull);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
-  }
-};
 
 template <int D>
 struct Fitter {
@@ -42,10 +32,10 @@ struct Fitter {
   }
 
   // Index of a sample drawn with probability proportional to `mass`; -1 where all mass is 0.
-  int64_t draw(const std::vector<double>& mass, Random& random) const {
+  int64_t draw(const std::vector<double>& mass, SplitMix64& random) const {
     const double sum = std::accumulate(mass.begin(), mass.end(), 0.0);
     if (!(sum > 0)) return -1;
-    double left = random.next() * sum;
+    double left = random.uniform() * sum;
     int64_t last = -1;
     for (int64_t n = 0; n < count; ++n) {
       if (!(mass[n] > 0)) continue;
@@ -58,7 +48,7 @@ struct Fitter {
 
   // k-means++ centres, then a few rounds of k-means: which centre each sample belongs to.
   std::vector<int> cluster(int& used) {
-    Random random{options.seed};
+    SplitMix64 random{options.seed};
     std::vector<double> nearest(count), mass(count);
     std::vector<int> owner(count, 0);
     std::vector<double> centres;
@@ -238,25 +228,27 @@ struct Fitter {
   }
 };
 
-void invalid(const std::string& message) { throw Error("WBSR_INVALID_OPTION", message); }
-
 }  // namespace
 
 MixtureFit fitMixture(const float* samples, const float* weights, int64_t count, const MixtureOptions& options) {
-  if (options.dimension != 1 && options.dimension != 3) invalid("Expected 1 or 3 for the mixture's dimension");
+  if (options.dimension != 1 && options.dimension != 3)
+    throw invalidOption("dimension", "1 or 3", std::to_string(options.dimension));
   if (options.components < 1 || options.components > math::maxComponents)
-    invalid("Expected 1 to " + std::to_string(math::maxComponents) + " mixture components");
-  if (!(options.minStd >= 1e-4 && options.minStd <= 1)) invalid("Expected 0.0001 to 1 for the mixture's minStd");
-  if (options.iterations < 0) invalid("Expected at least 0 iterations");
+    throw invalidOption("components", "1 to " + std::to_string(math::maxComponents) + " mixture components",
+                        std::to_string(options.components));
+  if (!(options.minStd >= 1e-4 && options.minStd <= 1))
+    throw invalidOption("minStd", "a number between 0.0001 and 1", shown(options.minStd));
+  if (options.iterations < 0)
+    throw invalidOption("iterations", "an integer of at least 0", std::to_string(options.iterations));
   double total = 0;
   for (int64_t n = 0; n < count; ++n) {
     const double w = weights ? weights[n] : 1.0;
-    if (!(w >= 0) || !std::isfinite(w)) invalid("Expected sample weights that are finite and at least 0");
+    if (!(w >= 0) || !std::isfinite(w)) throw invalidOption("weights", "finite numbers of at least 0", shown(w));
     total += w;
   }
-  if (!(total > 0)) invalid("Expected samples with a total weight above 0 to fit a mixture");
+  if (!(total > 0)) throw invalidOption("weights", "numbers with a sum above 0", shown(total));
   for (int64_t n = 0; n < count * options.dimension; ++n)
-    if (!std::isfinite(samples[n])) invalid("Expected finite samples to fit a mixture");
+    if (!std::isfinite(samples[n])) throw invalidOption("samples", "finite numbers", shown(samples[n]));
   if (options.dimension == 1) return Fitter<1>{samples, weights, count, options, 0, {}}.run();
   return Fitter<3>{samples, weights, count, options, 0, {}}.run();
 }

@@ -1,23 +1,19 @@
 // The CPU device's class, for the files that implement it: device.cc (parameters, executables), device_infer.cc,
-// device_train.cc. Everybody else sees device.h.
+// device_train.cc. Other files include device.h.
 #pragma once
-#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <tuple>
 #include <vector>
 
+#include "core/clock.h"
 #include "cpu/adam.h"
 #include "cpu/buffer.h"
 #include "cpu/device.h"
 #include "cpu/executable.h"
 
 namespace wbsr::cpu {
-
-inline double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 class CpuDevice : public Device {
  public:
@@ -33,8 +29,10 @@ class CpuDevice : public Device {
   void route(const RouteJob& job) override;
   std::unique_ptr<Canvas> makeCanvas(int64_t width, int64_t rows) override;
   InferReport infer(const InferJob& job) override;
-  int64_t submit(const TrainJob& job) override;
-  TrainReport wait(int64_t ticket) override;
+  int64_t gradients(const GradientJob& job) override;
+  TrainReport waitGradients(int64_t ticket) override;
+  int64_t apply(const UpdateJob& job) override;
+  UpdateReport waitApply(int64_t ticket) override;
   int64_t memory() const override;
 
  private:
@@ -47,24 +45,28 @@ class CpuDevice : public Device {
 
   std::vector<float>& arena(Arena which);
   Executable& executable(int subnet, int batch, int height, int width, const Keep& keep, bool training);
-  TrainReport step(const TrainJob& job);
+  TrainReport computeGradients(const GradientJob& job);
+  UpdateReport update(const UpdateJob& job);
+  bool gradientIsFinite() const;
 
   const Graph& graph_;
   int threads_;
   Context context_;
   Adam adam_;
   std::vector<float> weights_, ema_, m_, v_, gradient_;
-  // After a step that was not finite the weights stay as they are until others are set.
+  // After a loss or a gradient that was not finite the weights stay as they are until others are set.
   bool halted_ = false;
+  bool gradientChecked_ = true;  // false: gradient_ was set from outside, or halted_ was reset
   // Kept between jobs: fresh pages would cost more than what is done with them.
   Buffer converted_;            // float RGB of the pictures that are of another type
   Buffer gathered_, produced_;  // planar input and output of an inference batch
   Buffer lr_, hr_;              // a batch made from crops
   std::map<Key, Cached> cache_;
   uint64_t clock_ = 0;
-  // Of the steps that were run and not yet asked for; wait() may come from another thread.
+  // Not yet waited for, which may happen on another thread.
   std::mutex reportsLock_;
-  std::map<int64_t, TrainReport> reports_;
+  std::map<int64_t, TrainReport> gradientReports_;
+  std::map<int64_t, UpdateReport> updateReports_;
   int64_t tickets_ = 0;
 };
 

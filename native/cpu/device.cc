@@ -56,6 +56,7 @@ std::vector<float>& CpuDevice::arena(Arena which) {
 void CpuDevice::setArena(Arena which, const float* values) {
   std::vector<float>& a = arena(which);
   a.assign(values, values + graph_.parameterCount());
+  if (which == Arena::Gradient || which == Arena::Weights) gradientChecked_ = false;
   if (which == Arena::Weights) {
     halted_ = false;
     context_.weights->setMaster(a.data());

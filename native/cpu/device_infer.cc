@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/math/ramp.h"
 #include "core/math/route.h"
+#include "core/region_flops.h"
 #include "cpu/cpu_device.h"
 #include "image/image.h"
 
@@ -117,7 +118,6 @@ void CpuDevice::route(const RouteJob& job) {
   for (size_t i = 0; i < count; ++i) {
     job.difficulties[i] = math::difficulty(vectors.data() + 4 * i);
     job.classes[i] = math::classOf(job.thresholds.data(), static_cast<int>(job.thresholds.size()), job.difficulties[i]);
-    if (!job.map.empty()) job.subnets[i] = job.map[static_cast<size_t>(job.classes[i] - 1)];
   }
 }
 
@@ -163,10 +163,7 @@ InferReport CpuDevice::infer(const InferJob& job) {
       report.networkSeconds += now() - before;
       ++report.batches;
       const SubnetInfo& info = graph_.subnets()[static_cast<size_t>(subnet)];
-      report.flops += batch *
-                      (static_cast<double>(info.flops - info.tailFlops) * static_cast<double>(pixels) +
-                       static_cast<double>(info.tailFlops) * covered.width * covered.height) /
-                      1024.0;
+      report.flops += batch * regionFlops(info, pixels, covered.width, covered.height);
       for (int n = 0; n < batch; ++n) {
         const Region& r = *regions[first + static_cast<size_t>(n)];
         const Source& p = sources[static_cast<size_t>(r.picture)];

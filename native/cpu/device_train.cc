@@ -1,4 +1,5 @@
-// Training steps of the CPU device: every subnet of the step forward and backward, then one update.
+// Training on the CPU device: gradients of every subnet of a step, then the update. Both are done when the call returns;
+// reports are kept until they are waited for.
 #include <omp.h>
 
 #include <algorithm>
@@ -9,22 +10,43 @@
 #include "image/image.h"
 
 namespace wbsr::cpu {
+namespace {
 
-int64_t CpuDevice::submit(const TrainJob& job) {
-  TrainReport report = step(job);  // there is nothing here to work on it meanwhile
-  std::lock_guard<std::mutex> lock(reportsLock_);
-  reports_.emplace(++tickets_, std::move(report));
-  return tickets_;
-}
-
-TrainReport CpuDevice::wait(int64_t ticket) {
-  std::lock_guard<std::mutex> lock(reportsLock_);
-  auto node = reports_.extract(ticket);
+// The report of a ticket, which is given out once.
+template <typename Report>
+Report extract(std::map<int64_t, Report>& reports, int64_t ticket) {
+  auto node = reports.extract(ticket);
   WBSR_CHECK(!node.empty());
   return std::move(node.mapped());
 }
 
-TrainReport CpuDevice::step(const TrainJob& job) {
+}  // namespace
+
+int64_t CpuDevice::gradients(const GradientJob& job) {
+  TrainReport report = computeGradients(job);
+  std::lock_guard<std::mutex> lock(reportsLock_);
+  gradientReports_.emplace(++tickets_, std::move(report));
+  return tickets_;
+}
+
+TrainReport CpuDevice::waitGradients(int64_t ticket) {
+  std::lock_guard<std::mutex> lock(reportsLock_);
+  return extract(gradientReports_, ticket);
+}
+
+int64_t CpuDevice::apply(const UpdateJob& job) {
+  const UpdateReport report = update(job);
+  std::lock_guard<std::mutex> lock(reportsLock_);
+  updateReports_.emplace(++tickets_, report);
+  return tickets_;
+}
+
+UpdateReport CpuDevice::waitApply(int64_t ticket) {
+  std::lock_guard<std::mutex> lock(reportsLock_);
+  return extract(updateReports_, ticket);
+}
+
+TrainReport CpuDevice::computeGradients(const GradientJob& job) {
   omp_set_num_threads(threads_);
   const double start = now();
   const int scale = graph_.scale();
@@ -43,9 +65,6 @@ TrainReport CpuDevice::step(const TrainJob& job) {
     gradient_.assign(count, 0.f);
   else
     std::fill(gradient_.begin(), gradient_.end(), 0.f);
-  if (m_.empty()) m_.assign(count, 0.f);
-  if (v_.empty()) v_.assign(count, 0.f);
-  if (ema_.empty()) ema_ = weights_;
   context_.gradients = gradient_.data();
 
   TrainReport report;
@@ -62,22 +81,36 @@ TrainReport CpuDevice::step(const TrainJob& job) {
     report.losses.push_back(loss.loss);
     report.mean.add(loss, share);
   }
-  report.finite = !halted_ && std::isfinite(report.mean.loss);
-  if (report.finite) {
-    bool finite = true;
-#pragma omp parallel for schedule(static) reduction(&& : finite)
-    for (size_t i = 0; i < count; ++i) finite = finite && std::isfinite(gradient_[i]);
-    report.finite = finite;
-  }
+  report.finite = !halted_ && std::isfinite(report.mean.loss) && gradientIsFinite();
   halted_ = !report.finite;
-  if (report.finite && !job.gradientsOnly) {
-    adam_.step(touchedWidths(graph_, job.subnets),
-               {job.learningRate, job.beta1, job.beta2, job.epsilon, job.weightDecay, job.emaDecay}, weights_.data(),
-               gradient_.data(), m_.data(), v_.data(), job.emaDecay > 0 ? ema_.data() : nullptr);
-    context_.weights->changed();
-  }
+  gradientChecked_ = true;
   report.seconds = now() - start;
   return report;
+}
+
+bool CpuDevice::gradientIsFinite() const {
+  bool finite = true;
+#pragma omp parallel for schedule(static) reduction(&& : finite)
+  for (size_t i = 0; i < gradient_.size(); ++i) finite = finite && std::isfinite(gradient_[i]);
+  return finite;
+}
+
+UpdateReport CpuDevice::update(const UpdateJob& job) {
+  omp_set_num_threads(threads_);
+  const double start = now();
+  const size_t count = weights_.size();
+  for (std::vector<float>* arena : {&gradient_, &m_, &v_})
+    if (arena->empty()) arena->assign(count, 0.f);
+  if (ema_.empty()) ema_ = weights_;
+  if (!gradientChecked_ && !gradientIsFinite()) halted_ = true;
+  gradientChecked_ = true;
+  if (!halted_) {
+    const AdamSettings& settings = job.settings;
+    adam_.step(touchedWidths(graph_, job.subnets), settings, weights_.data(), gradient_.data(), m_.data(), v_.data(),
+               settings.emaDecay > 0 ? ema_.data() : nullptr);
+    context_.weights->changed();
+  }
+  return {!halted_, now() - start};
 }
 
 }  // namespace wbsr::cpu

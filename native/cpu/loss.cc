@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/instruction_set.h"
 #include "core/loss_prepare.h"
 
 namespace wbsr::cpu {
@@ -54,12 +55,8 @@ LossSums evaluateSlices(LossKernel kernel, const LossSpec& spec, const float* pr
 std::vector<NamedLossKernel> findKernels() {
   std::vector<NamedLossKernel> out;
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    out.push_back({"avx512", lossKernelAvx512});
-  if (avx2) out.push_back({"avx2", lossKernelAvx2});
+  if (instructionSet() == InstructionSet::Avx512) out.push_back({"avx512", lossKernelAvx512});
+  if (instructionSet() != InstructionSet::Base) out.push_back({"avx2", lossKernelAvx2});
 #endif
   out.push_back({"base", lossKernelBase});
   return out;

@@ -43,6 +43,7 @@ class CudaDevice : public Device {
     state_->guard([&] {
       state_->context->weights->set(which, values);
       if (which == Arena::Weights) training_->reset();
+      if (which == Arena::Gradient) training_->gradientChanged();
     });
   }
 
@@ -61,8 +62,10 @@ class CudaDevice : public Device {
   InferReport infer(const InferJob& job) override { return state_->infer(job); }
   int64_t submitInfer(const InferJob& job, InferReport& report) override { return state_->submitInfer(job, report); }
   void waitInfer(int64_t ticket, InferReport& report) override { state_->waitInfer(ticket, report); }
-  int64_t submit(const TrainJob& job) override { return training_->submit(job); }
-  TrainReport wait(int64_t ticket) override { return training_->wait(ticket); }
+  int64_t gradients(const GradientJob& job) override { return training_->gradients(job); }
+  TrainReport waitGradients(int64_t ticket) override { return training_->waitGradients(ticket); }
+  int64_t apply(const UpdateJob& job) override { return training_->apply(job); }
+  UpdateReport waitApply(int64_t ticket) override { return training_->waitApply(ticket); }
   int64_t memory() const override { return state_->bytes() + training_->bytes(); }
 
  private:

@@ -1,8 +1,9 @@
 // Inference over regions: pictures up, tiles of one subnet and shape gathered, run and blended in batches.
 #include <algorithm>
-#include <chrono>
 
+#include "core/clock.h"
 #include "core/error.h"
+#include "core/region_flops.h"
 #include "cuda/state.h"
 #include "cuda/tiles.h"
 
@@ -18,8 +19,6 @@ struct State::Group {
 };
 
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Keep keptPart(const Region& r) { return {r.keepX - r.x, r.keepY - r.y, r.keepWidth, r.keepHeight}; }
 
@@ -94,10 +93,7 @@ void State::runBatch(const InferJob& job, const Group& group, size_t first, int 
                static_cast<int>(canvas.width()), stream);
   });
   ++report.batches;
-  report.flops += batch *
-                  (static_cast<double>(info.flops - info.tailFlops) * static_cast<double>(inPixels) +
-                   static_cast<double>(info.tailFlops) * group.coveredWidth * group.coveredHeight) /
-                  1024.0;
+  report.flops += batch * regionFlops(info, inPixels, group.coveredWidth, group.coveredHeight);
 }
 
 // Where every region's input comes from and its output goes to: all of the job at once, so that no batch waits for it.

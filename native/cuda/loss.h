@@ -14,7 +14,7 @@ struct LossParameters {
   int dimension = 1, components = 0;
   ElementLoss element = ElementLoss::L1;
   bool balanced = false, clamped = false;  // as PreparedLoss
-  float gradientScale = 0;  // of dL/dprediction: gradientScale / pixels of the whole mean
+  float gradientScale = 0;                 // of dL/dprediction: gradientScale / pixels of the whole mean
   float balanceScale = 0;
   union Components {
     math::BdComponent<1, float> one[math::maxComponents];

@@ -19,12 +19,10 @@ namespace {
 constexpr unsigned kAll = 0xffffffffu;
 constexpr int kBlockBits = 8;
 constexpr int kBlock = 1 << kBlockBits;  // threads of a block; they share one large tile or several small ones
-constexpr int kWarps = kBlock / 32;
-constexpr int kLeastThreads = 4;  // of a tile: one for each of the sums
-constexpr int kStrip = 32;        // most rows that a thread walks down in one go
-constexpr int kFloatRows = 16;    // rows after which its sums go from float to double
-constexpr int kUnrolled = 2;      // rows of a step: as many as are kept from before, so that none is moved
-constexpr int kListed = 16;       // subnets that makeLists() sorts out at a time
+constexpr int kLeastThreads = 4;         // of a tile: one for each of the sums
+constexpr int kStrip = 32;               // most rows that a thread walks down in one go
+constexpr int kFloatRows = 16;           // rows after which its sums go from float to double
+constexpr int kUnrolled = 2;             // rows of a step: as many as are kept from before, so that none is moved
 
 // How the threads share a tile, the same for all tiles: it is `chunks` chunks wide and `strips` strips high.
 struct Split {
@@ -147,80 +145,6 @@ __device__ math::GradientSums sumOverSegments(int threadBits, int tile, const Se
   return {sum[0], sum[1], sum[2], sum[3]};
 }
 
-// --- lists: by the last block that finishes, when all subnets are known ---
-
-// The subnets of tiles [tile, tile + 4), -1 beyond the last one. Past the first-level cache, which does not see what other
-// multiprocessors wrote.
-__device__ inline int4 subnetsFrom(const int32_t* subnetOf, int tile, int tiles) {
-  if (tile >= 0 && tile + 3 < tiles) return __ldcg(reinterpret_cast<const int4*>(subnetOf + tile));
-  const auto one = [&](int i) { return i >= 0 && i < tiles ? __ldcg(subnetOf + i) : -1; };
-  return make_int4(one(tile), one(tile + 1), one(tile + 2), one(tile + 3));
-}
-
-// f(tile, subnet) for this thread's tiles, in order; every thread has as many.
-template <typename F>
-__device__ void forOwnTiles(const int32_t* subnetOf, int tiles, const F& f) {
-  constexpr int kBatch = 8;  // loads in flight
-  const int skipped = static_cast<int>(reinterpret_cast<uintptr_t>(subnetOf) / sizeof(int32_t) %
-                                       4);  // fours begin at multiples of 16 bytes
-  const int fours = (tiles + skipped + 3) / 4, share = (fours + kBlock - 1) / kBlock;
-  const int end = min((static_cast<int>(threadIdx.x) + 1) * share, fours);
-  for (int from = static_cast<int>(threadIdx.x) * share; from < end; from += kBatch) {
-    int4 s[kBatch];
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i)
-      s[i] = from + i < end ? subnetsFrom(subnetOf, (from + i) * 4 - skipped, tiles) : make_int4(-1, -1, -1, -1);
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int tile = (from + i) * 4 - skipped;
-      f(tile, s[i].x), f(tile + 1, s[i].y), f(tile + 2, s[i].z), f(tile + 3, s[i].w);
-    }
-  }
-}
-
-// Sorts the tiles by subnet without changing their order: each thread counts its own, counts are summed over threads,
-// then each thread knows where its tiles go.
-__device__ void makeLists(const RouterArguments& a, int tiles) {
-  __shared__ int held[kListed][kBlock];  // tiles of a subnet that threads have; then where the thread's next one goes
-  __shared__ int totals[kListed];
-  const int t = threadIdx.x, lane = t % 32;
-  int start = 0;  // entries of the subnets before
-  for (int low = 0; low < a.subnets; low += kListed) {
-    const int listed = min(kListed, a.subnets - low);
-    for (int s = 0; s < listed; ++s) held[s][t] = 0;
-    forOwnTiles(a.subnetOf, tiles, [&](int, int subnet) {
-      if (static_cast<unsigned>(subnet - low) < static_cast<unsigned>(listed)) ++held[subnet - low][t];
-    });
-    __syncthreads();
-    for (int s = t / 32; s < listed; s += kWarps) {
-      int* own = held[s] + lane * kWarps;  // each lane sums as many threads as there are warps
-      int sum = 0;
-      for (int i = 0; i < kWarps; ++i) sum += own[i];
-      int before = sum;
-      for (int o = 1; o < 32; o *= 2) {
-        const int lower = __shfl_up_sync(kAll, before, o);
-        if (lane >= o) before += lower;
-      }
-      if (lane == 31) totals[s] = a.counts[low + s] = before;
-      before -= sum;
-      for (int i = 0; i < kWarps; ++i) {
-        const int count = own[i];
-        own[i] = before;
-        before += count;
-      }
-    }
-    __syncthreads();
-    for (int s = 0; s < listed; ++s) {
-      held[s][t] += start;
-      start += totals[s];
-    }
-    forOwnTiles(a.subnetOf, tiles, [&](int tile, int subnet) {
-      if (static_cast<unsigned>(subnet - low) < static_cast<unsigned>(listed)) a.lists[held[subnet - low][t]++] = tile;
-    });
-    __syncthreads();
-  }
-}
-
 // --- the kernel ---
 
 __device__ inline Rect tileAt(const RouterArguments& a, int index) {
@@ -231,15 +155,14 @@ __device__ inline Rect tileAt(const RouterArguments& a, int index) {
 
 template <typename T, int C>
 __global__ void __launch_bounds__(kBlock, sizeof(T) == 1 && C == 3 ? 4 : 2)
-    routeKernel(RouterArguments a, Split split, uint32_t* finished) {
+    routeKernel(RouterArguments a, Split split) {
   __shared__ ThreadSums threadSums;
   __shared__ SegmentSums segmentSums;
-  __shared__ bool last;
   const int t = threadIdx.x, tiles = a.columns * a.rows,
             tileBits = kBlockBits - split.threadBits;  // 2^tileBits tiles in a block
   const int64_t first = static_cast<int64_t>(blockIdx.x) << tileBits;
   {
-    // Those too many do the last tile again.
+    // Surplus threads repeat the last tile.
     const int index = static_cast<int>(min(first + (t >> split.threadBits), static_cast<int64_t>(tiles - 1)));
     const Rect tile = tileAt(a, index);
     const int within = t & ((1 << split.threadBits) - 1);
@@ -274,16 +197,7 @@ __global__ void __launch_bounds__(kBlock, sizeof(T) == 1 && C == 3 ? 4 : 2)
     const int tileClass = math::classOf(a.thresholds, a.classes - 1, difficulty);
     a.difficulties[index] = difficulty;
     a.classOf[index] = tileClass;
-    a.subnetOf[index] = a.map ? a.map[tileClass - 1] : tileClass - 1;
-    __threadfence();
   }
-  if (!a.lists) return;
-  __syncthreads();
-  if (t == 0) last = atomicInc(finished, gridDim.x - 1) == gridDim.x - 1;  // the last one makes it 0 again
-  __syncthreads();
-  if (!last) return;
-  __threadfence();
-  makeLists(a, tiles);
 }
 
 int ceilLog2(int64_t n) {
@@ -311,24 +225,17 @@ Split splitOf(int tileWidth, int tileHeight) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-size_t routerScratch(int64_t /*tiles*/) { return sizeof(uint32_t); }
-
-void route(const RouterArguments& arguments, void* scratch, cudaStream_t stream) {
+void route(const RouterArguments& arguments, cudaStream_t stream) {
   const DevicePicture& picture = arguments.picture;
   const int64_t tiles = int64_t{arguments.columns} * arguments.rows;
-  WBSR_CHECK(tiles <= INT32_MAX && (arguments.lists == nullptr) == (arguments.counts == nullptr));
-  if (tiles == 0) {
-    if (arguments.lists && arguments.subnets > 0)
-      WBSR_CUDA(cudaMemsetAsync(arguments.counts, 0, sizeof(int32_t) * arguments.subnets, stream));
-    return;
-  }
+  WBSR_CHECK(tiles <= INT32_MAX);
+  if (tiles == 0) return;
   WBSR_CHECK(arguments.tile > 0 && arguments.columns == divideUp(picture.width, arguments.tile) &&
              arguments.rows == divideUp(picture.height, arguments.tile));
   const Split split = splitOf(std::min(arguments.tile, picture.width), std::min(arguments.tile, picture.height));
   const auto blocks = static_cast<unsigned>(divideUp(tiles, int64_t{1} << (kBlockBits - split.threadBits)));
-  withPixel(picture.type, picture.channels, [&]<typename T, int C>() {
-    launch(routeKernel<T, C>, blocks, kBlock, 0, stream, arguments, split, static_cast<uint32_t*>(scratch));
-  });
+  withPixel(picture.type, picture.channels,
+            [&]<typename T, int C>() { launch(routeKernel<T, C>, blocks, kBlock, 0, stream, arguments, split); });
 }
 
 }  // namespace wbsr::cuda

@@ -1,9 +1,9 @@
-// Pixels of stored pictures inside kernels: RGB in [0, 1] as image::toRgbFloat makes it (grey repeated, colour
-// premultiplied where there is alpha), for every sample type and channel count.
+// Pixels of stored pictures inside kernels, for every sample type and channel count (math::rgbOfPixel).
 #pragma once
 #include <cstdint>
 
 #include "core/error.h"
+#include "core/math/colour.h"
 #include "core/pixels.h"
 #include "cuda/runtime.h"
 
@@ -19,27 +19,11 @@ struct Rgb {
   float r, g, b;
 };
 
-template <typename T>
-constexpr float kSampleUnit = sizeof(T) == 1 ? 1.f / 255.f
-                            : sizeof(T) == 2 ? 1.f / 65535.f
-                                             : 1.f;
-
 template <typename T, int C>
 __device__ inline Rgb rgbOf(const Pixel<T, C>& p) {
-  constexpr float unit = kSampleUnit<T>;
-  if constexpr (C == 1) {
-    const float v = static_cast<float>(p.v[0]) * unit;
-    return {v, v, v};
-  } else if constexpr (C == 2) {
-    const float v = static_cast<float>(p.v[0]) * unit * (static_cast<float>(p.v[1]) * unit);
-    return {v, v, v};
-  } else if constexpr (C == 3) {
-    return {static_cast<float>(p.v[0]) * unit, static_cast<float>(p.v[1]) * unit, static_cast<float>(p.v[2]) * unit};
-  } else {
-    const float a = static_cast<float>(p.v[3]) * unit;
-    return {static_cast<float>(p.v[0]) * unit * a, static_cast<float>(p.v[1]) * unit * a,
-            static_cast<float>(p.v[2]) * unit * a};
-  }
+  float rgb[3];
+  math::rgbOfPixel<T, C>(p.v, rgb);
+  return {rgb[0], rgb[1], rgb[2]};
 }
 
 // f.template operator()<T, C>() for the picture's pixels.

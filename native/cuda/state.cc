@@ -114,48 +114,30 @@ void State::route(const RouteJob& job) {
     const int columns = (pixels.width + job.tile - 1) / job.tile, rows = (pixels.height + job.tile - 1) / job.tile;
     const int64_t tiles = int64_t{columns} * rows;
     const int classes = static_cast<int>(job.thresholds.size()) + 1;
-    const int subnets = job.map.empty() ? classes : static_cast<int>(graph.subnets().size());
     const size_t bytes = sampleBytes(pixels.type) * static_cast<size_t>(pixels.channels) *
                          static_cast<size_t>(pixels.width) * static_cast<size_t>(pixels.height);
     grow(pictures_, bytes + 256);
     transfer.upload(pictures_.as(), pixels.data, bytes, stream);
 
-    // thresholds, difficulties (8 bytes each), then the 4-byte ones
-    const size_t doubles = job.thresholds.size() + static_cast<size_t>(tiles),
-                 ints = job.map.size() + 2 * static_cast<size_t>(tiles);
+    // thresholds, difficulties (8 bytes each), then classes
+    const size_t doubles = job.thresholds.size() + static_cast<size_t>(tiles), ints = static_cast<size_t>(tiles);
     grow(routing_, doubles * sizeof(double) + ints * sizeof(int32_t));
     double* thresholds = routing_.as<double>();
     double* difficulties = thresholds + job.thresholds.size();
-    int32_t* map = reinterpret_cast<int32_t*>(difficulties + tiles);
-    int32_t* classOf = map + job.map.size();
-    int32_t* subnetOf = classOf + tiles;
+    int32_t* classOf = reinterpret_cast<int32_t*>(difficulties + tiles);
     transfer.upload(thresholds, job.thresholds.data(), job.thresholds.size() * sizeof(double), stream);
-    transfer.upload(map, job.map.data(), job.map.size() * sizeof(int32_t), stream);
-    const size_t scratch = routerScratch(tiles);
-    if (scratch > routerScratch_.bytes()) {
-      grow(routerScratch_, scratch);
-      WBSR_CUDA(cudaMemsetAsync(routerScratch_.as(), 0, routerScratch_.bytes(), stream));
-    }
     const RouterArguments arguments{{pictures_.as(), pixels.type, pixels.width, pixels.height, pixels.channels},
                                     job.tile,
                                     columns,
                                     rows,
                                     thresholds,
                                     classes,
-                                    job.map.empty() ? nullptr : map,
-                                    subnets,
                                     difficulties,
-                                    classOf,
-                                    subnetOf,
-                                    // Tiles are merged into regions on the host, from their subnets.
-                                    nullptr,
-                                    nullptr};
-    cuda::route(arguments, routerScratch_.as(), stream);
+                                    classOf};
+    cuda::route(arguments, stream);
     if (job.difficulties)
       transfer.download(job.difficulties, difficulties, static_cast<size_t>(tiles) * sizeof(double), stream);
     if (job.classes) transfer.download(job.classes, classOf, static_cast<size_t>(tiles) * sizeof(int32_t), stream);
-    if (job.subnets && !job.map.empty())
-      transfer.download(job.subnets, subnetOf, static_cast<size_t>(tiles) * sizeof(int32_t), stream);
     context->stream.synchronise();
   });
 }
@@ -196,8 +178,7 @@ void State::forward(int subnet, const float* input, float* output, int batch, in
 
 int64_t State::bytes() const {
   size_t sum = transfer.bytes() + downloads.transfer.bytes();
-  for (const DeviceBuffer* buffer : {&pictures_, &tiles_, &crops_, &planar_, &routing_, &routerScratch_})
-    sum += buffer->bytes();
+  for (const DeviceBuffer* buffer : {&pictures_, &tiles_, &crops_, &planar_, &routing_}) sum += buffer->bytes();
   return static_cast<int64_t>(sum) + context->bytes();
 }
 

@@ -80,7 +80,7 @@ class State : public std::enable_shared_from_this<State> {
   };
   std::map<Key, Cached> cache_;
   uint64_t clock_ = 0;
-  DeviceBuffer pictures_, tiles_, crops_, planar_, routing_, routerScratch_;
+  DeviceBuffer pictures_, tiles_, crops_, planar_, routing_;
   Running running_[2];
   Turns turns_;
   std::mutex failureMutex_;

@@ -56,16 +56,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-template <typename S>
-__device__ inline S sampleOf(float value) {
-  if constexpr (sizeof(S) == 4) {
-    const float low = value > 0.f ? value : 0.f;
-    return low < 1.f ? low : 1.f;
-  } else {
-    return static_cast<S>(math::quantise(value, sizeof(S) == 1 ? 255.f : 65535.f));
-  }
-}
-
 // What image::finishRows does to one pixel.
 template <typename S, int C>
 __device__ inline void finishPixel(const int32_t* sum, int32_t weight, float alpha, S* out) {
@@ -74,16 +64,14 @@ __device__ inline void finishPixel(const int32_t* sum, int32_t weight, float alp
   float rgb[3];
   for (int c = 0; c < 3; ++c) rgb[c] = static_cast<float>(sum[c]) * unit;
   if constexpr (C == 2 || C == 4) {
-    // Where alpha is stored as 0 its colour is noise that nobody sees: 0.
-    const bool visible = sizeof(S) == 4 ? alpha > 0.f : math::quantise(alpha, sizeof(S) == 1 ? 255.f : 65535.f) > 0;
-    const float factor = visible ? 1.f / (alpha < 1.f ? alpha : 1.f) : 0.f;
+    const float factor = math::unpremultiply<S>(alpha);
     for (int c = 0; c < 3; ++c) rgb[c] *= factor;
-    out[C - 1] = sampleOf<S>(alpha);
+    out[C - 1] = math::storedSample<S>(alpha);
   }
   if constexpr (C >= 3) {
-    for (int c = 0; c < 3; ++c) out[c] = sampleOf<S>(rgb[c]);
+    for (int c = 0; c < 3; ++c) out[c] = math::storedSample<S>(rgb[c]);
   } else {
-    out[0] = sampleOf<S>(math::luma(rgb[0], rgb[1], rgb[2]));
+    out[0] = math::storedSample<S>(math::luma(rgb[0], rgb[1], rgb[2]));
   }
 }
 

@@ -1,17 +1,15 @@
 #include "cuda/training.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "cuda/kernels/formats.h"
 
 namespace wbsr::cuda {
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
@@ -29,7 +27,7 @@ Training::~Training() {
 }
 
 // From the job's arrays to lr and hr on the device, on the stream of uploads. The arrays may change when it returns.
-void Training::uploadBatch(Slot& slot, const TrainJob& job) {
+void Training::uploadBatch(Slot& slot, const GradientJob& job) {
   const int scale = state_.graph.scale();
   const int64_t lrPixels = int64_t{job.height} * job.width, hrPixels = lrPixels * scale * scale;
   const size_t lrValues = static_cast<size_t>(job.batch * lrPixels),
@@ -78,7 +76,7 @@ void Training::uploadBatch(Slot& slot, const TrainJob& job) {
 }
 
 // Gradients and losses of all subnets, in `parts` parts of the batch; the means are those of the whole batch.
-void Training::runPasses(Slot& slot, const TrainJob& job, int parts) {
+void Training::runPasses(Slot& slot, const GradientJob& job, int parts) {
   const cudaStream_t stream = context_.stream;
   const int scale = state_.graph.scale();
   const int64_t lrPixels = int64_t{job.height} * job.width, hrPixels = lrPixels * scale * scale;
@@ -114,89 +112,21 @@ void Training::runPasses(Slot& slot, const TrainJob& job, int parts) {
   slot.consumed.record(stream);
 }
 
-// One optimizer step, unless the device finds that something is not finite.
-void Training::update(Slot& slot, const TrainJob& job) {
-  const cudaStream_t stream = context_.stream;
-  const std::vector<int> touched = touchedWidths(state_.graph, job.subnets);
-  std::vector<math::AdamStep> steps;
-  adamSteps(state_.graph, touched, {job.learningRate, job.beta1, job.beta2, job.epsilon, job.weightDecay, job.emaDecay},
-            counts_, steps);
-  const size_t at = aligned(sizeof(LossParameters)), stepBytes = aligned(steps.size() * sizeof(math::AdamStep)),
-               touchedBytes = touched.size() * sizeof(int32_t);
-  std::memcpy(slot.settings.as<char>() + at, steps.data(), steps.size() * sizeof(math::AdamStep));
-  std::memcpy(slot.settings.as<char>() + at + stepBytes, touched.data(), touchedBytes);
-  char* device = slot.settingsOnDevice.as<char>();
-  WBSR_CUDA(cudaMemcpyAsync(device + at, slot.settings.as<char>() + at, stepBytes + touchedBytes,
-                            cudaMemcpyHostToDevice, stream));
-  context_.weights->update(reinterpret_cast<const math::AdamStep*>(device + at),
-                           reinterpret_cast<const int32_t*>(device + at + stepBytes), job.emaDecay > 0,
-                           stop_.as<int32_t>());
+void Training::withMemory(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    if (error.code != "WBSR_OUT_OF_MEMORY") throw;
+    state_.trim();
+    work();
+  }
 }
 
-int64_t Training::submit(const TrainJob& job) {
-  const int64_t ticket = turns_.next();  // the step before the last one has been reported
-  Slot& slot = slots_[ticket % 2];
-  const auto submitted = [&] {
-    const cudaStream_t stream = context_.stream;
-    slot.started = now();
-    slot.loss = job.loss;
-    slot.subnets = static_cast<int>(job.subnets.size());
-    slot.countsBefore = counts_;
-    const int64_t pixels = int64_t{job.batch} * job.height * job.width * state_.graph.scale() * state_.graph.scale();
-    slot.pixelsOfMean = job.loss.balanced && job.loss.dimension == 3 ? pixels : pixels * 3;
-    const LossParameters parameters = makeLossParameters(job.loss, slot.pixelsOfMean, 1.f);
-
-    const auto& graph = state_.graph;
-    const size_t settings = aligned(sizeof(LossParameters)) + aligned(counts_.size() * sizeof(math::AdamStep)) +
-                            aligned(graph.parameters().size() * sizeof(int32_t));
-    slot.settings.reserve(settings);
-    for (bool again = false;; again = true) {
-      try {
-        context_.weights->prepareTraining();
-        slot.settingsOnDevice.reserve(settings);
-        uploadBatch(slot, job);
-        break;
-      } catch (const Error& error) {
-        if (error.code != "WBSR_OUT_OF_MEMORY" || again) throw;
-        state_.trim();
-      }
-    }
-    std::memcpy(slot.settings.as(), &parameters, sizeof parameters);
-    WBSR_CUDA(cudaMemcpyAsync(context_.lossParameters.as(), slot.settings.as(), sizeof parameters,
-                              cudaMemcpyHostToDevice, stream));
-    slot.ready.makeWait(stream);
-
-    for (;;) {
-      parts_ = std::min(parts_, job.batch);
-      try {
-        runPasses(slot, job, parts_);
-        break;
-      } catch (const Error& error) {
-        // The step begins anew: only gradients were written, and they are cleared first.
-        if (error.code != "WBSR_OUT_OF_MEMORY") throw;
-        state_.trim();
-        if (parts_ >= job.batch)
-          throw Error("WBSR_OUT_OF_MEMORY",
-                      "Not even one crop of " + std::to_string(job.width) + "x" + std::to_string(job.height) +
-                          " LR pixels fits into the memory of the CUDA device for training: " + error.what());
-        parts_ *= 2;
-      }
-    }
-    slot.parts = parts_;
-    const size_t sumBytes = static_cast<size_t>(slot.parts * slot.subnets) * kLossSums * sizeof(double);
-    slot.results.reserve(sumBytes + sizeof(int32_t));
-    checkFinite(context_.weights->gradient(), context_.weights->count(), slot.sums.as<double>(),
-                slot.parts * slot.subnets * kLossSums, stop_.as<int32_t>(), stream);
-    if (!job.gradientsOnly) update(slot, job);
-    WBSR_CUDA(cudaMemcpyAsync(slot.results.as(), slot.sums.as(), sumBytes, cudaMemcpyDeviceToHost, stream));
-    WBSR_CUDA(cudaMemcpyAsync(slot.results.as<char>() + sumBytes, stop_.as(), sizeof(int32_t), cudaMemcpyDeviceToHost,
-                              stream));
-    slot.done.record(stream);
-    turns_.take(ticket);
-  };
+void Training::inTurn(Turns& turns, int64_t ticket, const std::function<void()>& submitted) {
   state_.guard([&] {
     try {
       submitted();
+      turns.take(ticket);
     } catch (...) {
       // The slot is taken again by the next step: nothing may be on its way from or to it.
       cudaStreamSynchronize(uploads_);
@@ -204,10 +134,70 @@ int64_t Training::submit(const TrainJob& job) {
       throw;
     }
   });
+}
+
+double Training::elapsed(double started) {
+  const double ended = now();
+  std::lock_guard<std::mutex> lock(mutex_);
+  const double seconds = ended - std::max(started, lastDone_);
+  lastDone_ = ended;
+  return seconds;
+}
+
+int64_t Training::gradients(const GradientJob& job) {
+  const int64_t ticket = turns_.next();  // the step before the last one has been reported
+  Slot& slot = slots_[ticket % 2];
+  inTurn(turns_, ticket, [&] { submitGradients(slot, job); });
   return ticket;
 }
 
-TrainReport Training::wait(int64_t ticket) {
+void Training::submitGradients(Slot& slot, const GradientJob& job) {
+  const cudaStream_t stream = context_.stream;
+  slot.started = now();
+  slot.loss = job.loss;
+  slot.subnets = static_cast<int>(job.subnets.size());
+  const int64_t pixels = int64_t{job.batch} * job.height * job.width * state_.graph.scale() * state_.graph.scale();
+  slot.pixelsOfMean = job.loss.balanced && job.loss.dimension == 3 ? pixels : pixels * 3;
+  const LossParameters parameters = makeLossParameters(job.loss, slot.pixelsOfMean, 1.f);
+  slot.settings.reserve(sizeof parameters);
+  withMemory([&] {
+    context_.weights->prepareTraining();
+    uploadBatch(slot, job);
+  });
+  std::memcpy(slot.settings.as(), &parameters, sizeof parameters);
+  WBSR_CUDA(cudaMemcpyAsync(context_.lossParameters.as(), slot.settings.as(), sizeof parameters, cudaMemcpyHostToDevice,
+                            stream));
+  slot.ready.makeWait(stream);
+
+  for (;;) {
+    parts_ = std::min(parts_, job.batch);
+    try {
+      runPasses(slot, job, parts_);
+      break;
+    } catch (const Error& error) {
+      // The step begins anew: only gradients were written, and they are cleared first.
+      if (error.code != "WBSR_OUT_OF_MEMORY") throw;
+      state_.trim();
+      if (parts_ >= job.batch)
+        throw Error("WBSR_OUT_OF_MEMORY",
+                    "Not even one crop of " + std::to_string(job.width) + "x" + std::to_string(job.height) +
+                        " LR pixels fits into the memory of the CUDA device for training: " + error.what());
+      parts_ *= 2;
+    }
+  }
+  slot.parts = parts_;
+  const size_t sumBytes = static_cast<size_t>(slot.parts * slot.subnets) * kLossSums * sizeof(double);
+  slot.results.reserve(sumBytes + sizeof(int32_t));
+  checkFinite(context_.weights->gradient(), context_.weights->count(), slot.sums.as<double>(),
+              slot.parts * slot.subnets * kLossSums, stop_.as<int32_t>(), stream);
+  gradientChecked_ = true;
+  WBSR_CUDA(cudaMemcpyAsync(slot.results.as(), slot.sums.as(), sumBytes, cudaMemcpyDeviceToHost, stream));
+  WBSR_CUDA(
+      cudaMemcpyAsync(slot.results.as<char>() + sumBytes, stop_.as(), sizeof(int32_t), cudaMemcpyDeviceToHost, stream));
+  slot.done.record(stream);
+}
+
+TrainReport Training::waitGradients(int64_t ticket) {
   TrainReport report;
   Slot& slot = slots_[ticket % 2];
   try {
@@ -229,20 +219,72 @@ TrainReport Training::wait(int64_t ticket) {
                   sizeof stopped);
       report.finite = stopped == 0;
       report.parts = slot.parts;
-      const double ended = now();
-      std::lock_guard<std::mutex> lock(mutex_);
-      report.seconds = ended - std::max(slot.started, lastDone_);
-      lastDone_ = ended;
-      if (!report.finite) {
-        // The device has updated nothing since: neither may the counts.
-        if (countsAtFailure_.empty()) countsAtFailure_ = slot.countsBefore;
-      }
+      report.seconds = elapsed(slot.started);
     });
   } catch (...) {
     turns_.give(ticket);
     throw;
   }
   turns_.give(ticket);
+  return report;
+}
+
+int64_t Training::apply(const UpdateJob& job) {
+  const int64_t ticket = updateTurns_.next();
+  UpdateSlot& slot = updateSlots_[ticket % 2];
+  inTurn(updateTurns_, ticket, [&] { submitUpdate(slot, job); });
+  return ticket;
+}
+
+// One optimizer step, unless the device finds that something is not finite.
+void Training::submitUpdate(UpdateSlot& slot, const UpdateJob& job) {
+  const cudaStream_t stream = context_.stream;
+  const auto& graph = state_.graph;
+  slot.started = now();
+  const std::vector<int> touched = touchedWidths(graph, job.subnets);
+  const size_t stepBytes = aligned(counts_.size() * sizeof(math::AdamStep)),
+               touchedBytes = touched.size() * sizeof(int32_t);
+  slot.settings.reserve(stepBytes + touchedBytes);
+  slot.result.reserve(sizeof(int32_t));
+  withMemory([&] {
+    context_.weights->prepareTraining();
+    slot.settingsOnDevice.reserve(stepBytes + touchedBytes);
+  });
+  slot.countsBefore = counts_;
+  std::vector<math::AdamStep> steps;
+  adamSteps(graph, touched, job.settings, counts_, steps);
+  std::memcpy(slot.settings.as(), steps.data(), steps.size() * sizeof(math::AdamStep));
+  std::memcpy(slot.settings.as<char>() + stepBytes, touched.data(), touchedBytes);
+  char* device = slot.settingsOnDevice.as<char>();
+  WBSR_CUDA(cudaMemcpyAsync(device, slot.settings.as(), stepBytes + touchedBytes, cudaMemcpyHostToDevice, stream));
+  if (!gradientChecked_)
+    checkFinite(context_.weights->gradient(), context_.weights->count(), nullptr, 0, stop_.as<int32_t>(), stream);
+  gradientChecked_ = true;
+  context_.weights->update(reinterpret_cast<const math::AdamStep*>(device),
+                           reinterpret_cast<const int32_t*>(device + stepBytes), job.settings.emaDecay > 0,
+                           stop_.as<int32_t>());
+  WBSR_CUDA(cudaMemcpyAsync(slot.result.as(), stop_.as(), sizeof(int32_t), cudaMemcpyDeviceToHost, stream));
+  slot.done.record(stream);
+}
+
+UpdateReport Training::waitApply(int64_t ticket) {
+  UpdateReport report;
+  UpdateSlot& slot = updateSlots_[ticket % 2];
+  try {
+    state_.guard([&] {
+      slot.done.synchronise();
+      int32_t stopped = 0;
+      std::memcpy(&stopped, slot.result.as(), sizeof stopped);
+      report.finite = stopped == 0;
+      report.seconds = elapsed(slot.started);
+      // The device has updated nothing since: neither may the counts.
+      if (!report.finite && countsAtFailure_.empty()) countsAtFailure_ = slot.countsBefore;
+    });
+  } catch (...) {
+    updateTurns_.give(ticket);
+    throw;
+  }
+  updateTurns_.give(ticket);
   return report;
 }
 
@@ -258,13 +300,15 @@ void Training::reset() {
   if (!countsAtFailure_.empty()) counts_ = std::move(countsAtFailure_);
   countsAtFailure_.clear();
   WBSR_CUDA(cudaMemsetAsync(stop_.as(), 0, sizeof(int32_t), context_.stream));
+  gradientChecked_ = false;
 }
 
 int64_t Training::bytes() const {
   size_t sum = stop_.bytes();
   for (const Slot& s : slots_)
     sum += s.pixels.bytes() + s.settings.bytes() + s.results.bytes() + s.uploaded.bytes() + s.sums.bytes() +
-           s.settingsOnDevice.bytes() + s.hr.bytes() + s.lr.bytes();
+           s.hr.bytes() + s.lr.bytes();
+  for (const UpdateSlot& s : updateSlots_) sum += s.settings.bytes() + s.result.bytes() + s.settingsOnDevice.bytes();
   return static_cast<int64_t>(sum);
 }
 

@@ -1,6 +1,8 @@
-// Training steps, two in flight: the batch of the next one is uploaded and assembled on a stream of its own while the
-// current one runs, and the loss is read back one step late.
+// Training, two steps in flight: the batch of the next one is uploaded and assembled on a stream of its own while the
+// current one runs, and the loss is read back one step late. Gradients and updates of steps take turns on the compute
+// stream; each half has two slots of its own.
 #pragma once
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -17,44 +19,66 @@ class Training {
   explicit Training(State& state);
   ~Training();
 
-  int64_t submit(const TrainJob& job);
-  TrainReport wait(int64_t ticket);
+  // As in core/device.h.
+  int64_t gradients(const GradientJob& job);
+  TrainReport waitGradients(int64_t ticket);
+  int64_t apply(const UpdateJob& job);
+  UpdateReport waitApply(int64_t ticket);
   std::vector<int32_t> counts();
   void setCounts(const std::vector<int32_t>& counts);
-  // Weights were set from outside: what was not finite before is forgotten.
+  // Weights were set from outside: clears the flag of an earlier value that was not finite.
   void reset();
+  // The gradient buffer was set from outside.
+  void gradientChanged() { gradientChecked_ = false; }
   int64_t bytes() const;
 
  private:
-  // What one step in flight owns.
+  // What gradients in flight own.
   struct Slot {
     PinnedBuffer pixels;    // the batch as it is uploaded: float planes, or crop descriptions and their windows
-    PinnedBuffer settings;  // loss parameters, Adam's steps, touched widths
+    PinnedBuffer settings;  // loss parameters
     PinnedBuffer results;   // loss sums of every part and subnet, then the stop flag
-    DeviceBuffer uploaded, sums, settingsOnDevice;
+    DeviceBuffer uploaded, sums;
     DeviceBuffer hr, lr;  // (N, H, W, 8) float; lr with its copy in T behind it
     Event ready, consumed, done;
     LossSpec loss;
     int subnets = 0, parts = 1;
     int64_t pixelsOfMean = 0;
+    double started = 0;
+  };
+  // What an update in flight owns.
+  struct UpdateSlot {
+    PinnedBuffer settings;  // Adam's steps, touched widths
+    PinnedBuffer result;    // the stop flag
+    DeviceBuffer settingsOnDevice;
+    Event done;
     std::vector<int32_t> countsBefore;
     double started = 0;
   };
 
-  void uploadBatch(Slot& slot, const TrainJob& job);
-  void runPasses(Slot& slot, const TrainJob& job, int parts);
-  void update(Slot& slot, const TrainJob& job);
+  void uploadBatch(Slot& slot, const GradientJob& job);
+  void runPasses(Slot& slot, const GradientJob& job, int parts);
+  void submitGradients(Slot& slot, const GradientJob& job);
+  void submitUpdate(UpdateSlot& slot, const UpdateJob& job);
+  // work() on the device, again after memory was freed if it was full.
+  void withMemory(const std::function<void()>& work);
+  // submitted() in a slot of `turns`.
+  void inTurn(Turns& turns, int64_t ticket, const std::function<void()>& submitted);
+  // Seconds of the device since the half before this one was done.
+  double elapsed(double started);
 
   State& state_;
   Context& context_;
   Stream uploads_;
   Slot slots_[2];
-  DeviceBuffer stop_;  // not 0: a step was not finite, and nothing is updated any more
+  UpdateSlot updateSlots_[2];
+  DeviceBuffer stop_;            // not 0: a loss or gradient was not finite, and nothing is updated any more
+  bool gradientChecked_ = true;  // false: the gradient buffer was set from outside, or stop_ was cleared
   std::vector<int32_t> counts_, countsAtFailure_;
   int parts_ = 1;  // into how many parts a batch had to be cut last time
   double lastDone_ = 0;
   std::mutex mutex_;
-  Turns turns_;
+  Turns turns_, updateTurns_;
 };
 
 }  // namespace wbsr::cuda

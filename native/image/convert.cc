@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/instruction_set.h"
 #include "core/math/colour.h"
 #include "image/image.h"
 
@@ -9,65 +10,37 @@ namespace wbsr::image {
 
 namespace {
 
-// One sample step. Multiplying by it instead of dividing is at most one rounding off, far below half a step, so that
-// every sample comes back from float as it was.
-template <class T>
-constexpr float kUnit = sizeof(T) == 1 ? 1.f / 255.f
-                      : sizeof(T) == 2 ? 1.f / 65535.f
-                                       : 1.f;
-
-template <class T>
-WBSR_INLINE void colourOf(const T* __restrict in, size_t pixels, int channels, float* __restrict out) {
-  constexpr float unit = kUnit<T>;
-  if (channels == 3) {
-    for (size_t i = 0; i < pixels * 3; ++i) out[i] = static_cast<float>(in[i]) * unit;
-  } else if (channels == 1) {
-    for (size_t i = 0; i < pixels; ++i) {
-      const float v = static_cast<float>(in[i]) * unit;
-      out[3 * i] = v, out[3 * i + 1] = v, out[3 * i + 2] = v;
-    }
-  } else if (channels == 4) {
-    for (size_t i = 0; i < pixels; ++i) {
-      const float a = static_cast<float>(in[4 * i + 3]) * unit;
-      for (int c = 0; c < 3; ++c) out[3 * i + c] = static_cast<float>(in[4 * i + c]) * unit * a;
-    }
+template <class T, int C>
+WBSR_INLINE void colourOf(const T* __restrict in, size_t pixels, float* __restrict out) {
+  if constexpr (C == 3) {  // sample by sample: one loop that vectorises
+    for (size_t i = 0; i < pixels * 3; ++i) out[i] = static_cast<float>(in[i]) * math::sampleUnit<T>;
   } else {
-    for (size_t i = 0; i < pixels; ++i) {
-      const float v = static_cast<float>(in[2 * i]) * unit * (static_cast<float>(in[2 * i + 1]) * unit);
-      out[3 * i] = v, out[3 * i + 1] = v, out[3 * i + 2] = v;
-    }
+    for (size_t i = 0; i < pixels; ++i) math::rgbOfPixel<T, C>(in + C * i, out + 3 * i);
   }
 }
 
-WBSR_CLONES void colour(const uint8_t* in, size_t pixels, int channels, float* out) {
-  colourOf(in, pixels, channels, out);
-}
-WBSR_CLONES void colour(const uint16_t* in, size_t pixels, int channels, float* out) {
-  colourOf(in, pixels, channels, out);
-}
-WBSR_CLONES void colour(const float* in, size_t pixels, int channels, float* out) {
-  colourOf(in, pixels, channels, out);
+template <class T>
+WBSR_INLINE void colour(const T* in, size_t pixels, int channels, float* out) {
+  switch (channels) {
+    case 1: return colourOf<T, 1>(in, pixels, out);
+    case 2: return colourOf<T, 2>(in, pixels, out);
+    case 3: return colourOf<T, 3>(in, pixels, out);
+    default: return colourOf<T, 4>(in, pixels, out);
+  }
 }
 
 template <class T>
 void alphaOf(const T* in, size_t pixels, int channels, float* out) {
-  for (size_t i = 0; i < pixels; ++i) out[i] = static_cast<float>(in[i * channels + channels - 1]) * kUnit<T>;
+  for (size_t i = 0; i < pixels; ++i)
+    out[i] = static_cast<float>(in[i * channels + channels - 1]) * math::sampleUnit<T>;
 }
 
 // Pixels at a time: their buffers stay in the first-level cache.
 constexpr int kBlock = 512;
 
-// [0, 1] -> samples, half up; floats are only clamped.
 template <class T>
 WBSR_INLINE void storeSamples(const float* __restrict values, int n, T* __restrict out) {
-  for (int i = 0; i < n; ++i) {
-    if constexpr (sizeof(T) == 4) {
-      const float low = values[i] > 0.f ? values[i] : 0.f;
-      out[i] = low < 1.f ? low : 1.f;
-    } else {
-      out[i] = static_cast<T>(math::quantise(values[i], sizeof(T) == 1 ? 255.f : 65535.f));
-    }
-  }
+  for (int i = 0; i < n; ++i) out[i] = math::storedSample<T>(values[i]);
 }
 
 // rgb (n, 3) of one block divided by weight (n), which is 1 nearly everywhere: then rgb itself is returned.
@@ -85,8 +58,8 @@ WBSR_INLINE const float* divided(const float* __restrict rgb, const float* __res
 }
 
 template <class T>
-WBSR_INLINE void finishBlock(const float* rgb, const float* weight, const float* alpha, int n, int channels,
-                             float* buffer, T* out) {
+WBSR_INLINE void finishBlock(const float* rgb, const float* weight, const float* alpha, int n, int channels, T* out) {
+  float buffer[kBlock * 3];
   const float* colour = divided(rgb, weight, n, buffer);
   if (channels == 3) return storeSamples(colour, n * 3, out);
   if (channels == 1) {
@@ -96,10 +69,7 @@ WBSR_INLINE void finishBlock(const float* rgb, const float* weight, const float*
   }
   float pixels[kBlock * 4];
   for (int i = 0; i < n; ++i) {
-    // Where alpha is stored as 0 its colour is noise that nobody sees: 0.
-    const float a = alpha[i];
-    const bool visible = sizeof(T) == 4 ? a > 0.f : math::quantise(a, sizeof(T) == 1 ? 255.f : 65535.f) > 0;
-    const float factor = visible ? 1.f / (a < 1.f ? a : 1.f) : 0.f;
+    const float a = alpha[i], factor = math::unpremultiply<T>(a);
     const float r = colour[3 * i] * factor, g = colour[3 * i + 1] * factor, b = colour[3 * i + 2] * factor;
     if (channels == 2) {
       pixels[2 * i] = math::luma(r, g, b), pixels[2 * i + 1] = a;
@@ -110,16 +80,6 @@ WBSR_INLINE void finishBlock(const float* rgb, const float* weight, const float*
   storeSamples(pixels, n * channels, out);
 }
 
-#define WBSR_FINISH(T)                                                                                              \
-  WBSR_CLONES void finish(const float* rgb, const float* weight, const float* alpha, int n, int channels, T* out) { \
-    float buffer[kBlock * 3];                                                                                       \
-    finishBlock<T>(rgb, weight, alpha, n, channels, buffer, out);                                                   \
-  }
-WBSR_FINISH(uint8_t)
-WBSR_FINISH(uint16_t)
-WBSR_FINISH(float)
-#undef WBSR_FINISH
-
 template <class T>
 void finishAll(const float* sum, const float* weight, int64_t pixels, int channels, const float* alpha, T* out) {
   const int64_t blocks = (pixels + kBlock - 1) / kBlock;
@@ -127,8 +87,8 @@ void finishAll(const float* sum, const float* weight, int64_t pixels, int channe
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t from = block * kBlock;
     const int n = static_cast<int>(std::min<int64_t>(kBlock, pixels - from));
-    finish(sum + 3 * from, weight ? weight + from : nullptr, alpha ? alpha + from : nullptr, n, channels,
-           out + from * channels);
+    perInstructionSet<finishBlock<T>>(sum + 3 * from, weight ? weight + from : nullptr, alpha ? alpha + from : nullptr,
+                                      n, channels, out + from * channels);
   }
 }
 
@@ -140,9 +100,15 @@ void toRgbFloat(const View& in, float* out) {
   for (int y = 0; y < in.height; ++y) {
     const size_t from = stride * y;
     float* row = out + outStride * y;
-    if (in.type == Sample::U8) colour(static_cast<const uint8_t*>(in.data) + from, in.width, in.channels, row);
-    if (in.type == Sample::U16) colour(static_cast<const uint16_t*>(in.data) + from, in.width, in.channels, row);
-    if (in.type == Sample::F32) colour(static_cast<const float*>(in.data) + from, in.width, in.channels, row);
+    if (in.type == Sample::U8)
+      perInstructionSet<colour<uint8_t>>(static_cast<const uint8_t*>(in.data) + from, static_cast<size_t>(in.width),
+                                         in.channels, row);
+    if (in.type == Sample::U16)
+      perInstructionSet<colour<uint16_t>>(static_cast<const uint16_t*>(in.data) + from, static_cast<size_t>(in.width),
+                                          in.channels, row);
+    if (in.type == Sample::F32)
+      perInstructionSet<colour<float>>(static_cast<const float*>(in.data) + from, static_cast<size_t>(in.width),
+                                       in.channels, row);
   }
 }
 

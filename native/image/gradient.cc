@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/instruction_set.h"
 #include "core/math/colour.h"
 #include "core/math/gradient.h"
 #include "image/image.h"
@@ -11,11 +12,11 @@ namespace wbsr::image {
 namespace {
 
 // out (n) luma in [0, 1] of pixels that are already float RGB.
-WBSR_CLONES void lumaOfRgb(const float* __restrict rgb, int n, float* __restrict out) {
+WBSR_INLINE void lumaOfRgb(const float* __restrict rgb, int n, float* __restrict out) {
   for (int i = 0; i < n; ++i) out[i] = math::luma(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]);
 }
 
-WBSR_CLONES void lumaOfBytes(const uint8_t* __restrict rgb, int n, float* __restrict out) {
+WBSR_INLINE void lumaOfBytes(const uint8_t* __restrict rgb, int n, float* __restrict out) {
   for (int i = 0; i < n; ++i) out[i] = math::luma(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]) * (1.f / 255.f);
 }
 
@@ -23,17 +24,18 @@ WBSR_CLONES void lumaOfBytes(const uint8_t* __restrict rgb, int n, float* __rest
 void lumaRow(const View& in, int x, int y, int n, float* buffer, float* out) {
   const size_t from = (static_cast<size_t>(y) * in.width + x) * in.channels;
   if (in.channels == 3 && in.type == Sample::U8)
-    return lumaOfBytes(static_cast<const uint8_t*>(in.data) + from, n, out);
-  if (in.channels == 3 && in.type == Sample::F32) return lumaOfRgb(static_cast<const float*>(in.data) + from, n, out);
+    return perInstructionSet<lumaOfBytes>(static_cast<const uint8_t*>(in.data) + from, n, out);
+  if (in.channels == 3 && in.type == Sample::F32)
+    return perInstructionSet<lumaOfRgb>(static_cast<const float*>(in.data) + from, n, out);
   const View row{static_cast<const char*>(in.data) + from * sampleBytes(in.type), in.type, n, 1, in.channels};
   toRgbFloat(row, buffer);
-  if (in.channels >= 3) return lumaOfRgb(buffer, n, out);
+  if (in.channels >= 3) return perInstructionSet<lumaOfRgb>(static_cast<const float*>(buffer), n, out);
   for (int i = 0; i < n; ++i) out[i] = buffer[3 * i];
 }
 
 // Adds one row's |Gx|, |Gy| and their squares. above, here, below: luma rows, one pixel wider at each side.
 // Sums run in 8 lanes, so that they need no reordering to be vectorised.
-WBSR_CLONES void gradientRow(const float* above, const float* here, const float* below, int n,
+WBSR_INLINE void gradientRow(const float* above, const float* here, const float* below, int n,
                              math::GradientSums* sums) {
   constexpr int kLanes = 8;
   double x[kLanes] = {}, xx[kLanes] = {}, y[kLanes] = {}, yy[kLanes] = {};
@@ -85,7 +87,7 @@ void gradientOfRect(const View& in, const int32_t* rect, std::vector<float>& buf
   fill(0);
   for (int y = 0; y < h; ++y) {
     if (y + 1 < h) fill(y + 1);
-    gradientRow(row(y > 0 ? y - 1 : 0), row(y), row(y + 1 < h ? y + 1 : y), w, &sums);
+    perInstructionSet<gradientRow>(row(y > 0 ? y - 1 : 0), row(y), row(y + 1 < h ? y + 1 : y), w, &sums);
   }
   math::gradientVector(sums, static_cast<double>(w) * h, vector);
 }

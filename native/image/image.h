@@ -8,16 +8,6 @@
 
 #include "core/pixels.h"
 
-// The same loop compiled for several instruction sets, picked when the library is loaded: before ThreadSanitizer is ready,
-// so not with it.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
-#define WBSR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WBSR_CLONES
-#endif
-// For templates that such functions consist of: they must become part of each clone.
-#define WBSR_INLINE inline __attribute__((always_inline))
-
 namespace wbsr::image {
 
 using wbsr::Crop;

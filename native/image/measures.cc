@@ -3,6 +3,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/instruction_set.h"
 #include "core/math/colour.h"
 #include "image/image.h"
 
@@ -11,7 +12,7 @@ namespace wbsr::image {
 namespace {
 
 // Sum of squared differences of one row.
-WBSR_CLONES int64_t squaredDifference(const uint8_t* a, const uint8_t* b, int n) {
+WBSR_INLINE int64_t squaredDifference(const uint8_t* a, const uint8_t* b, int n) {
   int64_t total = 0;
   for (int from = 0; from < n; from += 16384) {  // 255^2 * 16384 fits in 32 bits
     const int to = n - from < 16384 ? n : from + 16384;
@@ -70,7 +71,7 @@ WBSR_INLINE void blurRow(const double* __restrict in, int n, const double* weigh
 
 // Sum of the SSIM map over one output row, whose windows start at rows a and b. buffer (8, width). The two variances
 // are only needed as their sum.
-WBSR_CLONES double ssimRow(const double* a, const double* b, int width, const double* weight, double* buffer) {
+WBSR_INLINE double ssimRow(const double* a, const double* b, int width, const double* weight, double* buffer) {
   double *meanA = buffer, *meanB = meanA + width, *squares = meanB + width, *product = squares + width;
   for (int i = 0; i < 4 * width; ++i) buffer[i] = 0;
   for (int k = 0; k < kWindow; ++k, a += width, b += width) {
@@ -109,7 +110,7 @@ double psnr(const uint8_t* a, const uint8_t* b, int width, int height, int chann
   for (int j = 0; j < h; ++j) {
     const size_t from = (static_cast<size_t>(j + shave) * width + shave) * channels;
     sum += luma ? squaredLumaDifference(a + from, b + from, w)
-                : static_cast<double>(squaredDifference(a + from, b + from, w * channels));
+                : static_cast<double>(perInstructionSet<squaredDifference>(a + from, b + from, w * channels));
   }
   const double mse = sum / (static_cast<double>(w) * h * (luma ? 1 : channels));
   return mse == 0 ? std::numeric_limits<double>::infinity() : 20 * std::log10(255 / std::sqrt(mse));
@@ -129,8 +130,8 @@ double ssim(const uint8_t* a, const uint8_t* b, int width, int height, int chann
       std::vector<double> buffer(static_cast<size_t>(w) * 8);
 #pragma omp for schedule(static)
       for (int j = 0; j < rows; ++j)
-        sums[j] = ssimRow(&pa[static_cast<size_t>(j) * w], &pb[static_cast<size_t>(j) * w], w, gaussian.weight,
-                          buffer.data());
+        sums[j] = perInstructionSet<ssimRow>(&pa[static_cast<size_t>(j) * w], &pb[static_cast<size_t>(j) * w], w,
+                                             gaussian.weight, buffer.data());
     }
     for (double s : sums) total += s;  // in order: the same for any number of threads
   }

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include "core/instruction_set.h"
 #include "image/image.h"
 
 namespace wbsr::image {
@@ -19,7 +20,7 @@ WBSR_INLINE uint8_t paeth(int left, int up, int corner) {
 }
 
 // row, up (n bytes, with `step` zero bytes or more before each) -> out (4, n), the filters but `none`.
-WBSR_CLONES void filterRow(const uint8_t* row, const uint8_t* up, int n, int step, uint8_t* __restrict out) {
+WBSR_INLINE void filterRow(const uint8_t* row, const uint8_t* up, int n, int step, uint8_t* __restrict out) {
   const uint8_t *left = row - step, *corner = up - step;
   uint8_t* __restrict sub = out, * __restrict above = sub + n, * __restrict average = above + n, * __restrict predicted = average + n;
   for (int i = 0; i < n; ++i) sub[i] = static_cast<uint8_t>(row[i] - left[i]);
@@ -28,7 +29,7 @@ WBSR_CLONES void filterRow(const uint8_t* row, const uint8_t* up, int n, int ste
   for (int i = 0; i < n; ++i) predicted[i] = static_cast<uint8_t>(row[i] - paeth(left[i], up[i], corner[i]));
 }
 
-WBSR_CLONES int64_t absoluteSum(const uint8_t* row, int n) {
+WBSR_INLINE int64_t absoluteSum(const uint8_t* row, int n) {
   int64_t total = 0;
   for (int from = 0; from < n; from += 65536) {
     const int to = n - from < 65536 ? n : from + 65536;
@@ -63,11 +64,11 @@ void pngFilterRows(const View& in, const void* previous, uint8_t* out) {
   if (previous != nullptr) bigEndianBytes(in, previous, samples, up);
   for (int y = 0; y < in.height; ++y, out += n + 1) {
     bigEndianBytes(in, static_cast<const uint8_t*>(in.data) + static_cast<size_t>(y) * n, samples, row);
-    filterRow(row, up, n, step, filtered.data());
+    perInstructionSet<filterRow>(row, up, n, step, filtered.data());
     int best = 0;
-    int64_t least = absoluteSum(row, n);
+    int64_t least = perInstructionSet<absoluteSum>(row, n);
     for (int f = 1; f < kFilters; ++f) {
-      const int64_t sum = absoluteSum(filtered.data() + static_cast<size_t>(f - 1) * n, n);
+      const int64_t sum = perInstructionSet<absoluteSum>(filtered.data() + static_cast<size_t>(f - 1) * n, n);
       if (sum < least) {
         best = f;
         least = sum;

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "core/instruction_set.h"
 #include "core/math/cubic.h"
 #include "image/image.h"
 
@@ -151,25 +152,16 @@ WBSR_INLINE void storeRow(const W* __restrict values, int n, T* __restrict out) 
   for (int i = 0; i < n; ++i) out[i] = static_cast<T>(values[i]);
 }
 
-// What is compiled per instruction set. One name per combination: templates cannot be cloned.
-#define WBSR_KERNELS(T, W)                                                                                        \
-  WBSR_CLONES void vertical(const T* const* rows, const W* weights, int taps, int n, W* out) {                    \
-    verticalRow<T, W>(rows, weights, taps, n, out);                                                               \
-  }                                                                                                               \
-  WBSR_CLONES void horizontal(const W* row, const int* first, const W* weights, int taps, int used, int n, int c, \
-                              W* buffer, T* out) {                                                                \
-    if (c == 1) horizontalRow<T, W, 1>(row, first, weights, taps, used, n, buffer);                               \
-    if (c == 2) horizontalRow<T, W, 2>(row, first, weights, taps, used, n, buffer);                               \
-    if (c == 3) horizontalRow<T, W, 3>(row, first, weights, taps, used, n, buffer);                               \
-    if (c == 4) horizontalRow<T, W, 4>(row, first, weights, taps, used, n, buffer);                               \
-    storeRow<T, W>(buffer, n * c, out);                                                                           \
-  }                                                                                                               \
-  WBSR_CLONES void store(const W* values, int n, T* out) { storeRow<T, W>(values, n, out); }
-WBSR_KERNELS(uint8_t, float)
-WBSR_KERNELS(uint8_t, double)
-WBSR_KERNELS(uint16_t, double)
-WBSR_KERNELS(float, float)
-#undef WBSR_KERNELS
+// One output row, rounded, from a row that is already extended over its borders. buffer: room for kLanes more.
+template <class T, class W>
+WBSR_INLINE void horizontal(const W* row, const int* first, const W* weights, int taps, int used, int n, int c,
+                            W* buffer, T* out) {
+  if (c == 1) horizontalRow<T, W, 1>(row, first, weights, taps, used, n, buffer);
+  if (c == 2) horizontalRow<T, W, 2>(row, first, weights, taps, used, n, buffer);
+  if (c == 3) horizontalRow<T, W, 3>(row, first, weights, taps, used, n, buffer);
+  if (c == 4) horizontalRow<T, W, 4>(row, first, weights, taps, used, n, buffer);
+  storeRow<T, W>(buffer, n * c, out);
+}
 
 // The rows of one pass over an axis: pointers to the taps of output row y.
 template <class T>
@@ -232,10 +224,11 @@ void resize(const View& in, const Axis& ax, const Axis& ay, T* out) {
 #pragma omp for schedule(static)
       for (int y = 0; y < ay.out; ++y) {
         tapRows(ay, y, data + offset, stride, rows);
-        vertical(rows.data(), &wy[static_cast<size_t>(y) * ay.taps], ay.usedTaps, row.count() * c, row.middle());
+        perInstructionSet<verticalRow<T, W>>(rows.data(), &wy[static_cast<size_t>(y) * ay.taps], ay.usedTaps,
+                                             row.count() * c, row.middle());
         row.extend();
-        horizontal(row.origin(), ax.first.data(), wx.data(), ax.taps, ax.usedTaps, ax.out, c, buffer.data(),
-                   out + outStride * y);
+        perInstructionSet<horizontal<T, W>>(row.origin(), ax.first.data(), wx.data(), ax.taps, ax.usedTaps, ax.out, c,
+                                            buffer.data(), out + outStride * y);
       }
     }
     return;
@@ -251,14 +244,15 @@ void resize(const View& in, const Axis& ax, const Axis& ay, T* out) {
       const T* source = data + stride * y + static_cast<size_t>(row.from()) * c;
       std::copy(source, source + static_cast<size_t>(row.count()) * c, row.middle());
       row.extend();
-      horizontal(row.origin(), ax.first.data(), wx.data(), ax.taps, ax.usedTaps, ax.out, c, buffer.data(),
-                 narrow.data() + outStride * y);
+      perInstructionSet<horizontal<T, W>>(row.origin(), ax.first.data(), wx.data(), ax.taps, ax.usedTaps, ax.out, c,
+                                          buffer.data(), narrow.data() + outStride * y);
     }
 #pragma omp for schedule(static)
     for (int y = 0; y < ay.out; ++y) {
       tapRows(ay, y, static_cast<const T*>(narrow.data()), outStride, rows);
-      vertical(rows.data(), &wy[static_cast<size_t>(y) * ay.taps], ay.usedTaps, ax.out * c, buffer.data());
-      store(buffer.data(), ax.out * c, out + outStride * y);
+      perInstructionSet<verticalRow<T, W>>(rows.data(), &wy[static_cast<size_t>(y) * ay.taps], ay.usedTaps, ax.out * c,
+                                           buffer.data());
+      perInstructionSet<storeRow<T, W>>(buffer.data(), ax.out * c, out + outStride * y);
     }
   }
 }

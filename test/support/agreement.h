@@ -87,9 +87,8 @@ inline void gradientsAgree(const MakeDevice& make, const Graph& graph, const std
       job.height = h;
       job.width = w;
       job.subnets = {subnet};
-      job.loss.kind = LossSpec::L2;
-      job.gradientsOnly = true;
-      const TrainReport report = device->train(job);
+      job.loss.element = ElementLoss::L2;
+      const TrainReport report = device->waitGradients(device->gradients(job));
       const double expected = referenceLoss(graph, info, parameters, inputs, targets);
       check(std::fabs(report.mean.loss - expected) < 1e-5 * (1 + expected), name + " loss");
       device->getArena(Arena::Gradient, threads == 1 ? gradient.data() : other.data());

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/random.h"
 #include "support/graph_builder.h"
 
 namespace wbsr::networks {
@@ -67,22 +68,16 @@ inline Graph rcan(int scale, const std::vector<int>& widths, const std::vector<i
   return Graph(scale, widths, depths, g.nodes, g.conv("add_mean", g.conv("tail.1", x, fixed(3)), fixed(3), 1));
 }
 
-// Uniform in [0, 1): splitmix64.
+// Uniform in [0, 1).
 struct Uniform {
-  uint64_t state;
-  float next() {
-    state += 0x9E3779B97F4A7C15ull;
-    uint64_t z = state;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return static_cast<float>((z ^ (z >> 31)) >> 40) * (1.f / (1 << 24));
-  }
+  SplitMix64 random;
+  float next() { return static_cast<float>(random.next() >> 40) * (1.f / (1 << 24)); }
 };
 
 // Kaiming-sized, so that the network's own part is not lost beside its skip (as it is in a fresh initialisation); what
 // ends a residual branch is smaller, so that hundreds of them in a row do not blow up.
 inline std::vector<float> timingWeights(const Graph& graph, uint64_t seed) {
-  Uniform random{seed};
+  Uniform random{{seed}};
   std::vector<float> values(static_cast<size_t>(graph.parameterCount()));
   for (const Parameter& p : graph.parameters()) {
     const std::string name = graph.nodes()[static_cast<size_t>(p.node)].op->name();

@@ -4,9 +4,7 @@
 #include "core/losses/l2.h"
 
 // row(Functor) for every loss, in the order of the names in error messages.
-#define WBSR_ELEMENT_LOSSES(row) \
-  row(L1)                        \
-  row(L2)
+#define WBSR_ELEMENT_LOSSES(row) row(L1) row(L2)
 
 namespace wbsr {
 

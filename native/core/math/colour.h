@@ -23,4 +23,52 @@ WBSR_HD inline uint32_t quantise(float value, float top) {
   return static_cast<uint32_t>(static_cast<int32_t>(clamped * top + 0.5f));
 }
 
+// Stored samples: uint8_t and uint16_t are whole steps of [0, 1], float is the value itself.
+template <typename T>
+constexpr float sampleTop = sizeof(T) == 1 ? 255.f
+                          : sizeof(T) == 2 ? 65535.f
+                                           : 1.f;
+// One step. Multiplying by it instead of dividing is at most one rounding off, far below half a step, so that every
+// sample comes back from float as it was.
+template <typename T>
+constexpr float sampleUnit = sizeof(T) == 1 ? 1.f / 255.f
+                           : sizeof(T) == 2 ? 1.f / 65535.f
+                                            : 1.f;
+
+// [0, 1] -> a stored sample, half up; floats are only clamped; NaN becomes 0.
+template <typename T>
+WBSR_HD inline T storedSample(float value) {
+  if constexpr (sizeof(T) == 4) {
+    const float low = value > 0.f ? value : 0.f;
+    return low < 1.f ? low : 1.f;
+  } else {
+    return static_cast<T>(quantise(value, sampleTop<T>));
+  }
+}
+
+// One stored pixel of C channels (grey, grey + alpha, RGB, RGBA) -> rgb (3) in [0, 1]: grey repeated, colour premultiplied
+// where there is alpha.
+template <typename T, int C>
+WBSR_HD inline void rgbOfPixel(const T* pixel, float* rgb) {
+  constexpr float unit = sampleUnit<T>;
+  if constexpr (C <= 2) {
+    float v = static_cast<float>(pixel[0]) * unit;
+    if constexpr (C == 2) v *= static_cast<float>(pixel[1]) * unit;
+    rgb[0] = rgb[1] = rgb[2] = v;
+  } else {
+    for (int c = 0; c < 3; ++c) rgb[c] = static_cast<float>(pixel[c]) * unit;
+    if constexpr (C == 4) {
+      const float a = static_cast<float>(pixel[3]) * unit;
+      for (int c = 0; c < 3; ++c) rgb[c] *= a;
+    }
+  }
+}
+
+// The factor that takes premultiplied colour back. Where alpha is stored as 0 the colour is noise that is not visible: 0.
+template <typename T>
+WBSR_HD inline float unpremultiply(float alpha) {
+  const bool visible = sizeof(T) == 4 ? alpha > 0.f : quantise(alpha, sampleTop<T>) > 0;
+  return visible ? 1.f / (alpha < 1.f ? alpha : 1.f) : 0.f;
+}
+
 }  // namespace wbsr::math

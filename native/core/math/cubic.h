@@ -1,5 +1,5 @@
-// Resize weights of MATLAB's imresize (protocol.md): cubic kernel a = -0.5, widened when shrinking (antialiasing),
-// normalised per output sample. Every bicubic of this project takes its weights from here.
+// Weights of cubic resizing: Keys' kernel, widened when shrinking (antialiasing), normalised per output sample. With
+// a = -0.5 those of MATLAB's imresize (protocol.md); enlarging with a = -0.75 those of PyTorch's interpolate.
 #pragma once
 #include <cmath>
 
@@ -7,11 +7,13 @@
 
 namespace wbsr::math {
 
-// Keys' cubic with a = -0.5; support |x| < 2.
-WBSR_HD inline double cubicKernel(double x) {
+constexpr double kImresizeA = -0.5;
+
+// Keys' cubic convolution kernel (IEEE TASSP 1981); support |x| < 2.
+WBSR_HD inline double cubicKernel(double x, double a = kImresizeA) {
   const double d = x < 0 ? -x : x;
-  if (d <= 1) return (1.5 * d - 2.5) * d * d + 1;
-  if (d < 2) return ((-0.5 * d + 2.5) * d - 4) * d + 2;
+  if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+  if (d < 2) return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
   return 0;
 }
 
@@ -30,10 +32,11 @@ WBSR_HD inline int cubicFirst(double centre, double scale) {
 }
 
 // weights (taps), normalised to the sum 1.
-WBSR_HD inline void cubicWeights(double centre, int first, double scale, int taps, double* weights) {
+WBSR_HD inline void cubicWeights(double centre, int first, double scale, int taps, double* weights,
+                                 double a = kImresizeA) {
   const double widen = scale < 1 ? scale : 1;
   double sum = 0;
-  for (int k = 0; k < taps; ++k) sum += weights[k] = widen * cubicKernel(widen * (centre - (first + k)));
+  for (int k = 0; k < taps; ++k) sum += weights[k] = widen * cubicKernel(widen * (centre - (first + k)), a);
   for (int k = 0; k < taps; ++k) weights[k] /= sum;
 }
 

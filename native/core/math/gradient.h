@@ -1,5 +1,5 @@
-// Gradient vector of a patch (method.md 2): one definition for sampler, router and users. What is made of the four
-// numbers (difficulty, class, subnet) is plain arithmetic on few values and lives in lib/infer/routers.ts.
+// Gradient vector of a patch (method.md 2): one definition for sampler, router and users. Difficulty and class of it:
+// route.h. Which subnet a class gets: lib/routing/.
 #pragma once
 #include <cmath>
 

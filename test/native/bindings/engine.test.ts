@@ -290,7 +290,7 @@ t.test('canvases: invalid arguments, and use after dispose()', async (t) => {
   await t.rejects(async () => e.createCanvas(16, 16), { code: 'WBSR_DISPOSED' })
 })
 
-t.test('route: difficulties as gradientVectors gives them, classes by thresholds, subnets by map', async (t) => {
+t.test('route: difficulties as gradientVectors gives them, classes by thresholds', async (t) => {
   const e = engine()
   const [width, height, tile] = [37, 21, 16]
   const data = noise(width * height * 3)
@@ -302,28 +302,21 @@ t.test('route: difficulties as gradientVectors gives them, classes by thresholds
     Math.sqrt(vectors.subarray(4 * i, 4 * i + 4).reduce((sum, v) => sum + v * v, 0)),
   )
   const thresholds = [...expected].sort((a, b) => a - b).slice(1, 3)
-  const map = [0, 0, 0]
-  const { difficulties, classes, subnets } = await e.route({ data, width, height, tile, thresholds, map })
+  const { difficulties, classes } = await e.route({ data, width, height, tile, thresholds })
   t.same(difficulties, expected)
   t.same(
     [...classes],
     [...expected].map((s) => 1 + thresholds.filter((threshold) => threshold < s).length),
   )
-  t.same(
-    [...subnets!],
-    [...expected].map(() => 0),
-  )
-  t.notOk('subnets' in (await e.route({ data, width, height, tile: 100, thresholds: [] })))
+  t.same([...(await e.route({ data, width, height, tile: 100, thresholds: [] })).classes], [1])
   for (const [wrong, message] of [
     [{ tile: 0 }, /tile/],
     [{ thresholds: [2, 1] }, /ascending numbers for thresholds/],
     [{ thresholds: [NaN] }, /thresholds/],
-    [{ map: [0] }, /one subnet for each class for map/],
-    [{ map: [0, 0, 9] }, /subnet/],
     [{ height: 22 }, /samples/],
   ] as const) {
     await t.rejects(
-      async () => e.route(Object.assign({ data, width, height, tile, thresholds, map }, wrong)),
+      async () => e.route(Object.assign({ data, width, height, tile, thresholds }, wrong)),
       { code: 'WBSR_INVALID_OPTION', message },
       JSON.stringify(wrong),
     )
@@ -391,6 +384,48 @@ t.test('steps on crops equal steps on their batch, also when all are handed over
       JSON.stringify(wrong),
     )
   }
+})
+
+t.test('gradients() and apply() are train(), and gradients may be changed between them', async (t) => {
+  const whole = engine()
+  const halves = engine()
+  const values = (count: number, seed: number) =>
+    Float32Array.from({ length: count }, (_, i) => ((i * seed) % 251) / 250)
+  const job = {
+    batch: 2,
+    width: 8,
+    height: 8,
+    subnets: [0],
+    loss: { kind: 'l1', fidelity: 'l1', dimension: 1, sigma: 0, fidelityScale: 1 },
+    lr: values(2 * 3 * 64, 37),
+    hr: values(2 * 3 * 256, 53),
+  }
+  const update = {
+    subnets: [0],
+    learningRate: 1e-3,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weightDecay: 0,
+    emaDecay: 0.9,
+  }
+  for (let step = 0; step < 2; step++) {
+    const report = await whole.train({ ...job, ...update })
+    const { loss, finite } = await halves.gradients(job)
+    t.equal(loss, report.loss)
+    t.equal(finite, true)
+    halves.setArena('gradient', halves.getArena('gradient'))
+    t.match(await halves.apply(update), { finite: true, seconds: Number })
+  }
+  for (const arena of ['weights', 'ema', 'm', 'v', 'gradient'] as const)
+    t.same(halves.getArena(arena), whole.getArena(arena), arena)
+  t.same(halves.getSteps(), whole.getSteps())
+
+  const before = halves.getArena('weights')
+  halves.setArena('gradient', new Float32Array(before.length).fill(NaN))
+  t.match(await halves.apply(update), { finite: false })
+  t.same(halves.getArena('weights'), before, 'a gradient that is not finite updates nothing')
+  await t.rejects(async () => halves.apply({ ...update, subnets: [9] }), { code: 'WBSR_INVALID_OPTION' })
 })
 
 t.test('a failed step settles in order; no step stays pending after dispose() or abort', async (t) => {

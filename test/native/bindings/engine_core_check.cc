@@ -45,8 +45,10 @@ struct TestDevice : Device {
   void route(const RouteJob&) override {}
   std::unique_ptr<Canvas> makeCanvas(int64_t, int64_t) override { return std::make_unique<TestCanvas>(); }
   InferReport infer(const InferJob&) override { return {}; }
-  int64_t submit(const TrainJob&) override { return 1; }
-  TrainReport wait(int64_t) override { return {}; }
+  int64_t gradients(const GradientJob&) override { return 1; }
+  TrainReport waitGradients(int64_t) override { return {}; }
+  int64_t apply(const UpdateJob&) override { return 1; }
+  UpdateReport waitApply(int64_t) override { return {}; }
   int64_t memory() const override { return 0; }
 };
 

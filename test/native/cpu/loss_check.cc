@@ -137,8 +137,8 @@ LossSpec bdSpec(int dimension, ElementLoss fidelity, float sigma) {
 }
 
 std::string nameOf(const LossSpec& s) {
-  return "D=" + std::to_string(s.dimension) + " " +
-         elementLosses[static_cast<int>(s.element)].name + " sigma=" + std::to_string(s.sigma);
+  return "D=" + std::to_string(s.dimension) + " " + elementLosses[static_cast<int>(s.element)].name +
+         " sigma=" + std::to_string(s.sigma);
 }
 
 struct Batch {

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "support/cuda_device.h"
+#include "support/training_halves.h"
 
 using namespace wbsr;
 using namespace wbsr::test;
@@ -46,10 +47,10 @@ void gradientsAgree(const Graph& graph, const std::string& name, Precision preci
   for (const SubnetInfo& subnet : graph.subnets()) {
     TrainJob job = stepJob(lr, hr, batch, h, w, {subnet.index});
     job.loss = loss;
-    job.gradientsOnly = true;
     std::vector<float> expected(static_cast<size_t>(graph.parameterCount())), actual(expected.size()),
         again(expected.size());
-    const TrainReport cpuReport = pair.cpu->train(job), cudaReport = pair.cuda->train(job);
+    const TrainReport cpuReport = pair.cpu->waitGradients(pair.cpu->gradients(job)),
+                      cudaReport = pair.cuda->waitGradients(pair.cuda->gradients(job));
     pair.cpu->getArena(Arena::Gradient, expected.data());
     pair.cuda->getArena(Arena::Gradient, actual.data());
     const std::string what =
@@ -62,7 +63,7 @@ void gradientsAgree(const Graph& graph, const std::string& name, Precision preci
     check(lossGap < tolerance(precision),
           what + ", loss " + std::to_string(cudaReport.mean.loss) + " for " + std::to_string(cpuReport.mean.loss));
     for (int run = 0; run < 2; ++run) {
-      pair.cuda->train(job);
+      pair.cuda->waitGradients(pair.cuda->gradients(job));
       pair.cuda->getArena(Arena::Gradient, again.data());
       check(sameBits(again, actual), what + ": the graph gives the bits of the launches");
     }
@@ -100,7 +101,7 @@ void trainingAgrees(Precision precision) {
   };
   const auto run = [&](Device& device, bool pipelined) {
     Result result;
-    std::vector<int64_t> tickets;
+    std::vector<StepTicket> tickets;
     const auto take = [&](const TrainReport& report) {
       check(report.finite, "finite");
       result.losses.push_back(report.mean.loss);
@@ -109,7 +110,7 @@ void trainingAgrees(Precision precision) {
       const std::vector<float> lr = noise(in, 100 + step), hr = noise(in * 4, 200 + step);
       TrainJob job = stepJob(lr, hr, batch, h, w, {last, 0, step % (last + 1)});
       job.loss = balancedLoss(1, ElementLoss::L1);
-      const int64_t ticket = device.submit(job);  // lr and hr go out of scope: they must have been read
+      const StepTicket ticket = device.submit(job);  // lr and hr go out of scope: they must have been read
       if (!pipelined)
         take(device.wait(ticket));
       else
@@ -174,8 +175,8 @@ void nonFiniteStops() {
   pair.cuda->train(stepJob(lr, hr, 1, 5, 5, {0}));
   pair.cuda->getArena(Arena::Weights, before.data());
   const std::vector<int32_t> steps = pair.cuda->steps();
-  const int64_t bad = pair.cuda->submit(stepJob(lr, broken, 1, 5, 5, {0})),
-                good = pair.cuda->submit(stepJob(lr, hr, 1, 5, 5, {0}));
+  const StepTicket bad = pair.cuda->submit(stepJob(lr, broken, 1, 5, 5, {0})),
+                   good = pair.cuda->submit(stepJob(lr, hr, 1, 5, 5, {0}));
   check(!pair.cuda->wait(bad).finite, "a target that is not a number is reported");
   check(!pair.cuda->wait(good).finite, "the step that was in flight behind it as well");
   pair.cuda->getArena(Arena::Weights, after.data());
@@ -199,8 +200,7 @@ int main() {
       forwardAgrees(everything(), "every operator", precision, 3, 7, 5);
       for (const Graph& graph : {narrow(), sameSize(), readTwice()})
         forwardAgrees(graph, "odd graph", precision, 2, 3, 8);
-      gradientsAgree(srresnet(2, {8, 20}, {1, 2}), "srresnet x2", precision, 2, 5, 4,
-                     balancedLoss(3, ElementLoss::L2));
+      gradientsAgree(srresnet(2, {8, 20}, {1, 2}), "srresnet x2", precision, 2, 5, 4, balancedLoss(3, ElementLoss::L2));
       gradientsAgree(everything(), "every operator", precision, 2, 5, 4, squared);
       for (const Graph& graph : {narrow(), sameSize(), readTwice()})
         gradientsAgree(graph, "odd graph", precision, 1, 3, 4, squared);
@@ -214,6 +214,11 @@ int main() {
     graphsFollowMemory();
     trainingAgrees(Precision::Fp32);
     trainingAgrees(Precision::Bf16);
+    for (Precision precision : {Precision::Fp32, Precision::Bf16}) {
+      const Graph graph = srresnet(2, {8, 20}, {1, 2});
+      const auto make = [&] { return std::move(makePair(graph, precision, 47).cuda); };
+      checkTrainingHalves(graph, make, precision == Precision::Fp32 ? 1e-4 : 3e-2, nameOf(precision));
+    }
     cropsAgree();
     nonFiniteStops();
   } catch (const std::exception& error) {

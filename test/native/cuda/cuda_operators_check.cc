@@ -46,19 +46,18 @@ void gradientsOnCuda(const Pair& pair, const Graph& graph, const std::string& na
   for (const SubnetInfo& subnet : graph.subnets()) {
     TrainJob job = stepJob(lr, hr, s.batch, s.height, s.width, {subnet.index});
     job.loss = LossSpec{};
-    job.loss.kind = LossSpec::L2;
-    job.gradientsOnly = true;
+    job.loss.element = ElementLoss::L2;
     std::vector<float> expected(static_cast<size_t>(graph.parameterCount())), actual(expected.size()),
         again(expected.size());
-    pair.cpu->train(job);
-    pair.cuda->train(job);
+    pair.cpu->waitGradients(pair.cpu->gradients(job));
+    pair.cuda->waitGradients(pair.cuda->gradients(job));
     pair.cpu->getArena(Arena::Gradient, expected.data());
     pair.cuda->getArena(Arena::Gradient, actual.data());
     const std::string what = name + " gradients " + std::to_string(subnet.width);
     // A sum over many roundings: judged by its mean square, element by element only in full precision.
     const double error = precision == Precision::Fp32 ? gap(actual, expected) : rmsGap(actual, expected);
     check(error < 2 * tolerance(precision), what + ": " + std::to_string(error));
-    pair.cuda->train(job);
+    pair.cuda->waitGradients(pair.cuda->gradients(job));
     pair.cuda->getArena(Arena::Gradient, again.data());
     check(sameBits(again, actual), what + ": the graph gives the bits of the launches");
   }

@@ -43,13 +43,7 @@ std::string describe(Sample type, int width, int height, int channels, int tile,
          std::to_string(tile);
 }
 
-struct Settings {
-  int classes = 10, subnets = 4;
-  bool mapped = true;
-};
-
-void compare(Sample type, int width, int height, int channels, int tile, size_t shift = 0,
-             const Settings& settings = {}) {
+void compare(Sample type, int width, int height, int channels, int tile, size_t shift = 0, int classes = 10) {
   const std::string what = describe(type, width, height, channels, tile, shift);
   const std::vector<uint8_t> memory =
       makePicture(type, width, height, channels, shift, static_cast<uint64_t>(width * 7 + height * 3 + tile));
@@ -69,92 +63,53 @@ void compare(Sample type, int width, int height, int channels, int tile, size_t 
   // Thresholds between tiles where there are enough of them.
   std::vector<double> sorted = expected, thresholds;
   std::sort(sorted.begin(), sorted.end());
-  for (int k = 1; k < settings.classes; ++k) {
-    const size_t at = std::min(tiles - 1, static_cast<size_t>(k) * tiles / static_cast<size_t>(settings.classes));
+  for (int k = 1; k < classes; ++k) {
+    const size_t at = std::min(tiles - 1, static_cast<size_t>(k) * tiles / static_cast<size_t>(classes));
     thresholds.push_back(at + 1 < tiles ? (sorted[at] + sorted[at + 1]) / 2 : sorted[at] + 0.001 * k);
   }
-  std::vector<int32_t> map;
-  for (int k = 0; k < settings.classes; ++k) map.push_back(settings.mapped ? (k * 7 + 1) % settings.subnets : k);
-  const int subnets = settings.mapped ? settings.subnets : settings.classes;
-
   const DeviceArray<uint8_t> picture(memory, "picture");
   const DeviceArray<double> limits(thresholds, "thresholds");
-  const DeviceArray<int32_t> mapping(map, "map");
   DeviceArray<double> difficulties(tiles, "difficulties");
-  // The subnets not at a multiple of 16 bytes, as they may lie behind other arrays.
-  DeviceArray<int32_t> classOf(tiles, "classes"), subnetMemory(tiles + 1, "subnets"),
-      counts(static_cast<size_t>(subnets), "counts"), lists(tiles, "lists");
-  DeviceArray<uint8_t> scratch(cuda::routerScratch(count), "scratch");
-  scratch.zero();
-  const size_t odd = tiles % 2;
+  DeviceArray<int32_t> classOf(tiles, "classes");
   const cuda::RouterArguments arguments{{picture.data() + shift, type, width, height, channels},
                                         tile,
                                         columns,
                                         rows,
                                         limits.data(),
-                                        settings.classes,
-                                        settings.mapped ? mapping.data() : nullptr,
-                                        subnets,
+                                        classes,
                                         difficulties.data(),
-                                        classOf.data(),
-                                        subnetMemory.data() + odd,
-                                        counts.data(),
-                                        lists.data()};
-  cuda::route(arguments, scratch.data(), nullptr);
+                                        classOf.data()};
+  cuda::route(arguments, nullptr);
 
   const std::vector<double> found = difficulties.download();
-  const std::vector<int32_t> foundClasses = classOf.download(), memoryOfSubnets = subnetMemory.download(),
-                             foundCounts = counts.download(), foundLists = lists.download();
-  const int32_t* foundSubnets = memoryOfSubnets.data() + odd;
+  const std::vector<int32_t> foundClasses = classOf.download();
   constexpr double roundings = 1e-7;  // of brightness up to 1 in float, two of them
   closeTo(found, expected, roundings, 1e-5, what + ": difficulties");
-  int wrongClasses = 0, wrongSubnets = 0;
+  int wrongClasses = 0;
   for (size_t i = 0; i < tiles; ++i) {
-    const int own = math::classOf(thresholds.data(), settings.classes - 1, found[i]);
+    const int own = math::classOf(thresholds.data(), classes - 1, found[i]);
     wrongClasses += foundClasses[i] != own;
-    if (foundClasses[i] != math::classOf(thresholds.data(), settings.classes - 1, expected[i])) {
+    if (foundClasses[i] != math::classOf(thresholds.data(), classes - 1, expected[i])) {
       bool near = false;
       for (const double t : thresholds) near = near || std::fabs(expected[i] - t) <= 1e-6 * t + roundings;
       wrongClasses += !near;
     }
-    wrongSubnets += foundSubnets[i] != map[static_cast<size_t>(foundClasses[i]) - 1];
   }
   check(wrongClasses == 0, what + ": " + std::to_string(wrongClasses) + " classes are not the CPU's");
-  check(wrongSubnets == 0, what + ": " + std::to_string(wrongSubnets) + " subnets are not their class's");
-  std::vector<int32_t> wantedCounts(static_cast<size_t>(subnets)), wantedLists;
-  for (int s = 0; s < subnets; ++s)
-    for (int i = 0; i < count; ++i)
-      if (foundSubnets[i] == s) ++wantedCounts[static_cast<size_t>(s)], wantedLists.push_back(i);
-  sameBits(foundCounts, wantedCounts, what + ": counts");
-  sameBits(foundLists, wantedLists, what + ": lists");
 
-  // Again, with the scratch as it was left.
-  difficulties.spoil(), lists.spoil(), counts.spoil();
-  cuda::route(arguments, scratch.data(), nullptr);
+  difficulties.spoil(), classOf.spoil();
+  cuda::route(arguments, nullptr);
   sameBits(difficulties.download(), found, what + ": difficulties of a second run");
-  sameBits(lists.download(), foundLists, what + ": lists of a second run");
-  sameBits(scratch.download(), std::vector<uint8_t>(scratch.size(), 0), what + ": scratch is left zero");
-
-  // Where nobody wants lists.
-  cuda::RouterArguments bare = arguments;
-  bare.counts = bare.lists = nullptr;
-  difficulties.spoil(), subnetMemory.spoil(), lists.spoil();
-  cuda::route(bare, scratch.data(), nullptr);
-  sameBits(difficulties.download(), found, what + ": difficulties without lists");
-  const std::vector<int32_t> bareSubnets = subnetMemory.download();
-  check(std::equal(foundSubnets, foundSubnets + tiles, bareSubnets.begin() + static_cast<std::ptrdiff_t>(odd)),
-        what + ": subnets without lists");
-  sameBits(scratch.download(), std::vector<uint8_t>(scratch.size(), 0), what + ": scratch without lists");
+  sameBits(classOf.download(), foundClasses, what + ": classes of a second run");
 }
 
+// A launch without blocks would be an error.
 void checkNoTile() {
-  DeviceArray<int32_t> counts(3, "counts"), lists(1, "lists");
   cuda::RouterArguments arguments{};
   arguments.picture = {nullptr, Sample::U8, 0, 0, 3};
-  arguments.tile = 8, arguments.classes = 3, arguments.subnets = 3, arguments.counts = counts.data(),
-  arguments.lists = lists.data();
-  cuda::route(arguments, nullptr, nullptr);
-  sameBits(counts.download(), std::vector<int32_t>(3, 0), "no tile: counts");
+  arguments.tile = 8, arguments.classes = 3;
+  cuda::route(arguments, nullptr);
+  check(cudaDeviceSynchronize() == cudaSuccess, "no tile");
 }
 
 }  // namespace
@@ -178,10 +133,8 @@ int main() {
   compare(Sample::U8, 300, 150, 3, 290);
   compare(Sample::U16, 263, 19, 4, 263);
   compare(Sample::U8, 8, 1, 3, 1);
-  compare(Sample::U8, 64, 33, 3, 2, 0, {40, 37, true});  // more subnets than are sorted at a time
-  compare(Sample::U8, 64, 33, 3, 4, 0, {10, 10, false});
-  compare(Sample::U8, 32, 32, 3, 8, 0, {1, 1, true});
-  compare(Sample::U8, 150, 75, 1, 1);  // more tiles than are listed in one go
+  for (const int classes : {1, 2, 40}) compare(Sample::U8, 64, 33, 3, 4, 0, classes);
+  compare(Sample::U8, 150, 75, 1, 1);
   checkNoTile();
   return finish();
 }

@@ -198,8 +198,7 @@ std::vector<float> gradientsOf(Device& device, const Graph& graph, const Batch& 
   const size_t in = static_cast<size_t>(step.batch) * 3 * step.height * step.width;
   const std::vector<float> lr = noise(in, step.seed), hr = noise(in * graph.scale() * graph.scale(), step.seed + 1);
   TrainJob job = stepJob(lr, hr, step.batch, step.height, step.width, step.subnets);
-  job.gradientsOnly = true;
-  device.train(job);
+  device.waitGradients(device.gradients(job));
   std::vector<float> gradient(static_cast<size_t>(graph.parameterCount()));
   device.getArena(Arena::Gradient, gradient.data());
   return gradient;

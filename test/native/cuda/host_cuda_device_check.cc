@@ -229,7 +229,7 @@ void deferredWorkAgrees() {
     const Pair pair = makePair(graph, Precision::Bf16, 4);
     std::vector<float> weights(static_cast<size_t>(graph.parameterCount()));
     std::vector<uint8_t> picture;
-    std::vector<int64_t> tickets;
+    std::vector<StepTicket> tickets;
     double loss = 0;
     for (int step = 0; step < 5; ++step) {
       const std::vector<float> lr = noise(2 * 3 * 6 * 5, 40 + step), hr = noise(lr.size() * 4, 50 + step);

@@ -64,8 +64,10 @@ class FakeDevice : public Device {
   void route(const RouteJob& job) override { inner_->route(job); }
   std::unique_ptr<Canvas> makeCanvas(int64_t width, int64_t rows) override { return inner_->makeCanvas(width, rows); }
   InferReport infer(const InferJob& job) override { return inner_->infer(job); }
-  int64_t submit(const TrainJob& job) override { return inner_->submit(job); }
-  TrainReport wait(int64_t ticket) override { return inner_->wait(ticket); }
+  int64_t gradients(const GradientJob& job) override { return inner_->gradients(job); }
+  TrainReport waitGradients(int64_t ticket) override { return inner_->waitGradients(ticket); }
+  int64_t apply(const UpdateJob& job) override { return inner_->apply(job); }
+  UpdateReport waitApply(int64_t ticket) override { return inner_->waitApply(ticket); }
   int64_t memory() const override { return inner_->memory(); }
 
  private:
