@@ -63,6 +63,33 @@ void gradientsOnCuda(const Pair& pair, const Graph& graph, const std::string& na
   }
 }
 
+// An optimizer step of the largest and the smallest subnet: the same shells are updated, and packs follow the weights.
+void stepOnCuda(const Pair& pair, const Graph& graph, const std::string& name, Shape s) {
+  const size_t in = static_cast<size_t>(s.batch) * 3 * s.height * s.width, out = in * graph.scale() * graph.scale();
+  const std::vector<float> lr = noise(in, 5), hr = noise(out, 6);
+  const int last = static_cast<int>(graph.subnets().size()) - 1;
+  const TrainJob job = stepJob(lr, hr, s.batch, s.height, s.width, {last, 0});
+  std::vector<float> expected(static_cast<size_t>(graph.parameterCount())), actual(expected.size());
+  pair.cpu->train(job);
+  pair.cuda->train(job);
+  pair.cpu->getArena(Arena::Weights, expected.data());
+  pair.cuda->getArena(Arena::Weights, actual.data());
+  check(pair.cuda->steps() == pair.cpu->steps(), name + ": step counts");
+  // Adam makes a step of its full size of the smallest gradient, whose sign may be a matter of rounding: of few.
+  size_t apart = 0;
+  for (size_t i = 0; i < expected.size(); ++i) apart += std::fabs(actual[i] - expected[i]) > 0.1f * job.learningRate;
+  check(apart * 50 <= expected.size() + 50,
+        name + " step: " + std::to_string(apart) + " of " + std::to_string(expected.size()) + " weights differ");
+  pair.cpu->setArena(Arena::Weights, actual.data());
+  for (const SubnetInfo& subnet : graph.subnets()) {
+    std::vector<float> before(out), after(out);
+    pair.cpu->forward(subnet.index, lr.data(), before.data(), s.batch, s.height, s.width);
+    pair.cuda->forward(subnet.index, lr.data(), after.data(), s.batch, s.height, s.width);
+    const double error = gap(after, before);
+    check(error < tolerance(Precision::Fp32), name + " after a step: " + std::to_string(error));
+  }
+}
+
 void runOnCuda(const Row& row, Precision precision) {
   for (const std::vector<int>& widths : {std::vector<int>{1, 7}, std::vector<int>{5, 19, 65}}) {
     Builder b;
@@ -77,6 +104,7 @@ void runOnCuda(const Row& row, Precision precision) {
     forwardOnCuda(pair, graph, name, precision, {1, side(1), side(1)});
     forwardOnCuda(pair, graph, name, precision, {2, side(7), side(10)});
     gradientsOnCuda(pair, graph, name, precision, {2, side(5), side(4)});
+    if (precision == Precision::Fp32) stepOnCuda(pair, graph, name, {2, side(5), side(4)});
   }
 }
 
