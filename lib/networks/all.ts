@@ -3,7 +3,9 @@ import type { Architecture } from './architecture.js'
 import { carnArchitecture } from './carn.js'
 import { dispArchitecture } from './disp.js'
 import { edsrArchitecture } from './edsr.js'
+import { espcnArchitecture } from './espcn.js'
 import { fmenArchitecture } from './fmen.js'
+import { fsrcnnArchitecture } from './fsrcnn.js'
 import { imdnArchitecture } from './imdn.js'
 import { plainusrArchitecture } from './plainusr.js'
 import { rcanArchitecture } from './rcan.js'
@@ -35,6 +37,8 @@ export const architectures: readonly Architecture[] = [
   edsrArchitecture,
   srresnetPreluArchitecture,
   srresnetArchitecture,
+  fsrcnnArchitecture,
+  espcnArchitecture,
   // The shortest list of keys last.
   srvggArchitecture,
 ]
