@@ -34,7 +34,7 @@ void checkMixture(const Mixture& mixture) {
     if (!(w >= 0) || !std::isfinite(w)) invalid(".weights", "finite numbers of at least 0", shown(w));
     sum += w;
   }
-  if (!(sum > 0)) invalid(".weights", "numbers with a sum above 0", shown(sum));
+  if (!(sum > 0)) invalid(".weights", "numbers with a positive sum", shown(sum));
   for (double m : mixture.means)
     if (!std::isfinite(m)) invalid(".means", "finite numbers", shown(m));
   for (double c : mixture.covariances)

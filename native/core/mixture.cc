@@ -246,7 +246,7 @@ MixtureFit fitMixture(const float* samples, const float* weights, int64_t count,
     if (!(w >= 0) || !std::isfinite(w)) throw invalidOption("weights", "finite numbers of at least 0", shown(w));
     total += w;
   }
-  if (!(total > 0)) throw invalidOption("weights", "numbers with a sum above 0", shown(total));
+  if (!(total > 0)) throw invalidOption("weights", "numbers with a positive sum", shown(total));
   for (int64_t n = 0; n < count * options.dimension; ++n)
     if (!std::isfinite(samples[n])) throw invalidOption("samples", "finite numbers", shown(samples[n]));
   if (options.dimension == 1) return Fitter<1>{samples, weights, count, options, 0, {}}.run();
