@@ -7,7 +7,7 @@ import { checkBoolean, checkChoice, checkInteger, checkNumber, checkObject } fro
 import { toNativeMixture } from './mixture.js'
 
 /** The losses of one residual each: native/core/losses/. */
-const ELEMENT_LOSSES = ['l1', 'l2'] as const
+const ELEMENT_LOSSES = ['l1', 'l2', 'charbonnier'] as const
 export type ElementLoss = (typeof ELEMENT_LOSSES)[number]
 
 /** How BDLoss's noise scale sigma goes through a run. All values are in units of [0, 1]. */

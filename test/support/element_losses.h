@@ -16,6 +16,8 @@ struct ElementReference {
 inline const std::vector<ElementReference> elementReferences = {
     {ElementLoss::L1, [](double e) { return std::fabs(e); }, [](double e) -> double { return (e > 0) - (e < 0); }},
     {ElementLoss::L2, [](double e) { return e * e; }, [](double e) { return 2 * e; }},
+    {ElementLoss::Charbonnier, [](double e) { return std::hypot(e, 1e-3); },
+     [](double e) { return e / std::hypot(e, 1e-3); }},
 };
 
 inline const ElementReference& referenceOf(ElementLoss loss) {

@@ -49,9 +49,9 @@ t.test('checkLoss fills in the defaults', async (t) => {
 
 t.test('checkLoss names what is wrong', async (t) => {
   const wrong: [unknown, string][] = [
-    ['huber', "Expected one of 'bd', 'l1', 'l2' for loss but received \"huber\""],
+    ['huber', "Expected one of 'bd', 'l1', 'l2', 'charbonnier' for loss but received \"huber\""],
     [null, 'Expected an object for loss but received null'],
-    [{}, "Expected one of 'bd', 'l1', 'l2' for loss.kind but received undefined"],
+    [{}, "Expected one of 'bd', 'l1', 'l2', 'charbonnier' for loss.kind but received undefined"],
     [{ kind: 'l1', sigma: 0.1 }, 'Expected no other keys than kind for loss of kind \'l1\' but received "sigma"'],
     [
       { kind: 'bd', sigmas: 1 },

@@ -1,10 +1,11 @@
 // The element losses: a row each.
 #pragma once
+#include "core/losses/charbonnier.h"
 #include "core/losses/l1.h"
 #include "core/losses/l2.h"
 
 // row(Functor) for every loss, in the order of the names in error messages.
-#define WBSR_ELEMENT_LOSSES(row) row(L1) row(L2)
+#define WBSR_ELEMENT_LOSSES(row) row(L1) row(L2) row(Charbonnier)
 
 namespace wbsr {
 
