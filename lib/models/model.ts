@@ -240,7 +240,10 @@ export function openModelFile(
   if (difference) throw invalidFile(file, `holds another network than the option network: ${difference}`)
   const network = stored ?? wanted
   if (!network)
-    throw invalidFile(file, 'was not written by wbsr; say which network its weights belong to with the option network')
+    throw invalidFile(
+      file,
+      'was not written by wbsr; say which network its weights belong to with the option network, or use loadModel',
+    )
   let created: ReturnType<typeof createEngine>
   try {
     created = createEngine(network, device)
