@@ -13,7 +13,7 @@
 
 namespace wbsr::bindings {
 
-// What an error message says of a value.
+// A value as an error message shows it.
 inline std::string describe(const Napi::Value& value) {
   if (value.IsTypedArray()) return "a typed array of " + std::to_string(value.As<Napi::TypedArray>().ElementLength());
   if (value.IsArray()) return "an array of " + std::to_string(value.As<Napi::Array>().Length());
@@ -47,7 +47,7 @@ inline int integerArgument(const Napi::Value& value, const std::string& name, in
   throwExpected("an integer between " + std::to_string(min) + " and " + std::to_string(max), name, value, env);
 }
 
-// Before an array of that many elements is made here: V8 ends the process where it cannot make one.
+// Called before an array of that many elements is made: V8 ends the process when it cannot allocate one.
 inline void requireMemory(Napi::Env env, double elements, size_t elementBytes) {
   constexpr double kMostElements = 4294967296.0;  // of a typed array in Node 20
   if (!(elements <= kMostElements))
@@ -65,7 +65,7 @@ inline bool booleanArgument(const Napi::Value& value, const std::string& name, N
   return value.As<Napi::Boolean>().Value();
 }
 
-// Where a typed array's elements lie, also when its memory is shared between threads.
+// Address of a typed array's elements, also in memory that is shared between threads.
 inline void* elementsOf(const Napi::TypedArray& array) {
   void* data = nullptr;
   if (napi_get_typedarray_info(array.Env(), array, nullptr, nullptr, &data, nullptr, nullptr) != napi_ok)

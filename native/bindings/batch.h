@@ -1,4 +1,4 @@
-// Crops of training images as JavaScript names them; shared by assembleBatch and Engine.train.
+// Reads BatchSource of lib/native.ts, for assembleBatch and Engine.train.
 #pragma once
 #include <napi.h>
 

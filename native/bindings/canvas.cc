@@ -11,10 +11,10 @@ namespace wbsr::bindings {
 namespace {
 
 constexpr napi_type_tag kCanvasTag = {0x7762737243616e76ull, 0x91f3c2d05b6e4a18ull};
-// A property and no reference: who keeps a canvas in a WeakMap by its engine must not keep the engine by that.
+// A property instead of a strong reference: a WeakMap from engine to canvas must not keep its engine alive.
 constexpr const char* kEngine = "engine";
 
-// What make() hands to the constructor.
+// Passed from make() to the constructor.
 struct Parts {
   std::shared_ptr<HeldCanvas> held;
   std::shared_ptr<Canvases> canvases;
@@ -137,7 +137,7 @@ Napi::Value CanvasHandle::finish(const Napi::CallbackInfo& info) {
   return engineOf(self).run(
       self, {info[3], out.array},
       [=](Device&) { *ticket = canvas->canvas->submitFinish(first, rows, channels, alpha, type, data); },
-      [](Napi::Env) { return Napi::Value(); },  // the last one kept: the pixels
+      [](Napi::Env) { return Napi::Value(); },  // resolves with the last value kept: the pixels
       [=](Device&) { canvas->canvas->waitFinish(*ticket); });
 }
 

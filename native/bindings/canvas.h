@@ -12,16 +12,16 @@ namespace wbsr::bindings {
 
 class CanvasHandle;
 
-// The living canvases of one engine; JavaScript thread only. Engine and handles share it, since either may be collected
-// first.
+// The canvases of one engine that are not yet collected; JavaScript thread only. Engine and handles share it, since
+// either may be collected first.
 class Canvases {
  public:
   void add(CanvasHandle* handle) { handles_.insert(handle); }
   void remove(CanvasHandle* handle) { handles_.erase(handle); }
   int64_t bytes() const;
-  // Tells V8 of what was made since.
+  // Reports the change of memory to V8.
   void account(Napi::Env env);
-  // Lets go of all: their memory is freed with the last job that uses it.
+  // Releases all: the memory is freed when the last job that uses it ends.
   void dispose(Napi::Env env);
 
  private:
@@ -35,14 +35,14 @@ class CanvasHandle : public Napi::ObjectWrap<CanvasHandle> {
   static Napi::FunctionReference* define(Napi::Env env);
   static Napi::Object make(const Napi::FunctionReference& canvasClass, const Napi::Object& engine,
                            std::shared_ptr<HeldCanvas> held, std::shared_ptr<Canvases> canvases);
-  // What a JavaScript value holds. Throws WBSR_INVALID_OPTION, WBSR_DISPOSED.
+  // The canvas of a JavaScript value. Throws WBSR_INVALID_OPTION, WBSR_DISPOSED.
   static std::shared_ptr<HeldCanvas> heldBy(const Napi::Value& value, const std::string& name);
 
   explicit CanvasHandle(const Napi::CallbackInfo& info);
   ~CanvasHandle() override;
   void Finalize(Napi::Env env) override;
 
-  // The device has made the canvas.
+  // Called when the device has made the canvas.
   void ready(Napi::Env env);
   int64_t bytes() const { return held_ ? bytes_ : 0; }
   void release() { held_.reset(); }

@@ -1,4 +1,4 @@
-// deviceKinds and findDevices of lib/native.ts: the registry of core/device_kind.h.
+// deviceKinds and findDevices of lib/native.ts, from the registry of core/device_kind.h.
 #include "bindings/devices.h"
 
 #include "bindings/arguments.h"

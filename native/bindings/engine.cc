@@ -82,7 +82,7 @@ int countOf(const Napi::Object& options, const char* key, int most) {
   return value.IsUndefined() ? 0 : integerArgument(value, key, 0, most, options.Env());
 }
 
-// What makes the device that the options ask for: by default the kind that is always usable.
+// Returns a function that makes the device of the options; the default kind is the one that is always usable.
 std::function<std::unique_ptr<Device>(const Graph&)> makerOf(const Napi::Object& options, int threads) {
   const Napi::Env env = options.Env();
   const Napi::Value name = options.Get("device");
@@ -287,12 +287,12 @@ Napi::Value Engine::getArena(const Napi::CallbackInfo& info) {
   return out;
 }
 
-// As they are between two jobs, also when the engine is busy.
+// The weights between two jobs; may be called while the engine is busy.
 Napi::Value Engine::readWeights(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Napi::Float32Array out = Napi::Float32Array::New(env, static_cast<size_t>(core(env).graph.parameterCount()));
   float* values = out.Data();
-  // An empty value: the last one kept.
+  // An empty value resolves with the last value kept.
   return run(
       info.This().As<Napi::Object>(), {out}, [=](Device& device) { device.getArena(Arena::Weights, values); },
       [](Napi::Env) { return Napi::Value(); });
@@ -342,7 +342,7 @@ Napi::Value Engine::forward(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Engine::memory(const Napi::CallbackInfo& info) {
-  // While a job runs the device changes under us: what it held before.
+  // While a job runs the device changes: the value from before the job.
   if (pending_ == 0) account(info.Env());
   return Napi::Number::New(info.Env(), static_cast<double>(accounted_ + canvases_->bytes()));
 }

@@ -1,4 +1,4 @@
-// class Engine of lib/native.ts: a graph, its parameters and a device. engine.cc: making one, parameters, forward;
+// class Engine of lib/native.ts: a graph, its parameters and a device. engine.cc: construction, parameters, forward;
 // engine_infer.cc: routing, canvases, inference; engine_train.cc: training steps.
 #pragma once
 #include <napi.h>
@@ -32,12 +32,12 @@ class Engine : public Napi::ObjectWrap<Engine> {
   // Runs work(device) on the engine's thread, one job at a time in the order of calls. With `wait`, that part follows on a
   // second thread while the first goes on with its next job. `self` is kept alive besides `keep`.
   Napi::Promise run(const Napi::Object& self, KeepAlive keep, Part work, Finish finish, Part wait = nullptr);
-  // Frees canvases that nobody uses any more, where no job runs; else the next job does.
+  // Frees unused canvases now if no job runs, else with the next job.
   void freeDiscarded();
 
  private:
   EngineCore& core(Napi::Env env) const;
-  // work(device) at once: a running job must not see its parameters change.
+  // Runs work(device) on this thread; throws while a job runs, which must not see its parameters change.
   void whileIdle(Napi::Env env, const Part& work);
   void account(Napi::Env env);
   int subnetOf(Napi::Env env, int subnet) const;
@@ -69,13 +69,13 @@ class Engine : public Napi::ObjectWrap<Engine> {
   Napi::Value memory(const Napi::CallbackInfo& info);
   void dispose(const Napi::CallbackInfo& info);
 
-  DeviceFacts facts_;  // asked once: the device may be busy
+  DeviceFacts facts_;  // read once: later the device may be busy
   int pending_ = 0;
   int64_t accounted_ = 0;
   Napi::ObjectReference subnets_;
   std::shared_ptr<Canvases> canvases_ = std::make_shared<Canvases>();
   std::shared_ptr<EngineCore> core_;
-  // After core_: joined first. The second is made with the first job of two parts; the first one posts to it.
+  // After core_, so that they are joined first. waiter_ is made with the first job of two parts; worker_ posts to it.
   std::unique_ptr<Worker> waiter_;
   std::unique_ptr<Worker> worker_;
 };

@@ -1,5 +1,5 @@
-// What a class Engine holds natively: graph and device, and what must be true of them whatever JavaScript does. Jobs hold
-// it too, so that dispose() never pulls memory from under a running one. No JavaScript in here.
+// The native part of class Engine: graph and device, and their invariants. Jobs share it, so that dispose() never frees
+// memory that a running job uses. No JavaScript in here.
 #pragma once
 #include <memory>
 #include <mutex>
@@ -14,31 +14,31 @@ namespace wbsr::bindings {
 
 class EngineCore {
  public:
-  // make(graph) -> the device; the graph stays where it is.
+  // make(graph) -> the device; the graph is not moved afterwards.
   template <typename Make>
   EngineCore(Graph made, Make&& make) : graph(std::move(made)), device_(make(static_cast<const Graph&>(graph))) {}
 
   const Graph graph;
 
-  // What the device says of itself; not while it runs.
+  // For facts() and memory(); not while a job runs.
   const Device& device() const { return *device_; }
 
-  // work(device) on the engine's thread, or anywhere while no job runs. A device that failed once is not touched again:
-  // everything then ends with WBSR_DEVICE_FAILED and the first failure's words.
+  // Runs work(device): on the engine's thread, or on any thread while no job runs. After a device failure every call
+  // throws WBSR_DEVICE_FAILED with the first failure's message.
   template <typename Work>
   void run(Work&& work) {
     freeDiscarded();
     check();
     guarded(work);
   }
-  // The second part of a job, beside run() on another thread: Device::wait and such. Also after a failure: the device
-  // refuses it then, but has to hear of it, since a first part may be waiting for what it gives back.
+  // The second part of a job (Device::wait and others), concurrent with run() on another thread. Also called after a
+  // failure: the device throws then, but frees the slot that a first part may be waiting for.
   template <typename Work>
   void wait(Work&& work) {
     guarded(work);
   }
 
-  // Throws when the device failed.
+  // Throws if the device has failed.
   void check() const {
     std::lock_guard<std::mutex> lock(lock_);
     if (!failure_.empty())
@@ -46,12 +46,12 @@ class EngineCore {
                   "The device failed and this model cannot be used any more. It failed with: " + failure_);
   }
 
-  // Freed by the next job, on its thread: the device may be in the middle of one now. Any thread.
+  // Frees the canvas with the next job, on its thread, since a job may be running now. Any thread.
   void discard(std::unique_ptr<Canvas> canvas) {
     std::lock_guard<std::mutex> lock(lock_);
     discarded_.push_back(std::move(canvas));
   }
-  // Frees them now; only while no job runs.
+  // Frees discarded canvases now; only while no job runs.
   void freeDiscarded() {
     std::vector<std::unique_ptr<Canvas>> canvases;
     {
@@ -82,7 +82,7 @@ class EngineCore {
   std::vector<std::unique_ptr<Canvas>> discarded_;  // after device_: gone before it
 };
 
-// A canvas and the device that it needs to live.
+// A canvas, and the device that must outlive it.
 struct HeldCanvas {
   std::shared_ptr<EngineCore> core;
   std::unique_ptr<Canvas> canvas;

@@ -90,12 +90,12 @@ Napi::Value Engine::createCanvas(const Napi::CallbackInfo& info) {
   const Napi::Object self = info.This().As<Napi::Object>();
   const Napi::Object canvas = CanvasHandle::make(*canvasClass, self, held, canvases_);
   CanvasHandle* handle = CanvasHandle::Unwrap(canvas);
-  // Made on the engine's thread, where the device may be in the middle of something now.
+  // Made on the engine's thread: the device may be running a job now.
   return run(
       self, {canvas}, [held](Device& device) { held->canvas = device.makeCanvas(held->width, held->rows); },
       [handle](Napi::Env e) {
         handle->ready(e);
-        return Napi::Value();  // the last one kept: canvas
+        return Napi::Value();  // resolves with the last value kept: canvas
       });
 }
 

@@ -1,4 +1,4 @@
-// NativeGraph (lib/native.ts) as the native side knows it.
+// Reads NativeGraph of lib/native.ts.
 #pragma once
 #include <napi.h>
 

@@ -1,5 +1,5 @@
-// JavaScript face of image/image.h: checks arguments, allocates results here (array buffers belong to this thread),
-// computes on the environment's image worker.
+// image/image.h for JavaScript: arguments are checked and results allocated on the JavaScript thread (which owns array
+// buffers); the environment's image worker computes.
 #include <limits>
 #include <memory>
 #include <utility>

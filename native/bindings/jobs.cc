@@ -20,7 +20,7 @@ struct Environment {
   std::set<Worker*> workers;  // JavaScript thread only
 };
 
-// Not instance data: node-addon-api's class wrappers may want that slot, and the hook below must run first.
+// Not instance data: node-addon-api's class wrappers may use that slot, and the hook below must run first.
 thread_local Environment* current = nullptr;
 
 struct Job {
@@ -31,7 +31,7 @@ struct Job {
   std::string code, message;  // empty code: success
   bool settling = false;      // on the JavaScript thread of a living environment
   explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
-  // Anywhere else references must not be touched any more; they go with their environment.
+  // On any other thread references must not be used; they are freed with their environment.
   ~Job() {
     if (!settling)
       for (auto& reference : keep) reference.SuppressDestruct();
@@ -131,11 +131,11 @@ void settleJob(napi_env rawEnv, napi_value, void* context, void* data) {
     Napi::HandleScope scope(env);
     settle(env, *job);
   } catch (const Napi::Error&) {
-    // A worker thread that is being terminated runs no JavaScript any more: the promise cannot even be rejected.
+    // A worker thread that is being terminated runs no JavaScript: the promise cannot be rejected.
   }
 }
 
-// Once or more often.
+// May be called several times.
 void stopAll(Environment& environment) {
   environment.closing = true;
   for (Worker::Kind kind : {Worker::Kind::Dropping, Worker::Kind::Draining})
@@ -158,7 +158,7 @@ void initialiseJobs(Napi::Env env) {
   env.AddCleanupHook([environment] {
     stopAll(*environment);
     napi_release_threadsafe_function(environment->settle, napi_tsfn_abort);
-    // The Environment itself stays: what is collected after this hook still unregisters its worker here.
+    // The Environment itself stays: objects that are collected after this hook still unregister their workers here.
   });
 }
 
@@ -171,7 +171,7 @@ Worker& imageWorker(Napi::Env) {
 
 namespace {
 
-// Shared only because std::function must be copyable: whoever holds the function owns the job.
+// Shared only because std::function must be copyable: the function owns the job.
 using HeldJob = std::shared_ptr<std::unique_ptr<Job>>;
 
 void perform(Job& job, std::function<void()>& part) {
@@ -196,7 +196,7 @@ void deliver(const HeldJob& held, Environment* environment) {
     delete job;  // closing: nobody is left to hear of it
 }
 
-// second: null when the job has one part only.
+// second: null for a job of one part.
 Napi::Promise start(Napi::Env env, Worker& first, Worker* second, const KeepAlive& keep, std::unique_ptr<Job> job) {
   for (const Napi::Value& value : keep)
     if (value.IsObject()) job->keep.push_back(Napi::Reference<Napi::Value>::New(value, 1));
@@ -206,7 +206,7 @@ Napi::Promise start(Napi::Env env, Worker& first, Worker* second, const KeepAliv
   first.post([held = std::make_shared<std::unique_ptr<Job>>(std::move(job)), second, environment] {
     perform(**held, (*held)->work);
     if (!second) return deliver(held, environment);
-    // Failed ones too: promises settle in the order of the calls.
+    // Also after a failure: promises settle in the order of the calls.
     second->post([held, environment] {
       if ((*held)->code.empty()) perform(**held, (*held)->wait);
       deliver(held, environment);

@@ -1,5 +1,5 @@
-// Long work off the event loop and off libuv's pool: each Worker is one thread of ours with a queue. A job runs
-// on it and settles a promise through one thread-safe function per environment (main thread or worker_threads).
+// Long work outside the event loop and libuv's pool: each Worker is a thread with a queue. A job runs on it and settles
+// a promise through one thread-safe function per environment (main thread or worker_threads).
 #pragma once
 #include <napi.h>
 
@@ -28,7 +28,7 @@ class Worker {
   std::unique_ptr<State> state_;
 };
 
-// Stops all workers of this environment for good, as its end does: process.exit() does not come to that.
+// Stops all workers of this environment for good. The end of an environment does the same, but process.exit() skips it.
 void stopJobs();
 
 // JavaScript values that must outlive a job (typed arrays it reads or writes).

@@ -1,4 +1,4 @@
-// NativeLoss (lib/native.ts) as the native side knows it; shared by loss.cc and engine.cc.
+// Reads NativeLoss of lib/native.ts, for loss.cc and engine_train.cc.
 #pragma once
 #include <napi.h>
 

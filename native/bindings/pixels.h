@@ -15,7 +15,7 @@ struct Pixels {
   size_t length = 0;
 };
 
-// A pixel array; its length is checked by whoever knows the size.
+// A pixel array of any length; the caller checks it.
 inline Pixels pixelArray(const Napi::Value& value, const std::string& name, Napi::Env env) {
   Pixels pixels;
   if (!value.IsTypedArray()) throwExpected("a Uint8Array, Uint16Array or Float32Array", name, value, env);
