@@ -19,6 +19,7 @@ async function run(out: string, build: string, ...args: string[]) {
     OUT: out,
     WBSR_GPU_BUILD: build,
     WBSR_NO_TORCH: '1',
+    WBSR_BENCH_PATIENCE: '20',
     WBSR_REGIONS: path.join(out, '..', 'regions.txt'),
     WBSR_FRAME: path.join(out, '..', 'frame.rgb'),
   }

@@ -9,6 +9,10 @@ import subprocess
 import time
 
 
+# Factor of all time limits: the tests run kernels on a CPU that other programs may use too.
+PATIENCE = float(os.environ.get("WBSR_BENCH_PATIENCE", 1))
+
+
 class Failed(Exception):
     """A contestant that answered with an error, died or was too slow."""
 
@@ -23,10 +27,10 @@ class Contestant:
         self.pending = b""
 
     def ask(self, timeout, **request):
-        line = " ".join(f"{key}={value}" for key, value in request.items())
+        line = "\t".join(f"{key}={value}" for key, value in request.items())  # values may have spaces
         self.log.write(f"{self.name} < {line}\n")
         self.log.flush()
-        deadline = time.monotonic() + max(timeout, 1)
+        deadline = time.monotonic() + max(timeout, 1) * PATIENCE
         try:
             self.process.stdin.write(line.encode() + b"\n")
             self.process.stdin.flush()

@@ -349,7 +349,7 @@ def main():
     contestant = Contestant()
     for line in sys.stdin:
         try:
-            request = dict(word.split("=", 1) for word in line.split())
+            request = dict(word.split("=", 1) for word in line.rstrip("\n").split("\t"))
             answer = getattr(contestant, request["do"])(request)
         except Exception as error:
             answer = {"error": repr(error)[:2000]}

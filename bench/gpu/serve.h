@@ -1,4 +1,5 @@
-// How a contestant is asked: one line of key=value words on stdin, one line of JSON on stdout (contest.py is the other
+// How a contestant is asked: one line of key=value words, separated by tabs (values may have
+// spaces), on stdin, one line of JSON on stdout (contest.py is the other
 // end). Whatever a command throws becomes {"error": ...}, and the contestant lives on.
 #pragma once
 #include <algorithm>
@@ -20,7 +21,7 @@ class Request {
  public:
   explicit Request(const std::string& line) {
     std::istringstream words(line);
-    for (std::string word; words >> word;) {
+    for (std::string word; std::getline(words, word, '\t');) {
       const size_t equals = word.find('=');
       if (equals == std::string::npos) throw Error("WBSR_INVALID_OPTION", "Expected key=value but received " + word);
       values_[word.substr(0, equals)] = word.substr(equals + 1);

@@ -157,7 +157,7 @@ int train(const Request& request) {
 int main(int count, char** arguments) {
   begin();
   std::string words;
-  for (int i = 1; i < count; ++i) words += std::string(arguments[i]) + " ";
+  for (int i = 1; i < count; ++i) words += std::string(arguments[i]) + "\t";
   try {
     return train(Request(words));
   } catch (const Error& error) {
