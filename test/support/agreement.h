@@ -108,7 +108,7 @@ inline void gradientsAgree(const MakeDevice& make, const Graph& graph, const std
             p.offset + (k == 0   ? 0
                         : k == 1 ? p.count - 1
                                  : static_cast<int64_t>((random.next() * 0.5 + 0.5) * static_cast<double>(p.count)));
-        const double keep = parameters[at], step = 1e-5;
+        const double keep = parameters[at], step = 1e-7;
         parameters[at] = keep + step;
         const double up = referenceLoss(graph, info, parameters, inputs, targets);
         parameters[at] = keep - step;
