@@ -1,5 +1,4 @@
 // Shapes shared by several folders of lib/ and by users.
-import type { PictureMetadata } from './images/metadata.js'
 import type { PixelArray } from './native.js'
 
 export type { PixelArray }
@@ -42,6 +41,19 @@ export interface Tile {
   picture?: TilePictureInfo
   /** With 2 or 4 channels: what alpha is (see docs/pictures.md); absent: opacity. The same for all tiles of a picture. */
   alpha?: 'opacity' | 'data'
+}
+
+/** What came with a picture. All parts are absent where the file has none. */
+export interface PictureMetadata {
+  /** Its colour profile: of RGB for 3 and 4 channels, of grey for 1 and 2. */
+  icc?: Uint8Array
+  /** EXIF, as a TIFF structure. Orientation is 1: pixels are handed out upright. */
+  exif?: Uint8Array
+  xmp?: Uint8Array
+  /** Pixels per inch. */
+  density?: number
+  /** What the pixels are numbers of: sRGB, or the file's own profile (see ReadOptions.colourSpace). */
+  colourSpace: 'srgb' | 'input'
 }
 
 /** What a tile knows of its picture. */

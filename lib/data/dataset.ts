@@ -3,6 +3,7 @@
 import { aborted, invalidOption, WbsrError } from '../errors.js'
 import { type BatchSource, type CropSpec, native } from '../native.js'
 import { checkInteger } from '../options.js'
+import { permutation, randomFor } from '../random.js'
 import { classOf } from '../routing/classes.js'
 import { CropAhead, type DecodedPair, stepsAhead } from './crop-ahead.js'
 import { cropToScale, ImageCache, type RgbImage, readRgb } from './decode.js'
@@ -10,7 +11,6 @@ import type { SkippedImage } from './files.js'
 import { checkGrid, type IndexedImage, PatchIndex } from './index.js'
 import { checkDataOptions, type DataOptions } from './options.js'
 import { cropPair, findPairs } from './pairs.js'
-import { permutation, randomFor } from './random.js'
 import { Sampler, type SamplerOptions, streams } from './sampler.js'
 
 export interface DatasetOptions {

@@ -2,8 +2,8 @@
 import { invalidOption } from '../errors.js'
 import type { ClassTable } from '../model-state.js'
 import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
+import { permutation, randomFor } from '../random.js'
 import { classOf } from '../routing/classes.js'
-import { permutation, randomFor } from './random.js'
 
 export interface SamplerOptions {
   /** `hes`: patches first, classes later (default); `uniform`: patches only. */

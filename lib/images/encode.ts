@@ -1,11 +1,11 @@
 // Whole pictures out, by sharp. Pictures that are made row by row go through png.ts instead.
-import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import sharp, { type Sharp } from 'sharp'
 import { invalidOption, WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
-import { checkInteger, checkObject, checkString } from '../options.js'
+import { checkInteger, checkObject } from '../options.js'
 import type { PixelArray, RawImage } from '../types.js'
+import { type OutputFormat, outputFormat } from './formats.js'
 import { checkOutputSize } from './limits.js'
 import { checkRawImage } from './raw-image.js'
 
@@ -14,26 +14,6 @@ export interface EncodeOptions {
   quality?: number
   /** PNG: 0 (none, fast) .. 9, default 6. */
   compressionLevel?: number
-}
-
-const FORMATS = {
-  '.png': 'png',
-  '.jpg': 'jpeg',
-  '.jpeg': 'jpeg',
-  '.webp': 'webp',
-  '.tif': 'tiff',
-  '.tiff': 'tiff',
-  '.avif': 'avif',
-} as const
-
-export type OutputFormat = (typeof FORMATS)[keyof typeof FORMATS]
-
-/** Of which format a file is to be, by its name. @throws WbsrError WBSR_INVALID_OPTION */
-export function outputFormat(file: unknown, name: string): OutputFormat {
-  const extension = path.extname(checkString(file, name)).toLowerCase()
-  if (!Object.hasOwn(FORMATS, extension))
-    throw invalidOption(name, `a file name ending in ${Object.keys(FORMATS).join(', ')}`, file)
-  return FORMATS[extension as keyof typeof FORMATS]
 }
 
 export function checkEncodeOptions(

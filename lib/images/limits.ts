@@ -2,7 +2,7 @@
 import { statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { WbsrError } from '../errors.js'
-import type { OutputFormat } from './encode.js'
+import type { OutputFormat } from './formats.js'
 
 /** Largest width and height: of WebP and JPEG (libjpeg) by the format, of AVIF by its encoder, of TIFF by libvips. */
 const MOST_PIXELS: Record<OutputFormat, number> = {

@@ -1,6 +1,6 @@
 // A picture's metadata as chunks of a PNG file, from which libvips puts them into the other formats, too.
 import { deflateSync } from 'node:zlib'
-import type { PictureMetadata } from './metadata.js'
+import type { PictureMetadata } from '../types.js'
 import { profileSpace, srgbProfile } from './profile.js'
 
 export interface PngChunk {

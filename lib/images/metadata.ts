@@ -1,19 +1,7 @@
 // What a file says beside its pixels, and what of it holds for the enlarged picture.
 import { invalidOption } from '../errors.js'
+import type { PictureMetadata } from '../types.js'
 import { changeExif } from './exif.js'
-
-/** What came with a picture. All parts are absent where the file has none. */
-export interface PictureMetadata {
-  /** Its colour profile: of RGB for 3 and 4 channels, of grey for 1 and 2. */
-  icc?: Uint8Array
-  /** EXIF, as a TIFF structure. Orientation is 1: pixels are handed out upright. */
-  exif?: Uint8Array
-  xmp?: Uint8Array
-  /** Pixels per inch. */
-  density?: number
-  /** What the pixels are numbers of: sRGB, or the file's own profile (see ReadOptions.colourSpace). */
-  colourSpace: 'srgb' | 'input'
-}
 
 const XMP_SIZES = ['tiff:ImageWidth', 'exif:PixelXDimension', 'tiff:ImageLength', 'exif:PixelYDimension']
 

@@ -1,6 +1,5 @@
 // What upscale returns: pixels, and which subnet made which tile.
-import type { PictureMetadata } from '../images/metadata.js'
-import type { RawImage } from '../types.js'
+import type { PictureMetadata, RawImage } from '../types.js'
 
 /** What the engine makes of pixels. */
 export type PixelResult = Omit<UpscaleResult, keyof PictureFacts>

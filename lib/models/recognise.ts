@@ -1,11 +1,12 @@
 // Which architecture a file's tensors belong to, and the values of its network's parameters.
+
+import { damaged } from '../files/read-budget.js'
+import type { StoredTensor } from '../files/tensor.js'
 import type { NativeParameter } from '../native.js'
 import { architectures } from '../networks/all.js'
 import type { Architecture, Hints, ReadNetwork, Source } from '../networks/architecture.js'
-import { damaged } from './formats/budget.js'
-import type { StoredTensor } from './formats/tensor.js'
+import { Weights } from '../networks/weights.js'
 import { type StateDict, stateDicts } from './state-dict.js'
-import { Weights } from './weights.js'
 
 export interface Recognised extends ReadNetwork {
   architecture: Architecture

@@ -1,6 +1,6 @@
 // Finds the tensors of a network inside what a file holds: wrappers such as { params_ema: ... } and prefixes such as
 // "module." differ from one training program to the next.
-import { isStoredTensor, type StoredTensor } from './formats/tensor.js'
+import { isStoredTensor, type StoredTensor } from '../files/tensor.js'
 
 export type StateDict = ReadonlyMap<string, StoredTensor>
 

@@ -1,9 +1,9 @@
 // What a backbone says about the weight files that are published for it: how they are recognised and how a network is
 // made from their shapes. Beside the function that makes the family, in the same file; the list is in all.ts.
-import type { StoredTensor } from '../models/formats/tensor.js'
-import type { Weights } from '../models/weights.js'
+import type { StoredTensor } from '../files/tensor.js'
 import type { ImageConvention } from './image.js'
 import type { Network } from './network.js'
+import type { Weights } from './weights.js'
 
 export interface Architecture {
   /** As in Network.name. */

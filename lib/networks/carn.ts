@@ -1,11 +1,11 @@
 // CARN and CARN-M (Ahn et al., ECCV 2018): residual blocks in two levels of cascades, every output fused with all before it.
 import { invalidOption } from '../errors.js'
-import type { Weights } from '../models/weights.js'
 import { checkBoolean, checkInteger, checkObject } from '../options.js'
 import type { Architecture, Source } from './architecture.js'
 import { renamedSources } from './fold.js'
 import { DIV2K_MEAN, fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { GraphBuilder, type Network, type Value } from './network.js'
+import type { Weights } from './weights.js'
 
 export interface CarnOptions {
   /** 2, 3 or 4. */

@@ -1,13 +1,13 @@
 // FMEN (Du et al., CVPRW 2022): residual blocks that fold into single convolutions, and attention from high frequencies.
 
 import { invalidOption } from '../errors.js'
-import type { Weights } from '../models/weights.js'
 import { checkInteger, checkObject } from '../options.js'
 import type { Architecture, Source } from './architecture.js'
 import { addPointwise, batchNorm, compose, type Filters, filtersOf, foldedSources, scaleFilters } from './fold.js'
 import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { GraphBuilder, type Network, type Value } from './network.js'
 import { graphNodes } from './nodes.js'
+import type { Weights } from './weights.js'
 
 export interface FmenOptions {
   /** 1 .. 8. */

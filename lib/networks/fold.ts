@@ -1,9 +1,9 @@
 // Training branches that are one convolution in the end (structural re-parameterisation). Sums are in double precision.
-import { countOf, type StoredTensor, tensorOf } from '../models/formats/tensor.js'
-import type { Weights } from '../models/weights.js'
+import { countOf, type StoredTensor, tensorOf } from '../files/tensor.js'
 import type { Source } from './architecture.js'
 import type { Network } from './network.js'
 import { graphNodes } from './nodes.js'
+import type { Weights } from './weights.js'
 
 /** Weights (filters, inputs, kernel, kernel) and bias of a convolution, in double precision. */
 export interface Filters {

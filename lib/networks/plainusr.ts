@@ -1,12 +1,12 @@
 // PlainUSR (Wang et al., ACCV 2024): plain convolutions on a part of the channels, with local attention from soft pooling.
 
 import { invalidOption } from '../errors.js'
-import type { Weights } from '../models/weights.js'
 import { checkInteger, checkObject } from '../options.js'
 import type { Architecture, Source } from './architecture.js'
 import { addPointwise, compose, type Filters, filtersOf, foldedSources, scaleFilters } from './fold.js'
 import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { GraphBuilder, type Network, type Value } from './network.js'
+import type { Weights } from './weights.js'
 
 /** One block: on how many of the channels it works, how many convolutions it has, and what kind of attention. */
 export interface PlainusrBlock {

@@ -1,11 +1,12 @@
 // RRDBNet (ESRGAN, Wang et al., ECCVW 2018; Real-ESRGAN): residual-in-residual dense blocks. More than half of the models
 // that people publish are of this kind.
-import type { Weights } from '../models/weights.js'
+
 import { checkBoolean, checkChoice, checkInteger, checkObject } from '../options.js'
 import type { Architecture, Source } from './architecture.js'
 import { renamedSources } from './fold.js'
 import { fromNetwork, type ImageConvention, PLAIN, toNetwork } from './image.js'
 import { type Channels, GraphBuilder, type Network, type Value } from './network.js'
+import type { Weights } from './weights.js'
 
 export interface RrdbOptions {
   /** 1, 2, 3, 4 or 8. */

@@ -1,11 +1,11 @@
 // SPAN (Wan et al., CVPRW 2024), winner of NTIRE 2024: six blocks of three convolutions whose output gates itself.
 import { invalidOption } from '../errors.js'
-import type { Weights } from '../models/weights.js'
 import { checkInteger, checkObject } from '../options.js'
 import type { Architecture, Source } from './architecture.js'
 import { addPointwise, compose, filtersOf, foldedSources } from './fold.js'
 import { DIV2K_MEAN, fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { GraphBuilder, type Network, type Value } from './network.js'
+import type { Weights } from './weights.js'
 
 export interface SpanOptions {
   /** 1 .. 8. */

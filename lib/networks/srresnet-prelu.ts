@@ -1,11 +1,12 @@
 // SRResNet as the SRGAN paper has it (Ledig et al., CVPR 2017): 9x9 convolutions at both ends and PReLU. Batch
 // normalisation is folded into the convolutions. (srresnet.ts is the variant without normalisation, MSRResNet.)
-import type { Weights } from '../models/weights.js'
+
 import { checkBoolean, checkInteger, checkObject } from '../options.js'
 import type { Architecture, Source } from './architecture.js'
 import { batchNorm, filtersOf, foldedSources, scaleFilters } from './fold.js'
 import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { GraphBuilder, type Network, type Value } from './network.js'
+import type { Weights } from './weights.js'
 
 export interface SrresnetPreluOptions {
   /** 1, 2, 3, 4 or 8. */

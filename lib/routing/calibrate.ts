@@ -2,10 +2,10 @@
 // validation pictures (method.md section 6). All pictures count for how frequent the classes are; every subnet runs on a
 // bounded, seeded choice of their tiles only, spread over the classes.
 import { Cancellation } from '../cancellation.js'
-import { randomFor } from '../data/random.js'
 import { WbsrError, wrapError } from '../errors.js'
 import { checkUsable, type ModelState, type RouterTable } from '../model-state.js'
 import { checkFunction, checkInteger, checkObject, checkSignal } from '../options.js'
+import { randomFor } from '../random.js'
 import { groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
 import type { RawImage } from '../types.js'
 import { defaultRegionPixels } from './options.js'

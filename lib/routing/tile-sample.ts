@@ -1,6 +1,6 @@
 // A bounded choice of tiles from pictures that come one after the other: as many of each difficulty class as there is room
 // for, at random within a class. What is kept never exceeds the bound, however many pictures come.
-import type { RandomStream } from '../data/random.js'
+import type { RandomStream } from '../random.js'
 
 /**
  * Shares `total` places out among classes of `counts` tiles, as evenly as their counts allow; places that are left over go to

@@ -2,15 +2,15 @@
 import sharp from 'sharp'
 import { WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
-import { type EncodeOptions, encodePipeline, type OutputFormat, outputSpace, quantise } from '../images/encode.js'
+import { type EncodeOptions, encodePipeline, outputSpace, quantise } from '../images/encode.js'
+import type { OutputFormat } from '../images/formats.js'
 import { bytesNeeded, checkOutputSize, checkRoom } from '../images/limits.js'
-import type { PictureMetadata } from '../images/metadata.js'
 import { metadataChunks } from '../images/metadata-chunks.js'
 import { PngEncoder } from '../images/png.js'
 import { type ProfileWriter, profileWriter } from '../images/profile.js'
 import { addTiffMetadata } from '../images/tiff-metadata.js'
 import { Unwrapper } from '../images/wrap.js'
-import type { PixelArray, Tile } from '../types.js'
+import type { PictureMetadata, PixelArray, Tile } from '../types.js'
 import { type AssembledPicture, PictureAssembler } from './picture-assembler.js'
 
 export interface PictureFileOptions extends Required<EncodeOptions> {

@@ -2,7 +2,8 @@
 // grows with the width of the picture, not with its height.
 import { Writable } from 'node:stream'
 import { aborted, invalidOption, wrapError } from '../errors.js'
-import { checkEncodeOptions, type EncodeOptions, type OutputFormat, outputFormat } from '../images/encode.js'
+import { checkEncodeOptions, type EncodeOptions } from '../images/encode.js'
+import { type OutputFormat, outputFormat } from '../images/formats.js'
 import { checkBoolean, checkChoice, checkSignal } from '../options.js'
 import type { Tile } from '../types.js'
 import { checkPlacedTile } from './picture-assembler.js'

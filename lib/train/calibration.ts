@@ -1,9 +1,9 @@
 // The last phase of a run: the router's table, measured on validation images or, without any, on training images.
 import type { Dataset } from '../data/dataset.js'
-import { permutation, randomFor } from '../data/random.js'
 import { type ValidationPair, ValidationSet } from '../data/validation.js'
 import { WbsrError } from '../errors.js'
 import type { ModelState } from '../model-state.js'
+import { permutation, randomFor } from '../random.js'
 import { calibrate, measuredTiles } from '../routing/calibrate.js'
 import type { TrainPlan } from './options.js'
 

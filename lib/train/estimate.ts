@@ -2,7 +2,15 @@
 // been measured of one gives a first guess of the others, by their multiply-adds, until they are measured themselves.
 import { performance } from 'node:perf_hooks'
 import type { NativeSubnet } from '../native.js'
-import type { Phase } from './progress.js'
+
+/**
+ * - 'index': the images are found, decoded and their patches measured (or read from the cache); counts images
+ * - 'mixture': pixels are drawn for the mixture of BDLoss; counts images
+ * - 'steps': counts optimizer steps, from 0 to all steps of the run, those of an earlier process included
+ * - 'validation': counts images of the validation under way
+ * - 'calibration': the router's table is measured; counts pictures read, then tiles per subnet
+ */
+export type Phase = 'index' | 'mixture' | 'steps' | 'validation' | 'calibration'
 
 /** 2 x MAC of what a run consists of. */
 export interface Work {

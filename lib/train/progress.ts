@@ -1,16 +1,7 @@
 // Where a run is: its phases, how far each has come, and the seconds to go. Reports come with every advance, at most ten a
 // second, and once a second in between, so that a run is never silent, however long one picture or step takes.
 import { performance } from 'node:perf_hooks'
-import type { Estimate } from './estimate.js'
-
-/**
- * - 'index': the images are found, decoded and their patches measured (or read from the cache); counts images
- * - 'mixture': pixels are drawn for the mixture of BDLoss; counts images
- * - 'steps': counts optimizer steps, from 0 to all steps of the run, those of an earlier process included
- * - 'validation': counts images of the validation under way
- * - 'calibration': the router's table is measured; counts pictures read, then tiles per subnet
- */
-export type Phase = 'index' | 'mixture' | 'steps' | 'validation' | 'calibration'
+import type { Estimate, Phase } from './estimate.js'
 
 export interface ProgressReport {
   phase: Phase

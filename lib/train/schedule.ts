@@ -1,6 +1,6 @@
 // What a training step depends on besides the data: learning rate, EMA decay and the sampled subnets, each a pure
 // function of the step number, so that a resumed run needs no stored generator state.
-import { randomFor } from '../data/random.js'
+import { randomFor } from '../random.js'
 
 /** How many subnets a step trains (method.md section 1). */
 export type SubnetsPerStep = 'sandwich' | 'single'

@@ -1,6 +1,6 @@
 // Graphs of ncnn and ONNX: what they become, and what is refused with the layer named.
 import t from 'tap'
-import { ReadBudget } from '../../lib/models/formats/budget.js'
+import { ReadBudget } from '../../lib/files/read-budget.js'
 import { readNcnn } from '../../lib/models/graphs/ncnn.js'
 import { readOnnx } from '../../lib/models/graphs/onnx-import.js'
 import { encodeOnnx, type OnnxModel, type OnnxNode } from '../../lib/models/graphs/onnx-model.js'

@@ -2,9 +2,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { ReadBudget } from '../../lib/models/formats/budget.js'
+import { ReadBudget } from '../../lib/files/read-budget.js'
+import type { StoredTensor } from '../../lib/files/tensor.js'
 import { isPth, readPth } from '../../lib/models/formats/pth.js'
-import type { StoredTensor } from '../../lib/models/formats/tensor.js'
 import { protocol, stop, type TorchTensor, type TorchValue, torchLegacy, torchZip } from './helpers/pickle.js'
 import { zipOf } from './helpers/zip.js'
 

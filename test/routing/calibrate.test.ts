@@ -1,6 +1,6 @@
 import t from 'tap'
-import { randomFor } from '../../lib/data/random.js'
 import { upscale } from '../../lib/infer/upscale.js'
+import { randomFor } from '../../lib/random.js'
 import { calibrate, fillUnseen } from '../../lib/routing/calibrate.js'
 import { evenPlaces, TileSample } from '../../lib/routing/tile-sample.js'
 import type { RawImage } from '../../lib/types.js'

@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
-import { randomFor } from '../../lib/data/random.js'
+import { randomFor } from '../../lib/random.js'
 
 export interface Picture {
   data: Uint8Array

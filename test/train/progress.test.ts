@@ -4,8 +4,9 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { trainSupernet } from '../../lib/index.js'
+import type { Phase } from '../../lib/train/estimate.js'
 import { Estimate, workOf } from '../../lib/train/estimate.js'
-import { type Phase, type ProgressReport, RunProgress } from '../../lib/train/progress.js'
+import { type ProgressReport, RunProgress } from '../../lib/train/progress.js'
 import { cuttings, recorder, run } from '../support/training.js'
 
 t.test('phases come in order, each from nothing to all', async (t) => {

@@ -2,7 +2,7 @@
 // inflated.
 import { crc32 } from 'node:zlib'
 import yauzl, { type Entry, type ZipFile } from 'yauzl'
-import { damaged, type ReadBudget } from './budget.js'
+import { damaged, type ReadBudget } from '../../files/read-budget.js'
 
 export interface ZipArchive {
   names: readonly string[]

@@ -1,9 +1,10 @@
 // Makes a network of a graph that a file describes (ncnn, ONNX). Keeps, for each value, how many channels it has and how
 // large it is relative to the picture, so that every node can be checked while it is added.
+
+import { damaged } from '../../files/read-budget.js'
+import { countOf, type StoredTensor, tensorOf } from '../../files/tensor.js'
 import { fromNetwork, type ImageConvention, PLAIN, toNetwork } from '../../networks/image.js'
 import { GraphBuilder, type Network, type Value } from '../../networks/network.js'
-import { damaged } from '../formats/budget.js'
-import { countOf, type StoredTensor, tensorOf } from '../formats/tensor.js'
 
 /** A value of the graph. */
 export interface Node {

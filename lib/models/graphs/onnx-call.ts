@@ -1,5 +1,5 @@
 // One operator of an ONNX graph while it is read: its inputs and attributes, with errors that name it.
-import type { ReadBudget } from '../formats/budget.js'
+import type { ReadBudget } from '../../files/read-budget.js'
 import type { GraphImport, Node } from './import-graph.js'
 import type { OnnxAttribute, OnnxNode } from './onnx-model.js'
 import type { Constant, OnnxValue } from './onnx-values.js'
@@ -111,4 +111,9 @@ export class Call {
       this.fail(`has constants of shape [${shape.join(', ')}] for ${channels} channels`)
     return [...data]
   }
+}
+
+export function onlyNumber(call: Call, index: number): number | null {
+  const value = call.inputs[index]
+  return value?.kind === 'constant' && value.data.length === 1 ? value.data[0]! : null
 }

@@ -1,7 +1,7 @@
 // Arithmetic of ONNX, and formulas that exporters write in several operators: GELU, SiLU, standard deviation, shuffles by
 // transposition.
 import type { Node } from './import-graph.js'
-import type { Call, Reading } from './onnx-call.js'
+import { type Call, onlyNumber, type Reading } from './onnx-call.js'
 import { reshapePicture, targetShape } from './onnx-channels.js'
 import { convNode } from './onnx-layers.js'
 import type { OnnxValue, Pending } from './onnx-values.js'
@@ -9,11 +9,6 @@ import type { OnnxValue, Pending } from './onnx-values.js'
 /** Transpositions between two reshapings that make a pixel shuffle or its inverse. */
 const SHUFFLE = '0,1,4,2,5,3'
 const UNSHUFFLE = '0,1,3,5,2,4'
-
-export function onlyNumber(call: Call, index: number): number | null {
-  const value = call.inputs[index]
-  return value?.kind === 'constant' && value.data.length === 1 ? value.data[0]! : null
-}
 
 /** Steps of longer formulas: contrast attention's deviation, GELU by erf, shuffles by transposition, padding. */
 export function pendingNode(r: Reading, call: Call): OnnxValue | null {

@@ -1,8 +1,9 @@
 // Networks from ONNX files, with the operators that networks of convolutions have and that ours can express.
+
+import type { ReadBudget } from '../../files/read-budget.js'
 import type { ImageConvention } from '../../networks/image.js'
-import type { ReadBudget } from '../formats/budget.js'
 import { GraphImport, type ImportedGraph, type Node } from './import-graph.js'
-import { Call, Reading } from './onnx-call.js'
+import { Call, onlyNumber, Reading } from './onnx-call.js'
 import {
   depthToSpace,
   gatherChannels,
@@ -12,7 +13,7 @@ import {
   splitChannels,
 } from './onnx-channels.js'
 import { constantNode, reshapedConstant, shapeOf } from './onnx-constants.js'
-import { arithmetic, clipNode, onlyNumber, pendingNode, reduceNode } from './onnx-formulas.js'
+import { arithmetic, clipNode, pendingNode, reduceNode } from './onnx-formulas.js'
 import { batchNormNode, convNode, convTransposeNode, padNode, poolNode, preluNode, resizeNode } from './onnx-layers.js'
 import { decodeOnnx, type OnnxNode } from './onnx-model.js'
 import { sizeOperator } from './onnx-sizes.js'

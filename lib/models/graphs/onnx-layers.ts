@@ -1,7 +1,6 @@
 // Operators of ONNX with weights or windows: convolutions, normalisation, PReLU, resizing, pooling, padding.
 import type { Node } from './import-graph.js'
-import type { Call, Reading } from './onnx-call.js'
-import { onlyNumber } from './onnx-formulas.js'
+import { type Call, onlyNumber, type Reading } from './onnx-call.js'
 import type { OnnxValue } from './onnx-values.js'
 
 export function layerName(r: Reading, call: Call): string {

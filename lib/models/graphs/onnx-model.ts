@@ -1,7 +1,7 @@
 // ONNX files: protocol buffers (by protobufjs) and the messages of onnx.proto that a network of convolutions needs. Fields
 // that are left out of the description are skipped when a file is read.
 import protobuf from 'protobufjs/light.js'
-import { damaged } from '../formats/budget.js'
+import { damaged } from '../../files/read-budget.js'
 
 const field = (id: number, type: string, rule?: 'repeated') => ({ id, type, ...(rule && { rule }) })
 // onnx.proto has proto2 syntax, in which numbers are not packed unless said.

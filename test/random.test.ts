@@ -1,5 +1,5 @@
 import t from 'tap'
-import { permutation, philox, randomFor } from '../../lib/data/random.js'
+import { permutation, philox, randomFor } from '../lib/random.js'
 
 // Known answers of the Random123 distribution (kat_vectors, philox4x32 10).
 t.test('philox gives the published answers', async (t) => {

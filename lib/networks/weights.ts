@@ -1,6 +1,6 @@
 // The tensors of a file as an architecture looks at them: by key, with errors that name what is missing.
-import { damaged } from './formats/budget.js'
-import { countOf, type StoredTensor } from './formats/tensor.js'
+import { damaged } from '../files/read-budget.js'
+import { countOf, type StoredTensor } from '../files/tensor.js'
 
 export class Weights {
   readonly file: string
