@@ -1,5 +1,5 @@
 // What a pickle of torch.save may hold: kinds of values, and the names that mean anything.
-import type { StoredTensor } from './tensor.js'
+import type { StoredTensor } from '../../files/tensor.js'
 
 export type PickleValue =
   | null

@@ -2,6 +2,8 @@
 // the part of that machine that files of torch.save need (protocols 2 to 5). Only the names of pickle-values.ts mean
 // anything. Any other name, and any opcode that is not implemented, ends reading with an error, so that no file can cause code to run.
 // Every opcode consumes at least one byte and adds at most one value, so time and memory are linear in the file's size.
+
+import { countOf, type StoredTensor } from '../../files/tensor.js'
 import {
   DTYPE,
   isStorage,
@@ -12,7 +14,6 @@ import {
   type PickleValue,
   type Storage,
 } from './pickle-values.js'
-import { countOf, type StoredTensor } from './tensor.js'
 
 const MARK = Symbol('mark')
 type Slot = PickleValue | typeof MARK

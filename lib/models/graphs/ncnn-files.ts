@@ -1,6 +1,7 @@
 // The two files of a model of ncnn: a text that describes the graph (.param) and a row of weights (.bin).
+
+import { damaged, type ReadBudget } from '../../files/read-budget.js'
 import { widen } from '../../files/safetensors.js'
-import { damaged, type ReadBudget } from '../formats/budget.js'
 
 const MAGIC = '7767517'
 const MAX_LAYERS = 20_000

@@ -1,6 +1,7 @@
 // Networks from the graphs of ncnn.
+
+import type { ReadBudget } from '../../files/read-budget.js'
 import type { ImageConvention } from '../../networks/image.js'
-import type { ReadBudget } from '../formats/budget.js'
 import { GraphImport, type ImportedGraph, type Node } from './import-graph.js'
 import { type Layer, readParam, Weights } from './ncnn-files.js'
 
