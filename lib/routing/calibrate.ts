@@ -94,7 +94,7 @@ export async function calibrate(
   options: CalibrateOptions = {},
 ): Promise<RouterTable> {
   checkUsable(state)
-  const { signal, onProgress, sizes = [] } = options
+  const { signal, onProgress } = options
   checkObject(options, 'calibrate options', ['tileSize', 'pixels', 'seed', 'sizes', 'onProgress', 'signal'])
   const tileSize = checkInteger(options.tileSize ?? 64, 'tileSize', 16, 4096)
   const pixels = checkInteger(options.pixels ?? CALIBRATION_PIXELS, 'pixels', 1)
@@ -106,8 +106,10 @@ export async function calibrate(
   const sample = new TileSample<TileWindow>(state.classes.count, mostTiles(tileSize, pixels))
   const areas = new Array<number>(state.classes.count).fill(0)
   const sums = new ErrorSums(state.classes.count, engine.subnets.length)
+  const sizes = { tile: tileSize, multiple: engine.sizeMultiple ?? 1 }
   let read = 0
-  const total = sizes.length + measuredTiles(sizes, tileSize, pixels) * engine.subnets.length
+  const { sizes: expected = [] } = options
+  const total = expected.length + measuredTiles(expected, tileSize, pixels) * engine.subnets.length
   const tell = (measured: number): void =>
     onProgress?.({ done: read + measured, total: Math.max(total, read + measured) })
   try {
@@ -123,7 +125,7 @@ export async function calibrate(
       const grid = makeGrid(lr.width, lr.height, tileSize)
       const classes = await classesOf(state, lr, tileSize, areas)
       await sample.add(classes, randomFor(seed, TILE_STREAM, read), (i) =>
-        cutWindow(lr, hr, scale, tileArea(grid, i % grid.columns, Math.floor(i / grid.columns)), tileSize),
+        cutWindow(lr, hr, scale, tileArea(grid, i % grid.columns, Math.floor(i / grid.columns)), sizes),
       )
       read++
       tell(0)

@@ -37,15 +37,15 @@ export class ErrorSums {
   }
 }
 
-/** The tile with its halo, the window shifted inwards at the picture's borders so that all windows have one size. */
+/** The tile with its halo, in a window whose sides the network takes (see sizeMultiple), the window shifted inwards at the picture's borders so that all windows have one size. */
 export function cutWindow(
   lr: RawImage,
   hr: RawImage,
   scale: number,
   area: ReturnType<typeof tileArea>,
-  edge: number,
+  sizes: { tile: number; multiple: number },
 ): TileWindow {
-  const span = edge + 2 * HALO
+  const span = Math.ceil((sizes.tile + 2 * HALO) / sizes.multiple) * sizes.multiple
   const width = Math.min(span, lr.width)
   const height = Math.min(span, lr.height)
   const left = Math.max(0, Math.min(area.x - HALO, lr.width - width))

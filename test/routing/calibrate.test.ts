@@ -61,6 +61,11 @@ t.test('a bounded number of tiles, progress', async (t) => {
   )
   t.same(told.at(-1), { done: 3 + 20 * 3, total: 3 + 20 * 3 })
   t.ok(told.every(({ done, total }, i) => total === 63 && (i === 0 || done > told[i - 1]!.done)))
+  // A network that takes multiples of 8 only sees a little more.
+  const eights = fakeState({ thresholds })
+  Object.assign(eights.engine, { sizeMultiple: 8 })
+  t.equal((await calibrate(eights, pairs(images), { ...options, onProgress: undefined })).tiles, 20)
+  t.ok(eights.calls.every((job) => job.regions.every((r) => r.width === 48 && r.height === 48)))
   // Frequencies are those of all tiles, whatever is measured.
   const all = await calibrate(fakeState({ thresholds }), pairs(images), { tileSize: 32 })
   t.equal(all.tiles, 3 * 7 * 6)
