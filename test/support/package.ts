@@ -38,7 +38,7 @@ export function packageIn(t: Test, plugin: Buffer | string | null) {
       cwd: folder,
       env: { ...clean, ...env },
       encoding: 'utf8',
-      timeout: 300_000,
+      timeout: 1_700_000,
     })
     t.equal(signal ?? status, 0, stderr || 'exit status')
     return JSON.parse(stdout.trimEnd().split('\n').at(-1)!)
