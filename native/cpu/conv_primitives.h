@@ -1,4 +1,4 @@
-// Convolutions by oneDNN, for cpu/operators/conv.cc.
+// Convolutions by oneDNN, for cpu/operators/conv.cc: what our own Winograd kernel (cpu/winograd.h) does not serve.
 //
 // prop_kind is forward_training in inference too: oneDNN then always takes Winograd F(4x4, 3x3) where it can, whose
 // result for one image does not depend on the batch it is in (forward_inference switches algorithm with the batch),

@@ -27,8 +27,7 @@ Executable::Executable(Context& context, Program program) : context_(context), p
   if (program_.steps.size() == static_cast<size_t>(program_.forwardSteps)) deferActivations();
 }
 
-// An activation that would be a pass of its own, such as leaky relu in front of the RGB end, which Winograd cannot do
-// itself: where the value's only reader applies it while loading, a pass over the largest value of the network is saved.
+// An activation that would be a pass of its own, such as leaky relu behind a convolution of oneDNN that cannot fuse it: where the value's only reader applies it while loading, a pass over the largest value of the network is saved.
 // Inference only, since training reads the activated value again.
 void Executable::deferActivations() {
   const Uses uses(program_);

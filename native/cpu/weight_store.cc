@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/tensor.h"
+#include "cpu/winograd.h"
 
 namespace wbsr::cpu {
 
@@ -72,9 +73,10 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
     rows = static_cast<int>(dims[0]);
     columns = dims.size() == 5 ? 1 : static_cast<int>(dims[1]);
   }
-  const int columnGroups = flip ? groups : 1;
-  const int paddedColumns =
-      key.packing == Packing::Thin ? columnGroups * roundUp(columns / columnGroups, lanes) : columns;
+  const int rowGroups = flip ? 1 : groups, columnGroups = flip ? groups : 1;
+  if (key.packing == Packing::Winograd) rows = rowGroups * roundUp(rows / rowGroups, lanes);
+  const bool padColumns = key.packing == Packing::Thin || key.packing == Packing::Winograd;
+  const int paddedColumns = padColumns ? columnGroups * roundUp(columns / columnGroups, lanes) : columns;
   std::vector<float> dense(static_cast<size_t>(rows) * paddedColumns * area, 0.f);
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < paddedColumns; ++c) {
@@ -105,6 +107,8 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
           for (int l = 0; l < lanes; ++l)
             packed.values[((static_cast<size_t>(t) * blocks + b) * rows + r) * lanes + l] =
                 dense[(static_cast<size_t>(r) * paddedColumns + b * lanes + l) * area + t];
+  } else if (key.packing == Packing::Winograd) {
+    packed.values = packWinograd(dense, rows, paddedColumns, lanes);
   } else {
     packed.values = std::move(dense);
   }

@@ -10,8 +10,8 @@
 namespace wbsr::cpu {
 
 // How a slice of the master weights is laid out for one use.
-enum class Packing { OneDnn, Thin, Plain };
-// Flipped: in and out exchanged and the kernel rotated, for the data gradient at thin ends.
+enum class Packing { OneDnn, Thin, Plain, Winograd };
+// Flipped: in and out exchanged and the kernel rotated, for the data gradient at thin ends and by Winograd.
 
 struct PackedKey {
   ParameterSlice weight;  // (out, in, k, k)
@@ -26,7 +26,7 @@ struct PackedKey {
 struct Packed {
   PackedKey key;
   dnnl::memory::desc desc;    // OneDnn
-  std::vector<float> values;  // Thin, Plain
+  std::vector<float> values;  // Thin, Plain, Winograd
   dnnl::memory memory;        // OneDnn
   std::vector<float> bias;    // padded and ordered as the outputs are; zeros without
   int64_t version = -1;       // of the master weights it was made from

@@ -1,5 +1,5 @@
-// Convolutions: oneDNN where both sides are blocked or the input is thin, our own kernels at the thin end, plain loops
-// for pooled and thin-to-thin values. Groups are dense convolutions whose other weights are zero.
+// Convolutions: our own Winograd for 3 x 3 between blocked values, oneDNN for others there and for thin inputs, our own
+// kernels at the thin end, plain loops for pooled and thin-to-thin values. Groups are dense convolutions whose other weights are zero.
 #include "core/operators/conv.h"
 
 #include <cstring>
@@ -10,6 +10,7 @@
 #include "cpu/elementwise.h"
 #include "cpu/executable.h"
 #include "cpu/plain_conv.h"
+#include "cpu/winograd.h"
 
 namespace wbsr::cpu {
 namespace {
@@ -41,6 +42,12 @@ class ConvKernel : public Kernel {
   bool primitiveServes() const {
     return to_.kind == Layout::Blocked &&
            (from_.kind == Layout::Blocked || (from_.kind == Layout::Thin && !op_.depthwise()));
+  }
+  // Our own Winograd kernel where it serves, else null.
+  const simd::Winograd* winograd() const {
+    const bool serves = from_.kind == Layout::Blocked && to_.kind == Layout::Blocked && kernel_ == 3 &&
+                        op_.keepsSize() && op_.groups() == 1 && !op_.depthwise();
+    return serves ? simd::winograd(c_.lanes) : nullptr;
   }
   PrimitiveShape primitiveShape() const {
     return {batch_,
@@ -90,6 +97,7 @@ class ConvKernel : public Kernel {
 class Forward final : public ConvKernel {
  public:
   explicit Forward(const StepView& view) : ConvKernel(view, view.inValue(0), view.outValue()), step_(view.step()) {
+    if (winograd_) return;
     if (primitiveServes())
       primitive_ =
           makeForward(c_.engine, primitiveShape(), step_.activation, step_.slope, step_.residual >= 0 && step_.inPlace);
@@ -111,6 +119,15 @@ class Forward final : public ConvKernel {
     const float *in = view_.in(0), *residual = view_.residual();
     float* out = view_.out();
     const int64_t total = to_.image() * batch_;
+    if (winograd_) {
+      const Packed& w = weights(Packing::Winograd, false, groups_);
+      const bool leaky = step_.activation == ActivationKind::LeakyRelu || step_.activation == ActivationKind::Relu;
+      runWinograd(*winograd_,
+                  {from_, to_, batch_, in, w.values.data(), w.bias.data(), residual, out, leaky ? step_.slope : 1.f},
+                  c_.scratch);
+      if (!leaky) activate(*c_.kernels, out, step_.activation, step_.slope, total);
+      return;
+    }
     if (primitive_) {
       ForwardPrimitive& p = *primitive_;
       runPrimitive(p, weights(Packing::OneDnn, false, groups_, p.weights), in, out);
@@ -147,6 +164,7 @@ class Forward final : public ConvKernel {
 
  private:
   const Step& step_;
+  const simd::Winograd* winograd_ = winograd();
   std::optional<ForwardPrimitive> primitive_;
   bool deferred_ = false;   // the reader applies this convolution's activation
   float inputSlope_ = 1.f;  // of the leaky relu applied to the input on its way in
@@ -155,6 +173,7 @@ class Forward final : public ConvKernel {
 class BackwardData final : public ConvKernel {
  public:
   explicit BackwardData(const StepView& view) : ConvKernel(view, view.outValue(), view.inValue(0)) {
+    if (winograd_) return;
     if (from_.kind == Layout::Blocked && to_.kind == Layout::Blocked)
       primitive_ = makeBackwardData(c_.engine, primitiveShape());
     else if (atThinEnd() && to_.kind == Layout::Thin)
@@ -166,7 +185,12 @@ class BackwardData final : public ConvKernel {
   void run() override {
     const float* gradOut = view_.in(0);
     float* gradIn = view_.out();
-    if (primitive_) {
+    if (winograd_) {
+      // The convolution of the gradient with the rotated kernels, inputs and outputs exchanged.
+      const Packed& w = weights(Packing::Winograd, true, groups_);
+      runWinograd(*winograd_, {to_, from_, batch_, gradOut, w.values.data(), w.bias.data(), nullptr, gradIn, 1.f},
+                  c_.scratch);
+    } else if (primitive_) {
       BackwardDataPrimitive& p = *primitive_;
       Packed& w = weights(Packing::OneDnn, false, groups_, p.weights);
       p.primitive.execute(c_.stream, {{DNNL_ARG_DIFF_DST, memory(p.gradOut, c_.engine, const_cast<float*>(gradOut))},
@@ -201,6 +225,7 @@ class BackwardData final : public ConvKernel {
   }
 
  private:
+  const simd::Winograd* winograd_ = winograd();
   std::optional<BackwardDataPrimitive> primitive_;
   std::optional<ForwardPrimitive> forward_;  // with flipped weights, at a thin output
 };

@@ -1,5 +1,6 @@
 // Which set of kernels this processor runs.
 #include "cpu/simd/kernels.h"
+#include "cpu/simd/winograd.h"
 
 #include "core/error.h"
 #include "core/instruction_set.h"
@@ -16,6 +17,11 @@ const Kernels& kernels(int lanes) {
 #endif
   WBSR_CHECK(lanes == 8);
   return *baseKernels();
+}
+
+const Winograd* winograd(int lanes) {
+  const Kernels& set = kernels(lanes);
+  return &set == avx512Kernels() ? avx512Winograd() : &set == avx2Kernels() ? avx2Winograd() : nullptr;
 }
 
 }  // namespace wbsr::simd

@@ -1,0 +1,42 @@
+// Fused 3 x 3 convolution by Winograd F(4x4, 3x3) (Lavin and Gray, 2016): input transform, products and output
+// transform of one block of tiles follow each other while the block is in cache. Compiled once per instruction set.
+//
+// A tile is 4 x 4 output pixels; tiles are numbered row by row over one image. The value of a tile does not depend on
+// which other tiles run in the same call, so results are the same for any batch and any number of threads.
+#pragma once
+#include <cstdint>
+
+namespace wbsr::simd {
+
+struct WinogradConv {
+  const float* in;        // (blocksIn, h, w, L): one image, padded channels zero
+  const float* weights;   // as packed by packWinograd()
+  const float* bias;      // (blocksOut * L)
+  const float* residual;  // added before the activation; addressed as `out`; null: none
+  float* out;             // output block b starts at outBlocks[b]
+  const int64_t* outBlocks;
+  int64_t rowStride;    // floats from an output pixel to the one below
+  int64_t pixelStride;  // floats from an output pixel to its right neighbour: L, or r L where a pixel shuffle follows
+  int blocksIn, blocksOut, h, w;
+  float slope;  // of negative results: 1 no activation, 0 ReLU, else leaky ReLU
+};
+
+struct Winograd {
+  int lanes;
+  int group;  // most output blocks whose products share one pass over the transformed input
+  // Floats of working memory of one call.
+  int64_t (*scratch)(int blocksIn, int blocksOut);
+  // Tiles [first, first + count) of the image.
+  void (*run)(const WinogradConv& conv, int first, int count, float* scratch);
+};
+
+constexpr int kWinogradPoints = 36;  // of a transformed 6 x 6 input tile
+inline int winogradTiles(int h, int w) { return (h + 3) / 4 * ((w + 3) / 4); }
+
+// What this processor runs with that many lanes; null where it lacks fused multiply-adds.
+const Winograd* winograd(int lanes);
+
+const Winograd* avx512Winograd();
+const Winograd* avx2Winograd();
+
+}  // namespace wbsr::simd

@@ -1,0 +1,81 @@
+#include "cpu/winograd.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace wbsr::cpu {
+
+std::vector<float> packWinograd(const std::vector<float>& dense, int rows, int columns, int lanes) {
+  constexpr double kTransform[6][3] = {{1. / 4, 0, 0},
+                                       {-1. / 6, -1. / 6, -1. / 6},
+                                       {-1. / 6, 1. / 6, -1. / 6},
+                                       {1. / 24, 1. / 12, 1. / 6},
+                                       {1. / 24, -1. / 12, 1. / 6},
+                                       {0, 0, 1}};
+  const int group = simd::winograd(lanes)->group * lanes;
+  constexpr int kPoints = simd::kWinogradPoints, kMostLanes = 16;
+  std::vector<float> packed(static_cast<size_t>(kPoints) * rows * columns);
+  // (36, columns, outputs of the group) for each group of outputs. A training step packs anew, so lanes go side by side.
+#pragma omp parallel for schedule(static) collapse(2)
+  for (int row = 0; row < rows; row += lanes)
+    for (int column = 0; column < columns; ++column) {
+      const int first = row / group * group, outputs = std::min(group, rows - first);
+      double g[9][kMostLanes], half[6][3][kMostLanes];
+      for (int t = 0; t < 9; ++t)
+        for (int l = 0; l < lanes; ++l)
+          g[t][l] = static_cast<double>(dense[(static_cast<size_t>(row + l) * columns + column) * 9 + t]);
+      for (int i = 0; i < 6; ++i)
+        for (int x = 0; x < 3; ++x)
+          for (int l = 0; l < lanes; ++l)
+            half[i][x][l] =
+                kTransform[i][0] * g[x][l] + kTransform[i][1] * g[3 + x][l] + kTransform[i][2] * g[6 + x][l];
+      float* to = packed.data() + static_cast<int64_t>(kPoints) * columns * first + (row - first);
+      for (int i = 0; i < 6; ++i)
+        for (int j = 0; j < 6; ++j) {
+          float* point = to + (static_cast<int64_t>(6 * i + j) * columns + column) * outputs;
+          for (int l = 0; l < lanes; ++l)
+            point[l] = static_cast<float>(half[i][0][l] * kTransform[j][0] + half[i][1][l] * kTransform[j][1] +
+                                          half[i][2][l] * kTransform[j][2]);
+        }
+    }
+  return packed;
+}
+
+void runWinograd(const simd::Winograd& kernel, const WinogradImages& images, Buffer& scratch) {
+  const Layout &from = images.from, &to = images.to;
+  WBSR_CHECK(from.kind == Layout::Blocked && to.kind == Layout::Blocked && from.h == to.h && from.w == to.w);
+  const int64_t plane = int64_t{to.h} * to.w * to.lanes;
+  std::vector<int64_t> outBlocks(static_cast<size_t>(to.planes));
+  for (int b = 0; b < to.planes; ++b) outBlocks[static_cast<size_t>(b)] = b * plane;
+
+  const int tiles = simd::winogradTiles(to.h, to.w);
+  const int64_t perThread = kernel.scratch(from.planes, to.planes);
+  float* memory = scratch.reserve(perThread * omp_get_max_threads());
+  // Several blocks of tiles per task: few enough tasks to cost nothing, enough of them to even out the threads.
+  constexpr int kTilesOfTask = 72;
+  const int tasks = (tiles + kTilesOfTask - 1) / kTilesOfTask;
+#pragma omp parallel for collapse(2) schedule(dynamic)
+  for (int n = 0; n < images.batch; ++n)
+    for (int task = 0; task < tasks; ++task) {
+      const simd::WinogradConv conv{images.in + n * from.image(),
+                                    images.weights,
+                                    images.bias,
+                                    images.residual ? images.residual + n * to.image() : nullptr,
+                                    images.out + n * to.image(),
+                                    outBlocks.data(),
+                                    int64_t{to.w} * to.lanes,
+                                    to.lanes,
+                                    from.planes,
+                                    to.planes,
+                                    to.h,
+                                    to.w,
+                                    images.slope};
+      const int first = task * kTilesOfTask;
+      kernel.run(conv, first, std::min(kTilesOfTask, tiles - first), memory + omp_get_thread_num() * perThread);
+    }
+}
+
+}  // namespace wbsr::cpu

@@ -1,0 +1,29 @@
+// 3 x 3 convolutions between blocked values by our own Winograd kernel (simd/winograd.h), forward and data gradient.
+//
+// Against oneDNN's Winograd: weights are transformed once for each version of the master weights instead of in every
+// call, bias, residual and any leaky ReLU are part of the output transform, and threads take blocks of tiles as they
+// come, so that an interrupted thread is not waited for by a static share of the work.
+#pragma once
+#include <vector>
+
+#include "cpu/buffer.h"
+#include "cpu/simd/winograd.h"
+#include "cpu/tensor.h"
+
+namespace wbsr::cpu {
+
+// dense (rows, columns, 3, 3), both multiples of the lanes -> weights of simd::WinogradConv, transformed in double
+// precision: G g G^T.
+std::vector<float> packWinograd(const std::vector<float>& dense, int rows, int columns, int lanes);
+
+struct WinogradImages {
+  Layout from, to;  // blocked, of the same height and width
+  int batch;
+  const float *in, *weights, *bias, *residual;  // residual: like out, or null
+  float* out;
+  float slope;  // simd::WinogradConv::slope
+};
+// `scratch` grows to what all threads need.
+void runWinograd(const simd::Winograd& kernel, const WinogradImages& images, Buffer& scratch);
+
+}  // namespace wbsr::cpu

@@ -1,0 +1,113 @@
+// Our own Winograd kernel, every set that this processor can run, against a plain convolution in double precision: sizes
+// around the tile, channels of one to five blocks, bias, residual and slopes; and that a tile's values do not depend on
+// which tiles run with it.
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "cpu/simd/kernels.h"
+#include "cpu/winograd.h"
+#include "support/check.h"
+
+using namespace wbsr;
+using wbsr::test::check;
+
+namespace {
+
+std::vector<float> noise(size_t n, uint64_t seed) {
+  test::Random random{seed};
+  std::vector<float> v(n);
+  for (float& x : v) x = static_cast<float>(random.next());
+  return v;
+}
+
+struct Case {
+  int in, out, h, w;  // channels in blocks
+  bool residual;
+  float slope;
+};
+
+void compare(const simd::Winograd& kernel, const Case& c) {
+  const int L = kernel.lanes, in = c.in * L, out = c.out * L, batch = 2;
+  const std::string at = std::to_string(L) + " lanes, " + std::to_string(c.in) + " to " + std::to_string(c.out) +
+                         " blocks, " + std::to_string(c.w) + "x" + std::to_string(c.h);
+  const cpu::Layout from{cpu::Layout::Blocked, L, c.in, c.in, c.h, c.w},
+      to{cpu::Layout::Blocked, L, c.out, c.out, c.h, c.w};
+  const auto x = noise(static_cast<size_t>(from.image()) * batch, 1),
+             dense = noise(static_cast<size_t>(out) * in * 9, 2), bias = noise(static_cast<size_t>(out), 3),
+             residual = noise(static_cast<size_t>(to.image()) * batch, 4);
+  const std::vector<float> weights = cpu::packWinograd(dense, out, in, L);
+  std::vector<float> y(residual.size(), NAN);
+  cpu::Buffer scratch;
+  cpu::runWinograd(kernel,
+                   {from, to, batch, x.data(), weights.data(), bias.data(), c.residual ? residual.data() : nullptr,
+                    y.data(), c.slope},
+                   scratch);
+  const auto place = [&c, L](const cpu::Layout& l, int n, int channel, int row, int column) {
+    return static_cast<size_t>(n * l.image() + ((int64_t{channel / L} * c.h + row) * c.w + column) * L + channel % L);
+  };
+  double worst = 0;
+  for (int n = 0; n < batch; ++n)
+    for (int o = 0; o < out; ++o)
+      for (int row = 0; row < c.h; ++row)
+        for (int column = 0; column < c.w; ++column) {
+          double sum = static_cast<double>(bias[static_cast<size_t>(o)]);
+          for (int i = 0; i < in; ++i)
+            for (int ky = -1; ky <= 1; ++ky)
+              for (int kx = -1; kx <= 1; ++kx) {
+                const int yy = row + ky, xx = column + kx;
+                if (yy < 0 || yy >= c.h || xx < 0 || xx >= c.w) continue;
+                sum += static_cast<double>(dense[(static_cast<size_t>(o) * in + i) * 9 + (ky + 1) * 3 + kx + 1]) *
+                       static_cast<double>(x[place(from, n, i, yy, xx)]);
+              }
+          if (c.residual) sum += static_cast<double>(residual[place(to, n, o, row, column)]);
+          if (sum < 0) sum *= static_cast<double>(c.slope);
+          worst = std::max(worst, std::fabs(sum - static_cast<double>(y[place(to, n, o, row, column)])));
+        }
+  // Sums of 9 in products, each below 1; the transforms multiply rounding errors by about 20.
+  check(worst < 2e-6 * std::sqrt(9.0 * in) * 20, at + ": " + std::to_string(worst));
+
+  // One tile at a time, with another one's leftovers in the working memory.
+  std::vector<int64_t> blocks;
+  for (int b = 0; b < c.out; ++b) blocks.push_back(int64_t{b} * c.h * c.w * L);
+  std::vector<float> single(static_cast<size_t>(to.image()), NAN);
+  std::vector<float> memory(static_cast<size_t>(kernel.scratch(c.in, c.out)), 7.f);
+  const simd::WinogradConv conv{x.data(),
+                                weights.data(),
+                                bias.data(),
+                                c.residual ? residual.data() : nullptr,
+                                single.data(),
+                                blocks.data(),
+                                int64_t{c.w} * L,
+                                L,
+                                c.in,
+                                c.out,
+                                c.h,
+                                c.w,
+                                c.slope};
+  for (int tile = simd::winogradTiles(c.h, c.w) - 1; tile >= 0; --tile) kernel.run(conv, tile, 1, memory.data());
+  check(std::memcmp(single.data(), y.data(), single.size() * sizeof(float)) == 0, at + ": tiles one by one");
+}
+
+const simd::Winograd* kernelOf(int lanes) {
+  try {
+    return simd::winograd(lanes);
+  } catch (const Error&) {
+    return nullptr;  // not on this processor
+  }
+}
+
+}  // namespace
+
+int main() {
+  for (const int lanes : {16, 8}) {
+    const simd::Winograd* kernel = kernelOf(lanes);
+    if (!kernel) continue;
+    for (const auto& [h, w] : {std::pair{1, 1}, {4, 4}, {5, 3}, {9, 13}, {38, 38}})
+      for (const auto& [in, out] : {std::pair{1, 1}, {2, 1}, {1, 2}, {3, 3}, {2, 4}, {4, 5}})
+        compare(*kernel, {in, out, h, w, (h + in) % 2 == 0, h == 5 ? 0.f : h == 9 ? 0.1f : 1.f});
+  }
+  return test::finish();
+}
