@@ -19,7 +19,7 @@ using wbsr::test::check;
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 void expectReason(const std::string& part) {
-  const FoundDevices state = findDevices();
+  const wbsr::FoundDevices state = findDevices();
   check(state.devices.empty(), "no device: " + part);
   check(contains(state.reason, part), "found: " + state.reason + "; wanted: " + part);
   check(cudaPeekAtLastError() == cudaSuccess, "no error is left behind for the next call: " + part);
@@ -67,7 +67,7 @@ int main() {
   checkCudnnMissing();
 #ifndef WBSR_HOST_CUDA
   // Found where it is looked for when nobody names it, also after it was not.
-  const FoundDevices state = findDevices();
+  const wbsr::FoundDevices state = findDevices();
   check(!state.devices.empty(), "a device: " + state.reason);
   for (const auto& device : state.devices) {
     check(!device.name.empty() && device.memory > 0, "its name and memory: " + device.name);

@@ -30,7 +30,7 @@ Findings healthy() {
 }
 
 void expectReason(const Findings& findings, const std::string& reason) {
-  const FoundDevices state = conclude(findings);
+  const wbsr::FoundDevices state = conclude(findings);
   check(state.devices.empty(), "no device: " + reason);
   check(state.reason == reason, "found: " + state.reason + "; wanted: " + reason);
 }
@@ -75,7 +75,7 @@ void checkCards() {
   // Cards keep CUDA's numbers where one between them cannot be used.
   f.cards.push_back(card(3, "NVIDIA H200", 9, 0));
   f.cards[1].prohibited = false;
-  const FoundDevices state = conclude(f);
+  const wbsr::FoundDevices state = conclude(f);
   check(state.reason.empty() && state.devices.size() == 2, "two of four cards");
   if (state.devices.size() != 2) return;
   check(state.devices[0].index == 1 && state.devices[1].index == 3, "their numbers");
