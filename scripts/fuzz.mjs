@@ -12,7 +12,9 @@ import { parseArgs } from 'node:util'
 import sharp from 'sharp'
 import { loadSupernet, srresnet, tilesOf, trainSupernet, WbsrError } from '../dist/index.js'
 
-const { values } = parseArgs({ options: { count: { type: 'string', default: '1000' }, seed: { type: 'string', default: '1' } } })
+const { values } = parseArgs({
+  options: { count: { type: 'string', default: '1000' }, seed: { type: 'string', default: '1' } },
+})
 const count = Number(values.count)
 const seed = Number(values.seed)
 /** An input that takes longer counts as a hang. */
@@ -36,11 +38,16 @@ const folder = mkdtempSync(path.join(tmpdir(), 'wbsr-fuzz-'))
 const network = () => srresnet({ scale: 2, widths: [4, 8], depths: [1, 2] })
 
 async function pictures() {
-  const data = Buffer.from(Uint8Array.from({ length: 48 * 40 * 3 }, (_, i) => 128 + 100 * Math.sin(i * 0.11) * Math.cos(i * 0.003)))
+  const data = Buffer.from(
+    Uint8Array.from({ length: 48 * 40 * 3 }, (_, i) => 128 + 100 * Math.sin(i * 0.11) * Math.cos(i * 0.003)),
+  )
   const image = () => sharp(data, { raw: { width: 48, height: 40, channels: 3 } })
   const deep = () => image().toColourspace('rgb16')
   const frames = sharp(data, { raw: { width: 48, height: 40, channels: 3, pageHeight: 20 } })
-  const described = () => image().withExif({ IFD0: { Make: 'fuzz', Copyright: 'none' } }).withXmp('<x:xmpmeta xmlns:x="adobe:ns:meta/"/>')
+  const described = () =>
+    image()
+      .withExif({ IFD0: { Make: 'fuzz', Copyright: 'none' } })
+      .withXmp('<x:xmpmeta xmlns:x="adobe:ns:meta/"/>')
   return {
     'a.png': await described().withIccProfile('p3').png().toBuffer(),
     'interlaced.png': await deep().png({ progressive: true }).toBuffer(),
@@ -56,7 +63,9 @@ async function pictures() {
     'plain.tif': await image().tiff({ compression: 'none' }).toBuffer(),
     'frames.gif': await frames.clone().gif().toBuffer(),
     'a.avif': await image().avif({ effort: 0 }).toBuffer(),
-    'a.svg': Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><rect width="20" height="9" fill="#a63"/><text y="20">a</text></svg>'),
+    'a.svg': Buffer.from(
+      '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><rect width="20" height="9" fill="#a63"/><text y="20">a</text></svg>',
+    ),
   }
 }
 
@@ -194,7 +203,8 @@ async function main() {
       await Promise.race([jobs[job](file), hang])
       report.accepted++
     } catch (error) {
-      if (error instanceof WbsrError && error.code !== 'WBSR_INTERNAL') report.refused[error.code] = (report.refused[error.code] ?? 0) + 1
+      if (error instanceof WbsrError && error.code !== 'WBSR_INTERNAL')
+        report.refused[error.code] = (report.refused[error.code] ?? 0) + 1
       else failure = `${error?.code ?? error?.name}: ${error?.message} ${String(error?.stack).split('\n')[1] ?? ''}`
     } finally {
       clearTimeout(timer)
@@ -208,7 +218,8 @@ async function main() {
     if (i === Math.floor(count / 5)) report.memoryMb.early = Math.round(process.memoryUsage.rss() / 1e6)
   }
   report.memoryMb.end = Math.round(process.memoryUsage.rss() / 1e6)
-  if (report.memoryMb.end - report.memoryMb.early > MOST_GROWTH_MB) report.failures.push({ failure: 'resident memory grew' })
+  if (report.memoryMb.end - report.memoryMb.early > MOST_GROWTH_MB)
+    report.failures.push({ failure: 'resident memory grew' })
   model.dispose()
   if (report.failures.length === 0) rmSync(folder, { recursive: true, force: true })
   console.log(JSON.stringify(report, null, 2))
