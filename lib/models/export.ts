@@ -5,7 +5,6 @@ import { writeFileAtomic } from '../files/atomic.js'
 import { writeSafetensors } from '../files/safetensors.js'
 import type { ModelState } from '../model-state.js'
 import { checkInteger, checkObject, checkString } from '../options.js'
-import { onnxOf } from './graphs/onnx-export.js'
 import { type SubnetTensor, subnetTensors } from './graphs/subnet-slices.js'
 
 export interface ExportOptions {
@@ -35,6 +34,8 @@ async function tensorsOf(
 /** @throws WbsrError WBSR_IO, WBSR_DISPOSED, WBSR_INVALID_OPTION */
 export async function exportOnnx(state: ModelState, file: string, options: ExportOptions): Promise<void> {
   const { subnet, tensors } = await tensorsOf(state, file, options)
+  // Loaded here, since protocol buffers would add a third to the time that importing wbsr takes.
+  const { onnxOf } = await import('./graphs/onnx-export.js')
   await writeFileAtomic(file, onnxOf(state.network, subnet, tensors))
 }
 

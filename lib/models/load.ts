@@ -12,11 +12,9 @@ import type { Hints } from '../networks/architecture.js'
 import type { ImageConvention } from '../networks/image.js'
 import type { Network } from '../networks/network.js'
 import { checkChoice, checkInteger, checkNumber, checkObject, checkString } from '../options.js'
-import { isPth, readPth } from './formats/pth.js'
 import type { ImportedGraph } from './graphs/import-graph.js'
 import { readNcnn } from './graphs/ncnn.js'
 import { isNcnnParam } from './graphs/ncnn-files.js'
-import { readOnnx } from './graphs/onnx-import.js'
 import { openModelFile, SupernetModel, UNTRAINED } from './model.js'
 import { describeContents } from './model-file.js'
 import { recognise, weightsArena } from './recognise.js'
@@ -161,6 +159,8 @@ export async function loadModel(file: string, options: LoadModelOptions = {}): P
   try {
     const bytes = await bytesOf(file)
     const budget = new ReadBudget(file, bytes.length)
+    // Loaded here, since zip archives and protocol buffers would add half to the time that importing wbsr takes.
+    const pth = await import('./formats/pth.js')
     // A header of safetensors may have a length that looks like the first bytes of a pickle.
     if (isSafetensors(bytes)) {
       const contents = await readSafetensors(file)
@@ -172,9 +172,12 @@ export async function loadModel(file: string, options: LoadModelOptions = {}): P
         new Map([...contents.tensors].map(([key, tensor]) => [key, stored(tensor)])),
         hints,
       )
-    } else if (isPth(bytes)) found = ofTensors(file, 'pth', await readPth(file, bytes, budget), hints)
+    } else if (pth.isPth(bytes)) found = ofTensors(file, 'pth', await pth.readPth(file, bytes, budget), hints)
     else if (isNcnnParam(bytes) || /\.bin$/.test(file)) found = await ofNcnn(file, hints.convention)
-    else found = ofGraph(file, 'onnx', readOnnx(file, bytes, budget, hints.convention))
+    else {
+      const { readOnnx } = await import('./graphs/onnx-import.js')
+      found = ofGraph(file, 'onnx', readOnnx(file, bytes, budget, hints.convention))
+    }
   } catch (error) {
     if (error instanceof RangeError)
       throw new WbsrError('WBSR_OUT_OF_MEMORY', `Not enough memory to read ${file}`, { cause: error })
