@@ -46,10 +46,10 @@ async function way(state, image, name, options, routed) {
   const grid = makeGrid(
     width,
     height,
-    settings.tile === 'image' ? Math.max(width, height) : settings.tile,
+    typeof settings.tile === 'number' ? settings.tile : Math.max(width, height),
     settings.groupRows,
   )
-  const overlap = overlapOf(settings.halo)
+  const overlap = overlapOf(settings.halo, state.engine, false)
   const vectors = await native.gradientVectors(image.data, width, height, 3, tileRects(grid, 0, grid.rows, 0))
   const classes = Array.from({ length: grid.columns * grid.rows }, (_, i) =>
     classOf(state.classes, difficultyOf(vectors, i)),
