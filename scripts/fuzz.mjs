@@ -135,7 +135,19 @@ async function main() {
   const checkpointBytes = readFileSync(checkpointFile)
   const headerOf = (bytes) => Number(bytes.readBigUInt64LE())
   const names = Object.keys(images)
-  const report = { count, seed, accepted: 0, refused: {}, slowestSeconds: 0, memoryMb: {}, failures: [], folder }
+  const report = {
+    count,
+    seed,
+    accepted: 0,
+    /** @type {Record<string, number>} */
+    refused: {},
+    slowestSeconds: 0,
+    memoryMb: { early: 0, end: 0 },
+    /** @type {{ failure: string, input?: number, name?: string, job?: string, kept?: string }[]} */
+    failures: [],
+    folder,
+  }
+  /** @type {import('../dist/index.js').RawImage} */
   const small = { data: new Uint8Array(20 * 12 * 3).fill(99), width: 20, height: 12, channels: 3 }
 
   const jobs = {
@@ -202,7 +214,8 @@ async function main() {
       })
       await Promise.race([jobs[job](file), hang])
       report.accepted++
-    } catch (error) {
+    } catch (thrown) {
+      const error = /** @type {any} */ (thrown)
       if (error instanceof WbsrError && error.code !== 'WBSR_INTERNAL')
         report.refused[error.code] = (report.refused[error.code] ?? 0) + 1
       else failure = `${error?.code ?? error?.name}: ${error?.message} ${String(error?.stack).split('\n')[1] ?? ''}`
