@@ -102,17 +102,26 @@ void othersEndCaptures() {
   const Pair pair = makePair(graph, Precision::Bf16, 4);
   const std::vector<float> lr = noise(3 * 5 * 4, 6), hr = noise(lr.size() * 4, 7);
   std::vector<float> first(lr.size() * 4), later(first.size());
-  const auto forward = [&](std::vector<float>& output) { pair.cuda->forward(0, lr.data(), output.data(), 1, 5, 4); };
-  forward(first);
-  for (const char* call : {"launch", "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"}) {
-    // The launches before it put the input in place.
-    host_cuda::failNext(call, cudaErrorStreamCaptureInvalidated, call == std::string("launch") ? 2 : 0);
-    check(errorOf([&] { forward(later); }) == "none" && sameBits(later, first),
-          std::string("a capture that ends in ") + call);
+  const auto forward = [&lr](const Pair& on, std::vector<float>& output) {
+    on.cuda->forward(0, lr.data(), output.data(), 1, 5, 4);
+  };
+  forward(pair, first);
+  // Two failures for each device: after the third in a row it would go on without a graph.
+  for (const auto& calls :
+       {std::pair{"launch", "cudaStreamBeginCapture"}, std::pair{"cudaStreamEndCapture", "cudaGraphInstantiate"}}) {
+    const Pair ended = makePair(graph, Precision::Bf16, 4);
+    forward(ended, later);
+    for (const char* call : {calls.first, calls.second}) {
+      // The launches before it put the input in place.
+      host_cuda::failNext(call, cudaErrorStreamCaptureInvalidated, call == std::string("launch") ? 2 : 0);
+      check(errorOf([&] { forward(ended, later); }) == "none" && sameBits(later, first),
+            std::string("a capture that ends in ") + call);
+    }
+    const auto graphs = host_cuda::live().graphs;
+    forward(ended, later);
+    check(sameBits(later, first) && host_cuda::live().graphs == graphs + 1,
+          std::string("the next one is captured, after ") + calls.second);
   }
-  const auto graphs = host_cuda::live().graphs;
-  forward(later);
-  check(sameBits(later, first) && host_cuda::live().graphs == graphs + 1, "the next one is captured");
   const Pair other = makePair(graph, Precision::Bf16, 4);
   for (int step = 0; step < 4; ++step) {
     const TrainJob job = stepJob(lr, hr, 1, 5, 4, {0});
