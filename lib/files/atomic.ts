@@ -42,6 +42,18 @@ export async function writeBytes(handle: FileHandle, bytes: Uint8Array): Promise
 }
 
 /**
+ * Creates a folder and what it lies in. Not mkdir's own recursion: in Node 20 it never ends where a file system answers
+ * ENOENT below a folder that exists, as /proc does.
+ */
+async function makeFolder(folder: string): Promise<void> {
+  if (await statOrNull(folder)) return
+  await makeFolder(path.dirname(folder))
+  await mkdir(folder).catch((error) => {
+    if (error.code !== 'EEXIST') throw error
+  })
+}
+
+/**
  * A file in the making: bytes go to a temporary file in the same folder; `commit` puts it in place, `discard` forgets
  * it. Until `commit` the file of that name, if there is one, is untouched. All methods throw WBSR_IO, naming the file.
  */
@@ -77,7 +89,7 @@ export class AtomicFile {
         throw new WbsrError('WBSR_IO', `Cannot write ${file}: expected the name of a file, not of a folder`)
       const target = old ? await realpath(file) : path.resolve(file)
       const folder = path.dirname(target)
-      await mkdir(folder, { recursive: true })
+      await makeFolder(folder)
       await sweepTemporaries(target)
       temporary = temporaryName(target)
       rememberTemporary(temporary)
