@@ -513,6 +513,7 @@ function loadBinary(): Addon {
         'Possible solutions:',
         '- install wbsr again, if its prebuilds/ folder is missing or damaged',
         '- the prebuilt binary is for Linux on x86-64 with glibc 2.36 or newer (Debian 12, Ubuntu 23.04)',
+        '- a bundler has copied wbsr away from its addon: mark wbsr and sharp as external (esbuild --external:wbsr, vite ssr.external, webpack externals, serverExternalPackages of Next)',
         '- elsewhere build from a clone of the repository: npm ci && npm run build (needs g++, cmake, ninja and oneDNN, libdnnl-dev on Debian)',
       ].join('\n'),
       { cause },
