@@ -73,7 +73,8 @@ export function rememberTemporary(file: string): void {
   registry.paths.add(file)
   if (!registry.hooked) {
     registry.hooked = true
-    process.on('exit', removeAll)
+    // Before the application's own listeners, which may look at the folder.
+    process.prependListener('exit', removeAll)
   }
   // Signals reach the main thread only.
   if (!registry.armed && isMainThread) {
