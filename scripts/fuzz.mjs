@@ -20,7 +20,7 @@ const seed = Number(values.seed)
 /** An input that takes longer counts as a hang. */
 const SLOWEST_SECONDS = 60
 /** Resident memory may grow by this between the first fifth of the run and its end. */
-const MOST_GROWTH_MB = 400
+const MOST_GROWTH_MB = 150
 const MAX_PIXELS = 1 << 18
 
 let state = (seed * 2654435761) >>> 0 || 1
@@ -141,7 +141,7 @@ async function main() {
     accepted: 0,
     /** @type {Record<string, number>} */
     refused: {},
-    slowestSeconds: 0,
+    slowest: { seconds: 0, input: -1, name: '', job: '' },
     memoryMb: { early: 0, end: 0 },
     /** @type {{ failure: string, input?: number, name?: string, job?: string, kept?: string }[]} */
     failures: [],
@@ -222,7 +222,8 @@ async function main() {
     } finally {
       clearTimeout(timer)
     }
-    report.slowestSeconds = Math.max(report.slowestSeconds, (performance.now() - start) / 1000)
+    const seconds = (performance.now() - start) / 1000
+    if (seconds > report.slowest.seconds) report.slowest = { seconds, input: i, name, job }
     if (failure) {
       const kept = path.join(folder, `failure-${i}-${name}`)
       copyFileSync(file, kept)
