@@ -1,5 +1,6 @@
 // The public surface of wbsr.
 
+export type { DegradationOptions } from './data/degradation.js'
 export type { FileSpec, SkippedImage } from './data/files.js'
 export type { DataOptions } from './data/options.js'
 export type { SamplerOptions } from './data/sampler.js'

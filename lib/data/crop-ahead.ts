@@ -33,20 +33,23 @@ export interface CropAheadOptions {
   /** HR pixels. */
   patchSize: number
   scale: number
+  /** LR pixels around a crop that its LR version depends on. */
+  margin: number
   /** Crops of a step. */
   crops: (step: number) => CropSpec[]
   load: (image: number) => Promise<DecodedPair>
 }
 
-/** HR pixels around a crop that antialiased bicubic may see: its kernel reaches 2 LR pixels; rounded up amply. */
-const marginOf = (scale: number): number => 4 * scale
+/** LR pixels around a crop that antialiased bicubic may see: its kernel reaches 2 LR pixels; rounded up amply. */
+export const BICUBIC_MARGIN = 4
 
 /** Planning a step takes about 0.1 ms, and the first call plans them all. */
 const MOST_STEPS = 1000
 
-/** Bytes of a crop with its surroundings; with an LR file nothing around it is needed. */
-function windowBytes(patchSize: number, scale: number, lrFiles: boolean): number {
-  return lrFiles ? 3 * (patchSize ** 2 + (patchSize / scale) ** 2) : 3 * (patchSize + 2 * marginOf(scale)) ** 2
+/** Bytes of a crop with its surroundings. */
+function windowBytes(patchSize: number, scale: number, margin: number, lrFiles: boolean): number {
+  const edge = patchSize + 2 * margin * scale
+  return lrFiles ? 3 * (edge ** 2 + (edge / scale) ** 2) : 3 * edge ** 2
 }
 
 /**
@@ -60,14 +63,16 @@ export function stepsAhead(options: {
   batchSize: number
   patchSize: number
   scale: number
+  /** As in CropAheadOptions. */
+  margin: number
   lrFiles: boolean
   images: number
   /** Bytes of all images, decoded. */
   imageBytes: number
 }): number {
-  const { budget, batchSize, patchSize, scale, lrFiles, images, imageBytes } = options
+  const { budget, batchSize, patchSize, scale, margin, lrFiles, images, imageBytes } = options
   if (imageBytes <= budget) return 0
-  const steps = Math.floor(budget / (batchSize * windowBytes(patchSize, scale, lrFiles)))
+  const steps = Math.floor(budget / (batchSize * windowBytes(patchSize, scale, margin, lrFiles)))
   const withImages = batchSize * (1 - budget / imageBytes)
   return steps > 1 && images / steps < withImages ? Math.min(steps, MOST_STEPS) : 0
 }
@@ -165,15 +170,14 @@ export class CropAhead {
 
   #window({ high, low }: DecodedPair, { x, y }: CropSpec): CropWindow {
     const { patchSize, scale } = this.#options
-    const margin = low ? 0 : marginOf(scale)
+    const margin = this.#options.margin * scale
     const left = Math.max(0, x - margin)
     const top = Math.max(0, y - margin)
     const width = Math.min(high.width, x + patchSize + margin) - left
     const height = Math.min(high.height, y + patchSize + margin) - top
-    const edge = patchSize / scale
     return {
       high: cut(high, left, top, width, height),
-      low: low && cut(low, x / scale, y / scale, edge, edge),
+      low: low && cut(low, left / scale, top / scale, width / scale, height / scale),
       x: x - left,
       y: y - top,
     }

@@ -5,8 +5,10 @@ import { type BatchSource, type CropSpec, native } from '../native.js'
 import { checkInteger } from '../options.js'
 import { permutation, randomFor } from '../random.js'
 import { classOf } from '../routing/classes.js'
-import { CropAhead, type DecodedPair, stepsAhead } from './crop-ahead.js'
+import { BICUBIC_MARGIN, CropAhead, type DecodedPair, stepsAhead } from './crop-ahead.js'
 import { cropToScale, ImageCache, type RgbImage, readRgb } from './decode.js'
+import { type Degradation, drawDegradation } from './degradation.js'
+import { degradationMargin, degradeSource } from './degrade.js'
 import type { SkippedImage } from './files.js'
 import { checkGrid, type IndexedImage, PatchIndex } from './index.js'
 import { checkDataOptions, type DataOptions } from './options.js'
@@ -71,7 +73,7 @@ export class Dataset {
   readonly stepsPerEpoch: number
   /** Images that are left out, and why. */
   readonly skipped: readonly SkippedImage[]
-  readonly #options: { batchSize: number; seed: number; signal?: AbortSignal }
+  readonly #options: { batchSize: number; seed: number; signal?: AbortSignal; degradation?: Degradation }
   readonly #images: ImageCache
   /** In place of images, where they do not fit into memory. */
   readonly #ahead: CropAhead | null
@@ -82,24 +84,27 @@ export class Dataset {
     sampler: Sampler,
     skipped: SkippedImage[],
     run: { first: number; steps: number },
-    options: DatasetOptions & { memory: number },
+    options: DatasetOptions & { memory: number; degradation?: Degradation },
   ) {
-    const { batchSize, seed, signal, memory } = options
+    const { batchSize, seed, signal, memory, degradation } = options
     this.index = index
     this.sampler = sampler
     this.first = run.first
     this.steps = run.steps
     this.stepsPerEpoch = Math.ceil(index.difficulties.length / batchSize)
     this.skipped = [...skipped, ...index.skipped]
-    this.#options = { batchSize, seed, signal }
+    this.#options = { batchSize, seed, signal, degradation }
     const { patchSize, scale, images } = index
     const lrFiles = images[0]!.lr !== null
     const pixels = images.reduce((sum, { width, height }) => sum + width * height, 0)
+    // An LR file's patch needs nothing around it, unless it is degraded.
+    const margin = degradation ? degradationMargin(lrFiles) : lrFiles ? 0 : BICUBIC_MARGIN
     const ahead = stepsAhead({
       budget: memory,
       batchSize,
       patchSize,
       scale,
+      margin,
       lrFiles,
       images: images.length,
       imageBytes: 3 * (lrFiles ? pixels + pixels / scale ** 2 : pixels),
@@ -111,6 +116,7 @@ export class Dataset {
             end: run.steps,
             patchSize,
             scale,
+            margin,
             crops: (step) => this.crops(step).crops,
             load: (image) => this.#load(images[image]!),
           })
@@ -160,7 +166,17 @@ export class Dataset {
     const first = checkInteger(given, 'first', 0)
     const steps = first + (options.steps === undefined ? length * stepsPerEpoch : length)
     const sampler = new Sampler(index.difficulties, { batchSize, first, steps, seed }, options.sampler)
-    return new Dataset(index, sampler, skipped, { first, steps }, { ...options, memory: data.memory })
+    return new Dataset(
+      index,
+      sampler,
+      skipped,
+      { first, steps },
+      {
+        ...options,
+        memory: data.memory,
+        degradation: data.degradation,
+      },
+    )
   }
 
   /**
@@ -248,7 +264,8 @@ export class Dataset {
     this.#check()
     const { patches, crops } = this.crops(step)
     const { scale, patchSize } = this.index
-    const source = this.#ahead ? await this.#windows(this.#ahead, step, crops) : await this.#whole(crops)
+    const cut = this.#ahead ? await this.#windows(this.#ahead, step, crops) : await this.#whole(crops)
+    const source = await this.#degraded(cut, step)
     this.#check()
     return {
       step,
@@ -286,6 +303,16 @@ export class Dataset {
       lrImages: windows[0]!.low === null ? undefined : windows.map(({ low }) => low!),
       crops: crops.map((crop, i) => ({ ...crop, image: i, x: windows[i]!.x, y: windows[i]!.y })),
     }
+  }
+
+  /** The same crops with LR as the option `degradation` has it. */
+  async #degraded(source: BatchSource, step: number): Promise<BatchSource> {
+    const { degradation, seed } = this.#options
+    if (!degradation) return source
+    const draws = source.crops.map((_, slot) =>
+      drawDegradation(degradation, randomFor(seed, streams.degradation, step, slot)),
+    )
+    return await degradeSource(source, draws, this.index)
   }
 
   /**

@@ -2,6 +2,7 @@
 import { invalidOption } from '../errors.js'
 import { checkReadOptions } from '../images/decoder.js'
 import { checkInteger, checkNumber, checkObject, checkString } from '../options.js'
+import { checkDegradation, type Degradation, type DegradationOptions } from './degradation.js'
 import type { FileSpec } from './files.js'
 
 export interface DataOptions {
@@ -25,15 +26,23 @@ export interface DataOptions {
    * to come are kept in their place.
    */
   memory?: number
+  /**
+   * What happens to LR besides the reduction, drawn for each patch: 'photo' (mild blur, noise and JPEG of quality 50 to 95, see
+   * docs/training.md) or ranges of your own. Applied to LR files too. Default: nothing.
+   */
+  degradation?: 'photo' | DegradationOptions
   /** Largest width x height of an image, as in ReadOptions; larger ones are left out. Default: no limit. */
   maxPixels?: number
 }
 
+/** Options with every default filled in. */
+export interface DataPlan extends Omit<DataOptions, 'degradation'> {
+  memory: number
+  degradation?: Degradation
+}
+
 /** Fills in the defaults (file patterns are checked when they are searched). @throws WbsrError WBSR_INVALID_OPTION */
-export function checkDataOptions(
-  options: unknown,
-  name = 'data',
-): DataOptions & { cache: string | false | undefined; memory: number } {
+export function checkDataOptions(options: unknown, name = 'data'): DataPlan {
   const given = checkObject(options, name, [
     'train',
     'validation',
@@ -42,6 +51,7 @@ export function checkDataOptions(
     'step',
     'cache',
     'memory',
+    'degradation',
     'maxPixels',
   ]) as unknown as DataOptions
   const files = (key: 'train' | 'validation' | 'lr' | 'validationLr'): FileSpec | undefined => {
@@ -63,6 +73,9 @@ export function checkDataOptions(
     step: given.step === undefined ? undefined : checkInteger(given.step, `${name}.step`, 1),
     cache: given.cache === undefined || given.cache === false ? given.cache : checkString(given.cache, `${name}.cache`),
     memory: checkNumber(given.memory ?? 1.5e9, `${name}.memory`, 0),
+    ...(given.degradation !== undefined && {
+      degradation: checkDegradation(given.degradation, `${name}.degradation`),
+    }),
     maxPixels: checkReadOptions({ maxPixels: given.maxPixels }, `${name}.`).maxPixels,
   }
 }

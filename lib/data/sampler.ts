@@ -68,7 +68,7 @@ export function buildClasses(
 }
 
 // First key of every stream of random numbers in lib/data, so that none is used twice.
-export const streams = { order: 1, classLevel: 2, crop: 3, pixels: 4 } as const
+export const streams = { order: 1, classLevel: 2, crop: 3, pixels: 4, degradation: 5, validation: 6 } as const
 
 /**
  * Draws the patches of each step. What step k gets is a function of the seed, k and the number of steps alone: a resumed

@@ -1,10 +1,16 @@
 // Validation images: checked once at the start of a run, then decoded one at a time whenever they are needed.
+import { createHash } from 'node:crypto'
+import path from 'node:path'
 import { aborted, WbsrError } from '../errors.js'
 import { native } from '../native.js'
+import { randomFor } from '../random.js'
 import { cropToScale, type RgbImage, readRgb, Unusable, usable } from './decode.js'
+import { type Degradation, drawDegradation } from './degradation.js'
+import { degrade } from './degrade.js'
 import type { FileSpec, SkippedImage } from './files.js'
 import { checkPair, cropPair, findPairs, type ImagePair, type PairedFiles } from './pairs.js'
 import { mapParallel } from './parallel.js'
+import { streams } from './sampler.js'
 
 /** An HR image, cut down (right and bottom) to a multiple of the scale, and its LR image. */
 export interface ValidationImage {
@@ -33,6 +39,8 @@ export interface ValidationOptions {
   name?: string
   /** Larger images are left out. */
   maxPixels?: number
+  /** What happens to LR, unless its `validation` is false. */
+  degradation?: Degradation
   /** Called after every image that was checked. */
   onProgress?: (progress: { done: number; total: number }) => void
 }
@@ -42,12 +50,22 @@ export class ValidationSet {
   readonly files: readonly ValidationPair[]
   readonly skipped: readonly SkippedImage[]
   readonly #scale: number
+  readonly #degradation: Degradation | undefined
 
-  /** @param files pairs that are known to be usable */
-  constructor(files: readonly ValidationPair[], scale: number, skipped: readonly SkippedImage[] = []) {
+  /**
+   * @param files pairs that are known to be usable
+   * @param degradation as in ValidationOptions
+   */
+  constructor(
+    files: readonly ValidationPair[],
+    scale: number,
+    degradation?: Degradation,
+    skipped: readonly SkippedImage[] = [],
+  ) {
     this.files = files
     this.skipped = skipped
     this.#scale = scale
+    this.#degradation = degradation?.validation ? degradation : undefined
   }
 
   /** LR pixels of all images. */
@@ -74,7 +92,7 @@ export class ValidationSet {
    */
   static async check(
     found: ValidationFiles,
-    options: Pick<ValidationOptions, 'signal' | 'maxPixels' | 'onProgress'> = {},
+    options: Pick<ValidationOptions, 'signal' | 'maxPixels' | 'degradation' | 'onProgress'> = {},
   ): Promise<ValidationSet> {
     const { pairs, scale, name } = found
     const results = await mapParallel(
@@ -96,7 +114,7 @@ export class ValidationSet {
         `${name}: none of the ${pairs.length} images can be used\n- ${file}: ${reason}`,
       )
     }
-    return new ValidationSet(files, scale, skipped)
+    return new ValidationSet(files, scale, options.degradation, skipped)
   }
 
   /** find() and check() in one. */
@@ -107,7 +125,7 @@ export class ValidationSet {
 
   /**
    * The images one after the other; only the current one is in memory. LR is the file's, or antialiased bicubic with
-   * symmetric border (protocol.md).
+   * symmetric border (protocol.md), and degraded where that was asked for.
    *
    * @throws WbsrError naming a file that became unreadable; WBSR_ABORTED
    */
@@ -126,10 +144,18 @@ export class ValidationSet {
               height,
             }
           : cropPair({ hr: pair.hr, lr: pair.lr }, whole, await readRgb(pair.lr), this.#scale)
-      yield { file: pair.hr, hr, lr }
+      yield { file: pair.hr, hr, lr: await this.#degraded(pair.hr, lr) }
     }
   }
+
+  async #degraded(file: string, lr: RgbImage): Promise<RgbImage> {
+    if (!this.#degradation) return lr
+    return await degrade(lr, drawDegradation(this.#degradation, randomFor(0, streams.validation, numberOf(file))))
+  }
 }
+
+/** A number of a file's name: its degradation does not depend on which other files there are, or on the run's seed. */
+const numberOf = (file: string): number => createHash('sha256').update(path.basename(file)).digest().readUInt32BE(0)
 
 async function checkFiles(pair: ImagePair, scale: number, maxPixels?: number): Promise<ValidationPair | SkippedImage> {
   try {

@@ -31,7 +31,7 @@ export class Calibration {
     // In the order of the files where all are taken.
     const chosen = all.length > images ? [...order.subarray(0, images)].sort((a, b) => a - b).map((i) => all[i]!) : all
     this.#plan = plan
-    this.#set = new ValidationSet(chosen, scale)
+    this.#set = new ValidationSet(chosen, scale, plan.data.degradation)
     this.#source = validation ? 'validation' : 'training'
   }
 

@@ -99,7 +99,8 @@ async function openData(plan: TrainPlan, start: Start, progress: RunProgress): P
     },
   })
   const onProgress = ({ done }: { done: number }): void => progress.advance(indexed + done)
-  const validation = found && (await ValidationSet.check(found, { signal, maxPixels: data.maxPixels, onProgress }))
+  const { maxPixels, degradation } = data
+  const validation = found && (await ValidationSet.check(found, { signal, maxPixels, degradation, onProgress }))
   return { dataset, validation }
 }
 

@@ -1,5 +1,5 @@
 // The options of trainSupernet: their types, defaults and checks. What comes out has every value filled in.
-import { checkDataOptions, type DataOptions } from '../data/options.js'
+import { checkDataOptions, type DataOptions, type DataPlan } from '../data/options.js'
 import { checkSamplerOptions, type SamplerOptions } from '../data/sampler.js'
 import { checkDeviceOptions, DEVICE_KEYS, type DeviceChoice, type DeviceOptions } from '../devices.js'
 import { invalidOption } from '../errors.js'
@@ -98,7 +98,7 @@ export interface TrainOptions extends DeviceOptions {
 /** Options with every default filled in. */
 export interface TrainPlan {
   network: Network
-  data: DataOptions
+  data: DataPlan
   from: SupernetModel | string | null
   extend: string | null
   length: { steps: number } | { epochs: number }

@@ -165,7 +165,13 @@ export class Start {
       history,
       epoch: this.#same('data') && this.#same('batchSize') ? epoch : noSums(),
       // Another folder has no best checkpoint yet, and losses of other data cannot be compared.
-      best: best && inPlace && (history.length > 0 || (this.#same('data') && this.#same('loss'))) ? best : null,
+      best:
+        best &&
+        inPlace &&
+        this.#same('degradation') &&
+        (history.length > 0 || (this.#same('data') && this.#same('loss')))
+          ? best
+          : null,
       guard,
     }
   }
@@ -189,7 +195,7 @@ export class Start {
   }
 
   #fingerprintOf(facts: DataFacts, first: number, extended?: { step: number; digest: string }): Fingerprint {
-    const { length, batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed } = this.#plan
+    const { length, data, batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed } = this.#plan
     return {
       data: facts.fingerprint,
       steps: first + ('steps' in length ? length.steps : length.epochs * facts.stepsPerEpoch),
@@ -201,6 +207,7 @@ export class Start {
       ema,
       subnetsPerStep,
       seed,
+      ...(data.degradation && { degradation: data.degradation }),
       ...(this.#source && { from: this.#source.digest }),
       ...(extended && { extends: extended }),
     }

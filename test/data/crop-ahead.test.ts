@@ -12,7 +12,15 @@ const differs = (one: Planes, other: Planes): boolean =>
   largestDifference(one.lr, other.lr) + largestDifference(one.hr, other.hr) > 0
 
 t.test('when to keep crops in place of images', async (t) => {
-  const photographs = { batchSize: 16, patchSize: 128, scale: 2, lrFiles: false, images: 100, imageBytes: 100 * 36e6 }
+  const photographs = {
+    batchSize: 16,
+    patchSize: 128,
+    scale: 2,
+    margin: 4,
+    lrFiles: false,
+    images: 100,
+    imageBytes: 100 * 36e6,
+  }
   t.equal(stepsAhead({ ...photographs, budget: 1.5e9 }), 1000)
   t.equal(stepsAhead({ ...photographs, budget: 1e8 }), 100)
   t.equal(stepsAhead({ ...photographs, budget: 4e9 }), 0, 'all fit')

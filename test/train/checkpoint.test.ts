@@ -45,6 +45,7 @@ async function record(options: TrainOptions, folder: string, stopAfter?: number 
 
 for (const [name, more] of [
   ['sandwich, learned sigma', { loss: { kind: 'bd', components: 2, sigma: { initial: 0.02, learn: true } } }],
+  ['degraded LR', { loss: 'l1', data: { train: '', degradation: 'photo' } }],
   [
     'single, l2, weight decay',
     { subnetsPerStep: 'single', loss: 'l2', optimizer: { learningRate: 1e-3, weightDecay: 0.01 } },
@@ -57,7 +58,7 @@ for (const [name, more] of [
       .map((file) => path.join(train, file))
     const options = (directory: string) => ({
       ...run(train, { steps: 12, batchSize: 16, ...more, checkpoint: { directory, everySteps: 2 } }),
-      data: { train: files, validation: files[0]!, step: 32, cache: false as const },
+      data: { ...more.data, train: files, validation: files[0]!, step: 32, cache: false as const },
     })
     const whole = path.join(train, 'whole')
     const parts = path.join(train, 'parts')
@@ -152,6 +153,10 @@ t.test('a checkpoint of another run is refused with what differs', async (t) => 
   await refuses({ loss: 'l1' }, /loss\.kind is "bd" there and "l1" here/)
   await refuses({ optimizer: { learningRate: 2e-3 } }, /optimizer\.learningRate is 0\.001 there and 0\.002 here/)
   await refuses({ ema: false }, /ema is 0\.999 there and 0 here/)
+  await refuses(
+    { data: { train, cache: false, degradation: 'photo' } },
+    /degradation is absent there and \{"blur":.*"validation":true\} here/,
+  )
   await refuses({ sampler: { delta: 0.5 } }, /sampler\.delta is 0\.9 there and 0\.5 here/)
   await refuses(
     { data: { train: path.join(train, 'nagasaki-boats.png'), cache: false } },
