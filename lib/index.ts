@@ -23,7 +23,22 @@ export { type ResizeOptions, resizeBicubic } from './measure/resize.js'
 export type { ClassTable, Mixture, RouterTable } from './model-state.js'
 export type { ExportOptions } from './models/export.js'
 export { type LoadModelOptions, loadModel } from './models/load.js'
-export { type LoadOptions, loadSupernet, type ModelArchitecture, type Subnet, SupernetModel } from './models/model.js'
+export {
+  type LoadOptions,
+  loadSupernet,
+  type ModelArchitecture,
+  type SaveOptions,
+  type Subnet,
+  SupernetModel,
+} from './models/model.js'
+export type { WeightPrecision } from './models/model-file.js'
+export {
+  type DefaultModelOptions,
+  defaultModelFor,
+  type ModelScore,
+  type ShippedModel,
+  shippedModels,
+} from './models/shipped.js'
 export type { NativeChannels, NativeGraph, NativeNode, Precision } from './native.js'
 export { type CarnOptions, carn } from './networks/carn.js'
 export { type DispOptions, disp } from './networks/disp.js'

@@ -14,9 +14,9 @@ const below = (folder: string, extension: RegExp) =>
 
 const documents = [
   ...readdirSync(root).filter((name) => name.endsWith('.md')),
-  ...['docs', 'bench', 'test', 'third-party'].flatMap((folder) => below(folder, /\.md$/)),
+  ...['docs', 'bench', 'test', 'third-party', 'weights'].flatMap((folder) => below(folder, /\.md$/)),
 ]
-const sources = ['lib', 'native', 'test', 'bench', 'examples', 'scripts', '.ci'].flatMap((folder) =>
+const sources = ['lib', 'native', 'test', 'bench', 'examples', 'scripts', 'train', '.ci'].flatMap((folder) =>
   below(folder, /\.(ts|mjs|cc|h|cu|inc|py|sh|cmake)$|CMakeLists\.txt$|\/run$/),
 )
 sources.push('CMakeLists.txt')

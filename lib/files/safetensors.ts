@@ -4,6 +4,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { invalidOption, WbsrError } from '../errors.js'
 import { writeBytes, writeFileAtomic } from './atomic.js'
+import { HALF_LIMIT, narrow, widen } from './half.js'
 import { repeatedKey } from './json-keys.js'
 
 export type TensorArray =
@@ -20,7 +21,7 @@ export type TensorArray =
 
 type ArrayType = { new (buffer: ArrayBuffer): TensorArray; readonly BYTES_PER_ELEMENT: number }
 
-// array: type of the tensor's data in memory. Half floats become float32 on reading, since JavaScript has no type for them.
+// array: type of the tensor's data in memory. Half floats are float32 there, since JavaScript has no type for them.
 const DTYPES = {
   F64: { bytes: 8, array: Float64Array },
   I64: { bytes: 8, array: BigInt64Array },
@@ -63,9 +64,9 @@ const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
 
 /**
  * Writes tensors and string metadata to a file, atomically (see writeFileAtomic). The data starts at a multiple of 8
- * bytes and wider types come first, so every tensor is aligned to its type.
+ * bytes and wider types come first, so every tensor is aligned to its type. F16 takes a Float32Array and rounds it.
  *
- * @throws WbsrError WBSR_INVALID_OPTION for a tensor whose data, type and shape do not fit; WBSR_IO
+ * @throws WbsrError WBSR_INVALID_OPTION for a tensor whose data, type and shape do not fit, or values beyond F16; WBSR_IO
  */
 export async function writeSafetensors(
   file: string,
@@ -83,11 +84,11 @@ export async function writeSafetensors(
   let offset = 0
   for (const { name, dtype, shape, data } of ordered) {
     const type = DTYPES[dtype]
-    if (!type || dtype === 'F16' || dtype === 'BF16')
+    if (!type || dtype === 'BF16')
       throw invalidOption(
         `dtype of tensor ${name}`,
         `one of ${Object.keys(DTYPES)
-          .filter((d) => !d.endsWith('F16'))
+          .filter((d) => d !== 'BF16')
           .join(', ')}`,
         dtype,
       )
@@ -96,9 +97,12 @@ export async function writeSafetensors(
       throw invalidOption(`data of tensor ${name}`, `a ${type.array.name} (${dtype})`, data)
     if (!shape.every(isCount) || product(shape) !== data.length)
       throw invalidOption(`shape of tensor ${name}`, `a shape of ${data.length} elements`, shape)
+    if (dtype === 'F16' && (data as Float32Array).some((value) => Math.abs(value) >= HALF_LIMIT))
+      throw invalidOption(`data of tensor ${name}`, 'values within 65504 (F16)', data)
     names.add(name)
-    header.push([name, { dtype, shape, data_offsets: [offset, offset + data.byteLength] }])
-    offset += data.byteLength
+    const end = offset + data.length * type.bytes
+    header.push([name, { dtype, shape, data_offsets: [offset, end] }])
+    offset = end
   }
   const text = Buffer.from(JSON.stringify(Object.fromEntries(header)))
   const padded = Math.ceil(text.length / 8) * 8
@@ -107,34 +111,11 @@ export async function writeSafetensors(
   text.copy(start, 8)
   await writeFileAtomic(file, async (handle) => {
     await writeBytes(handle, start)
-    for (const { data } of ordered)
-      await writeBytes(handle, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    for (const { dtype, data } of ordered) {
+      const stored = dtype === 'F16' ? narrow(data as Float32Array) : data
+      await writeBytes(handle, new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength))
+    }
   })
-}
-
-/** Half precision (10 bits of mantissa) or bfloat16 (7) to float32, by bits. */
-export function widen(halves: Uint16Array, dtype: 'F16' | 'BF16'): Float32Array {
-  const out = new Float32Array(halves.length)
-  if (dtype === 'BF16') {
-    const bits = new Uint32Array(out.buffer)
-    for (let i = 0; i < halves.length; i++) bits[i] = halves[i]! << 16
-    return out
-  }
-  for (let i = 0; i < halves.length; i++) {
-    const half = halves[i]!
-    const exponent = (half >> 10) & 31
-    const fraction = half & 1023
-    const size =
-      exponent === 0
-        ? fraction * 2 ** -24
-        : exponent === 31
-          ? fraction
-            ? NaN
-            : Infinity
-          : (1 + fraction / 1024) * 2 ** (exponent - 15)
-    out[i] = half & 0x8000 ? -size : size
-  }
-  return out
 }
 
 /** Random access to bytes that are in a file or in memory. */

@@ -18,6 +18,7 @@ import { isNcnnParam } from './graphs/ncnn-files.js'
 import { openModelFile, SupernetModel, UNTRAINED } from './model.js'
 import { describeContents } from './model-file.js'
 import { recognise, weightsArena } from './recognise.js'
+import { modelFile } from './shipped.js'
 
 export interface LoadModelOptions extends DeviceOptions {
   /** Values that the network was trained on: 255 for 0..255, 1 for 0..1. By default what its architecture has. */
@@ -143,15 +144,15 @@ function checkHints(options: LoadModelOptions): Hints {
 
 /**
  * Loads a model of another tool: .pth and .pt of PyTorch, .safetensors, .param with .bin of ncnn, .onnx. What is inside is
- * recognised by its contents, not by its name. Models that wbsr wrote load too, as loadSupernet does it. Nothing in a file
- * is executed.
+ * recognised by its contents, not by its name. Models that wbsr wrote and those of the package load too, as loadSupernet does
+ * it. Nothing in a file is executed.
  *
  * @returns a model of one subnet, which upscales, streams and saves as any other; `model.architecture` says what it is
  * @throws WbsrError WBSR_NOT_FOUND; WBSR_INVALID_FILE naming what is wrong, or which architectures are known and the nearest;
  *   WBSR_NO_DEVICE, WBSR_INVALID_OPTION, WBSR_IO
  */
-export async function loadModel(file: string, options: LoadModelOptions = {}): Promise<SupernetModel> {
-  checkString(file, 'file')
+export async function loadModel(name: string, options: LoadModelOptions = {}): Promise<SupernetModel> {
+  const file = modelFile(checkString(name, 'file'))
   checkObject(options, 'options', [...DEVICE_KEYS, 'range', 'mean', 'luma', 'scale'])
   const device = checkDeviceOptions(options)
   const hints = checkHints(options)

@@ -44,11 +44,19 @@ export function describeModel(model: ModelDescription): Record<string, string> {
   return metadata
 }
 
+/** Of the weights in a file: float32, or half precision, rounded to 11 bits. */
+export type WeightPrecision = 'f32' | 'f16'
+
 /** An arena as tensors named prefix + parameter name (views, no copies). */
-export function arenaTensors(parameters: NativeParameter[], values: Float32Array, prefix = ''): Tensor[] {
+export function arenaTensors(
+  parameters: NativeParameter[],
+  values: Float32Array,
+  prefix = '',
+  precision: WeightPrecision = 'f32',
+): Tensor[] {
   return parameters.map((p) => ({
     name: prefix + p.name,
-    dtype: 'F32',
+    dtype: precision === 'f16' ? 'F16' : 'F32',
     shape: p.shape,
     data: values.subarray(p.offset, p.offset + p.count),
   }))
@@ -126,7 +134,7 @@ function renameForeign(tensors: Map<string, Tensor>, network: Network): Map<stri
 }
 
 /** Writes a whole model atomically: a failure leaves what was there. @throws WbsrError WBSR_IO */
-export async function writeModelFile(file: string, model: ModelState): Promise<void> {
+export async function writeModelFile(file: string, model: ModelState, precision?: WeightPrecision): Promise<void> {
   let weights: Float32Array
   // As it is now: the model may be disposed of meanwhile.
   const { parameters } = model.engine
@@ -136,7 +144,7 @@ export async function writeModelFile(file: string, model: ModelState): Promise<v
   } catch (error) {
     throw wrapError(error)
   }
-  await writeSafetensors(file, arenaTensors(parameters, weights), description)
+  await writeSafetensors(file, arenaTensors(parameters, weights, '', precision), description)
 }
 
 /** @throws WbsrError WBSR_NOT_FOUND, WBSR_INVALID_FILE, WBSR_IO */

@@ -15,13 +15,21 @@ import { upscale } from '../infer/upscale.js'
 import type { ClassTable, ModelState, RouterTable } from '../model-state.js'
 import { checkNetwork, networkDifference } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
-import { checkObject, checkString } from '../options.js'
+import { checkChoice, checkObject, checkString } from '../options.js'
 import { createInferStream } from '../stream/infer-stream.js'
 import type { StreamOptions } from '../stream/options.js'
 import { isGlobal } from '../tiling/overlap.js'
 import type { ImageInput } from '../types.js'
 import { type ExportOptions, exportOnnx, exportSafetensors } from './export.js'
-import { invalidFile, type ModelFile, modelWeights, readModelFile, writeModelFile } from './model-file.js'
+import {
+  invalidFile,
+  type ModelFile,
+  modelWeights,
+  readModelFile,
+  type WeightPrecision,
+  writeModelFile,
+} from './model-file.js'
+import { modelFile } from './shipped.js'
 
 /** One member of the family, all of which share the model's weights. */
 export interface Subnet {
@@ -63,6 +71,11 @@ export interface ModelArchitecture {
 export interface LoadOptions extends DeviceOptions {
   /** Needed for a weights file that wbsr did not write, e.g. srresnet({ scale: 4, widths: [64], depths: [16] }). */
   network?: Network
+}
+
+export interface SaveOptions {
+  /** Of the weights in the file: 'f32' (default), or 'f16': half the size, each weight rounded to 11 bits. */
+  precision?: WeightPrecision
 }
 
 /** The state behind a model, for lib/train. @throws WbsrError WBSR_DISPOSED */
@@ -145,10 +158,13 @@ export class SupernetModel {
    * Writes the model as one safetensors file. The file appears whole or not at all; an older one of that name survives a
    * failure.
    *
-   * @throws WbsrError WBSR_IO, WBSR_DISPOSED, WBSR_INVALID_OPTION
+   * @throws WbsrError WBSR_IO, WBSR_DISPOSED, WBSR_INVALID_OPTION (also for weights beyond 65504 with 'f16')
    */
-  async save(file: string): Promise<void> {
-    await writeModelFile(checkString(file, 'file'), this.#alive())
+  async save(file: string, options: SaveOptions = {}): Promise<void> {
+    checkString(file, 'file')
+    checkObject(options, 'options', ['precision'])
+    const precision = checkChoice(options.precision ?? 'f32', 'precision', ['f32', 'f16'] as const)
+    await writeModelFile(file, this.#alive(), precision)
   }
 
   /**
@@ -215,7 +231,7 @@ export const UNTRAINED = {
 
 /**
  * Reads a model that `model.save` wrote, the weights inside a training checkpoint, or (with `network`) a safetensors file of
- * another tool.
+ * another tool; or a model of the package: 'wbsr:x2' (see shippedModels).
  *
  * @throws WbsrError WBSR_NOT_FOUND, WBSR_INVALID_FILE naming what is wrong, WBSR_NO_DEVICE, WBSR_INVALID_OPTION, WBSR_IO
  */
@@ -225,7 +241,8 @@ export async function loadSupernet(file: string, options: LoadOptions = {}): Pro
   const device = checkDeviceOptions(options)
   const wanted = options.network === undefined ? null : checkNetwork(options.network, 'network')
 
-  return openModelFile(file, await readModelFile(file), wanted, device)
+  const shipped = modelFile(file)
+  return openModelFile(shipped, await readModelFile(shipped), wanted, device)
 }
 
 /** @internal A model of the contents of a safetensors file. */

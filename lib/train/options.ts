@@ -44,7 +44,8 @@ export interface TrainOptions extends DeviceOptions {
   network: Network
   data: DataOptions
   /**
-   * Weights to start from: a model, or a file that loadSupernet reads (a model, a checkpoint, weights of another tool). Of
+   * Weights to start from: a model, or what loadSupernet reads (a file of a model, a checkpoint, weights of another tool, or
+   * 'wbsr:x2'). Of
    * another network the parameters of the same name and shape are taken, at least half of all, and the rest is initialised:
    * StartReport.from says which. Optimizer, schedule and step count start anew.
    */

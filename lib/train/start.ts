@@ -8,6 +8,7 @@ import type { Tensor } from '../files/safetensors.js'
 import type { Mixture } from '../model-state.js'
 import { SupernetModel, stateOf } from '../models/model.js'
 import { arenaTensors, invalidFile, modelTensors, readModelFile } from '../models/model-file.js'
+import { modelFile } from '../models/shipped.js'
 import type { NativeEngine } from '../native.js'
 import {
   type Fingerprint,
@@ -233,7 +234,7 @@ async function readSource(from: SupernetModel | string, { network }: TrainPlan):
     )
   } else {
     title = from
-    tensors = modelTensors(await readModelFile(from), network)
+    tensors = modelTensors(await readModelFile(modelFile(from)), network)
   }
   const hash = createHash('sha256').update(tensorsDigest(tensors))
   return { title, tensors, digest: hash.digest('hex') }

@@ -65,6 +65,52 @@ function build(header: unknown, data = 0): Buffer {
   return Buffer.concat([start, text, Buffer.alloc(data)])
 }
 
+t.test('half precision is rounded to nearest, ties to even', async (t) => {
+  const file = path.join(t.testdir({}), 'h.safetensors')
+  const cases: [number, number][] = [
+    [1, 0x3c00],
+    [-2, 0xc000],
+    [65504, 0x7bff],
+    [65519, 0x7bff],
+    [1 + 2 ** -11, 0x3c00],
+    [1 + 3 * 2 ** -11, 0x3c02],
+    [1 + 2 ** -11 + 2 ** -20, 0x3c01],
+    [2 - 2 ** -12, 0x4000],
+    [2 ** -24, 1],
+    [2 ** -25, 0],
+    [1.5 * 2 ** -24, 2],
+    [2 ** -14 - 2 ** -26, 0x400],
+    [-0, 0x8000],
+    [0.1, 0x2e66],
+  ]
+  const data = Float32Array.from(cases, ([value]) => value)
+  const extra = new Float32Array([3])
+  await writeSafetensors(file, [
+    { name: 'h', dtype: 'F16', shape: [data.length], data },
+    { name: 'f', dtype: 'F32', shape: [1], data: extra },
+  ])
+  const bytes = readFileSync(file)
+  // Wider types come first.
+  const at = 8 + Number(bytes.readBigUInt64LE(0)) + 4
+  t.same(
+    cases.map((_, i) => bytes.readUInt16LE(at + 2 * i)),
+    cases.map(([, half]) => half),
+  )
+  t.equal(bytes.length, at + 2 * data.length)
+  const { tensors } = await readSafetensors(file)
+  t.same(tensors.get('f')!.data, extra)
+  t.match(tensors.get('h'), { dtype: 'F16', shape: [data.length] })
+  tensors.get('h')!.data.forEach((value, i) => {
+    const size = Math.max(Math.abs(data[i]!), 2 ** -14)
+    t.ok(Math.abs(Number(value) - data[i]!) <= size * 2 ** -11, `${data[i]}`)
+  })
+  for (const value of [65520, -1e9, Infinity])
+    await t.rejects(
+      writeSafetensors(file, [{ name: 'h', dtype: 'F16', shape: [1], data: new Float32Array([value]) }]),
+      { code: 'WBSR_INVALID_OPTION', message: /values within 65504 \(F16\) for data of tensor h/ },
+    )
+})
+
 t.test('half precision is widened', async (t) => {
   const header = build({
     h: { dtype: 'F16', shape: [7], data_offsets: [0, 14] },

@@ -1,8 +1,8 @@
 // Files of torch.save: a zip archive (PyTorch 1.6 and newer) with a pickle and one entry per storage, or a legacy file,
 // a row of pickles followed by the storages. See pickle.ts for what a pickle may hold.
 
+import { widen } from '../../files/half.js'
 import { damaged, type ReadBudget } from '../../files/read-budget.js'
-import { widen } from '../../files/safetensors.js'
 import { countOf, type StoredTensor } from '../../files/tensor.js'
 import { type PickleContext, readPickle } from './pickle.js'
 import { type PickleValue, STORAGE_BYTES } from './pickle-values.js'

@@ -1,7 +1,7 @@
 // The two files of a model of ncnn: a text that describes the graph (.param) and a row of weights (.bin).
 
+import { widen } from '../../files/half.js'
 import { damaged, type ReadBudget } from '../../files/read-budget.js'
-import { widen } from '../../files/safetensors.js'
 
 const MAGIC = '7767517'
 const MAX_LAYERS = 20_000

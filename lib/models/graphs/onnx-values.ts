@@ -1,8 +1,8 @@
 // What the values of an ONNX graph are while it is read: pictures, constants, and the sizes of pictures, with which
 // exporters compute where code would name them.
 
+import { widen } from '../../files/half.js'
 import { damaged, type ReadBudget } from '../../files/read-budget.js'
-import { widen } from '../../files/safetensors.js'
 import type { Node } from './import-graph.js'
 import type { OnnxTensor } from './onnx-model.js'
 
