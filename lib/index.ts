@@ -39,6 +39,7 @@ export {
   type ShippedModel,
   shippedModels,
 } from './models/shipped.js'
+export { type SlimOptions, slimFrom } from './models/slim/slim.js'
 export type { NativeChannels, NativeGraph, NativeNode, Precision } from './native.js'
 export { type CarnOptions, carn } from './networks/carn.js'
 export { type DispOptions, disp } from './networks/disp.js'

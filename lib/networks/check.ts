@@ -38,7 +38,8 @@ function record(value: unknown, name: string, expected: string): Record<string, 
   return value as Record<string, unknown>
 }
 
-function checkLevels(value: unknown, name: string, max: number): void {
+/** Ascending widths or depths. @throws WbsrError WBSR_INVALID_OPTION */
+export function checkLevels(value: unknown, name: string, max: number): asserts value is number[] {
   if (!Array.isArray(value) || value.length === 0) throw invalidOption(name, 'a non-empty array of integers', value)
   value.forEach((v, i) => checkInteger(v, `${name}[${i}]`, 1, max))
   if (value.some((v: number, i) => i > 0 && v <= value[i - 1]))

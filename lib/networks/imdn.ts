@@ -35,9 +35,10 @@ export function imdn(options: ImdnOptions): Network {
 
   // A quarter of the channels, rounded down, is distilled at each step.
   const quarter = Math.floor(largest / 4)
-  const distilled: Channels = several ? { of: 1, per: 4 } : quarter
-  const remaining: Channels = several ? { of: 3, per: 4 } : largest - quarter
-  const squeezed: Channels = several ? { of: 1, per: 16 } : Math.floor(quarter / 4)
+  const share = (channels: number): Channels => ({ of: channels, per: largest })
+  const distilled: Channels = several ? { of: 1, per: 4 } : share(quarter)
+  const remaining: Channels = several ? { of: 3, per: 4 } : share(largest - quarter)
+  const squeezed: Channels = several ? { of: 1, per: 16 } : share(Math.floor(quarter / 4))
 
   const block = (name: string, x: Value): Value => {
     const parts: Value[] = []
@@ -51,7 +52,7 @@ export function imdn(options: ImdnOptions): Network {
     const joined = g.concat(parts)
     const statistics = g.add(g.globalPool(joined, 'std'), g.globalPool(joined))
     const hidden = g.relu(g.conv(`${name}.cca.conv_du.0`, statistics, squeezed, { ...TORCH_INIT, kernel: 1 }))
-    const back = several ? ('width' as const) : 4 * quarter
+    const back = several ? ('width' as const) : share(4 * quarter)
     const factors = g.sigmoid(g.conv(`${name}.cca.conv_du.2`, hidden, back, { ...TORCH_INIT, kernel: 1 }))
     return g.add(g.conv(`${name}.c5`, g.scaleChannels(joined, factors), 'width', { ...TORCH_INIT, kernel: 1 }), x)
   }

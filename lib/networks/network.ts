@@ -68,9 +68,15 @@ export class GraphBuilder {
   }
 
   /**
-   * A convolution with that many filters.
+   * A convolution with that many filters. `order`: all of its channels, those first that narrow subnets keep; by default
+   * they keep the first ones.
    */
-  conv(name: string, input: Value, channels: Channels, options: ConvOptions & { groups?: number } = {}): Value {
+  conv(
+    name: string,
+    input: Value,
+    channels: Channels,
+    options: ConvOptions & { groups?: number; order?: readonly number[] } = {},
+  ): Value {
     return this.#push({
       op: 'conv',
       name,
@@ -81,6 +87,7 @@ export class GraphBuilder {
       initGain: options.initGain ?? 1,
       ...changed({ stride: options.stride, groups: options.groups }, 1),
       ...changed({ padding: options.padding }, Math.floor((options.kernel ?? 3) / 2)),
+      ...(options.order && { order: [...options.order] }),
     })
   }
 

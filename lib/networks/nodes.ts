@@ -19,6 +19,7 @@ export type GraphNode =
       padding?: number
       groups?: number
       depthwise?: boolean
+      order?: number[]
     }
   | {
       op: 'convTranspose'
@@ -31,6 +32,7 @@ export type GraphNode =
       outputPadding?: number
       bias: boolean
       initGain: number
+      order?: number[]
       groups?: number
     }
   | { op: 'activation'; inputs: [number]; activation: GraphActivation; slope: number }

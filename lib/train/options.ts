@@ -40,8 +40,8 @@ export interface CalibrationOptions {
 }
 
 export interface TrainOptions extends DeviceOptions {
-  /** E.g. srresnet({ scale: 4 }). */
-  network: Network
+  /** E.g. srresnet({ scale: 4 }). Default: that of `from`, where it is a model. */
+  network?: Network
   data: DataOptions
   /**
    * Weights to start from: a model, or what loadSupernet reads (a file of a model, a checkpoint, weights of another tool, or
@@ -159,7 +159,11 @@ export function checkTrainOptions(value: unknown): TrainPlan {
   const options = checkObject(value, 'options', KEYS)
   const given = <T>(key: (typeof KEYS)[number], check: (v: unknown, name: string) => T, fallback: T): T =>
     options[key] === undefined ? fallback : check(options[key], key)
-  const network = checkNetwork(options['network'], 'network')
+  const from = given<SupernetModel | string | null>('from', checkFrom, null)
+  const network =
+    options['network'] === undefined && from instanceof SupernetModel
+      ? from.network
+      : checkNetwork(options['network'], 'network')
   if (options['steps'] !== undefined && options['epochs'] !== undefined)
     throw invalidOption('steps and epochs', 'only one', [options['steps'], options['epochs']])
   const patchSize = given('patchSize', (v, name) => checkInteger(v, name, 8, 4096), 128)
@@ -178,7 +182,7 @@ export function checkTrainOptions(value: unknown): TrainPlan {
   return {
     network,
     data: checkDataOptions(options['data']),
-    from: given<SupernetModel | string | null>('from', checkFrom, null),
+    from,
     extend: given<string | null>('extend', checkString, null),
     length:
       options['steps'] !== undefined

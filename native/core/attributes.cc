@@ -98,6 +98,16 @@ std::vector<double> Attributes::numbers(const std::string& name, std::vector<dou
   return *numbers;
 }
 
+std::vector<int> Attributes::integers(const std::string& name, int min, int max) const {
+  std::vector<int> result;
+  for (const double number : numbers(name, {})) {
+    if (number != std::floor(number) || number < min || number > max)
+      expected("integers between " + std::to_string(min) + " and " + std::to_string(max), name);
+    result.push_back(static_cast<int>(number));
+  }
+  return result;
+}
+
 void Attributes::refuseUnread() const {
   for (const auto& entry : values_)
     if (!read_.count(entry.first)) invalidNode("unknown attribute " + entry.first);

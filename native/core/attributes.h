@@ -49,6 +49,9 @@ class Attributes {
   bool boolean(const std::string& name, bool otherwise) const { return has(name) ? boolean(name) : otherwise; }
   std::vector<double> numbers(const std::string& name, std::vector<double> otherwise) const;
 
+  // Empty where it is missing.
+  std::vector<int> integers(const std::string& name, int min, int max) const;
+
   // Throws InvalidNode where an attribute was never read: the operator does not know it.
   void refuseUnread() const;
 

@@ -1,16 +1,11 @@
 #include "core/operator.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "core/error.h"
 
 namespace wbsr {
-namespace {
-
-constexpr int kMostChannels = 1 << 16;
-
-}  // namespace
-
 Resolution Resolution::times(int factor, int divisor) const {
   const int over = num * factor, under = den * divisor, common = std::gcd(over, under);
   return {over / common, under / common, pooled};
@@ -28,13 +23,37 @@ Ranges merged(const Ranges& ranges) {
   return result;
 }
 
-Channels channelsOf(const ChannelRule& rule, const Width& at) {
+std::vector<int> indicesOf(const Ranges& ranges) {
+  std::vector<int> indices;
+  for (const Range& range : ranges)
+    for (int i = 0; i < range.count; ++i) indices.push_back(range.from + i);
+  return indices;
+}
+
+Ranges rangesOf(const std::vector<int>& indices) {
+  Ranges ranges;
+  for (const int index : indices) ranges.push_back({index, 1});
+  return merged(ranges);
+}
+
+Channels channelsOf(const ChannelRule& rule, const Width& at, const std::vector<int>& order) {
   for (const int width : {at.width, at.largest}) {
     if (rule.at(width) < 1) invalidNode("no channel is left at width " + std::to_string(width));
     if (rule.at(width) > kMostChannels)
       invalidNode("more than " + std::to_string(kMostChannels) + " channels at width " + std::to_string(width));
   }
-  return Channels::first(static_cast<int>(rule.at(at.width)), static_cast<int>(rule.at(at.largest)));
+  Channels channels = Channels::first(static_cast<int>(rule.at(at.width)), static_cast<int>(rule.at(at.largest)));
+  if (order.empty()) return channels;
+  std::vector<int> all(order);
+  std::sort(all.begin(), all.end());
+  for (size_t i = 0; i < all.size(); ++i)
+    if (all[i] != static_cast<int>(i)) all.clear();
+  if (static_cast<int>(all.size()) != channels.full)
+    invalidNode("order must hold each of 0 to " + std::to_string(channels.full - 1) + " once");
+  all.assign(order.begin(), order.begin() + channels.count);
+  std::sort(all.begin(), all.end());
+  channels.ranges = rangesOf(all);
+  return channels;
 }
 
 Channels Operator::channels(const std::vector<Channels>& in, const Width& at) const {

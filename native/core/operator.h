@@ -44,7 +44,8 @@ struct Range {
 using Ranges = std::vector<Range>;  // ascending, disjoint, not adjacent
 
 // Channels of a value in a subnet: `ranges` tells which of the value's channels at the largest width they are. One range
-// from 0 but behind a concatenation or a convolution in groups, whose parts keep their own first channels.
+// from 0 but behind a concatenation or a convolution in groups, whose parts keep their own first channels, and behind a
+// convolution whose channels have an order.
 struct Channels {
   int count = 0;  // in this subnet
   int full = 0;   // at the largest width
@@ -54,11 +55,17 @@ struct Channels {
 // Joins adjacent ranges and drops empty ones.
 Ranges merged(const Ranges& ranges);
 
+constexpr int kMostChannels = 1 << 16;
+
 struct Width {
   int width, largest;
 };
-// The rule's channels at that width. Throws InvalidNode where there are none or too many.
-Channels channelsOf(const ChannelRule& rule, const Width& at);
+// The rule's channels at that width: the first ones, or the first of `order` where it is not empty. Throws InvalidNode
+// where there are none or too many, or where `order` is no order of all channels.
+Channels channelsOf(const ChannelRule& rule, const Width& at, const std::vector<int>& order = {});
+// The indices that the ranges hold, ascending, and the ranges of ascending indices.
+std::vector<int> indicesOf(const Ranges& ranges);
+Ranges rangesOf(const std::vector<int>& indices);
 
 // How far an output pixel looks around its own place, in pixels of the first input: num / den.
 struct Reach {

@@ -17,13 +17,6 @@ int countOf(const Ranges& ranges) {
   return count;
 }
 
-std::vector<int> indicesOf(const Ranges& ranges) {
-  std::vector<int> indices;
-  for (const Range& range : ranges)
-    for (int i = 0; i < range.count; ++i) indices.push_back(range.from + i);
-  return indices;
-}
-
 int sourceRow(int row, int out, int groups, int lanes) {
   const int perGroup = out / groups, padded = roundUp(perGroup, lanes);
   const int group = row / padded, channel = row % padded;

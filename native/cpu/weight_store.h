@@ -62,8 +62,6 @@ class WeightStore {
 };
 
 int countOf(const Ranges& ranges);
-// Where each of a slice's channels lies in the parameter's dimension.
-std::vector<int> indicesOf(const Ranges& ranges);
 
 // Channel that stands at padded position `row` when `out` channels are ordered sub-pixel first; -1: padding.
 int sourceRow(int row, int out, int groups, int lanes);

@@ -15,13 +15,6 @@ int countOf(const Ranges& ranges) {
 
 bool isFirst(const Ranges& ranges) { return ranges.size() == 1 && ranges[0].from == 0; }
 
-std::vector<int> indicesOf(const Ranges& ranges) {
-  std::vector<int> indices;
-  for (const Range& range : ranges)
-    for (int i = 0; i < range.count; ++i) indices.push_back(range.from + i);
-  return indices;
-}
-
 // For each of `full` indices its place among those of the ranges, or -1.
 std::vector<int> inverseOf(const Ranges& ranges, int full) {
   std::vector<int> inverse(static_cast<size_t>(full), -1);

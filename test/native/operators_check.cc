@@ -390,6 +390,8 @@ int main() {
     for (const Row& row : rows())
       for (const auto& [kind, reference] : row.references) references()[kind] = reference;
     for (const Row& row : rows()) run(row);
+    forwardAgrees(makeDevice, graphs::ordered(), "channels in an order", 2, 9, 14);
+    gradientsAgree(makeDevice, graphs::ordered(), "channels in an order", 1, 5, 4, {0, 1});
   } catch (const std::exception& error) {
     std::printf("not ok: exception: %s\n", error.what());
     return 1;

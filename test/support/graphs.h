@@ -79,6 +79,39 @@ inline Graph readTwice() {
   return Graph(2, {16}, {1, 2}, b.nodes, b.conv(b.stack({first, first, second}), fixed(3)));
 }
 
+// Channels in an order: of what is added, sliced in halves, concatenated and shuffled, and of a transposed convolution.
+inline Graph ordered() {
+  Builder b;
+  const auto conv = [&b](int in, ChannelRule channels, std::vector<double> order) {
+    const Attributes attributes{{"name", "conv" + std::to_string(b.nodes.size())},
+                                {"channels", channels},
+                                {"kernel", 3.0},
+                                {"order", std::move(order)}};
+    return b.node("conv", {in}, attributes);
+  };
+  const auto named = [&b](const std::string& op, int in, Attributes attributes) {
+    attributes.set("name", op + std::to_string(b.nodes.size()));
+    return b.node(op, {in}, attributes);
+  };
+  // Each half of the first four is two of one half of all.
+  const std::vector<double> order{1, 3, 6, 4, 0, 2, 5, 7};
+  const int image = b.input();
+  const int head = conv(image, width(), order);
+  const int body = b.add(named("prelu", conv(b.relu(head), width(), order), {}), head);
+  const int deep = named("conv", body, {{"kernel", 3.0}, {"depthwise", true}});
+  const int near = b.node("slice", {deep}, {{"from", fixed(0)}, {"channels", width(1, 2)}});
+  const int far = b.node("slice", {deep}, {{"from", width(1, 2)}, {"channels", width(1, 2)}});
+  const int joined = b.node("concat", {far, conv(near, width(1, 2), {2, 1, 3, 0})});
+  std::vector<double> subPixels;
+  for (const double channel : order)
+    for (int i = 0; i < 4; ++i) subPixels.push_back(4 * channel + i);
+  const int shuffled = b.relu(b.shuffle(conv(joined, width(4), subPixels), 2));
+  const int large =
+      named("convTranspose", body,
+            {{"channels", width()}, {"kernel", 4.0}, {"stride", 2.0}, {"padding", 1.0}, {"order", order}});
+  return Graph(2, {4, 8}, {1}, b.nodes, b.conv(b.add(shuffled, large), fixed(3)));
+}
+
 inline std::vector<double> randomParameters(const Graph& graph, uint64_t seed) {
   Random random{seed};
   std::vector<double> p(static_cast<size_t>(graph.parameterCount()));

@@ -14,6 +14,21 @@ export const countOfChannels = ({ ranges }: Channels): number => ranges.reduce((
 
 const prefix = (full: number, count: number): Channels => ({ full, ranges: [{ from: 0, count }] })
 
+/** Each of the channels, ascending. */
+export const indicesOfChannels = ({ ranges }: Channels): number[] =>
+  ranges.flatMap(({ from, count }) => Array.from({ length: count }, (_, i) => from + i))
+
+/** Of ascending indices. */
+function ofIndices(full: number, indices: readonly number[]): Channels {
+  const ranges: { from: number; count: number }[] = []
+  for (const index of indices) {
+    const last = ranges.at(-1)
+    if (last && last.from + last.count === index) last.count++
+    else ranges.push({ from: index, count: 1 })
+  }
+  return { full, ranges }
+}
+
 /** Channels by a rule at a width. */
 export function channelsAt(rule: NativeChannels, width: number): number {
   return 'fixed' in rule ? rule.fixed : Math.floor((rule.num * width) / rule.den)
@@ -35,11 +50,13 @@ export function channelsOf(network: Network, width: number): Channels[] {
         all.push(prefix(node.channels.fixed, node.channels.fixed))
         break
       case 'conv':
-        all.push(node.depthwise ? inputs[0]! : by(node.channels))
+        all.push(node.depthwise ? inputs[0]! : grouped(inOrder(by(node.channels), node.order), node.groups ?? 1))
         break
       case 'convTranspose':
+        all.push(inOrder(by(node.channels), node.order))
+        break
       case 'slice':
-        all.push(by(node.channels))
+        all.push(sliced(inputs[0]!, by(node.channels), channelsAt(node.from, width), channelsAt(node.from, largest)))
         break
       case 'pixelShuffle':
         all.push(divided(inputs[0]!, node.factor ** 2))
@@ -62,6 +79,32 @@ export function channelsOf(network: Network, width: number): Channels[] {
     }
   }
   return all
+}
+
+/** The first channels of an order, where there is one. */
+function inOrder(channels: Channels, order: readonly number[] | undefined): Channels {
+  if (!order) return channels
+  const kept = order.slice(0, countOfChannels(channels)).sort((a, b) => a - b)
+  return ofIndices(channels.full, kept)
+}
+
+/** Each group keeps its own first channels. */
+function grouped(channels: Channels, groups: number): Channels {
+  if (groups === 1) return channels
+  const count = countOfChannels(channels) / groups
+  const all = Array.from({ length: groups * count }, (_, i) => {
+    const group = Math.floor(i / count)
+    return group * (channels.full / groups) + (i % count)
+  })
+  return ofIndices(channels.full, all)
+}
+
+/** Those of a slice at the largest width, where all that is kept is among them; else the first ones. */
+function sliced(input: Channels, first: Channels, from: number, fromFull: number): Channels {
+  const held = indicesOfChannels(input)
+    .slice(from, from + countOfChannels(first))
+    .map((channel) => channel - fromFull)
+  return held.some((c) => c < 0 || c >= first.full) ? first : ofIndices(first.full, held)
 }
 
 /** The rows of `data` (shape) that `ranges` takes of each of the leading dimensions. */
@@ -123,11 +166,11 @@ export function subnetTensors(
     if (!used[i] || !('name' in node)) return
     const out = channels[i]!
     const input = channels[node.inputs[0]!]!
-    const grouped =
-      (node.op === 'conv' && (node.depthwise || (node.groups ?? 1) > 1)) ||
-      (node.op === 'convTranspose' && (node.groups ?? 1) > 1)
-    if (node.op === 'conv') add(`${node.name}.weight`, [out, grouped ? null : input, null, null])
-    else if (node.op === 'convTranspose') add(`${node.name}.weight`, [input, grouped ? null : out, null, null])
+    const groups = node.op === 'conv' || node.op === 'convTranspose' ? (node.groups ?? 1) : 1
+    // Every group reads its own first channels.
+    const columns = (of: Channels) => (groups === 1 ? of : prefix(of.full / groups, countOfChannels(of) / groups))
+    if (node.op === 'conv') add(`${node.name}.weight`, [out, node.depthwise ? null : columns(input), null, null])
+    else if (node.op === 'convTranspose') add(`${node.name}.weight`, [input, columns(out), null, null])
     else add(`${node.name}.weight`, [out])
     add(`${node.name}.bias`, [out])
   })

@@ -1,5 +1,6 @@
 // conv: k x k cross-correlation with zero padding, weight (O, I / groups, k, k); depthwise: one filter per channel, weight
-// (C, 1, k, k). In a subnet each of several groups keeps its own first channels, on both sides.
+// (C, 1, k, k). In a subnet each of several groups keeps its own first channels, on both sides. `order`: a subnet keeps
+// the first of these channels, in ascending order, instead of the first channels.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -20,6 +21,7 @@ class Conv final : public Operator {
       : name_(a.text("name")),
         depthwise_(a.boolean("depthwise", false)),
         rule_(depthwise_ ? ChannelRule{} : a.channels("channels")),
+        order_(a.integers("order", 0, kMostChannels - 1)),
         kernel_(a.integer("kernel", 1, 15)),
         stride_(a.integer("stride", 1, 8, 1)),
         padding_(a.integer("padding", 0, 15, kernel_ / 2)),
@@ -28,6 +30,8 @@ class Conv final : public Operator {
         initGain_(static_cast<float>(a.number("initGain", 1))) {
     if (padding_ >= kernel_) invalidNode("the padding must be smaller than the kernel");
     if (depthwise_ && groups_ != 1) invalidNode("a depthwise convolution has no groups");
+    if (!order_.empty() && (depthwise_ || groups_ != 1))
+      invalidNode("channels of a depthwise convolution and of one in groups have no order");
   }
   static std::shared_ptr<const Operator> read(const Attributes& a) { return std::make_shared<Conv>(a); }
 
@@ -42,7 +46,7 @@ class Conv final : public Operator {
   std::string name() const override { return name_; }
   Channels channels(const std::vector<Channels>& in, const Width& at) const override {
     if (depthwise_) return in[0];
-    const Channels out = channelsOf(rule_, at);
+    const Channels out = channelsOf(rule_, at, order_);
     if (groups_ == 1) return out;
     for (const Channels* side : {&in[0], &out})
       if (side->count % groups_ != 0 || side->full % groups_ != 0)
@@ -98,6 +102,7 @@ class Conv final : public Operator {
   std::string name_;
   bool depthwise_;
   ChannelRule rule_;
+  std::vector<int> order_;
   int kernel_, stride_, padding_, groups_;
   bool bias_;
   float initGain_;

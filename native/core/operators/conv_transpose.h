@@ -19,6 +19,7 @@ class ConvTranspose final : public Operator {
   explicit ConvTranspose(const Attributes& a)
       : name_(a.text("name")),
         rule_(a.channels("channels")),
+        order_(a.integers("order", 0, kMostChannels - 1)),
         kernel_(a.integer("kernel", 1, 15)),
         stride_(a.integer("stride", 1, 8)),
         padding_(a.integer("padding", 0, 15)),
@@ -36,7 +37,9 @@ class ConvTranspose final : public Operator {
   int padding() const { return padding_; }
 
   std::string name() const override { return name_; }
-  Channels channels(const std::vector<Channels>&, const Width& at) const override { return channelsOf(rule_, at); }
+  Channels channels(const std::vector<Channels>&, const Width& at) const override {
+    return channelsOf(rule_, at, order_);
+  }
   Resolution resolution(const std::vector<Resolution>& in) const override {
     if (in[0].pooled) invalidNode("a pooled value cannot be enlarged");
     return in[0].times(stride_, 1);
@@ -72,6 +75,7 @@ class ConvTranspose final : public Operator {
  private:
   std::string name_;
   ChannelRule rule_;
+  std::vector<int> order_;
   int kernel_, stride_, padding_;
   bool bias_;
   float initGain_;

@@ -24,9 +24,14 @@ class PixelShuffle final : public Operator {
       if (c.count % square != 0)
         invalidNode("pixelShuffle " + std::to_string(factor_) + " needs a multiple of " + std::to_string(square) +
                     " channels, has " + std::to_string(c.count) + " at width " + std::to_string(at.width));
-    if (in[0].ranges.size() > 1)
-      invalidNode("pixelShuffle " + std::to_string(factor_) + " cannot be sliced by width behind a concatenation");
-    return Channels::first(in[0].count / square, in[0].full / square);
+    Channels out{in[0].count / square, in[0].full / square, in[0].ranges};
+    for (Range& range : out.ranges) {
+      if (range.from % square != 0 || range.count % square != 0)
+        invalidNode("pixelShuffle " + std::to_string(factor_) + " needs all sub-pixels of a channel at width " +
+                    std::to_string(at.width));
+      range = {range.from / square, range.count / square};
+    }
+    return out;
   }
   Resolution resolution(const std::vector<Resolution>& in) const override {
     if (in[0].pooled) invalidNode("a pooled value cannot be enlarged");

@@ -25,7 +25,13 @@ class Slice final : public Operator {
     if (from < 0 || from + out.count > in[0].count)
       invalidNode("channels " + std::to_string(from) + " to " + std::to_string(from + out.count - 1) + " of " +
                   std::to_string(in[0].count) + " at width " + std::to_string(at.width));
-    return out;
+    // Where all that the slice holds is in the slice of the largest width, its channels are those; else the first ones.
+    std::vector<int> held = indicesOf(in[0].ranges);
+    held = {held.begin() + from, held.begin() + from + out.count};
+    const int64_t first = from_.at(at.largest);
+    if (held.front() < first || held.back() >= first + out.full) return out;
+    for (int& channel : held) channel -= static_cast<int>(first);
+    return {out.count, out.full, rangesOf(held)};
   }
   std::shared_ptr<const Operator> atWidth(const Width& at) const override {
     return std::make_shared<Slice>(static_cast<int>(from_.at(at.width)), static_cast<int>(count_.at(at.width)));

@@ -83,6 +83,25 @@ void slicesBehindConcat() {
   check(touchedWidths(graph, {0}) == std::vector<int>(graph.parameters().size(), 0), "width 8 touches the first shell");
 }
 
+// A subnet keeps the first channels of an order, in ascending order, and what follows keeps the same.
+void slicesInOrder() {
+  const Graph graph = ordered();
+  const auto ranges = [&](const std::string& op, size_t place, int at) {
+    for (size_t i = 0; i < graph.nodes().size(); ++i)
+      if (graph.nodes()[i].op->kind() == op && place-- == 0) return text(graph.at(at).channels[i].ranges);
+    return std::string("none");
+  };
+  same(ranges("conv", 0, 4), "1+1 3+2 6+1 ", "the first four of the order");
+  same(ranges("conv", 0, 8), "0+8 ", "all of the order");
+  same(ranges("add", 0, 4), "1+1 3+2 6+1 ", "a sum");
+  same(ranges("conv", 2, 4), "1+1 3+2 6+1 ", "a depthwise convolution");
+  same(ranges("slice", 0, 4), "1+1 3+1 ", "the first half");
+  same(ranges("slice", 1, 4), "0+1 2+1 ", "the second half");
+  same(ranges("concat", 0, 4), "0+1 2+1 5+2 ", "a concatenation");
+  same(ranges("pixelShuffle", 0, 4), "1+1 3+2 6+1 ", "a shuffle");
+  same(ranges("convTranspose", 0, 4), "1+1 3+2 6+1 ", "a transposed convolution");
+}
+
 Graph halving() {
   Builder b;
   const int image = b.input();
@@ -205,6 +224,20 @@ void refusals() {
   expect("channels 2 to 4 of 3", [](Builder& b) {
     return b.node("slice", {b.input()}, {{"from", fixed(2)}, {"channels", fixed(3)}});
   });
+  const auto inOrder = [](Builder& b, std::vector<double> order, double groups) {
+    return b.node("conv", {b.input()},
+                  {{"name", "a"}, {"channels", fixed(3)}, {"kernel", 1.0}, {"order", order}, {"groups", groups}});
+  };
+  expect("order must hold each of 0 to 2 once", [&](Builder& b) { return inOrder(b, {2, 0, 0}, 1); });
+  expect("order must hold each of 0 to 2 once", [&](Builder& b) { return inOrder(b, {1, 0}, 1); });
+  expect("Expected integers between 0 and 65535 for order", [&](Builder& b) { return inOrder(b, {0, 1.5, 2}, 1); });
+  expect("of one in groups have no order", [&](Builder& b) { return inOrder(b, {0, 1, 2}, 3); });
+  expect("needs all sub-pixels of a channel", [](Builder& b) {
+    const Attributes attributes{
+        {"name", "a"}, {"channels", width(1)}, {"kernel", 1.0}, {"order", std::vector<double>{0, 1, 2, 4, 3, 5, 6, 7}}};
+    b.shuffle(b.node("conv", {b.input()}, attributes), 2);
+    return Graph(2, {4, 8}, {1}, b.nodes, 2).output();
+  });
   expect("must be the stride", [](Builder& b) {
     return b.node("convTranspose", {b.input()},
                   {{"name", "a"}, {"channels", fixed(3)}, {"kernel", 3.0}, {"stride", 2.0}, {"padding", 1.0}});
@@ -223,6 +256,7 @@ void refusals() {
 int main() {
   try {
     slicesBehindConcat();
+    slicesInOrder();
     sizes();
     reaches(halving(), "a stride and a shuffle");
     reaches(unshuffled(), "pixelUnshuffle");

@@ -1,0 +1,160 @@
+// slimFrom and a short training, measured: PSNR of every subnet before and after, against the model that was slimmed and
+// against bicubic interpolation (docs/models.md has the table).
+//
+//   node bench/slim.mjs --model FILE --widths 32,44,52 --depths 4,6 --data ../shared/data
+//
+// --data: folder with train/free (photographs) and set5, set14, b100 (hr/ and lr_x<scale>/, same names); others by --train and
+// --sets. --steps, --batch, --patch (HR pixels), --learning-rate, --weights, --threads, --seed, --save FILE, --no-write.
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import sharp from 'sharp'
+import { loadModel, psnr, resizeBicubic, slimFrom, trainSupernet } from '../dist/index.js'
+import { root } from '../scripts/run.mjs'
+
+const { values: options } = parseArgs({
+  options: {
+    model: { type: 'string' },
+    widths: { type: 'string' },
+    depths: { type: 'string' },
+    data: { type: 'string', default: path.join(root, '../shared/data') },
+    train: { type: 'string' },
+    sets: { type: 'string', default: 'set5,set14,b100' },
+    steps: { type: 'string', default: '1500' },
+    batch: { type: 'string', default: '8' },
+    patch: { type: 'string', default: '96' },
+    'learning-rate': { type: 'string', default: '1e-4' },
+    threads: { type: 'string', default: '1' },
+    seed: { type: 'string', default: '1' },
+    save: { type: 'string' },
+    'no-write': { type: 'boolean' },
+  },
+})
+if (!options.model) throw new Error('Expected --model FILE, a file that loadModel reads')
+const levels = (text) => text?.split(',').map(Number)
+const [steps, batchSize, patchSize, threads, seed] = ['steps', 'batch', 'patch', 'threads', 'seed'].map((name) =>
+  Number(options[name]),
+)
+const learningRate = Number(options['learning-rate'])
+
+async function rgb(file) {
+  const { data, info } = await sharp(file)
+    .removeAlpha()
+    .toColourspace('srgb')
+    .raw()
+    .toBuffer({ resolveWithObject: true })
+  if (info.channels !== 3) throw new Error(`${file} has ${info.channels} channels`)
+  return { data: new Uint8Array(data), width: info.width, height: info.height, channels: /** @type {3} */ (3) }
+}
+
+/** Pairs of one set at a scale, HR cut at the top left to scale times LR. */
+async function picturesOf(set, scale) {
+  const folder = path.join(options.data, set)
+  const pairs = []
+  for (const name of readdirSync(path.join(folder, 'hr')).filter((file) => file.endsWith('.png'))) {
+    const lr = await rgb(path.join(folder, `lr_x${scale}`, name))
+    const whole = await rgb(path.join(folder, 'hr', name))
+    const [width, height] = [lr.width * scale, lr.height * scale]
+    const data = new Uint8Array(width * height * 3)
+    for (let y = 0; y < height; y++)
+      data.set(whole.data.subarray(y * whole.width * 3, (y * whole.width + width) * 3), y * width * 3)
+    pairs.push({ lr, hr: { data, width, height, channels: /** @type {3} */ (3) } })
+  }
+  return pairs
+}
+
+/** Mean PSNR on Y, shaved by the scale, of what `enlarge` makes. */
+async function score(pairs, scale, enlarge) {
+  let sum = 0
+  for (const { lr, hr } of pairs) sum += await psnr(await enlarge(lr), hr, { channel: 'y', shave: scale })
+  return sum / pairs.length
+}
+
+const scoreSubnet = (model, pairs, subnet) =>
+  score(pairs, model.scale, (lr) => model.upscale(lr, { router: { subnet }, tile: 'image' }))
+
+const started = performance.now()
+const original = await loadModel(options.model, { threads })
+const { scale } = original
+const sets = {}
+for (const name of options.sets.split(',')) sets[name] = await picturesOf(name, scale)
+const widths = levels(options.widths)
+const depths = levels(options.depths)
+const slim = await slimFrom(original, { ...(widths && { widths }), ...(depths && { depths }) })
+const everySubnet = async (model) => {
+  const rows = []
+  for (const { index, width, depth, flops, parameters } of model.subnets) {
+    const row = { width, depth, flops, parameters, psnr: {} }
+    for (const [name, pairs] of Object.entries(sets)) row.psnr[name] = await scoreSubnet(model, pairs, index)
+    rows.push(row)
+    console.log(
+      `${width}x${depth}: ${Object.entries(row.psnr)
+        .map(([name, dB]) => `${name} ${dB.toFixed(3)}`)
+        .join(', ')}`,
+    )
+  }
+  return rows
+}
+const bicubic = {}
+for (const [name, pairs] of Object.entries(sets))
+  bicubic[name] = await score(pairs, scale, (lr) =>
+    resizeBicubic(lr, { width: lr.width * scale, height: lr.height * scale }),
+  )
+console.log('bicubic', bicubic)
+const published = {}
+for (const [name, pairs] of Object.entries(sets)) published[name] = await scoreSubnet(original, pairs, 0)
+console.log('the model', published)
+console.log('slimmed, before training:')
+const before = await everySubnet(slim)
+
+const trainingStarted = performance.now()
+const trained = await trainSupernet({
+  from: slim,
+  data: { train: options.train ?? path.join(options.data, 'train/free') },
+  steps,
+  batchSize,
+  patchSize,
+  seed,
+  threads,
+  loss: 'l1',
+  sampler: { kind: 'uniform' },
+  optimizer: { learningRate },
+  device: 'cpu',
+  divergence: 'ignore',
+  onStep: ({ step, losses, eta }) => {
+    if (step % 50 === 0)
+      console.log(
+        `${step}/${steps}, ${eta.toFixed(0)} s: ${losses.map(({ subnet, loss }) => `${subnet}: ${loss.toFixed(5)}`).join(' ')}`,
+      )
+  },
+})
+const trainingSeconds = (performance.now() - trainingStarted) / 1000
+if (options.save) await trained.save(options.save)
+console.log(`after ${steps} steps (${trainingSeconds.toFixed(0)} s):`)
+const after = await everySubnet(trained)
+
+if (!options['no-write']) {
+  const date = new Date().toISOString()
+  const record = {
+    date,
+    command: ['node bench/slim.mjs', ...process.argv.slice(2)].join(' '),
+    commit: execFileSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim(),
+    architecture: original.architecture,
+    training: { steps, batchSize, patchSize, learningRate, loss: 'l1', seed, threads, seconds: trainingSeconds },
+    pictures: Object.fromEntries(Object.entries(sets).map(([name, { length }]) => [name, length])),
+    bicubic,
+    published,
+    before,
+    after,
+    seconds: (performance.now() - started) / 1000,
+  }
+  const file = path.join(
+    root,
+    'bench/results',
+    `slim-${original.architecture.name}-x${scale}-${date.slice(0, 10)}.json`,
+  )
+  mkdirSync(path.dirname(file), { recursive: true })
+  writeFileSync(file, `${JSON.stringify(record, null, 1)}\n`)
+  console.log(`written to ${path.relative(root, file)}`)
+}
