@@ -110,6 +110,12 @@ const use = `
   console.log(JSON.stringify({ name: wbsr.WbsrError.name, half: [...new Set(half)], length: half.length, onednn: info.details.split(', oneDNN ')[1], cuda, files: [...files] }))
 `
 
+t.test('the program runs', { skip }, async (t) => {
+  const { status, stdout, stderr } = run(path.join(app, 'node_modules', '.bin', 'wbsr'), ['doctor', '--json'], app)
+  t.equal(status, 0, stderr)
+  t.match(JSON.parse(stdout), { wbsr: /^\d/, test: { ok: true } })
+})
+
 for (const [how, file, load] of [
   ['import', 'esm.mjs', "import * as wbsr from 'wbsr'\n"],
   ['require()', 'commonjs.cjs', "const wbsr = require('wbsr')\n;(async () => {"],

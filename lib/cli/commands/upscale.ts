@@ -1,0 +1,71 @@
+// wbsr upscale: its options and help. What it does is in lib/cli/upscale.
+import { type Command, Option } from 'commander'
+import type { UpscaleFlags } from '../flags.js'
+import { deviceFlags } from '../model.js'
+import { integer, number, router, size } from '../values.js'
+
+export function upscaleCommand(program: Command): void {
+  deviceFlags(
+    program
+      .command('upscale')
+      .summary('enlarge pictures: files, folders, patterns, standard input')
+      .description(
+        'Enlarges pictures. A folder is searched with all its subfolders and its tree is kept below --out. A picture ' +
+          'that cannot be read is reported and the others go on. A result appears whole or not at all.',
+      )
+      .argument('<input...>', 'files, folders, patterns in quotes, or - for standard input')
+      .option(
+        '-m, --model <file>',
+        'a model of wbsr, or .pth, .safetensors, .onnx, .param of another tool; or wbsr:NAME of the package (default: the one that suits the picture)',
+      )
+      .option('-o, --out <path>', 'a file, a folder, or - for standard output (default: NAME-x2 beside a single file)')
+      .addOption(
+        new Option('-s, --scale <factor>', "any factor (default: the model's)")
+          .argParser(number(1, 64))
+          .conflicts('size'),
+      )
+      .option('--size <WxH>', 'size of the result in pixels: 1920x1080; 1920x and x1080 keep the shape', size)
+      .addOption(
+        new Option('-f, --format <name>', "of the results (default: that of --out's name or of the input)").choices([
+          'png',
+          'jpeg',
+          'webp',
+          'tiff',
+          'avif',
+        ]),
+      )
+      .option('-q, --quality <1..100>', 'of JPEG, WebP and AVIF (default: 95)', integer(1, 100))
+      .option('--compression <0..9>', 'of PNG (default: 6)', integer(0, 9))
+      .addOption(
+        new Option('--metadata <what>', 'colour profile, EXIF, XMP and resolution')
+          .choices(['keep', 'strip'])
+          .default('keep'),
+      )
+      .option('--router <name>', 'projection, projection-budget, calibrated or subnet:N', router)
+      .option('--budget <share>', "of the largest subnet's cost, above 0 and at most 1 (default: 0.6)", number(0, 1))
+      .addOption(
+        new Option('--alpha <use>', 'what an alpha channel is (default: auto)').choices(['auto', 'opacity', 'data']),
+      )
+      .option('--wrap', 'the picture is a texture that repeats')
+      .option('--page <number>', 'of a TIFF, GIF or WebP, from 0', integer(0, 1_000_000))
+      .option('--map', 'also write NAME-map.png: which subnet ran where')
+      .option('--skip-existing', 'leave out pictures whose result is there already')
+      .option('--json', 'one JSON object per picture on standard output')
+      .option('--quiet', 'errors only'),
+  )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  wbsr upscale photo.jpg -m x2.safetensors                 photo-x2.jpg beside it
+  wbsr upscale photos/ -m x2.safetensors -o large/         a folder with its tree
+  wbsr upscale 'scans/**/*.tif' -m x4.pth -o out/ --skip-existing
+  wbsr upscale photo.png -m x2.safetensors --size 3840x -o wide.webp -q 90
+  wbsr upscale photo.png -m x2.safetensors --budget 0.4 --map -o out.png
+  curl -s URL | wbsr upscale - -m x2.safetensors -f jpeg > out.jpg`,
+    )
+    .action(async (inputs: string[], flags: UpscaleFlags) => {
+      const { upscaleAll } = await import('../upscale/run.js')
+      await upscaleAll(inputs, flags)
+    })
+}

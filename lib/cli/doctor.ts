@@ -1,0 +1,176 @@
+// wbsr doctor: what this machine can run, and a self-test with figures.
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import { arch, availableParallelism, cpus, freemem, release, totalmem } from 'node:os'
+import sharp from 'sharp'
+import { checkDeviceOptions, createEngine, listDevices } from '../devices.js'
+import { wrapError } from '../errors.js'
+import { psnr, srresnet } from '../index.js'
+import { SupernetModel, UNTRAINED } from '../models/model.js'
+import { native } from '../native.js'
+import type { RawImage } from '../types.js'
+import { Ended, EXIT } from './exit.js'
+import type { DoctorFlags } from './flags.js'
+import { deviceOptions } from './model.js'
+import { colour, table } from './terminal.js'
+import { version } from './version.js'
+
+const TEST_SECONDS = 2
+const SIDE = 192
+/** Of a device that calculates in bfloat16, against the CPU. */
+const LEAST_PSNR = 40
+
+interface SelfTest {
+  ok: boolean
+  device: string
+  precision: string
+  /** Pictures of SIDE x SIDE LR pixels. */
+  pictures: number
+  seconds: number
+  /** LR pixels. */
+  megapixelsPerSecond: number
+  gigaflopsPerSecond: number
+  /** Largest difference between tiles and the whole picture, in 8-bit levels. */
+  tilesAgainstWhole: number
+  /** In dB, of another device than the CPU; null: it is the CPU, or they are equal. */
+  psnrAgainstCpu: number | null
+  message?: string
+}
+
+/** Waves, noise and flat parts. */
+function testPicture(): RawImage {
+  const data = new Uint8Array(SIDE * SIDE * 3)
+  let state = 1
+  for (let i = 0; i < data.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    const [x, y] = [Math.floor(i / 3) % SIDE, Math.floor(i / 3 / SIDE)]
+    const noise = x > SIDE / 2 ? (state >>> 24) / 4 : 0
+    data[i] = Math.min(255, 96 + 60 * Math.sin(x / 7 + (i % 3)) * Math.cos(y / 11) + noise)
+  }
+  return { data, width: SIDE, height: SIDE, channels: 3 }
+}
+
+function untrained(flags: DoctorFlags): SupernetModel {
+  const network = srresnet({ scale: 2, widths: [16, 32], depths: [2, 4] })
+  const { engine, fallbackReason } = createEngine(network, checkDeviceOptions(deviceOptions(flags)))
+  engine.initialise(1)
+  return new SupernetModel({ ...UNTRAINED, engine, network, fallbackReason, disposed: false })
+}
+
+function largestDifference(a: RawImage, b: RawImage): number {
+  let largest = 0
+  for (let i = 0; i < a.data.length; i++) largest = Math.max(largest, Math.abs(a.data[i]! - b.data[i]!))
+  return largest
+}
+
+async function selfTest(flags: DoctorFlags): Promise<SelfTest> {
+  await using model = untrained(flags)
+  const { kind, name, precision } = model.device()
+  const picture = testPicture()
+  const router = { subnet: model.subnets.length - 1 }
+  const whole = await model.upscale(picture, { router, tile: 'image' })
+  const tiles = await model.upscale(picture, { router, tile: 32, halo: 64 })
+  const tilesAgainstWhole = largestDifference(whole, tiles)
+  const start = performance.now()
+  let [pictures, flops, seconds] = [0, 0, 0]
+  while (seconds < TEST_SECONDS) {
+    flops += (await model.upscale(picture, { router })).allocation.flops
+    pictures++
+    seconds = (performance.now() - start) / 1000
+  }
+  let against: number | null = null
+  if (kind !== 'cpu') {
+    await using reference = untrained({ device: 'cpu' })
+    const same = await reference.upscale(picture, { router, tile: 'image' })
+    const image = ({ data, width, height, channels }: RawImage): RawImage => ({ data, width, height, channels })
+    against = await psnr(image(whole), image(same), { channel: 'rgb' })
+    if (against === Infinity) against = null
+  }
+  return {
+    ok: tilesAgainstWhole <= 1 && (against === null || against >= LEAST_PSNR),
+    device: name,
+    precision,
+    pictures,
+    seconds,
+    megapixelsPerSecond: (pictures * SIDE * SIDE) / seconds / 1e6,
+    gigaflopsPerSecond: flops / seconds / 1e9,
+    tilesAgainstWhole,
+    psnrAgainstCpu: against,
+  }
+}
+
+/** First line of what a program says of itself; null: it cannot be run. */
+function firstLine(command: string, args: string[]): string | null {
+  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', timeout: 10_000 })
+  return status === 0 ? (stdout.split('\n')[0] ?? '') : null
+}
+
+function writable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function machine() {
+  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined
+  const { vips, heif } = sharp.versions as Record<string, string>
+  return {
+    wbsr: version(),
+    node: process.version,
+    system: `${process.platform} ${release()} ${arch()}, glibc ${report?.header?.glibcVersionRuntime ?? 'unknown'}`,
+    processor: `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} cores`,
+    memory: `${(totalmem() / 2 ** 30).toFixed(1)} GiB, ${(freemem() / 2 ** 30).toFixed(1)} free`,
+    pictures: `sharp ${sharp.versions.sharp}, libvips ${vips}${heif ? `, libheif ${heif}` : ''}`,
+    ffmpeg: firstLine('ffmpeg', ['-version']) ?? 'not found in PATH (wbsr video needs it)',
+    temporaryFiles: `${process.env['TMPDIR'] ?? '/tmp'}${writable(process.env['TMPDIR'] ?? '/tmp') ? '' : ' (cannot be written)'}`,
+  }
+}
+
+export async function doctor(flags: DoctorFlags): Promise<void> {
+  const facts = machine()
+  const devices = listDevices()
+  const missing = native
+    .deviceKinds()
+    .map(({ name, label }) => ({ kind: name, label, ...native.findDevices(name) }))
+    .filter((kind) => kind.devices.length === 0)
+    .map(({ kind, label, reason }) => ({ kind, label, reason }))
+  let test: SelfTest | { ok: false; message: string }
+  try {
+    test = await selfTest(flags)
+  } catch (error) {
+    test = { ok: false, message: wrapError(error).message }
+  }
+  if (flags.json) process.stdout.write(`${JSON.stringify({ ...facts, devices, missing, test }, null, 2)}\n`)
+  else {
+    const head = (text: string) => colour(process.stdout, 'bold', text)
+    const lines = [
+      table(
+        Object.entries(facts).map(([name, value]) => [name === 'temporaryFiles' ? 'temporary files' : name, value]),
+      ),
+      '',
+      head('Devices'),
+      table(devices.map(({ id, name, details }) => [`  ${id}`, `${name} (${details})`])),
+      ...missing.map(({ kind, reason }) => `  ${kind}: none. ${reason}`),
+      '',
+      head('Self-test'),
+      ...inWords(test).map((line) => `  ${line}`),
+    ]
+    process.stdout.write(`${lines.join('\n')}\n`)
+  }
+  if (!test.ok) throw new Ended(EXIT.failed)
+}
+
+function inWords(test: SelfTest | { ok: false; message: string }): string[] {
+  const verdict = test.ok ? colour(process.stdout, 'green', 'passed') : colour(process.stdout, 'red', 'failed')
+  if (!('device' in test)) return [`${verdict}: ${test.message}`]
+  return [
+    `${verdict} on ${test.device}, ${test.precision}`,
+    `${test.pictures} pictures of ${SIDE}x${SIDE} in ${test.seconds.toFixed(2)} s: ${test.megapixelsPerSecond.toFixed(2)} ` +
+      `million LR pixels a second, ${test.gigaflopsPerSecond.toFixed(0)} GFLOPs a second`,
+    `tiles differ from the whole picture by ${test.tilesAgainstWhole} of 255 at most`,
+    ...(test.psnrAgainstCpu === null ? [] : [`${test.psnrAgainstCpu.toFixed(1)} dB against the CPU`]),
+  ]
+}

@@ -1,0 +1,72 @@
+// The options of the commands as they come from the command line.
+import type { OutputFormat } from '../images/formats.js'
+import type { DeviceOptions, Router, UpscaleOptions } from '../index.js'
+
+export interface DeviceFlags {
+  device?: string
+  threads?: number
+  precision?: DeviceOptions['precision']
+}
+
+export interface UpscaleFlags extends DeviceFlags {
+  model?: string
+  out?: string
+  scale?: number
+  size?: { width?: number; height?: number }
+  format?: OutputFormat
+  quality?: number
+  compression?: number
+  metadata: 'keep' | 'strip'
+  router?: Router
+  budget?: number
+  alpha?: UpscaleOptions['alphaChannel']
+  wrap?: boolean
+  page?: number
+  map?: boolean
+  skipExisting?: boolean
+  json?: boolean
+  quiet?: boolean
+}
+
+export interface TrainFlags extends DeviceFlags {
+  config?: string
+  out?: string
+  network?: string
+  scale?: number
+  preset?: string
+  widths?: number[]
+  depths?: number[]
+  validation?: string[]
+  lr?: string[]
+  steps?: number
+  epochs?: number
+  batch?: number
+  patch?: number
+  learningRate?: number
+  loss?: string
+  seed?: number
+  from?: string
+  extend?: string
+  /** false: --no-checkpoint */
+  checkpoint?: string | boolean
+  resume?: string
+  json?: boolean
+  quiet?: boolean
+}
+
+export interface ModelsFlags {
+  json?: boolean
+}
+
+export interface ImportFlags {
+  scale?: number
+  range?: number
+}
+
+export interface ExportFlags {
+  subnet?: number
+}
+
+export interface DoctorFlags extends DeviceFlags {
+  json?: boolean
+}

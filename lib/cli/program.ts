@@ -1,0 +1,44 @@
+// The commands of wbsr. Their modules are loaded when they run, so that help and completion come at once.
+import { Command, type Help } from 'commander'
+import { completionCommand } from './commands/completion.js'
+import { doctorCommand } from './commands/doctor.js'
+import { exportCommand, importCommand, modelsCommand } from './commands/models.js'
+import { trainCommand } from './commands/train.js'
+import { upscaleCommand } from './commands/upscale.js'
+import { version } from './version.js'
+
+const COMMANDS = [
+  upscaleCommand,
+  trainCommand,
+  modelsCommand,
+  importCommand,
+  exportCommand,
+  doctorCommand,
+  completionCommand,
+]
+
+const ENDING = `
+Exit status: 0 done; 1 nothing came of it; 2 wrong command line or configuration; 3 some inputs failed, the others are
+done; 130, 143, 129 stopped by Ctrl+C, SIGTERM, SIGHUP; 141 the reader of standard output went away.
+
+Colour, progress and estimated times appear on a terminal only; NO_COLOR turns colour off.
+docs/cli.md is the guide.`
+
+/** Everything that can stand on the command line. */
+export function makeProgram(): Command {
+  const program = new Command('wbsr')
+    .description('Super-resolution that spends computation where a picture needs it.')
+    .version(version(), '-V, --version', 'the version of wbsr')
+    .helpOption('-h, --help', 'this help')
+    .helpCommand('help [command]', 'the help of a command')
+    .configureHelp({ sortSubcommands: false, helpWidth: helpWidth() } satisfies Partial<Help>)
+    .showHelpAfterError('(--help shows the options)')
+    .addHelpText('after', ENDING)
+    .exitOverride()
+  for (const add of COMMANDS) add(program)
+  return program
+}
+
+function helpWidth(): number {
+  return Math.min(process.stdout.columns ?? 120, 120)
+}

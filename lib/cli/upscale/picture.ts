@@ -1,0 +1,169 @@
+// What happens to one picture: decoding, the network as often as the size needs it, the exact resize, writing.
+import { createReadStream } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import type { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
+import { WbsrError } from '../../errors.js'
+import type { ReadOptions } from '../../images/decoder.js'
+import { type EncodeOptions, encodeImage } from '../../images/encode.js'
+import { type ImageHeader, readImage } from '../../images/images.js'
+import { scaleMetadata } from '../../images/metadata.js'
+import { resizeBicubic } from '../../index.js'
+import type { UpscaleOptions } from '../../infer/options.js'
+import { allocationOverlay } from '../../infer/overlay.js'
+import type { UpscaleResult } from '../../infer/result.js'
+import type { SupernetModel } from '../../models/model.js'
+import { checkPlacedTile } from '../../stream/picture-assembler.js'
+import { PictureFile } from '../../stream/picture-file.js'
+import type { PictureMetadata, RawImage } from '../../types.js'
+import type { Models } from '../model.js'
+import type { Target } from '../values.js'
+import { type Job, STANDARD } from './jobs.js'
+
+export interface PictureSettings {
+  models: Models
+  target: Target
+  upscale: Omit<UpscaleOptions, 'signal' | 'onProgress' | keyof ReadOptions>
+  read: ReadOptions
+  encode: Required<EncodeOptions>
+  metadata: 'keep' | 'strip'
+  signal: AbortSignal
+  /** Share of a picture that has run, 0 .. 1. */
+  onProgress(job: Job, share: number): void
+}
+
+/** A decoded picture and the file that its result goes to, open already: a folder without permission is known by now. */
+export interface Decoded {
+  model: SupernetModel
+  image: RawImage
+  header: ImageHeader
+  file: PictureFile
+  /** Of the temporary folder that standard output is written from. */
+  remove: (() => Promise<void>) | null
+  name: string
+}
+
+export interface Finished extends Decoded {
+  result: RawImage
+  metadata: PictureMetadata | null
+  /** Of the first pass. */
+  allocation: UpscaleResult['allocation']
+  overlay: RawImage | null
+  seconds: number
+  passes: number
+}
+
+/** The size of the result. @throws WbsrError WBSR_INVALID_OPTION where it is nothing */
+export function targetSize(target: Target, { width, height }: { width: number; height: number }) {
+  const side = (value: number) => Math.max(1, Math.round(value))
+  if ('scale' in target) return { width: side(width * target.scale), height: side(height * target.scale) }
+  return {
+    width: target.width ?? side((width * target.height!) / height),
+    height: target.height ?? side((height * target.width!) / width),
+  }
+}
+
+/** How often a network of that scale runs until the picture is at least as large as wanted; at least once. */
+export function passesFor(factor: number, scale: number): number {
+  let passes = 1
+  for (let reached = scale; reached < factor - 1e-9; reached *= scale) passes++
+  return passes
+}
+
+async function readStandardInput(stream: Readable, signal: AbortSignal): Promise<Buffer> {
+  const bytes = await buffer(stream)
+  if (signal.aborted) throw new WbsrError('WBSR_ABORTED', 'Reading standard input was aborted')
+  return bytes
+}
+
+export async function decodePicture(job: Job, settings: PictureSettings): Promise<Decoded> {
+  const { models, read, encode, metadata, signal } = settings
+  const input = job.input === STANDARD ? await readStandardInput(process.stdin, signal) : job.input
+  const { image, header } = await readImage(input, 'standard input', read)
+  const model = await models.for(input)
+  let name = job.output
+  let remove: Decoded['remove'] = null
+  if (job.output === STANDARD) {
+    // Standard output gets a whole picture or nothing.
+    const folder = await mkdtemp(path.join(tmpdir(), 'wbsr-'))
+    name = path.join(folder, `stdout.${job.format}`)
+    remove = () => rm(folder, { recursive: true, force: true })
+  }
+  try {
+    const options = { ...encode, metadata, colourSpace: 'input', checkSpace: true } as const
+    return { model, image, header, name, remove, file: await PictureFile.open(name, job.format, options, signal) }
+  } catch (error) {
+    await remove?.()
+    throw error
+  }
+}
+
+export async function discardPicture({ file, remove }: Decoded): Promise<void> {
+  await file.stop()
+  await file.discard()
+  await remove?.()
+}
+
+export async function runPicture(decoded: Decoded, job: Job, settings: PictureSettings): Promise<Finished> {
+  const { target, upscale, signal, onProgress } = settings
+  const { model, image, header } = decoded
+  const start = performance.now()
+  const wanted = targetSize(target, image)
+  const factor = Math.max(wanted.width / image.width, wanted.height / image.height)
+  const passes = passesFor(factor, model.scale)
+  // Each pass has scale x scale times the work of the one before.
+  const work = Array.from({ length: passes }, (_, pass) => model.scale ** (2 * pass))
+  const total = work.reduce((sum, part) => sum + part, 0)
+  let current: RawImage = image
+  let first: UpscaleResult | null = null
+  let behind = 0
+  for (const part of work) {
+    const result: UpscaleResult = await model.upscale(current, {
+      ...upscale,
+      signal,
+      onProgress: ({ done, total: tiles }) => onProgress(job, (behind + (part * done) / tiles) / total),
+    })
+    behind += part
+    first ??= result
+    current = result
+  }
+  const { allocation } = first!
+  const overlay = job.map === null ? null : allocationOverlay(plain(first!), allocation)
+  const result =
+    current.width === wanted.width && current.height === wanted.height
+      ? plain(current)
+      : await resizeBicubic(plain(current), wanted)
+  const kept = header.metadata
+  return {
+    ...decoded,
+    result,
+    metadata: kept && scaleMetadata(kept, result.width / image.width, result.width, result.height),
+    allocation,
+    overlay,
+    seconds: (performance.now() - start) / 1000,
+    passes,
+  }
+}
+
+const plain = ({ data, width, height, channels }: RawImage): RawImage => ({ data, width, height, channels })
+
+export async function encodePicture(finished: Finished, job: Job, settings: PictureSettings): Promise<void> {
+  const { file, result, metadata, overlay, remove, name } = finished
+  try {
+    const tile = checkPlacedTile({ x: 0, y: 0, ...result, ...(metadata && { metadata }) })
+    await file.add(tile, () => settings.signal.aborted)
+    if (settings.signal.aborted) throw new WbsrError('WBSR_ABORTED', `Writing ${job.output} was aborted`)
+    if (overlay) await encodeImage(overlay, job.map!)
+    await file.finish()
+    if (job.output === STANDARD) await pipeline(createReadStream(name), process.stdout, { end: false })
+  } catch (error) {
+    await file.stop()
+    await file.discard()
+    throw error
+  } finally {
+    await remove?.()
+  }
+}

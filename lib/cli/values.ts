@@ -1,0 +1,53 @@
+// Values of options, from their text.
+import { InvalidArgumentError } from 'commander'
+import type { Router } from '../index.js'
+
+/** Factor of both sides, or a size in pixels; a side that is left out follows the picture's shape. */
+export type Target = { scale: number } | { width?: number; height?: number }
+
+const invalid = (expected: string) => new InvalidArgumentError(`Expected ${expected}.`)
+
+export function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!/^\d+$/.test(text) || value < min || value > max) throw invalid(`an integer between ${min} and ${max}`)
+    return value
+  }
+}
+
+export function number(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (text.trim() === '' || !Number.isFinite(value) || value < min || value > max)
+      throw invalid(`a number between ${min} and ${max}`)
+    return value
+  }
+}
+
+export function integers(text: string): number[] {
+  const values = text.split(',').map(Number)
+  if (!/^\d+(,\d+)*$/.test(text) || values.some((value) => value < 1))
+    throw invalid('positive integers with commas between them, e.g. 16,32')
+  return values
+}
+
+/** 1920x1080, 1920x or x1080. */
+export function size(text: string): { width?: number; height?: number } {
+  const [, width, height] = /^(\d*)x(\d*)$/i.exec(text) ?? []
+  const sides = { ...(width && { width: Number(width) }), ...(height && { height: Number(height) }) }
+  const values = Object.values(sides)
+  if (values.length === 0 || values.some((side) => side < 1 || side > 1 << 24))
+    throw invalid('WIDTHxHEIGHT, WIDTHx or xHEIGHT in pixels, e.g. 1920x1080')
+  return sides
+}
+
+const ROUTER_NAMES = ['projection', 'projection-budget', 'calibrated'] as const
+
+/** A router by its name, or subnet:N. */
+export function router(text: string): Router {
+  const subnet = /^subnet:(\d+)$/.exec(text)?.[1]
+  if (subnet !== undefined) return { subnet: Number(subnet) }
+  const name = ROUTER_NAMES.find((known) => known === text)
+  if (name === undefined) throw invalid(`${ROUTER_NAMES.join(', ')} or subnet:N`)
+  return name
+}

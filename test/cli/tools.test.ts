@@ -1,0 +1,122 @@
+// wbsr models, import, export, doctor, completion and help, as they are built.
+import { spawnSync } from 'node:child_process'
+import { existsSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { makeProgram } from '../../lib/cli/program.js'
+import { loadModel } from '../../lib/index.js'
+import { skip, tinyModel, wbsr } from '../support/cli.js'
+
+if (skip) {
+  t.pass('the built program', { skip })
+  process.exit()
+}
+
+const home = t.testdir()
+const at = (...names: string[]) => path.join(home, ...names)
+const model = await tinyModel(at('x2.safetensors'))
+
+t.test('models', async (t) => {
+  t.match((await wbsr(['models'])).text, / {2}rcan +RCAN\n/)
+  const { status, text } = await wbsr(['models', model])
+  t.equal(status, 0)
+  t.match(text, /srresnet, x2, \d+ parameters \(16 channels, 2 blocks; wbsr\)/)
+  t.match(text, /\n {2}3 +16 +2 +0\.06105 +21763/)
+  const json = await wbsr(['models', model, at('none'), '--json'])
+  t.equal(json.status, 3)
+  t.match(JSON.parse(json.text), [{ file: model, calibrated: false, subnets: [{ index: 0 }, {}, {}, {}] }])
+  t.match(json.said, /none does not exist/)
+})
+
+t.test('export and import', async (t) => {
+  const onnx = await wbsr(['export', model, at('x2.onnx'), '--subnet', '0'])
+  t.equal(onnx.status, 0, onnx.said)
+  t.match(onnx.said, /subnet 0 \(width 8, depth 1\)/)
+  const back = await wbsr(['import', at('x2.onnx'), at('back.safetensors')])
+  t.equal(back.status, 0, back.said)
+  await using a = await loadModel(model)
+  await using b = await loadModel(at('back.safetensors'))
+  const picture = { data: Uint8Array.from({ length: 20 * 20 * 3 }, (_, i) => (i * 37) % 256), width: 20, height: 20 }
+  const [x, y] = await Promise.all([
+    a.upscale({ ...picture, channels: 3 }, { router: { subnet: 0 }, tile: 'image' }),
+    b.upscale({ ...picture, channels: 3 }, { tile: 'image' }),
+  ])
+  t.ok(x.data.every((value, i) => Math.abs(value - y.data[i]!) <= 1))
+  t.equal((await wbsr(['export', model, at('w.safetensors')])).status, 0)
+  t.ok(existsSync(at('w.safetensors')))
+  const wrong = await wbsr(['export', model, at('x.pth')])
+  t.equal(wrong.status, 2)
+  t.match(wrong.said, /ending in \.onnx or \.safetensors/)
+  t.equal((await wbsr(['export', model, at('y.onnx'), '--subnet', '7'])).status, 2)
+  writeFileSync(at('damaged.pth'), 'no model')
+  const damaged = await wbsr(['import', at('damaged.pth'), at('d.safetensors')])
+  t.equal(damaged.status, 1)
+  t.notOk(existsSync(at('d.safetensors')))
+})
+
+t.test('doctor', async (t) => {
+  const { status, text } = await wbsr(['doctor', '--json', '--device', 'cpu', '--threads', '1'])
+  t.equal(status, 0, text)
+  const facts = JSON.parse(text)
+  t.equal(facts.node, process.version)
+  t.ok(facts.devices.some(({ id }: { id: string }) => id === 'cpu'))
+  t.ok(facts.devices.some(({ kind }: { kind: string }) => kind === 'cuda') || facts.missing[0].reason.length > 10)
+  const { ok, pictures, seconds, megapixelsPerSecond, tilesAgainstWhole } = facts.test
+  t.ok(ok && pictures > 0 && seconds >= 2 && megapixelsPerSecond > 0 && tilesAgainstWhole <= 1)
+  const gone = await wbsr(['doctor', '--device', 'cuda:77'])
+  t.equal(gone.status, 1)
+  t.match(gone.text, /Self-test\n {2}failed: .*'cuda:77' cannot be used/)
+})
+
+t.test('completion', async (t) => {
+  const script = at('wbsr.bash')
+  const { status, text } = await wbsr(['completion', 'bash'])
+  t.equal(status, 0)
+  writeFileSync(script, text)
+  const complete = (...words: string[]) => {
+    const source = `source ${script}; COMP_WORDS=(wbsr ${words.map((w) => `'${w}'`).join(' ')}); COMP_CWORD=${words.length}
+      compopt() { :; }; _wbsr; echo "\${COMPREPLY[*]}"`
+    return spawnSync('bash', ['-c', source], { encoding: 'utf8' }).stdout.trim()
+  }
+  t.equal(complete('up'), 'upscale')
+  t.equal(complete('upscale', '--skip'), '--skip-existing')
+  t.equal(complete('upscale', '--format', 't'), 'tiff')
+  t.equal(complete('train', '--ext'), '--extend')
+  t.equal(complete('upscale', 'file'), '', 'files are left to the shell')
+  for (const shell of ['zsh', 'fish']) {
+    const { text: other } = await wbsr(['completion', shell])
+    for (const name of ['upscale', 'skip-existing', 'doctor']) t.ok(other.includes(name), `${shell}: ${name}`)
+    const check = spawnSync(shell, ['-n', '-c', other])
+    if (check.error) t.pass(`${shell} reads its script`, { skip: `${shell} is not installed` })
+    else t.equal(check.status, 0, `${shell} reads its script`)
+  }
+  t.equal((await wbsr(['completion', 'ksh'])).status, 2)
+})
+
+t.test('every command has help with examples that its options allow', async (t) => {
+  const { status, text } = await wbsr(['--help'])
+  t.equal(status, 0)
+  t.match(text, /Exit status: 0 done; 1 .*; 2 .*; 3 /s)
+  t.match((await wbsr(['--version'])).text, /^\d+\.\d+\.\d+\n$/)
+  for (const command of makeProgram().commands) {
+    t.match(text, new RegExp(`^ {2}${command.name()} `, 'm'))
+    let help = ''
+    command.configureOutput({ writeOut: (part) => (help += part) })
+    command.outputHelp()
+    const examples = [
+      ...help.slice(help.indexOf('\nExamples:\n')).matchAll(/wbsr ([\w-]+)([^>|\n]*?)(?: {3,}.*| [>|].*)?$/gm),
+    ].map(([, name, rest]) => ({
+      name,
+      rest: rest!,
+    }))
+    t.ok(examples.length > 0, `${command.name()} has examples`)
+    const known = [...command.options, ...command.createHelp().visibleOptions(command)].flatMap(({ short, long }) => [
+      short,
+      long,
+    ])
+    for (const { name, rest } of examples) {
+      t.equal(name, command.name())
+      for (const [word] of rest.matchAll(/(?<=^| )--?[a-z][\w-]*/g)) t.ok(known.includes(word), `${name} ${word}`)
+    }
+  }
+})
