@@ -12,6 +12,26 @@ export {
   type ModelDevice,
 } from './devices.js'
 export { WbsrError, type WbsrErrorCode } from './errors.js'
+export { type CalibrateRouterOptions, calibrateRouter } from './evaluate/calibrate.js'
+export { evaluate } from './evaluate/index.js'
+export type {
+  EvaluateOptions,
+  EvaluationCalibration,
+  EvaluationPicture,
+  EvaluationProgress,
+  EvaluationSet,
+} from './evaluate/options.js'
+export { evaluationCsv, evaluationTable, type TableOptions } from './evaluate/report.js'
+export type {
+  ClassQuality,
+  EvaluatedPicture,
+  EvaluatedSet,
+  Evaluation,
+  PictureResult,
+  Quality,
+  SetSummary,
+} from './evaluate/results.js'
+export type { EvaluationRun, Sweep } from './evaluate/runs.js'
 export type { EncodeOptions } from './images/encode.js'
 export { type ImageHeader, type PageInfo, pagesOf, type ReadOptions } from './images/images.js'
 export type { UpscaleOptions, UpscaleProgress } from './infer/options.js'

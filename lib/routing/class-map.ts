@@ -37,8 +37,12 @@ function shareOfPicture(
 function mapAt(state: ModelState, settings: RoutingSettings, frequency: readonly number[], budget: number): ClassMap {
   const { subnets } = state.engine
   const costs = subnets.map((subnet) => subnet.flops / subnets.at(-1)!.flops)
-  const { router, alpha } = settings
-  return router.map({ classes: state.classes.count, costs, frequency, budget, alpha, table: state.router })
+  const { router, alpha, subnets: allowed } = settings
+  const input = { classes: state.classes.count, costs, frequency, budget, alpha, table: state.router }
+  if (!allowed) return router.map(input)
+  const of = <T>(values: readonly T[]): T[] => allowed.map((m) => values[m]!)
+  const table = state.router && { ...state.router, squaredError: state.router.squaredError.map(of) }
+  return router.map({ ...input, costs: of(costs), table }).map((m) => allowed[m]!)
 }
 
 /** The router's map at the largest budget at which its actual cost, by `shareOf`, is within the wanted budget. */

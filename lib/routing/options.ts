@@ -17,6 +17,11 @@ export interface RoutingOptions {
   /** alpha of 'projection-budget'. Default 1. */
   alpha?: number
   /**
+   * Subnets that the router may choose, ascending indices into model.subnets; not with { subnet }. Default: all. Costs are
+   * shares of the largest of all.
+   */
+  subnets?: readonly number[]
+  /**
    * LR pixels of context around the kept part of a tile (at most the receptive field is used). With at least the
    * receptive field, and one subnet everywhere, the result equals that of the whole picture. Default 'auto': 4.
    */
@@ -33,6 +38,8 @@ export interface RoutingSettings {
   router: RouterKind
   budget: number
   alpha: number
+  /** null: all. */
+  subnets: readonly number[] | null
   halo: 'auto' | number
   regionPixels: number
   groupRows: number | undefined
@@ -40,7 +47,7 @@ export interface RoutingSettings {
 }
 
 /** Keys of {@link RoutingOptions}. */
-export const ROUTING_KEYS = ['router', 'budget', 'alpha', 'halo', 'regionPixels', 'groupRows', 'signal']
+export const ROUTING_KEYS = ['router', 'budget', 'alpha', 'subnets', 'halo', 'regionPixels', 'groupRows', 'signal']
 
 /** A GPU reaches its speed only with much work at once. */
 export function defaultRegionPixels(state: ModelState): number {
@@ -67,9 +74,22 @@ export function checkRouting(options: Record<string, unknown>, state: ModelState
     router: checkRouter(options.router, state),
     budget: checkNumber(budget, 'budget', 0, 1),
     alpha,
+    subnets: checkSubnets(options.subnets, options.router, state.engine.subnets.length),
     halo: halo === 'auto' ? halo : checkInteger(halo, 'halo', 0, 4096),
     regionPixels: checkInteger(regionPixels, 'regionPixels', 256, 1 << 26),
     groupRows: groupRows === undefined ? undefined : checkInteger(groupRows, 'groupRows', 1, 4096),
     signal: signal === undefined ? undefined : checkSignal(signal, 'signal'),
   }
+}
+
+function checkSubnets(value: unknown, router: unknown, count: number): readonly number[] | null {
+  if (value === undefined) return null
+  if (typeof router === 'object') throw invalidOption('subnets', 'nothing with router { subnet }', value)
+  const list: unknown[] = Array.isArray(value) ? value : []
+  const ascending = list.every(
+    (m, i) => Number.isInteger(m) && (m as number) > (i === 0 ? -1 : (list[i - 1] as number)),
+  )
+  if (list.length === 0 || !ascending || (list.at(-1) as number) >= count)
+    throw invalidOption('subnets', `ascending indices of subnets, 0 to ${count - 1}`, value)
+  return list as number[]
 }

@@ -1,0 +1,148 @@
+// Difficulty classes and router table of a model, measured on pictures that the user names.
+import { buildClasses } from '../data/sampler.js'
+import { ValidationSet } from '../data/validation.js'
+import type { ClassTable, ModelState, RouterTable } from '../model-state.js'
+import { type SupernetModel, stateOf } from '../models/model.js'
+import { native } from '../native.js'
+import { checkChoice, checkFunction, checkInteger, checkObject, checkSignal } from '../options.js'
+import { permutation, randomFor } from '../random.js'
+import { CALIBRATION_PIXELS, calibrate } from '../routing/calibrate.js'
+import { difficultyOf } from '../routing/classes.js'
+import { makeGrid, tileArea } from '../tiling/grid.js'
+import { type CheckedSet, checkSet, type EvaluationSet } from './options.js'
+
+// Keeps the choice of pictures apart from the other random numbers of a seed.
+const PICTURES = 0xca1
+
+export interface CalibrateRouterOptions extends EvaluationSet {
+  /** Number of difficulty classes, K; thresholds are made anew then. Default: the model's classes, 10 where it has none. */
+  classes?: number
+  /** How they are cut, as sampler.thresholds of trainSupernet. Default: as the model's. */
+  thresholds?: 'interval' | 'quantile'
+  /** LR pixels of a tile, 16 .. 256; best what upscale will use. Default 64. */
+  tileSize?: number
+  /** LR pixels of tiles on which every subnet is measured, at most. Default 2^20. */
+  pixels?: number
+  /** At most this many pictures are read, a seeded choice. Default 50. */
+  images?: number
+  /** Of these choices. Default 1. */
+  seed?: number
+  /** Counts pictures read, then tiles times subnets. */
+  onProgress?: (progress: { done: number; total: number }) => void
+  signal?: AbortSignal
+}
+
+/**
+ * Measures the table of router 'calibrated' on pictures and puts it into the model, in place of the one that it has: for
+ * training checkpoints and models of other tools, which have none, or for pictures of another kind.
+ *
+ * @throws WbsrError WBSR_INVALID_OPTION; WBSR_NOT_FOUND, WBSR_NO_DATA, WBSR_INVALID_IMAGE: the pictures; WBSR_ABORTED;
+ *   WBSR_DISPOSED
+ */
+export async function calibrateRouter(model: SupernetModel, options: CalibrateRouterOptions): Promise<void> {
+  const state = stateOf(model)
+  const given = checkObject(options, 'options', [
+    'hr',
+    'lr',
+    'degradation',
+    'classes',
+    'thresholds',
+    'tileSize',
+    'pixels',
+    'images',
+    'seed',
+    'onProgress',
+    'signal',
+  ]) as unknown as CalibrateRouterOptions
+  const { hr, lr, degradation, classes, thresholds, signal, onProgress } = given
+  const set: CheckedSet = checkSet(
+    { hr, ...(lr !== undefined && { lr }), ...(degradation !== undefined && { degradation }) },
+    'options',
+  )
+  const settings = {
+    tileSize: checkInteger(given.tileSize ?? 64, 'tileSize', 16, 256),
+    pixels: checkInteger(given.pixels ?? CALIBRATION_PIXELS, 'pixels', 1),
+    images: checkInteger(given.images ?? 50, 'images', 1),
+    seed: checkInteger(given.seed ?? 1, 'seed', 0),
+    ...(signal !== undefined && { signal: checkSignal(signal, 'signal') }),
+    ...(onProgress !== undefined && { onProgress: checkFunction<typeof onProgress>(onProgress, 'onProgress') }),
+  }
+  const anew = classes !== undefined || thresholds !== undefined || state.classes.count === 1
+  const wanted = {
+    classes: checkInteger(classes ?? (state.classes.count === 1 ? 10 : state.classes.count), 'classes', 2, 1000),
+    thresholds: checkChoice(thresholds ?? state.classes.kind, 'thresholds', ['interval', 'quantile'] as const),
+  }
+  const pictures = await openPictures(set, state.network.scale, settings)
+  const table = anew ? await classesOf(pictures, wanted, settings) : state.classes
+  const router = await tableOf({ ...state, classes: table, router: null }, pictures, settings)
+  // The model may be in use: both change together.
+  Object.assign(stateOf(model), { classes: table, router })
+}
+
+interface Settings {
+  tileSize: number
+  pixels: number
+  images?: number
+  seed?: number
+  signal?: AbortSignal
+  onProgress?: (progress: { done: number; total: number }) => void
+}
+
+/** Finds the pictures, at most `images` of them. */
+export async function openPictures(
+  set: CheckedSet,
+  scale: number,
+  settings: Pick<Settings, 'images' | 'seed' | 'signal'>,
+): Promise<ValidationSet> {
+  const { hr, lr, degradation, name } = set
+  const { images = Infinity, seed = 1, signal } = settings
+  const found = await ValidationSet.find(hr, { scale, name, ...(lr !== undefined && { lr }) })
+  const order = permutation(found.pairs.length, randomFor(seed, PICTURES))
+  const pairs =
+    found.pairs.length > images
+      ? [...order.subarray(0, images)].sort((a, b) => a - b).map((i) => found.pairs[i]!)
+      : found.pairs
+  return await ValidationSet.check(
+    { ...found, pairs },
+    { ...(signal && { signal }), ...(degradation && { degradation: { ...degradation, validation: true } }) },
+  )
+}
+
+/** Thresholds by the difficulties of all tiles of the pictures. */
+export async function classesOf(
+  pictures: ValidationSet,
+  options: { classes: number; thresholds: 'interval' | 'quantile' },
+  { tileSize, signal }: Pick<Settings, 'tileSize' | 'signal'>,
+): Promise<ClassTable> {
+  const difficulties: number[] = []
+  for await (const { lr } of pictures.images(signal)) {
+    const grid = makeGrid(lr.width, lr.height, tileSize)
+    const rects = Array.from({ length: grid.columns * grid.rows }, (_, i) => {
+      const { x, y, width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
+      return [x, y, width, height]
+    })
+    const vectors = await native.gradientVectors(lr.data, lr.width, lr.height, 3, Int32Array.from(rects.flat()))
+    difficulties.push(...rects.map((_, i) => difficultyOf(vectors, i)))
+  }
+  return buildClasses(difficulties, options)
+}
+
+/** The router table of a state whose classes are set. */
+export async function tableOf(
+  state: ModelState,
+  pictures: ValidationSet,
+  { tileSize, pixels, seed = 1, signal, onProgress }: Settings,
+): Promise<RouterTable> {
+  const pairs = async function* () {
+    for await (const { lr, hr } of pictures.images(signal))
+      yield { lr: { ...lr, channels: 3 as const }, hr: { ...hr, channels: 3 as const } }
+  }
+  return await calibrate(state, pairs(), {
+    tileSize,
+    pixels,
+    seed,
+    sizes: pictures.files,
+    ...(signal && { signal }),
+    ...(onProgress && { onProgress }),
+  })
+}
