@@ -40,7 +40,7 @@ export interface ShippedModel {
   sha256: string
   /** Of the weights. */
   licence: string
-  /** What it was trained on, and the file that names the authors. */
+  /** What it was trained on, and the file of the package that names the authors. */
   data: { name: string; images: number; attribution: string }
   /** How it was trained: steps and the options that decide the numbers. */
   recipe: Record<string, unknown>
