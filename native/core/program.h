@@ -9,6 +9,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/graph.h"
@@ -34,7 +35,7 @@ struct ParameterSlice {
   bool operator==(const ParameterSlice&) const = default;
 };
 
-// out = activation(op(in...)) + residual
+// out = activation(op(in...)) + residual; with a gate (op(in...) + residual) * (activation(op(in...)) + gate)
 struct Step {
   StepKind kind;
   std::shared_ptr<const Operator> op;  // attributes; null for kLoss
@@ -44,8 +45,10 @@ struct Step {
   int node = -1;                           // of the graph; -1 where there is none
   std::vector<ParameterSlice> parameters;  // as the operator lists them
   ActivationKind activation = ActivationKind::None;
-  float slope = 0.f;     // of LeakyRelu
-  bool inPlace = false;  // set by plan: out has the memory of one of its inputs (or of residual)
+  float slope = 0.f;          // of LeakyRelu
+  ParameterSlice slopes;      // of LeakyRelu, one per channel; parameter -1: `slope` holds for all
+  std::optional<float> gate;  // inference only
+  bool inPlace = false;       // set by plan: out has the memory of one of its inputs (or of residual)
 
   int input(size_t k) const { return k < in.size() ? in[k] : -1; }
   template <class Class>
@@ -88,7 +91,9 @@ Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, in
 Keep coveredBy(const Graph& graph, const SubnetInfo& subnet, int height, int width, const Keep& keep);
 
 // Whether the device has a kernel for a step with that activation or residual, which the step has already when the
-// device is asked: 0 no; of several steps that could take an addition, the one with the largest number does.
+// device is asked: 0 no; of several steps that could take an addition, the one with the largest number does. The same
+// for a step with slopes, a gate, both an activation and a residual, and for a pointwise convolution that reads the parts
+// of a concatenation as its inputs; these occur in inference only.
 using Supports = std::function<int(const Program& program, const Step& step)>;
 // training: differentiate() comes next.
 void fuse(Program& program, const Supports& supports, bool training);

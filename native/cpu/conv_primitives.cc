@@ -84,7 +84,8 @@ void appendRelu(dnnl::post_ops& ops, float slope) {
 
 }  // namespace
 
-int preferredLanes(const dnnl::engine& engine) {
+static int readLanes() {
+  const dnnl::engine& engine = cpuEngine();
   const memory::desc any({1, 64, 32, 32}, Type::f32, Tag::any);
   const Descs descs{any,   {{64, 64, 3, 3}, Type::f32, Tag::any}, {{64}, Type::f32, Tag::any}, any, {1, 1}, {1, 1},
                     {1, 1}};
@@ -94,6 +95,11 @@ int preferredLanes(const dnnl::engine& engine) {
   if (chosen == memory::desc({1, 64, 32, 32}, Type::f32, Tag::nChw16c) && __builtin_cpu_supports("avx512vl")) return 16;
 #endif
   return 8;
+}
+
+int lanesOfBlocks() {
+  static const int lanes = readLanes();  // the machine does not change
+  return lanes;
 }
 
 ForwardPrimitive makeForward(const dnnl::engine& engine, const PrimitiveShape& shape, ActivationKind activation,

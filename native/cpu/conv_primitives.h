@@ -45,6 +45,6 @@ struct BackwardWeightsPrimitive {
 BackwardWeightsPrimitive makeBackwardWeights(const dnnl::engine& engine, const PrimitiveShape& shape);
 
 // Lanes of the blocked layout that oneDNN chooses on this processor.
-int preferredLanes(const dnnl::engine& engine);
+int lanesOfBlocks();
 
 }  // namespace wbsr::cpu

@@ -4,14 +4,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <tuple>
 #include <vector>
 
 #include "core/clock.h"
 #include "cpu/adam.h"
 #include "cpu/buffer.h"
 #include "cpu/device.h"
-#include "cpu/executable.h"
+#include "cpu/executable_cache.h"
+#include "cpu/region_runner.h"
 
 namespace wbsr::cpu {
 
@@ -36,33 +36,28 @@ class CpuDevice : public Device {
   int64_t memory() const override;
 
  private:
-  // subnet, batch, height, width, kept part, training
-  using Key = std::tuple<int, int, int, int, int, int, int, int, bool>;
-  struct Cached {
-    std::unique_ptr<Executable> executable;
-    uint64_t used;
-  };
-
   std::vector<float>& arena(Arena which);
-  Executable& executable(int subnet, int batch, int height, int width, const Keep& keep, bool training);
+  void runApart(const std::vector<const Region*>& regions, const std::vector<Source>& sources,
+                const volatile int32_t* cancel);
   TrainReport computeGradients(const GradientJob& job);
   UpdateReport update(const UpdateJob& job);
   bool gradientIsFinite() const;
 
   const Graph& graph_;
   int threads_;
-  Context context_;
+  Context context_;  // of what all threads run together
+  ExecutableCache executables_;
+  RegionRunner team_;
+  std::vector<std::unique_ptr<ThreadRunner>> runners_;  // of regions that run side by side
+  std::vector<RegionResult> results_;                   // of regions that are not blended yet
   Adam adam_;
   std::vector<float> weights_, ema_, m_, v_, gradient_;
   // After a loss or a gradient that was not finite the weights stay as they are until others are set.
   bool halted_ = false;
   bool gradientChecked_ = true;  // false: gradient_ was set from outside, or halted_ was reset
   // Kept between jobs: fresh pages would cost more than what is done with them.
-  Buffer converted_;            // float RGB of the pictures that are of another type
-  Buffer gathered_, produced_;  // planar input and output of an inference batch
-  Buffer lr_, hr_;              // a batch made from crops
-  std::map<Key, Cached> cache_;
-  uint64_t clock_ = 0;
+  Buffer converted_;  // float RGB of the pictures that are of another type
+  Buffer lr_, hr_;    // a batch made from crops
   // Not yet waited for, which may happen on another thread.
   std::mutex reportsLock_;
   std::map<int64_t, TrainReport> gradientReports_;

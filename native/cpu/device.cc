@@ -16,7 +16,9 @@ namespace wbsr::cpu {
 CpuDevice::CpuDevice(const Graph& graph, int threads, const std::atomic<bool>* closing)
     : graph_(graph),
       threads_(threads),
-      context_(graph),
+      context_(graph, std::make_shared<WeightStore>(graph)),
+      executables_(context_),
+      team_(context_, executables_),
       adam_(graph),
       weights_(static_cast<size_t>(graph.parameterCount()), 0.f) {
   context_.closing = closing;
@@ -83,26 +85,11 @@ void CpuDevice::setSteps(const std::vector<int32_t>& steps) {
 int64_t CpuDevice::memory() const {
   const size_t floats = weights_.size() + ema_.size() + m_.size() + v_.size() + gradient_.size();
   int64_t bytes = static_cast<int64_t>(floats * sizeof(float)) + context_.bytes() + context_.weights->bytes();
-  for (const Buffer* buffer : {&converted_, &gathered_, &produced_, &lr_, &hr_}) bytes += buffer->bytes();
+  for (const Buffer* buffer : {&converted_, &lr_, &hr_}) bytes += buffer->bytes();
+  bytes += team_.bytes();
+  for (const auto& runner : runners_) bytes += runner->bytes();
+  for (const RegionResult& result : results_) bytes += result.values.bytes();
   return bytes;
-}
-
-Executable& CpuDevice::executable(int subnet, int batch, int height, int width, const Keep& keep, bool training) {
-  constexpr size_t kMost = 96;  // oneDNN keeps the primitives themselves; these are lists of references to them
-  const Key key{subnet, batch, height, width, keep.x, keep.y, keep.width, keep.height, training};
-  auto found = cache_.find(key);
-  if (found == cache_.end()) {
-    if (cache_.size() >= kMost)
-      cache_.erase(std::min_element(cache_.begin(), cache_.end(),
-                                    [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
-    Program program = lower(graph_, graph_.subnets()[static_cast<size_t>(subnet)], batch, height, width, keep);
-    fuse(
-        program, [](const Program&, const Step& step) { return registry().supports(step); }, training);
-    if (training) differentiate(program);
-    found = cache_.emplace(key, Cached{std::make_unique<Executable>(context_, std::move(program)), 0}).first;
-  }
-  found->second.used = ++clock_;
-  return *found->second.executable;
 }
 
 void CpuDevice::forward(int subnet, const float* input, float* output, int batch, int height, int width) {
@@ -110,7 +97,7 @@ void CpuDevice::forward(int subnet, const float* input, float* output, int batch
   RunArguments arguments;
   arguments.input = input;
   arguments.output = output;
-  executable(subnet, batch, height, width, {}, false).run(arguments);
+  executables_.get(subnet, batch, height, width, {}, false).run(arguments);
 }
 
 std::unique_ptr<Device> makeDevice(const Graph& graph, int threads, const std::atomic<bool>* closing) {
@@ -125,7 +112,7 @@ static CpuInfo readCpuInfo() {
       info.name = line.substr(line.find(':') + 2);
       break;
     }
-  info.lanes = preferredLanes(dnnl::engine(dnnl::engine::kind::cpu, 0));
+  info.lanes = lanesOfBlocks();
   info.isa = simd::kernels(info.lanes).name;
   const dnnl_version_t* version = dnnl_version();
   info.onednn =

@@ -1,11 +1,13 @@
-// Inference on the CPU device: routing, the canvas, batches of regions through the network and into the sums.
+// Inference on the CPU device: routing, the canvas, and which threads run which regions.
 #include <omp.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstring>
+#include <exception>
+#include <queue>
 
 #include "core/error.h"
-#include "core/math/ramp.h"
 #include "core/math/route.h"
 #include "core/region_flops.h"
 #include "cpu/cpu_device.h"
@@ -55,20 +57,6 @@ class CpuCanvas : public Canvas {
   Buffer sums_, weights_;
   float *sum_, *weight_;
 };
-
-// A picture as the loops below want it.
-struct Source {
-  const float* rgb;  // (height, width, 3)
-  int width;
-  float *sum, *weight;
-};
-
-// Weight of every output column (or row) of a kept part.
-std::vector<float> ramp(int size, int before, int after) {
-  std::vector<float> weight(static_cast<size_t>(size));
-  for (int i = 0; i < size; ++i) weight[static_cast<size_t>(i)] = math::rampWeight(i, size, before, after);
-  return weight;
-}
 
 bool isRgbFloat(const View& view) { return view.type == Sample::F32 && view.channels == 3; }
 
@@ -121,68 +109,127 @@ void CpuDevice::route(const RouteJob& job) {
   }
 }
 
+namespace {
+
+struct RegionJob {
+  const Region* region;
+  double flops;
+};
+
+// FLOPs of the thread that gets the most, where each of `threads` takes the next job once it is free.
+double longestShare(const std::vector<RegionJob>& jobs, size_t first, int threads) {
+  std::priority_queue<double, std::vector<double>, std::greater<>> busy;
+  for (int i = 0; i < threads; ++i) busy.push(0);
+  double longest = 0;
+  for (size_t i = first; i < jobs.size(); ++i) {
+    const double until = busy.top() + jobs[i].flops;
+    busy.pop();
+    busy.push(until);
+    longest = std::max(longest, until);
+  }
+  return longest;
+}
+
+// How many of the first, which are the largest, all threads should run together, since one per thread would leave others
+// without work for more than what the barriers between layers cost.
+size_t togetherOf(const std::vector<RegionJob>& jobs, int threads) {
+  constexpr double kBarriers = 1.15;
+  double total = 0;
+  for (const RegionJob& job : jobs) total += job.flops;
+  size_t first = 0;
+  for (; threads > 1 && first < jobs.size(); ++first) {
+    if (longestShare(jobs, first, threads) <= kBarriers * total / threads) break;
+    total -= jobs[first].flops;
+  }
+  return first;
+}
+
+}  // namespace
+
+// Results are blended in the order of the jobs, whoever made them, so that sums do not depend on the threads.
+void CpuDevice::runApart(const std::vector<const Region*>& regions, const std::vector<Source>& sources,
+                         const volatile int32_t* cancel) {
+  const size_t count = regions.size(), threads = std::min(static_cast<size_t>(threads_), count);
+  while (runners_.size() < threads) runners_.push_back(std::make_unique<ThreadRunner>(context_));
+  // A thread may be ahead of the oldest job under way by as many results as there is memory for.
+  const size_t slots = std::min(threads + 2, count);
+  if (results_.size() < slots) results_.resize(slots);
+  std::mutex lock;
+  std::condition_variable changed;
+  std::vector<bool> done(count, false);
+  size_t next = 0, blended = 0;
+  bool blending = false;
+  std::exception_ptr failure;
+
+  const auto work = [&](RegionRunner& runner) {
+    std::unique_lock<std::mutex> hold(lock);
+    while (next < count && !failure) {
+      const size_t job = next++;
+      changed.wait(hold, [&] { return job < blended + slots || failure; });
+      if (failure) return;
+      const Region& region = *regions[job];
+      hold.unlock();
+      std::exception_ptr error;
+      try {
+        runner.run(region, sources[static_cast<size_t>(region.picture)], cancel, results_[job % slots]);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      hold.lock();
+      if (error) {
+        if (!failure) failure = error;
+        changed.notify_all();
+        return;
+      }
+      done[job] = true;
+      if (blending) continue;
+      blending = true;
+      while (blended < count && done[blended]) {
+        const Region& oldest = *regions[blended];
+        hold.unlock();
+        blend(oldest, results_[blended % slots], sources[static_cast<size_t>(oldest.picture)], graph_.scale(),
+              *context_.kernels);
+        hold.lock();
+        ++blended;
+        changed.notify_all();
+      }
+      blending = false;
+    }
+  };
+#pragma omp parallel num_threads(static_cast <int>(threads))
+  work(runners_[static_cast<size_t>(omp_get_thread_num())]->runner());
+  if (failure) std::rethrow_exception(failure);
+  WBSR_CHECK(blended == count);
+}
+
 InferReport CpuDevice::infer(const InferJob& job) {
   omp_set_num_threads(threads_);
   const double start = now();
   InferReport report;
-  const int scale = graph_.scale();
-  const std::vector<Source> sources = readPictures(job.pictures, scale, converted_);
-  // Regions of one subnet and shape run together; the order of groups, and so every sum, follows from the regions alone.
-  std::map<Key, std::vector<const Region*>> groups;
-  for (const Region& r : job.regions)
-    groups[Key{r.subnet, 0, r.height, r.width, r.keepX - r.x, r.keepY - r.y, r.keepWidth, r.keepHeight, false}]
-        .push_back(&r);
-  for (const auto& [key, regions] : groups) {
-    const int subnet = std::get<0>(key), h = std::get<2>(key), w = std::get<3>(key);
-    const Keep keep{std::get<4>(key), std::get<5>(key), std::get<6>(key), std::get<7>(key)};
-    const int64_t pixels = int64_t{h} * w;
-    const size_t most = static_cast<size_t>(std::max<int64_t>(1, job.maxBatchPixels / pixels));
-    for (size_t first = 0; first < regions.size(); first += most) {
-      const int batch = static_cast<int>(std::min(most, regions.size() - first));
-      Executable& program = executable(subnet, batch, h, w, keep, false);
-      const Keep covered = program.program().covered;
-      const int64_t outW = int64_t{covered.width} * scale, outH = int64_t{covered.height} * scale;
-      float* input = gathered_.reserve(batch * 3 * pixels);
-      float* output = produced_.reserve(batch * 3 * outH * outW);
-#pragma omp parallel for collapse(2) schedule(static)
-      for (int n = 0; n < batch; ++n)
-        for (int y = 0; y < h; ++y) {
-          const Region& r = *regions[first + static_cast<size_t>(n)];
-          const Source& p = sources[static_cast<size_t>(r.picture)];
-          const float* from = p.rgb + ((int64_t{r.y} + y) * p.width + r.x) * 3;
-          float* to = input + (int64_t{n} * 3 * h + y) * w;
-          for (int x = 0; x < w; ++x)
-            for (int c = 0; c < 3; ++c) to[c * pixels + x] = from[3 * x + c];
-        }
-      RunArguments arguments;
-      arguments.input = input;
-      arguments.output = output;
-      arguments.cancel = job.cancel;
-      const double before = now();
-      program.run(arguments);
-      report.networkSeconds += now() - before;
-      ++report.batches;
-      const SubnetInfo& info = graph_.subnets()[static_cast<size_t>(subnet)];
-      report.flops += batch * regionFlops(info, pixels, covered.width, covered.height);
-      for (int n = 0; n < batch; ++n) {
-        const Region& r = *regions[first + static_cast<size_t>(n)];
-        const Source& p = sources[static_cast<size_t>(r.picture)];
-        const std::vector<float> wx = ramp(r.keepWidth * scale, r.rampLeft * scale, r.rampRight * scale);
-        const std::vector<float> wy = ramp(r.keepHeight * scale, r.rampTop * scale, r.rampBottom * scale);
-        const int64_t pictureWidth = int64_t{p.width} * scale;
-        const float* from = output + n * 3 * outH * outW +
-                            (int64_t{r.keepY - r.y - covered.y} * outW + (r.keepX - r.x - covered.x)) * scale;
-#pragma omp parallel for schedule(static)
-        for (int y = 0; y < r.keepHeight * scale; ++y) {
-          const float* row = from + y * outW;
-          const int64_t at = (int64_t{r.keepY} * scale + y) * pictureWidth + int64_t{r.keepX} * scale;
-          context_.kernels->blendRow(row, row + outH * outW, row + 2 * outH * outW, wx.data(),
-                                     wy[static_cast<size_t>(y)], p.sum + at * 3, p.weight + at,
-                                     int64_t{r.keepWidth} * scale);
-        }
-      }
-    }
+  const std::vector<Source> sources = readPictures(job.pictures, graph_.scale(), converted_);
+  std::vector<RegionJob> jobs;
+  for (const Region& r : job.regions) {
+    const SubnetInfo& subnet = graph_.subnets()[static_cast<size_t>(r.subnet)];
+    const Keep covered =
+        coveredBy(graph_, subnet, r.height, r.width, {r.keepX - r.x, r.keepY - r.y, r.keepWidth, r.keepHeight});
+    jobs.push_back({&r, regionFlops(subnet, int64_t{r.height} * r.width, covered.width, covered.height)});
+    report.flops += jobs.back().flops;
   }
+  std::stable_sort(jobs.begin(), jobs.end(), [](const RegionJob& a, const RegionJob& b) { return a.flops > b.flops; });
+  const size_t together = togetherOf(jobs, threads_);
+  const double before = now();
+  if (together > 0 && results_.empty()) results_.resize(1);
+  for (size_t i = 0; i < together; ++i) {
+    const Region& region = *jobs[i].region;
+    const Source& source = sources[static_cast<size_t>(region.picture)];
+    team_.run(region, source, job.cancel, results_[0]);
+    blend(region, results_[0], source, graph_.scale(), *context_.kernels);
+  }
+  std::vector<const Region*> apart;
+  for (size_t i = together; i < jobs.size(); ++i) apart.push_back(jobs[i].region);
+  if (!apart.empty()) runApart(apart, sources, job.cancel);
+  report.networkSeconds = now() - before;
+  report.batches = static_cast<int>(jobs.size());
   report.otherSeconds = now() - start - report.networkSeconds;
   return report;
 }

@@ -77,7 +77,7 @@ TrainReport CpuDevice::computeGradients(const GradientJob& job) {
     arguments.target = hr;
     arguments.loss = &job.loss;
     arguments.cancel = job.cancel;
-    const LossSums loss = executable(subnet, job.batch, job.height, job.width, {}, true).run(arguments);
+    const LossSums loss = executables_.get(subnet, job.batch, job.height, job.width, {}, true).run(arguments);
     report.losses.push_back(loss.loss);
     report.mean.add(loss, share);
   }

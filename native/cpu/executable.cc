@@ -8,10 +8,9 @@
 
 namespace wbsr::cpu {
 
-Context::Context(const Graph& g) : graph(g) {
-  lanes = preferredLanes(engine);
+Context::Context(const Graph& g, std::shared_ptr<WeightStore> store) : graph(g), weights(std::move(store)) {
+  lanes = lanesOfBlocks();
   kernels = &simd::kernels(lanes);
-  weights = std::make_unique<WeightStore>(graph, lanes, engine);
 }
 
 Executable::Executable(Context& context, Program program) : context_(context), program_(std::move(program)) {

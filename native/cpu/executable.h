@@ -13,14 +13,14 @@
 
 namespace wbsr::cpu {
 
-// What all executables of a device share.
+// What the executables of one thread share, or those that run on all threads of a device.
 struct Context {
   const Graph& graph;
-  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::engine engine = cpuEngine();
   dnnl::stream stream{engine};
   int lanes = 16;
   const simd::Kernels* kernels = nullptr;
-  std::unique_ptr<WeightStore> weights;
+  std::shared_ptr<WeightStore> weights;        // of the device
   float* gradients = nullptr;                  // the flat gradient arena, added to
   const std::atomic<bool>* closing = nullptr;  // the process or thread is ending: stop between steps
 
@@ -30,7 +30,7 @@ struct Context {
     return dnnl::memory(desc, engine, scratch.reserve(static_cast<int64_t>((desc.get_size() + 3) / 4)));
   }
   int64_t bytes() const { return arena.bytes() + scratch.bytes(); }
-  explicit Context(const Graph& g);
+  Context(const Graph& g, std::shared_ptr<WeightStore> store);
 };
 
 struct RunArguments {

@@ -51,9 +51,9 @@ std::unique_ptr<Kernel> Registry::make(const StepView& step) const {
   return std::make_unique<RunKernel>(step, entry.run);
 }
 
-int Registry::supports(const Step& step) const {
+int Registry::supports(const Program& program, const Step& step) const {
   const Entry& entry = at(step.kind);
-  return entry.fuses ? entry.fuses(step) : 0;
+  return entry.fuses ? entry.fuses(program, step) : 0;
 }
 
 const Registry& registry() {

@@ -66,7 +66,7 @@ class Registry {
  public:
   using Run = void (*)(const StepView& step);
   using Make = std::unique_ptr<Kernel> (*)(const StepView& step);
-  using Fuses = int (*)(const Step& step);
+  using Fuses = int (*)(const Program& program, const Step& step);
 
   void add(StepKind kind, Run run) { entries_[kind].run = run; }
   void add(StepKind kind, Make make) { entries_[kind].make = make; }
@@ -74,7 +74,7 @@ class Registry {
   void fuses(StepKind kind, Fuses fuses) { entries_[kind].fuses = fuses; }
 
   std::unique_ptr<Kernel> make(const StepView& step) const;
-  int supports(const Step& step) const;
+  int supports(const Program& program, const Step& step) const;
 
  private:
   struct Entry {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/conv_primitives.h"
+#include "cpu/pointwise.h"
 #include "cpu/tensor.h"
 #include "cpu/winograd.h"
 
@@ -24,9 +26,12 @@ int sourceRow(int row, int out, int groups, int lanes) {
   return channel * groups + group;
 }
 
+WeightStore::WeightStore(const Graph& graph) : graph_(graph), lanes_(lanesOfBlocks()) {}
+
 Packed& WeightStore::get(const PackedKey& key, const memory::desc& desc, dnnl::stream& stream) {
+  std::lock_guard<std::mutex> lock(lock_);
   for (auto& entry : entries_)
-    if (entry->key == key && (key.packing != Packing::OneDnn || entry->desc == desc)) return current(*entry, stream);
+    if (entry->key == key && (key.packing != Packing::OneDnn || entry->desc == desc)) return refreshed(*entry, stream);
   entries_.push_back(std::make_unique<Packed>());
   Packed& entry = *entries_.back();
   entry.key = key;
@@ -36,6 +41,11 @@ Packed& WeightStore::get(const PackedKey& key, const memory::desc& desc, dnnl::s
 }
 
 Packed& WeightStore::current(Packed& packed, dnnl::stream& stream) {
+  std::lock_guard<std::mutex> lock(lock_);
+  return refreshed(packed, stream);
+}
+
+Packed& WeightStore::refreshed(Packed& packed, dnnl::stream& stream) {
   if (packed.version != version_) refresh(packed, stream);
   return packed;
 }
@@ -67,8 +77,9 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
     columns = dims.size() == 5 ? 1 : static_cast<int>(dims[1]);
   }
   const int rowGroups = flip ? 1 : groups, columnGroups = flip ? groups : 1;
-  if (key.packing == Packing::Winograd) rows = rowGroups * roundUp(rows / rowGroups, lanes);
-  const bool padColumns = key.packing == Packing::Thin || key.packing == Packing::Winograd;
+  const bool own = key.packing == Packing::Winograd || key.packing == Packing::Pointwise;
+  if (own) rows = rowGroups * roundUp(rows / rowGroups, lanes);
+  const bool padColumns = key.packing == Packing::Thin || own;
   const int paddedColumns = padColumns ? columnGroups * roundUp(columns / columnGroups, lanes) : columns;
   std::vector<float> dense(static_cast<size_t>(rows) * paddedColumns * area, 0.f);
   for (int r = 0; r < rows; ++r)
@@ -102,6 +113,8 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
                 dense[(static_cast<size_t>(r) * paddedColumns + b * lanes + l) * area + t];
   } else if (key.packing == Packing::Winograd) {
     packed.values = packWinograd(dense, rows, paddedColumns, lanes);
+  } else if (key.packing == Packing::Pointwise) {
+    packed.values = packPointwise(dense, rows, paddedColumns, lanes);
   } else {
     packed.values = std::move(dense);
   }

@@ -1,6 +1,7 @@
 // Packed weights: slices of the master weights as the convolutions read them.
 #pragma once
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "core/graph.h"
@@ -10,7 +11,7 @@
 namespace wbsr::cpu {
 
 // How a slice of the master weights is laid out for one use.
-enum class Packing { OneDnn, Thin, Plain, Winograd };
+enum class Packing { OneDnn, Thin, Plain, Winograd, Pointwise };
 // Flipped: in and out exchanged and the kernel rotated, for the data gradient at thin ends and by Winograd.
 
 struct PackedKey {
@@ -26,17 +27,17 @@ struct PackedKey {
 struct Packed {
   PackedKey key;
   dnnl::memory::desc desc;    // OneDnn
-  std::vector<float> values;  // Thin, Plain, Winograd
+  std::vector<float> values;  // all but OneDnn
   dnnl::memory memory;        // OneDnn
   std::vector<float> bias;    // padded and ordered as the outputs are; zeros without
   int64_t version = -1;       // of the master weights it was made from
 };
 
-// Packed weights of all subnets, made on demand and refreshed when the master weights have changed.
+// Packed weights of all subnets, made on demand and refreshed when the master weights have changed. get(), current() and
+// vector() may be called from several threads; setMaster() and changed() only while none of them runs.
 class WeightStore {
  public:
-  WeightStore(const Graph& graph, int lanes, const dnnl::engine& engine)
-      : graph_(graph), lanes_(lanes), engine_(engine) {}
+  explicit WeightStore(const Graph& graph);
   void setMaster(const float* master) { master_ = master; }
   void changed() { ++version_; }
   // `desc` matters for OneDnn only: (paddedOut, paddedIn, k, k), or (padded, 1, 1, k, k) depthwise, in any layout. What it returns stays where it is.
@@ -52,10 +53,12 @@ class WeightStore {
   }
 
  private:
+  Packed& refreshed(Packed& packed, dnnl::stream& stream);
   void refresh(Packed& packed, dnnl::stream& stream);
   const Graph& graph_;
   int lanes_;
-  dnnl::engine engine_;
+  dnnl::engine engine_ = cpuEngine();
+  std::mutex lock_;
   const float* master_ = nullptr;
   int64_t version_ = 0;
   std::vector<std::unique_ptr<Packed>> entries_;

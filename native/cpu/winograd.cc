@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "cpu/team.h"
 
 namespace wbsr::cpu {
 
@@ -53,17 +54,18 @@ void runWinograd(const simd::Winograd& kernel, const WinogradImages& images, Buf
 
   const int tiles = simd::winogradTiles(to.h, to.w);
   const int64_t perThread = kernel.scratch(from.planes, to.planes);
-  float* memory = scratch.reserve(perThread * omp_get_max_threads());
+  float* memory = scratch.reserve(perThread * teamSize());
   // Several blocks of tiles per task: few enough tasks to cost nothing, enough of them to even out the threads.
   constexpr int kTilesOfTask = 72;
   const int tasks = (tiles + kTilesOfTask - 1) / kTilesOfTask;
 #pragma omp parallel for collapse(2) schedule(dynamic)
   for (int n = 0; n < images.batch; ++n)
     for (int task = 0; task < tasks; ++task) {
+      simd::Finish finish = images.finish;
+      if (finish.residual) finish.residual += n * to.image();
       const simd::WinogradConv conv{images.in + n * from.image(),
                                     images.weights,
-                                    images.bias,
-                                    images.residual ? images.residual + n * to.image() : nullptr,
+                                    finish,
                                     images.out + n * to.image(),
                                     outBlocks.data(),
                                     int64_t{to.w} * to.lanes,
@@ -72,7 +74,7 @@ void runWinograd(const simd::Winograd& kernel, const WinogradImages& images, Buf
                                     to.planes,
                                     to.h,
                                     to.w,
-                                    images.slope};
+                                    images.channels};
       const int first = task * kTilesOfTask;
       kernel.run(conv, first, std::min(kTilesOfTask, tiles - first), memory + omp_get_thread_num() * perThread);
     }

@@ -1,7 +1,7 @@
 // 3 x 3 convolutions between blocked values by our own Winograd kernel (simd/winograd.h), forward and data gradient.
 //
 // Against oneDNN's Winograd: weights are transformed once for each version of the master weights instead of in every
-// call, bias, residual and any leaky ReLU are part of the output transform, and threads take blocks of tiles as they
+// call, bias, residual and activation are part of the output transform, and threads take blocks of tiles as they
 // come, so that an interrupted thread is not waited for by a static share of the work.
 #pragma once
 #include <vector>
@@ -19,9 +19,10 @@ std::vector<float> packWinograd(const std::vector<float>& dense, int rows, int c
 struct WinogradImages {
   Layout from, to;  // blocked, of the same height and width
   int batch;
-  const float *in, *weights, *bias, *residual;  // residual: like out, or null
+  const float *in, *weights;
+  simd::Finish finish;  // residual: like out
   float* out;
-  float slope;  // simd::WinogradConv::slope
+  int channels;  // simd::WinogradConv::channels
 };
 // `scratch` grows to what all threads need.
 void runWinograd(const simd::Winograd& kernel, const WinogradImages& images, Buffer& scratch);

@@ -1,5 +1,5 @@
-// Convolutions: our own Winograd for 3 x 3 between blocked values, oneDNN for others there and for thin inputs, our own
-// kernels at the thin end, plain loops for pooled and thin-to-thin values. Groups are dense convolutions whose other weights are zero.
+// Convolutions: our own kernels for 3 x 3 (Winograd) and 1 x 1 between blocked values, oneDNN for others there and for
+// thin inputs, our own kernels at the thin end, plain loops for pooled and thin-to-thin values. Groups are dense convolutions whose other weights are zero.
 #include "core/operators/conv.h"
 
 #include <cstring>
@@ -10,6 +10,7 @@
 #include "cpu/elementwise.h"
 #include "cpu/executable.h"
 #include "cpu/plain_conv.h"
+#include "cpu/pointwise.h"
 #include "cpu/winograd.h"
 
 namespace wbsr::cpu {
@@ -17,6 +18,38 @@ namespace {
 
 using dnnl::memory;
 using operators::Conv;
+
+// Between blocked values, without groups, and of the same size.
+bool ownKernelServes(const Layout& from, const Layout& to, const Conv& op, int kernel) {
+  return from.kind == Layout::Blocked && to.kind == Layout::Blocked && op.kernel() == kernel && op.keepsSize() &&
+         op.groups() == 1 && !op.depthwise();
+}
+
+// Whether our own kernels apply it while they store; other activations are a pass over what they stored.
+bool finishes(ActivationKind activation) {
+  return activation == ActivationKind::None || activation == ActivationKind::Relu ||
+         activation == ActivationKind::LeakyRelu || activation == ActivationKind::Silu;
+}
+
+int supports(const Program& program, const Step& step) {
+  if (step.activation == ActivationKind::Reciprocal) return 0;
+  const bool both = step.residual >= 0 && step.activation != ActivationKind::None;
+  const bool slopes = step.slopes.parameter >= 0, parts = step.in.size() > 1;
+  if (!both && !slopes && !parts && !step.gate) return 1;
+  // What only our own kernels do.
+  const int lanes = lanesOfBlocks();
+  const auto layout = [&](int value) { return layoutOf(program.values[static_cast<size_t>(value)], lanes); };
+  const Conv& op = step.as<Conv>();
+  for (size_t k = 0; k < step.in.size(); ++k) {
+    const Value& part = program.values[static_cast<size_t>(step.in[k])];
+    const Layout from = layout(step.in[k]);
+    const bool winograd = !parts && ownKernelServes(from, layout(step.out), op, 3) && simd::winograd(lanes);
+    const bool pointwise = ownKernelServes(from, layout(step.out), op, 1) && simd::pointwise(lanes);
+    // Only the last part may end in padding.
+    if (!(winograd || pointwise) || (k + 1 < step.in.size() && part.channels % lanes != 0)) return 0;
+  }
+  return step.gate ? step.activation == ActivationKind::Sigmoid : finishes(step.activation);
+}
 
 // What the three kinds of steps have in common; `from` and `to` are input and output of the forward convolution.
 class ConvKernel : public Kernel {
@@ -43,11 +76,12 @@ class ConvKernel : public Kernel {
     return to_.kind == Layout::Blocked &&
            (from_.kind == Layout::Blocked || (from_.kind == Layout::Thin && !op_.depthwise()));
   }
-  // Our own Winograd kernel where it serves, else null.
+  // Our own kernels where they serve, else null.
   const simd::Winograd* winograd() const {
-    const bool serves = from_.kind == Layout::Blocked && to_.kind == Layout::Blocked && kernel_ == 3 &&
-                        op_.keepsSize() && op_.groups() == 1 && !op_.depthwise();
-    return serves ? simd::winograd(c_.lanes) : nullptr;
+    return ownKernelServes(from_, to_, op_, 3) ? simd::winograd(c_.lanes) : nullptr;
+  }
+  const simd::Pointwise* pointwise() const {
+    return ownKernelServes(from_, to_, op_, 1) ? simd::pointwise(c_.lanes) : nullptr;
   }
   PrimitiveShape primitiveShape() const {
     return {batch_,
@@ -97,7 +131,7 @@ class ConvKernel : public Kernel {
 class Forward final : public ConvKernel {
  public:
   explicit Forward(const StepView& view) : ConvKernel(view, view.inValue(0), view.outValue()), step_(view.step()) {
-    if (winograd_) return;
+    if (winograd_ || pointwise_) return;
     if (primitiveServes())
       primitive_ =
           makeForward(c_.engine, primitiveShape(), step_.activation, step_.slope, step_.residual >= 0 && step_.inPlace);
@@ -121,12 +155,18 @@ class Forward final : public ConvKernel {
     const int64_t total = to_.image() * batch_;
     if (winograd_) {
       const Packed& w = weights(Packing::Winograd, false, groups_);
-      const bool leaky = step_.activation == ActivationKind::LeakyRelu || step_.activation == ActivationKind::Relu;
-      runWinograd(*winograd_,
-                  {from_, to_, batch_, in, w.values.data(), w.bias.data(), residual, out, leaky ? step_.slope : 1.f},
-                  c_.scratch);
-      if (!leaky) activate(*c_.kernels, out, step_.activation, step_.slope, total);
-      return;
+      runWinograd(*winograd_, {from_, to_, batch_, in, w.values.data(), finish(w), out, in_}, c_.scratch);
+      return activateRest(out, total);
+    }
+    if (pointwise_) {
+      const Packed& w = weights(Packing::Pointwise, false, groups_);
+      PointwiseImages images{{}, to_, batch_, w.values.data(), finish(w), out, 0};
+      for (size_t k = 0; k < step_.in.size(); ++k) {
+        images.in.push_back({view_.in(k), view_.inLayout(k)});
+        images.channels += view_.inValue(k).channels;
+      }
+      runPointwise(*pointwise_, images);
+      return activateRest(out, total);
     }
     if (primitive_) {
       ForwardPrimitive& p = *primitive_;
@@ -163,8 +203,37 @@ class Forward final : public ConvKernel {
   }
 
  private:
+  // What our own kernels do while they store.
+  simd::Finish finish(const Packed& w) {
+    using Kind = simd::Finish::Kind;
+    simd::Finish finish{Kind::Leaky, w.bias.data(), nullptr, view_.residual(), 0.f};
+    if (step_.gate) {
+      finish.kind = Kind::Gate;
+      finish.gate = *step_.gate;
+    } else if (step_.activation == ActivationKind::Silu) {
+      finish.kind = Kind::Silu;
+    } else if (step_.activation == ActivationKind::Relu || step_.activation == ActivationKind::LeakyRelu) {
+      slopes_.assign(w.bias.size(), step_.slope);
+      if (step_.slopes.parameter >= 0) {
+        const std::vector<float> ofChannels = c_.weights->vector(step_.slopes, out_);
+        for (size_t row = 0; row < slopes_.size(); ++row) {
+          const int channel =
+              groups_ > 1 ? sourceRow(static_cast<int>(row), out_, groups_, c_.lanes) : static_cast<int>(row);
+          if (channel >= 0 && channel < out_) slopes_[row] = ofChannels[static_cast<size_t>(channel)];
+        }
+      }
+      finish.slopes = slopes_.data();
+    }
+    return finish;
+  }
+  void activateRest(float* out, int64_t total) {
+    if (!step_.gate && !finishes(step_.activation)) activate(*c_.kernels, out, step_.activation, step_.slope, total);
+  }
+
   const Step& step_;
   const simd::Winograd* winograd_ = winograd();
+  const simd::Pointwise* pointwise_ = pointwise();
+  std::vector<float> slopes_;
   std::optional<ForwardPrimitive> primitive_;
   bool deferred_ = false;   // the reader applies this convolution's activation
   float inputSlope_ = 1.f;  // of the leaky relu applied to the input on its way in
@@ -188,8 +257,9 @@ class BackwardData final : public ConvKernel {
     if (winograd_) {
       // The convolution of the gradient with the rotated kernels, inputs and outputs exchanged.
       const Packed& w = weights(Packing::Winograd, true, groups_);
-      runWinograd(*winograd_, {to_, from_, batch_, gradOut, w.values.data(), w.bias.data(), nullptr, gradIn, 1.f},
-                  c_.scratch);
+      const simd::Finish finish{simd::Finish::Kind::Leaky, w.bias.data(), nullptr, nullptr, 0.f};
+      const int channels = groups_ > 1 ? to_.planes * c_.lanes : out_;  // groups are padded each
+      runWinograd(*winograd_, {to_, from_, batch_, gradOut, w.values.data(), finish, gradIn, channels}, c_.scratch);
     } else if (primitive_) {
       BackwardDataPrimitive& p = *primitive_;
       Packed& w = weights(Packing::OneDnn, false, groups_, p.weights);
@@ -345,8 +415,7 @@ void register_conv(Registry& registry) {
   registry.add(Conv::kKind, make<Forward>);
   registry.add(Conv::kBackwardData, make<BackwardData>);
   registry.add(Conv::kBackwardWeights, make<BackwardWeights>);
-  registry.fuses(Conv::kKind,
-                 [](const Step& step) { return static_cast<int>(step.activation != ActivationKind::Reciprocal); });
+  registry.fuses(Conv::kKind, supports);
 }
 
 }  // namespace wbsr::cpu

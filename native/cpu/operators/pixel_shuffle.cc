@@ -100,9 +100,9 @@ void backward(const StepView& s) {
 void register_pixel_shuffle(Registry& registry) {
   registry.add(PixelShuffle::kKind, forward);
   registry.add(PixelShuffle::kBackward, backward);
-  registry.fuses(PixelShuffle::kKind, [](const Step& step) {
+  registry.fuses(PixelShuffle::kKind, [](const Program&, const Step& step) {
     const bool leaky = step.activation == ActivationKind::Relu || step.activation == ActivationKind::LeakyRelu;
-    return static_cast<int>(leaky && step.residual < 0);
+    return static_cast<int>(leaky && step.residual < 0 && step.slopes.parameter < 0);
   });
 }
 

@@ -1,5 +1,6 @@
 // Which set of kernels this processor runs.
 #include "cpu/simd/kernels.h"
+#include "cpu/simd/pointwise.h"
 #include "cpu/simd/winograd.h"
 
 #include "core/error.h"
@@ -17,6 +18,11 @@ const Kernels& kernels(int lanes) {
 #endif
   WBSR_CHECK(lanes == 8);
   return *baseKernels();
+}
+
+const Pointwise* pointwise(int lanes) {
+  const Kernels& set = kernels(lanes);
+  return &set == avx512Kernels() ? avx512Pointwise() : &set == avx2Kernels() ? avx2Pointwise() : nullptr;
 }
 
 const Winograd* winograd(int lanes) {

@@ -42,7 +42,7 @@ struct Kernels {
   void (*leaky)(float* x, float slope, int64_t n);
   // dx = y > 0 ? dy : slope * dy
   void (*leakyBackward)(float* dx, const float* dy, const float* y, float slope, int64_t n);
-  // x = activation(x) of the smooth ones (Sigmoid has its own loop); dx = dy * derivative, v as core/math/activation.h says.
+  // x = activation(x) of the smooth ones; dx = dy * derivative, v as core/math/activation.h says.
   void (*smooth)(float* x, ActivationKind kind, int64_t n);
   void (*smoothBackward)(float* dx, const float* dy, const float* v, ActivationKind kind, int64_t n);
   void (*thinForwardRow)(const ThinForward&, int y);

@@ -6,19 +6,20 @@
 #pragma once
 #include <cstdint>
 
+#include "cpu/simd/finish.h"
+
 namespace wbsr::simd {
 
 struct WinogradConv {
-  const float* in;        // (blocksIn, h, w, L): one image, padded channels zero
-  const float* weights;   // as packed by packWinograd()
-  const float* bias;      // (blocksOut * L)
-  const float* residual;  // added before the activation; addressed as `out`; null: none
-  float* out;             // output block b starts at outBlocks[b]
+  const float* in;       // (blocksIn, h, w, L): one image
+  const float* weights;  // as packed by packWinograd()
+  Finish finish;         // its residual is addressed as `out`
+  float* out;            // output block b starts at outBlocks[b]
   const int64_t* outBlocks;
   int64_t rowStride;    // floats from an output pixel to the one below
   int64_t pixelStride;  // floats from an output pixel to its right neighbour: L, or r L where a pixel shuffle follows
   int blocksIn, blocksOut, h, w;
-  float slope;  // of negative results: 1 no activation, 0 ReLU, else leaky ReLU
+  int channels;  // of the input's blocksIn * L, those that are not padding, which is at their end
 };
 
 struct Winograd {

@@ -30,6 +30,11 @@ int everySupported(const Program&, const Step& step) {
   return step.kind == operators::Conv::kKind || step.kind == "pixelShuffle" ? 1 : 0;
 }
 int nothing(const Program&, const Step&) { return 0; }
+// What most devices have: an activation or an addition, with nothing else.
+int simpleOnly(const Program&, const Step& step) {
+  const bool both = step.residual >= 0 && step.activation != ActivationKind::None;
+  return step.kind == operators::Conv::kKind && step.in.size() == 1 && !both && !step.gate && step.slopes.parameter < 0;
+}
 
 void crops() {
   // The tail reads one value of the trunk in two places, and the image.
@@ -118,6 +123,58 @@ void fusions() {
   for (const Step& step : training.steps)
     if (step.kind == operators::Activation::kBackward)
       check(step.in[1] == training.steps[0].out, "its backward step reads what the convolution wrote");
+}
+
+// What only some devices have: an activation and an addition, learned slopes, gates, concatenations that are not copied.
+void furtherFusions() {
+  Builder b;
+  const int head = b.conv("head", b.input(), width());
+  const int silu = b.node("activation", {b.conv("silu", head, width())}, {{"activation", "silu"}});
+  const int sum = b.add(silu, head);
+  const int slopes = b.node("prelu", {b.conv("prelu", sum, width())}, {{"name", "slopes"}});
+  const int third = b.conv("third", slopes, width());
+  const int shifted = b.node("affine", {b.sigmoid(third)}, {{"offset", std::vector<double>{-0.5}}});
+  const int gated = b.node("multiply", {b.add(third, slopes), shifted});
+  const int joined = b.conv("joined", b.node("concat", {gated, silu, slopes}), width(), 1);
+  const Graph graph(1, {8}, {1}, b.nodes, b.conv("last", joined, fixed(3)));
+  const auto named = [&](const Program& program, const std::string& name) -> const Step& {
+    return *std::find_if(program.steps.begin(), program.steps.end(), [&](const Step& step) {
+      return step.kind == operators::Conv::kKind && step.as<operators::Conv>().name() == name;
+    });
+  };
+  Program all = lowered(graph, 6, 6), some = all, training = all;
+  fuse(all, everySupported, false);
+  fuse(some, simpleOnly, false);
+  fuse(training, everySupported, true);
+  // silu has a second reader, so its addition stands alone.
+  check(all.steps.size() == 7 && count(all, operators::Conv::kKind) == 6 && count(all, operators::Add::kKind) == 1,
+        "gate, slopes and concatenation have become parts of convolutions");
+  const Step &gate = named(all, "third"), &prelu = named(all, "prelu"), &pointwise = named(all, "joined");
+  check(gate.gate == -0.5f && gate.activation == ActivationKind::Sigmoid && gate.residual == prelu.out,
+        "a gate has its constant, its activation and what is added");
+  check(prelu.activation == ActivationKind::LeakyRelu && prelu.slopes.parameter >= 0 && prelu.slopes.ranges.size() == 1,
+        "learned slopes come with their parameter");
+  check(pointwise.in == std::vector<int>{gate.out, named(all, "silu").out, prelu.out},
+        "the convolution reads the parts of the concatenation in their order");
+  check(count(some, "concat") == 1 && count(some, "prelu") == 1 && count(some, "multiply") == 1,
+        "a device that has none of it keeps the steps");
+  check(count(training, "concat") == 1 && count(training, "prelu") == 1 && count(training, "multiply") == 1,
+        "training keeps them, since the backward pass reads what they read");
+
+  Builder c;
+  const int first = c.conv("first", c.input(), width());
+  const Graph residual(
+      1, {8}, {1}, c.nodes,
+      c.conv("last", c.add(c.node("activation", {c.conv("block", first, width())}, {{"activation", "silu"}}), first),
+             fixed(3)));
+  Program both = lowered(residual, 6, 6), apart = both, backwards = both;
+  fuse(both, everySupported, false);
+  fuse(apart, simpleOnly, false);
+  fuse(backwards, everySupported, true);
+  check(both.steps.size() == 3 && named(both, "block").activation == ActivationKind::Silu &&
+            named(both, "block").residual == named(both, "first").out,
+        "an activation and the addition behind it");
+  check(apart.steps.size() == 4 && backwards.steps.size() == 5, "not where the device or the backward pass cannot");
 }
 
 void gradients() {
@@ -209,6 +266,7 @@ int main() {
   try {
     crops();
     fusions();
+    furtherFusions();
     gradients();
     places();
   } catch (const std::exception& error) {

@@ -113,6 +113,75 @@ void picturesAgree() {
   }
 }
 
+// Regions run side by side, or the largest on all threads: the sums are the same to the bit for any number of threads, and
+// a job that is cancelled in the middle ends with WBSR_ABORTED and leaves the device usable.
+void threadsAgree() {
+  const Graph graph = smallGraph();
+  const int w = 203, h = 61;
+  const Pixels picture(Sample::U8, w, h, 3, 9);
+  // Tiles of 20 with two pixels of halo, subnets in turn, and one region of the whole picture.
+  InferJob tiles, mixed;
+  for (int y = 0; y < h; y += 20)
+    for (int x = 0; x < w; x += 20) {
+      const int left = std::min(2, x), top = std::min(2, y), right = std::min(w, x + 22), bottom = std::min(h, y + 22);
+      const Region region{0,
+                          (x + y) / 20 % 2,
+                          x - left,
+                          y - top,
+                          right - x + left,
+                          bottom - y + top,
+                          x - left,
+                          y - top,
+                          right - x + left,
+                          bottom - y + top,
+                          2 * left,
+                          2 * top,
+                          right < w ? 4 : 0,
+                          bottom < h ? 4 : 0};
+      tiles.regions.push_back(region);
+    }
+  mixed.regions = tiles.regions;
+  mixed.regions.push_back({0, 1, 0, 0, w, h, 0, 0, w, h, 0, 0, 0, 0});
+  for (InferJob* job : {&tiles, &mixed}) {
+    std::vector<float> expected;
+    double flops = 0;
+    for (const int threads : {1, 2, 3, 8}) {
+      auto device = cpu::makeDevice(graph, threads, nullptr);
+      device->initialise(7);
+      for (const bool again : {false, true}) {
+        std::vector<float> sums(static_cast<size_t>(w) * h * 12, 0.f), weights(static_cast<size_t>(w) * h * 4, 0.f);
+        job->pictures = {{picture.view, nullptr, sums.data(), weights.data()}};
+        const InferReport report = device->infer(*job);
+        check(report.batches == static_cast<int>(job->regions.size()), "every region is run once");
+        sums.insert(sums.end(), weights.begin(), weights.end());
+        if (expected.empty()) {
+          expected = sums;
+          flops = report.flops;
+        }
+        check(report.flops == flops && sums == expected,
+              std::to_string(threads) + " threads" + (again ? ", once more" : ""));
+      }
+    }
+  }
+  auto device = deviceOf(graph);
+  std::vector<float> sums(static_cast<size_t>(w) * h * 12, 0.f), weights(static_cast<size_t>(w) * h * 4, 0.f);
+  mixed.pictures = {{picture.view, nullptr, sums.data(), weights.data()}};
+  const int32_t cancelled = 1;
+  mixed.cancel = tiles.cancel = &cancelled;
+  tiles.pictures = mixed.pictures;
+  for (const InferJob* job : {&tiles, &mixed}) {
+    std::string code;
+    try {
+      device->infer(*job);
+    } catch (const Error& error) {
+      code = error.code;
+    }
+    check(code == "WBSR_ABORTED", "a cancelled job: " + code);
+  }
+  tiles.cancel = nullptr;
+  check(device->infer(tiles).batches == static_cast<int>(tiles.regions.size()), "the next job");
+}
+
 // Rows that a canvas keeps move up, the rest is cleared; what is blended then adds to what was kept.
 void canvasMoves() {
   const Graph graph = smallGraph();
@@ -257,6 +326,7 @@ int main() {
               !facts.details.empty(),
           "facts");
     picturesAgree();
+    threadsAgree();
     canvasMoves();
     routeAgrees();
     cropsAgree();

@@ -1,5 +1,5 @@
 // Our own Winograd kernel, every set that this processor can run, against a plain convolution in double precision: sizes
-// around the tile, channels of one to five blocks, bias, residual and slopes; and that a tile's values do not depend on
+// around the tile, channels of one to five blocks, padded channels, every finish; and that a tile's values do not depend on
 // which tiles run with it.
 #include <cmath>
 #include <cstring>
@@ -23,11 +23,22 @@ std::vector<float> noise(size_t n, uint64_t seed) {
   return v;
 }
 
+using Kind = simd::Finish::Kind;
+
 struct Case {
   int in, out, h, w;  // channels in blocks
+  Kind kind;
   bool residual;
-  float slope;
+  float slope;      // Leaky: that of the first channel; others have their own
+  int padding = 0;  // channels at the end of the input that are not read
 };
+
+double finished(const Case& c, double v, double slope, double residual) {
+  constexpr double kGate = -0.5;
+  const double logistic = 1 / (1 + std::exp(-v));
+  if (c.kind == Kind::Gate) return (v + residual) * (logistic + kGate);
+  return (c.kind == Kind::Silu ? v * logistic : v > 0 ? v : v * slope) + residual;
+}
 
 void compare(const simd::Winograd& kernel, const Case& c) {
   const int L = kernel.lanes, in = c.in * L, out = c.out * L, batch = 2;
@@ -38,13 +49,13 @@ void compare(const simd::Winograd& kernel, const Case& c) {
   const auto x = noise(static_cast<size_t>(from.image()) * batch, 1),
              dense = noise(static_cast<size_t>(out) * in * 9, 2), bias = noise(static_cast<size_t>(out), 3),
              residual = noise(static_cast<size_t>(to.image()) * batch, 4);
+  std::vector<float> slopes(static_cast<size_t>(out));
+  for (size_t o = 0; o < slopes.size(); ++o) slopes[o] = c.slope + 0.01f * static_cast<float>(o);
   const std::vector<float> weights = cpu::packWinograd(dense, out, in, L);
   std::vector<float> y(residual.size(), NAN);
   cpu::Buffer scratch;
-  cpu::runWinograd(kernel,
-                   {from, to, batch, x.data(), weights.data(), bias.data(), c.residual ? residual.data() : nullptr,
-                    y.data(), c.slope},
-                   scratch);
+  const simd::Finish finish{c.kind, bias.data(), slopes.data(), c.residual ? residual.data() : nullptr, -0.5f};
+  cpu::runWinograd(kernel, {from, to, batch, x.data(), weights.data(), finish, y.data(), in - c.padding}, scratch);
   const auto place = [&c, L](const cpu::Layout& l, int n, int channel, int row, int column) {
     return static_cast<size_t>(n * l.image() + ((int64_t{channel / L} * c.h + row) * c.w + column) * L + channel % L);
   };
@@ -54,7 +65,7 @@ void compare(const simd::Winograd& kernel, const Case& c) {
       for (int row = 0; row < c.h; ++row)
         for (int column = 0; column < c.w; ++column) {
           double sum = static_cast<double>(bias[static_cast<size_t>(o)]);
-          for (int i = 0; i < in; ++i)
+          for (int i = 0; i < in - c.padding; ++i)
             for (int ky = -1; ky <= 1; ++ky)
               for (int kx = -1; kx <= 1; ++kx) {
                 const int yy = row + ky, xx = column + kx;
@@ -62,8 +73,8 @@ void compare(const simd::Winograd& kernel, const Case& c) {
                 sum += static_cast<double>(dense[(static_cast<size_t>(o) * in + i) * 9 + (ky + 1) * 3 + kx + 1]) *
                        static_cast<double>(x[place(from, n, i, yy, xx)]);
               }
-          if (c.residual) sum += static_cast<double>(residual[place(to, n, o, row, column)]);
-          if (sum < 0) sum *= static_cast<double>(c.slope);
+          const double added = c.residual ? static_cast<double>(residual[place(to, n, o, row, column)]) : 0;
+          sum = finished(c, sum, static_cast<double>(slopes[static_cast<size_t>(o)]), added);
           worst = std::max(worst, std::fabs(sum - static_cast<double>(y[place(to, n, o, row, column)])));
         }
   // Sums of 9 in products, each below 1; the transforms multiply rounding errors by about 20.
@@ -74,19 +85,8 @@ void compare(const simd::Winograd& kernel, const Case& c) {
   for (int b = 0; b < c.out; ++b) blocks.push_back(int64_t{b} * c.h * c.w * L);
   std::vector<float> single(static_cast<size_t>(to.image()), NAN);
   std::vector<float> memory(static_cast<size_t>(kernel.scratch(c.in, c.out)), 7.f);
-  const simd::WinogradConv conv{x.data(),
-                                weights.data(),
-                                bias.data(),
-                                c.residual ? residual.data() : nullptr,
-                                single.data(),
-                                blocks.data(),
-                                int64_t{c.w} * L,
-                                L,
-                                c.in,
-                                c.out,
-                                c.h,
-                                c.w,
-                                c.slope};
+  const simd::WinogradConv conv{x.data(), weights.data(), finish, single.data(), blocks.data(), int64_t{c.w} * L,
+                                L,        c.in,           c.out,  c.h,           c.w,           in - c.padding};
   for (int tile = simd::winogradTiles(c.h, c.w) - 1; tile >= 0; --tile) kernel.run(conv, tile, 1, memory.data());
   check(std::memcmp(single.data(), y.data(), single.size() * sizeof(float)) == 0, at + ": tiles one by one");
 }
@@ -107,7 +107,10 @@ int main() {
     if (!kernel) continue;
     for (const auto& [h, w] : {std::pair{1, 1}, {4, 4}, {5, 3}, {9, 13}, {38, 38}})
       for (const auto& [in, out] : {std::pair{1, 1}, {2, 1}, {1, 2}, {3, 3}, {2, 4}, {4, 5}})
-        compare(*kernel, {in, out, h, w, (h + in) % 2 == 0, h == 5 ? 0.f : h == 9 ? 0.1f : 1.f});
+        for (const Kind kind : {Kind::Leaky, Kind::Silu, Kind::Gate}) {
+          const bool residual = kind == Kind::Gate || (h + in) % 2 == 0;
+          compare(*kernel, {in, out, h, w, kind, residual, h == 5 ? 0.f : 0.1f, in == 3 ? 5 : 0});
+        }
   }
   return test::finish();
 }
