@@ -3,18 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/math/cubic.h"
 #include "cpu/planes.h"
 
 namespace wbsr::cpu {
 namespace {
-
-// Keys' cubic.
-float cubicWeight(float x, float a) {
-  x = std::fabs(x);
-  if (x <= 1.f) return ((a + 2.f) * x - (a + 3.f)) * x * x + 1.f;
-  if (x < 2.f) return ((a * x - 5.f * a) * x + 8.f * a) * x - 4.f * a;
-  return 0.f;
-}
 
 // weight(distance from the centre), of `count` samples around it.
 template <class Weight>
@@ -58,7 +51,7 @@ Axis bilinearAxis(int in, int out, int factor, int divisor) {
 }
 
 Axis bicubicAxis(int in, int out, int factor, int divisor, float a) {
-  return interpolating(4, in, out, factor, divisor, [a](float distance) { return cubicWeight(distance, a); });
+  return interpolating(4, in, out, factor, divisor, [a](float distance) { return math::cubicKernel(distance, a); });
 }
 
 void resize(const Layout& from, const float* in, const Layout& to, float* out, int batch, const Axis& rows,
@@ -76,7 +69,7 @@ void resize(const Layout& from, const float* in, const Layout& to, float* out, i
         constexpr int kLanes = decltype(lanes)::value;
         for (int x = 0; x < to.w; ++x) {
           const Taps& taps = columns.taps[static_cast<size_t>(x)];
-          if (kLanes == 1 && count == 4) {  // two sums that do not wait for each other
+          if (kLanes == 1 && count == 4) {  // two independent sums
             const float first = taps.weight[0] * row[taps.index[0]] + taps.weight[1] * row[taps.index[1]];
             target[x] = first + (taps.weight[2] * row[taps.index[2]] + taps.weight[3] * row[taps.index[3]]);
             continue;

@@ -9,9 +9,10 @@ namespace wbsr::math {
 
 constexpr double kImresizeA = -0.5;
 
-// Keys' cubic convolution kernel (IEEE TASSP 1981); support |x| < 2.
-WBSR_HD inline double cubicKernel(double x, double a = kImresizeA) {
-  const double d = x < 0 ? -x : x;
+// Keys' cubic convolution kernel (IEEE TASSP 1981); support |x| < 2. T: float or double.
+template <typename T>
+WBSR_HD inline T cubicKernel(T x, T a = T(kImresizeA)) {
+  const T d = x < 0 ? -x : x;
   if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
   if (d < 2) return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
   return 0;
@@ -23,7 +24,7 @@ WBSR_HD inline double cubicSupport(double scale) { return scale < 1 ? 4 / scale 
 // Taps that always suffice: as many whole numbers as an open interval of that width can hold.
 WBSR_HD inline int cubicTaps(double scale) { return static_cast<int>(std::ceil(cubicSupport(scale))); }
 
-// Where output sample `index` lies between input samples (half-pixel centres).
+// The position of output sample `index` in input samples (half-pixel centres).
 WBSR_HD inline double cubicCentre(int index, double scale) { return index / scale + 0.5 * (1 / scale - 1); }
 
 // First input sample with a nonzero weight, possibly outside the input: see borderIndex.
@@ -40,8 +41,8 @@ WBSR_HD inline void cubicWeights(double centre, int first, double scale, int tap
   for (int k = 0; k < taps; ++k) weights[k] /= sum;
 }
 
-// The sample that stands for position i outside 0 .. n-1. Symmetric: ... 1 0 | 0 1 ... n-1 | n-1 n-2 ...; else the
-// nearest one.
+// The index of the sample at position i, which may lie outside 0 .. n-1. Symmetric: ... 1 0 | 0 1 ... n-1 | n-1 n-2 ...;
+// else the nearest sample.
 WBSR_HD inline int borderIndex(int i, int n, bool symmetric) {
   if (i >= 0 && i < n) return i;
   if (!symmetric) return i < 0 ? 0 : n - 1;

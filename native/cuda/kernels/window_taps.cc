@@ -3,19 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/math/cubic.h"
+
 namespace wbsr::cuda {
 namespace {
 
-// Keys' cubic; support |x| < 2.
-double keys(double x, double a) {
-  const double d = std::fabs(x);
-  if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-  if (d < 2) return ((d - 5) * d + 8) * d * a - 4 * a;
-  return 0;
-}
-
 double weightAt(Interpolation mode, double a, double distance) {
-  return mode == Interpolation::Bicubic ? keys(distance, a) : std::max(0., 1 - std::fabs(distance));
+  return mode == Interpolation::Bicubic ? math::cubicKernel(distance, a) : std::max(0., 1 - std::fabs(distance));
 }
 
 }  // namespace
