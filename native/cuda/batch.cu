@@ -8,7 +8,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kMaxTaps = 64;
 
-// The bicubic of a whole factor: every LR pixel sees the same weights.
+// The bicubic kernel of a whole factor: all LR pixels use the same weights.
 struct Filter {
   int first, taps;  // input samples from i * factor + first on
   double weights[kMaxTaps];
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreads)
   const CropWindow crop = crops[blockIdx.y];
   const int pixel = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (pixel >= patch * patch) return;
-  // Threads follow the result, whose pixels are the larger ones: (x, y) of the result comes from (i, j) of the crop.
+  // One thread per pixel of the result, which has larger pixels: (x, y) of the result comes from (i, j) of the crop.
   const int x = pixel % patch, y = pixel / patch;
   const int tx = crop.transpose ? y : x, ty = crop.transpose ? x : y;
   const int i = crop.flipX ? patch - 1 - tx : tx, j = crop.flipY ? patch - 1 - ty : ty;
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads) shrinkRow(const uint8_t* windows, co
   const int64_t image = static_cast<int64_t>(blockIdx.y) * small * small;
   const bool own = crop.lrOffset >= 0;
   if (!own) {
-    // Vertical pass over the columns that the horizontal one looks at.
+    // Vertical pass over the columns that the horizontal pass reads.
     const int values = ((small - 1) * factor + filter.taps) * 3;
     const uint8_t* top =
         windows + crop.offset +
@@ -102,9 +102,9 @@ void assembleCrops(const uint8_t* windows, const CropWindow* crops, int batch, i
   const double ratio = 1.0 / scale;
   Filter filter{};
   filter.taps = math::cubicTaps(ratio);
-  if (filter.taps > kMaxTaps || small * scale != patch)
-    throw Error("WBSR_INVALID_OPTION", "Expected a patch that is a multiple of a scale of at most 16 but received " +
-                                           std::to_string(patch) + " and " + std::to_string(scale));
+  if (filter.taps > kMaxTaps) throw invalidOption("scale", "at most 16 (on a CUDA device)", std::to_string(scale));
+  if (small * scale != patch)
+    throw invalidOption("patch", "a multiple of the scale " + std::to_string(scale), std::to_string(patch));
   const double centre = math::cubicCentre(0, ratio);
   filter.first = math::cubicFirst(centre, ratio);
   math::cubicWeights(centre, filter.first, ratio, filter.taps, filter.weights);

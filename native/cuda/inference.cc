@@ -1,4 +1,4 @@
-// Inference over regions: pictures up, tiles of one subnet and shape gathered, run and blended in batches.
+// Inference over regions: uploads pictures, then gathers, runs and blends tiles of one subnet and shape in batches.
 #include <algorithm>
 
 #include "core/clock.h"
@@ -9,7 +9,7 @@
 
 namespace wbsr::cuda {
 
-// Regions of one subnet and size. What the tail covers is the most that any of them needs, so that all have one shape.
+// Regions of one subnet and size. The tail covers the largest part that any of them needs, so that all have one shape.
 struct State::Group {
   int subnet, height, width;
   int coveredHeight = 0, coveredWidth = 0;
@@ -22,8 +22,8 @@ namespace {
 
 Keep keptPart(const Region& r) { return {r.keepX - r.x, r.keepY - r.y, r.keepWidth, r.keepHeight}; }
 
-// Powers of four, so that few batch sizes are compiled (cuDNN takes about a second for each convolution of a new one);
-// the rest of a group goes in smaller ones.
+// Powers of four, so that few batch sizes are compiled (cuDNN takes about a second for each convolution of a new one).
+// The rest of a group runs in smaller batches.
 int batchSize(int64_t wanted) {
   int size = 1;
   while (int64_t{size} * 4 <= wanted) size *= 4;
@@ -32,7 +32,7 @@ int batchSize(int64_t wanted) {
 
 }  // namespace
 
-// Everything of the job in one allocation; offsets: where each picture begins.
+// All pictures of the job in one allocation; offsets: of each picture in it.
 void State::uploadPictures(const InferJob& job, std::vector<size_t>& offsets) {
   size_t total = 0;
   std::vector<size_t> sizes;
@@ -59,12 +59,12 @@ void State::runBatch(const InferJob& job, const Group& group, size_t first, int 
   program.reserve();
 
   const TileJob* tiles = tiles_.as<TileJob>() + group.firstTile + first;
-  // To where the captured graph reads them.
+  // Copied to the addresses that the captured graph reads.
   WBSR_CUDA(cudaMemcpyAsync(context->cropOffsets.as(), crops_.as<int2>() + group.firstTile + first,
                             sizeof(int2) * static_cast<size_t>(batch), cudaMemcpyDeviceToDevice, stream));
   const int64_t inPixels = int64_t{group.height} * group.width;
   const int64_t outPixels = int64_t{group.coveredHeight} * group.coveredWidth * scale * scale;
-  // Regions of one picture stand together: a launch for each run of them.
+  // Regions of one picture are adjacent: one launch for each run of them.
   const auto eachPicture = [&](auto&& work) {
     for (int n = 0; n < batch;) {
       const int picture = group.regions[first + static_cast<size_t>(n)]->picture;
@@ -96,7 +96,7 @@ void State::runBatch(const InferJob& job, const Group& group, size_t first, int 
   report.flops += batch * regionFlops(info, inPixels, group.coveredWidth, group.coveredHeight);
 }
 
-// Where every region's input comes from and its output goes to: all of the job at once, so that no batch waits for it.
+// Source and target of every region, uploaded once for the whole job, so that no batch waits for them.
 void State::uploadTiles(std::vector<Group*> groups) {
   const int scale = graph.scale();
   std::vector<TileJob> tiles;
@@ -129,8 +129,8 @@ std::vector<CudaCanvas*> State::canvasesOf(const InferJob& job) const {
     CudaCanvas* ours = dynamic_cast<CudaCanvas*>(p.canvas);
     if (!ours || ours->owner() != this || ours->width() != int64_t{p.pixels.width} * graph.scale() ||
         ours->rows() < int64_t{p.pixels.height} * graph.scale())
-      throw Error("WBSR_INVALID_OPTION",
-                  "Expected a canvas of this model, as wide as the picture and at least as high, for canvas");
+      throw invalidOption("canvas", "a canvas of this model, as wide as the picture and at least as high",
+                          "one of another model or size");
     canvases.push_back(ours);
   }
   return canvases;
@@ -148,7 +148,7 @@ void State::runGroups(const InferJob& job, const std::vector<Group*>& groups, co
         runBatch(job, group, first, batch, offsets, report, canvases);
         first += static_cast<size_t>(batch);
       } catch (const Error& error) {
-        // Nothing of this batch has reached a canvas yet: memory is taken before the first launch.
+        // No tile of this batch has reached a canvas yet, because memory is allocated before the first launch.
         if (error.code != "WBSR_OUT_OF_MEMORY") throw;
         trim();
         if (batch == 1)
@@ -167,7 +167,7 @@ int64_t State::submitInfer(const InferJob& job, InferReport& report) {
     report = infer(job);
     return -1;
   }
-  const int64_t ticket = turns_.next();  // the job before the last one is over
+  const int64_t ticket = turns_.next();  // waits for the job before the last one
   guard([&] {
     const double start = now();
     const std::vector<CudaCanvas*> canvases = canvasesOf(job);
@@ -197,7 +197,7 @@ int64_t State::submitInfer(const InferJob& job, InferReport& report) {
       runGroups(job, ordered, offsets, report, canvases);
       running.ended.record(context->stream);
     } catch (const Error&) {
-      // Nobody waits for this job any more, and its canvases may go.
+      // No caller waits for this job any more, and its canvases may be freed.
       cudaStreamSynchronize(context->stream);
       throw;
     }
@@ -234,7 +234,7 @@ InferReport State::infer(const InferJob& job) {
     p.canvas = own.back().get();
   }
   waitInfer(submitInfer(whole, report), report);
-  // Host arrays get what was added to them.
+  // The sums are added to the host arrays.
   guard([&] {
     size_t next = 0;
     for (const Picture& p : job.pictures) {

@@ -2,8 +2,8 @@
 // part of a long one) that is contiguous in the arenas, updates it, keeps the new weights in shared memory and writes
 // them from there in the order of the packs. Arenas and packs are both accessed coalesced, weights are read once.
 //
-// The arenas are accessed by 4 bytes, since rows begin anywhere (a row of an RGB convolution has 27 floats); kPerThread
-// elements of five arrays in flight per thread keep the memory busy all the same.
+// The arenas are accessed by 4 bytes, because rows have no alignment (a row of an RGB convolution has 27 floats). With
+// kPerThread elements of five arrays in flight per thread the memory is busy nevertheless.
 #include "cuda/optimizer.h"
 
 #include <algorithm>
@@ -21,19 +21,19 @@ constexpr int kChunkFloats = 1152;  // two rows of a 64-channel 3 x 3 convolutio
 constexpr int kLargestKernel = 15;  // Graph's limit: eight channels are the least that a chunk has of a split row
 constexpr int kStagedFloats = std::max(kChunkFloats, kVector* kLargestKernel* kLargestKernel);
 
-// The row of a pack where row o of the slice lies.
+// The row of a pack that holds row o of the slice.
 __device__ int packedRow(const Pack& pack, int o) {
   if (pack.groups == 1) return o;
   const int wide = (pack.outChannels / pack.groups + kChannelAlign - 1) / kChannelAlign * kChannelAlign;
   return o % pack.groups * wide + o / pack.groups;
 }
 
-// Where the row's columns begin in the pack.
+// The first of the row's columns in the pack.
 __device__ int firstColumnOf(const Pack& pack, int row) {
   return pack.convGroups == 1 ? 0 : row / (pack.outChannels / pack.convGroups) * pack.inChannels;
 }
 
-// What packChunk() does where the slice is not the first rows and columns, or in groups: element by element.
+// packChunk() for slices that are not the first rows and columns, or that are grouped: element by element.
 template <typename T>
 __device__ void scatterChunk(const Pack& pack, T* data, const OptimizerChunk& chunk, const float* staged, int area) {
   for (int i = static_cast<int>(threadIdx.x); i < chunk.rows * chunk.columns * area; i += kThreads) {
@@ -216,8 +216,8 @@ void run(const OptimizerArguments& arguments, cudaStream_t stream) {
 ParameterTable parameterTable(const wbsr::Graph& graph) {
   const size_t widths = graph.widths().size();
   if (widths > kMaxWidths)
-    throw Error("WBSR_INVALID_OPTION", "Expected at most " + std::to_string(kMaxWidths) +
-                                           " widths on a CUDA device but received " + std::to_string(widths));
+    throw invalidOption("widths", "at most " + std::to_string(kMaxWidths) + " entries (on a CUDA device)",
+                        std::to_string(widths));
   const std::vector<ParameterShells> all = parameterShells(graph);
   ParameterTable table;
   for (size_t p = 0; p < all.size(); ++p) {

@@ -368,7 +368,7 @@ int main() {
   } catch (const Error& error) {
     message = error.what();
   }
-  check(message == "Expected at most 16 widths on a CUDA device but received 17",
+  check(message == "Expected at most 16 entries (on a CUDA device) for widths but received 17",
         "more widths than the kernel has room for: " + message);
   return finish();
 }
