@@ -1,4 +1,4 @@
-// Which devices there are and which one a model runs on. Engines are made here and nowhere else.
+// Lists devices and selects the one that a model runs on. Only this file creates engines.
 import { availableParallelism } from 'node:os'
 import { invalidOption, WbsrError, type WbsrErrorCode, wrapError } from './errors.js'
 import { type DeviceKind, type FoundDevice, type NativeEngine, native, type Precision } from './native.js'
@@ -18,12 +18,12 @@ export interface DeviceOptions {
   /** CPU threads. Default: all cores. */
   threads?: number
   /**
-   * What convolutions calculate with on a GPU: 'bf16' (default), 'tf32' or 'fp32'. Weights and sums are always float32. The
-   * CPU calculates in 'fp32'; with device 'auto' that is also what happens where there is no GPU.
+   * Precision of convolutions on a GPU: 'bf16' (default), 'tf32' or 'fp32'. Weights and sums are always float32. The
+   * CPU computes in 'fp32', also when device 'auto' finds no GPU.
    */
   precision?: Precision
   /**
-   * On a GPU: how many of cuDNN's engines are timed for each convolution and size when it is first met, 0 .. 64. Default 0:
+   * On a GPU: how many of cuDNN's engines are timed for each convolution and size at its first use, 0 .. 64. Default 0:
    * the choice of cuDNN's heuristics.
    */
   autotune?: number
@@ -47,7 +47,7 @@ export interface DeviceDescription {
   id: DeviceOption
   /** 'cpu' or 'cuda', for example. */
   kind: string
-  /** As the hardware calls itself. */
+  /** Name reported by the hardware. */
   name: string
   /** Cores of the host that it can use; 0 on a GPU. */
   threads: number
@@ -62,9 +62,9 @@ export interface ModelDevice {
   name: string
   /** Host threads; 0 on a GPU. */
   threads: number
-  /** What convolutions calculate with; weights and sums are float32 everywhere. */
+  /** Precision of convolutions; weights and sums are float32 everywhere. */
   precision: Precision
-  /** Why `auto` did not take a GPU; null when it did or when the device was asked for by name. */
+  /** Why `auto` did not choose a GPU; null if it did or if the device was given by name. */
   fallbackReason: string | null
 }
 
@@ -121,7 +121,7 @@ export function checkDeviceOptions(options: Partial<Record<(typeof DEVICE_KEYS)[
   return { device, threads, precision, autotune }
 }
 
-/** The device that was asked for by name. @throws WbsrError WBSR_NO_DEVICE saying what was tried and what is there */
+/** The device of that name. @throws WbsrError WBSR_NO_DEVICE saying what was tried and which devices exist */
 function named(device: DeviceOption): { kind: DeviceKind; found: FoundDevice } {
   const kind = kindOf(device)!
   const { devices, reason } = native.findDevices(kind.name)
@@ -134,7 +134,7 @@ function named(device: DeviceOption): { kind: DeviceKind; found: FoundDevice } {
   throw new WbsrError('WBSR_NO_DEVICE', `Device '${device}' cannot be used: ${why}. Devices here: ${here}`)
 }
 
-/** @throws WbsrError WBSR_NO_DEVICE: the device was asked for by name and cannot run here */
+/** @throws WbsrError WBSR_NO_DEVICE: the device was given by name and cannot run here */
 export function requireDevice(device: DeviceOption): void {
   if (device !== 'auto') named(device)
 }

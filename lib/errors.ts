@@ -15,9 +15,9 @@ export type WbsrErrorCode =
   | 'WBSR_ABORTED' // an AbortSignal fired
   | 'WBSR_DISPOSED' // the model was disposed
   | 'WBSR_OUT_OF_MEMORY'
-  | 'WBSR_INTERNAL' // a mistake of ours: please report
+  | 'WBSR_INTERNAL' // a bug in wbsr: please report it
 
-/** Every error that wbsr throws or rejects with. `code` is stable, `cause` keeps what lies beneath. */
+/** Every error that wbsr throws or rejects with. `code` is stable, `cause` is the underlying error. */
 export class WbsrError extends Error {
   override readonly name = 'WbsrError'
   readonly code: WbsrErrorCode
@@ -27,7 +27,7 @@ export class WbsrError extends Error {
   }
 }
 
-/** Long strings lose their middle: most are paths, and the end of a path says which file is meant. */
+/** Long strings are shortened in the middle: most are paths, whose end identifies the file. */
 function shorten(text: string): string {
   return text.length > 120 ? `${text.slice(0, 37)}...${text.slice(-80)}` : text
 }
@@ -49,7 +49,7 @@ export function invalidOption(name: string, expected: string, received: unknown)
   return new WbsrError('WBSR_INVALID_OPTION', `Expected ${expected} for ${name} but received ${show(received)}`)
 }
 
-/** What an AbortSignal ends a job with; the signal's reason is the cause. */
+/** The error of a job that an AbortSignal ended; the signal's reason is the cause. */
 export function aborted(what: string, signal: AbortSignal): WbsrError {
   return new WbsrError('WBSR_ABORTED', `${what} was aborted`, { cause: signal.reason })
 }

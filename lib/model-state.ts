@@ -32,16 +32,16 @@ export interface Mixture {
   covariances: number[][][]
 }
 
-/** What a file of another tool held, as loadModel recognised it. */
+/** The file of another tool, as loadModel recognised it. */
 export interface SourceDescription {
   format: 'pth' | 'safetensors' | 'ncnn' | 'onnx'
   /** For people, e.g. 'RRDBNet (ESRGAN)'. */
   title: string
   features: number
   blocks: number
-  /** Values that the network sees are in 0..range. */
+  /** The network's input is in 0..range. */
   range: number
-  /** Subtracted from R, G and B in 0..1 before. */
+  /** Subtracted from R, G and B in 0..1 first. */
   mean: number[]
   /** 3: RGB, 1: luma. */
   channels: number

@@ -1,4 +1,4 @@
-// The whole native surface, typed by hand. Nothing else in lib/ touches the addon.
+// The whole native surface, typed by hand. No other file of lib/ loads the addon.
 //
 // Conventions: images are interleaved (height, width, channels). Float images are RGB in [0, 1]. Batches are
 // float32 NCHW. Typed arrays given to a job must not be changed before its promise settles. Jobs run on threads of
@@ -60,12 +60,12 @@ export interface InferRegion {
   /** Index into inputs and outputs. */
   picture: number
   subnet: number
-  /** What the network sees, in LR pixels of the input buffer. */
+  /** The input of the network, in LR pixels of the input buffer. */
   x: number
   y: number
   width: number
   height: number
-  /** What of its output is added to the sums, in LR pixels of the input buffer; inside the above. */
+  /** The part whose output is added to the sums, in LR pixels of the input buffer; inside the input. */
   keepX: number
   keepY: number
   keepWidth: number
@@ -77,7 +77,7 @@ export interface InferRegion {
   rampBottom: number
 }
 
-/** Pixels of any type; `channels` 3 where it is left out. */
+/** Pixels of any type; `channels` defaults to 3. */
 export interface NativePixels {
   data: PixelArray
   width: number
@@ -86,8 +86,8 @@ export interface NativePixels {
 }
 
 /**
- * Weighted sums of a band of SR rows in the device's memory. Empty only where move() cleared it. Jobs run in the order of
- * the calls, with those of the engine.
+ * Weighted sums of a band of SR rows in the device's memory. Rows are undefined until move() has cleared them. Jobs run
+ * in the order of the calls, together with those of the engine.
  */
 export interface NativeCanvas {
   /** SR pixels. */
@@ -111,8 +111,8 @@ export interface NativeCanvas {
 export interface InferJob {
   inputs: NativePixels[]
   /**
-   * Of the same pictures: weighted sums (height * scale, width * scale, 3) and weights (height * scale, width * scale), or a
-   * canvas as wide and at least as high, whose row 0 is the picture's.
+   * Per input weighted sums (height * scale, width * scale, 3) and weights (height * scale, width * scale), or a canvas
+   * as wide and at least as high, whose row 0 is the picture's.
    */
   outputs: ({ sum: Float32Array; weight: Float32Array } | { canvas: NativeCanvas })[]
   regions: InferRegion[]
@@ -125,7 +125,7 @@ export interface InferJob {
 export interface InferReport {
   /** Seconds of the device's work; on the CPU without gathering and blending. */
   networkSeconds: number
-  /** Seconds of the host beside it: on the CPU of gathering and blending, on CUDA of preparing the job. */
+  /** Seconds of the host: on the CPU gathering and blending, on CUDA preparing the job. */
   otherSeconds: number
   batches: number
   /** 2 x MAC over all regions, halo included (the tail runs on the kept part). */
@@ -172,7 +172,7 @@ export interface CropSpec {
   transpose: boolean
 }
 
-/** Crops of uint8 RGB images, of which a batch is made (see Addon.assembleBatch). */
+/** Crops of uint8 RGB images for a batch (see Addon.assembleBatch). */
 export interface BatchSource {
   images: { data: Uint8Array; width: number; height: number }[]
   lrImages?: { data: Uint8Array; width: number; height: number }[]
@@ -189,7 +189,7 @@ export interface GradientSettings {
   cancel?: Int32Array
 }
 
-/** Of float planes (N, 3, height, width) and their HR, or of `batch` crops (width = height), which the device cuts. */
+/** Float planes: LR (N, 3, height, width) and HR; or `batch` crops (width = height), which the device cuts. */
 export type TrainData = { lr: Float32Array; hr: Float32Array } | { source: BatchSource }
 
 export type GradientJob = GradientSettings & TrainData
@@ -219,8 +219,8 @@ export type TrainJob = TrainSettings & TrainData
 
 export interface TrainReport {
   /**
-   * False: the loss or a gradient, of this step or of one before it, was not finite. Then nothing is updated, nor by any step
-   * after it, until weights are set or made anew.
+   * False: the loss or a gradient, of this step or an earlier one, was not finite. Then neither this step nor any later
+   * one updates anything until weights are set or initialised.
    */
   finite: boolean
   /** Means over pixels and subnets. */
@@ -247,7 +247,7 @@ export interface NativeDevice {
   threads: number
   details: string
   precision: Precision
-  /** Prefers regions of few different shapes. */
+  /** Faster with regions of few different shapes. */
   regular: boolean
   /** train() of the next step may be called before this one's promise settles. */
   pipelined: boolean
@@ -255,7 +255,7 @@ export interface NativeDevice {
   hostMemory: boolean
 }
 
-/** What convolutions calculate with. Weights and sums are always float32. */
+/** Precision of convolutions. Weights and sums are always float32. */
 export type Precision = 'bf16' | 'tf32' | 'fp32'
 
 export interface EngineOptions {
@@ -266,21 +266,21 @@ export interface EngineOptions {
   index?: number
   /** One of DeviceKind.precisions. Default: the first. */
   precision?: Precision
-  /** How many engines are timed for each convolution, where DeviceKind.autotunes; 0 (default): the choice of its heuristics. */
+  /** If DeviceKind.autotunes: how many engines are timed for each convolution; 0 (default): the heuristics' choice. */
   autotune?: number
 }
 
 /** A kind of device that this build has. */
 export interface DeviceKind {
-  /** What the option `device` says. */
+  /** Its name in the option `device`. */
   name: string
-  /** In messages. */
+  /** Its name in messages. */
   label: string
   /** Supported; the first is the default. */
   precisions: Precision[]
   /** Several devices, addressed as `name:N`. */
   numbered: boolean
-  /** Takes the option autotune. */
+  /** Supports the option autotune. */
   autotunes: boolean
 }
 
@@ -310,7 +310,7 @@ export interface NativeEngine {
   /** Copies one whole arena in or out. Training arenas exist after the first training step or set. */
   setArena(which: Arena, values: Float32Array): void
   getArena(which: Arena): Float32Array
-  /** The weights as they are between two jobs; also while there are some, which getArena refuses. */
+  /** The weights between two jobs. May be called while jobs run, unlike getArena. */
   readWeights(): Promise<Float32Array>
   /** Adam's steps per parameter and width shell: (parameters x widths). */
   getSteps(): Int32Array
@@ -349,7 +349,10 @@ export interface Addon {
     graph: NativeGraph,
     options: EngineOptions,
   ) => NativeEngine
-  /** Ends the running jobs between two of their steps and drops the others, whose promises never settle. For the end of the process. */
+  /**
+   * Stops running jobs between two steps and drops queued ones; their promises never settle. For the end of the
+   * process.
+   */
   stopJobs(): void
   /** The kinds of device that this build has, best first; the last one is always usable. */
   deviceKinds(): DeviceKind[]
@@ -357,8 +360,9 @@ export interface Addon {
   findDevices(kind: string): { devices: FoundDevice[]; reason: string }
 
   /**
-   * Antialiased bicubic, a = -0.5 (protocol.md); output has the input's type. border: 0 symmetric, 1 replicate. With 2 or 4
-   * channels colour is weighted by alpha; images that are opaque everywhere come out as without alpha.
+   * Antialiased bicubic, a = -0.5 (protocol.md); output has the input's type. border: 0 symmetric, 1 replicate. With 2
+   * or 4 channels colour is weighted by alpha; images that are opaque everywhere give the same colours as without
+   * alpha.
    */
   resizeBicubic(
     data: PixelArray,
@@ -370,8 +374,8 @@ export interface Addon {
     border: 0 | 1,
   ): Promise<PixelArray>
   /**
-   * dB (Infinity: equal) and mean SSIM of uint8 images after shaving. y: on Y of the protocol (1 or 3 channels; a grey value
-   * is taken as Y itself, as the published Set14 figures do). ssim needs 11 x 11 pixels after shaving.
+   * dB (Infinity: equal) and mean SSIM of uint8 images after shaving. y: on Y of the protocol (1 or 3 channels; a grey
+   * value is Y itself, as in the published Set14 figures). ssim needs 11 x 11 pixels after shaving.
    */
   psnr(
     a: Uint8Array,
@@ -391,7 +395,10 @@ export interface Addon {
     y: boolean,
     shave: number,
   ): Promise<number>
-  /** Gradient vectors (rects.length / 4 of them, 4 numbers each); rects = x, y, width, height. Any pixel type, 1..4 channels; premultiplied where there is alpha. */
+  /**
+   * Gradient vectors (rects.length / 4 of them, 4 numbers each); rects = x, y, width, height. Any pixel type, 1..4
+   * channels; colour is premultiplied by alpha.
+   */
   gradientVectors(
     data: PixelArray,
     width: number,
@@ -401,8 +408,8 @@ export interface Addon {
   ): Promise<Float64Array>
   /**
    * Crops of uint8 RGB images -> HR (N, 3, patch, patch) and, by antialiased bicubic rounded to 8 bits as the protocol's
-   * files are, LR; the kernel sees the picture around the crop, so that LR is a crop of the picture's LR file. Flips come
-   * before the transpose. With `lrImages` LR is cropped instead, and x and y must be multiples of scale.
+   * files are, LR; the kernel reads the picture around the crop, so that LR is a crop of the picture's LR file. Flips
+   * come before the transpose. With `lrImages` LR is cropped instead, and x and y must be multiples of scale.
    */
   assembleBatch(
     spec: BatchSource & { patchSize: number; scale: number },
@@ -436,7 +443,10 @@ export interface Addon {
     sigmaGradient: number
     gradient: Float32Array
   }>
-  /** NativeLoss.fidelityScale for this sigma and mixture (kind 'bd'; the field's own value is not read): max(typicalResidual, 1.1 x the balancing term's largest slope). */
+  /**
+   * NativeLoss.fidelityScale for this sigma and mixture (kind 'bd'; loss.fidelityScale is not read): max(typicalResidual,
+   * 1.1 x the balancing term's largest slope).
+   */
   fidelityScale(loss: NativeLoss, typicalResidual: number): Promise<number>
   /** Any pixel type and 1..4 channels -> float RGB in [0, 1], premultiplied where there is alpha. */
   toRgbFloat(data: PixelArray, width: number, height: number, channels: number): Promise<Float32Array>
@@ -444,8 +454,8 @@ export interface Addon {
   toAlphaFloat(data: PixelArray, width: number, height: number, channels: number): Promise<Float32Array>
   /**
    * Blended sums -> pixels. Rows [firstRow, firstRow + rows) of sum / weight, unpremultiplied with `alpha` (float, same rows
-   * and width, [0, 1]) when channels is 2 or 4; grey output is the luma of RGB. bytes: 1 uint8, 2 uint16, 4 float32. The
-   * pixels go to `into` where it is given.
+   * and width, [0, 1]) when channels is 2 or 4; grey output is the luma of RGB. bytes: 1 uint8, 2 uint16, 4 float32. If
+   * `into` is given, it receives the pixels.
    */
   finishRows(
     sum: Float32Array,
@@ -466,7 +476,10 @@ export interface Addon {
     height: number,
     rects: Int32Array,
   ): Promise<Float64Array>
-  /** Tiles (columns * rows, size, size, channels) at multiples of `step` -> the picture, overlaps averaged and rounded half up. */
+  /**
+   * Tiles (columns * rows, size, size, channels) at multiples of `step` -> the picture, overlaps averaged, rounded half
+   * up.
+   */
   averageTiles(
     tiles: Uint8Array,
     columns: number,
@@ -475,7 +488,10 @@ export interface Addon {
     step: number,
     channels: number,
   ): Promise<Uint8Array>
-  /** PNG filter bytes and filtered rows (minimum sum of absolute differences per row). previous: the row above or null. 16-bit input is native-endian. */
+  /**
+   * PNG filter bytes and filtered rows (minimum sum of absolute differences per row). previous: the row above or null.
+   * 16-bit input is native-endian.
+   */
   pngFilterRows(
     data: Uint8Array | Uint16Array,
     width: number,
@@ -487,7 +503,7 @@ export interface Addon {
 
 function load(): Addon {
   // libgomp reads this once, when it is loaded. Threads that spin while they wait for each other starve the event loop
-  // and every other process when cores are taken: two to three times slower on a busy two-core machine, no gain on an idle one.
+  // and other processes: two to three times slower on a busy two-core machine, no gain on an idle one.
   const policy = process.env['OMP_WAIT_POLICY']
   if (policy === undefined) process.env['OMP_WAIT_POLICY'] = 'passive'
   try {
@@ -502,7 +518,7 @@ function loadBinary(): Addon {
   const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
   const built = path.join(root, 'build', 'Release', 'wbsr.node')
   try {
-    // A local build wins over a prebuilt binary: who builds, wants what they built.
+    // A local build takes precedence over a prebuilt binary.
     if (existsSync(built)) return require(built) as Addon
     return (require('node-gyp-build') as (dir: string) => Addon)(root)
   } catch (cause) {
@@ -523,5 +539,5 @@ function loadBinary(): Addon {
 
 export const native: Addon = load()
 
-// process.exit() runs the destructors of oneDNN, CUDA and cuDNN: our threads must not be in the middle of them then.
+// process.exit() runs the destructors of oneDNN, CUDA and cuDNN; no thread may be running their code then.
 process.once('exit', () => native.stopJobs())

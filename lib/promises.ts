@@ -1,6 +1,6 @@
 // Promises of jobs that are started before earlier ones are done.
 
-/** The same promise, which may reject before anything awaits it without Node reporting an unhandled rejection. */
+/** The same promise. If it rejects before anything awaits it, Node reports no unhandled rejection. */
 export function markHandled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {})
   return promise

@@ -37,34 +37,37 @@ export interface Tile {
   channels: 1 | 2 | 3 | 4
   /** Context pixels around the tile inside `data`; absent: none. At picture borders 0. */
   halo?: { left: number; top: number; right: number; bottom: number }
-  /** The whole picture. Absent: the tile is a picture of its own and is neither merged nor blended with others. */
+  /** The whole picture. Absent: the tile is a separate picture and is neither merged nor blended with others. */
   picture?: TilePictureInfo
-  /** With 2 or 4 channels: what alpha is (see docs/pictures.md); absent: opacity. The same for all tiles of a picture. */
+  /**
+   * With 2 or 4 channels: the meaning of alpha (docs/pictures.md); absent: opacity. The same for all tiles of a
+   * picture.
+   */
   alpha?: 'opacity' | 'data'
 }
 
-/** What came with a picture. All parts are absent where the file has none. */
+/** Metadata of a picture. Parts that the file does not have are absent. */
 export interface PictureMetadata {
   /** Its colour profile: of RGB for 3 and 4 channels, of grey for 1 and 2. */
   icc?: Uint8Array
-  /** EXIF, as a TIFF structure. Orientation is 1: pixels are handed out upright. */
+  /** EXIF, as a TIFF structure. Orientation is 1, because pixels are returned upright. */
   exif?: Uint8Array
   xmp?: Uint8Array
   /** Pixels per inch. */
   density?: number
-  /** What the pixels are numbers of: sRGB, or the file's own profile (see ReadOptions.colourSpace). */
+  /** The colour space of the pixels: sRGB, or the file's own profile (see ReadOptions.colourSpace). */
   colourSpace: 'srgb' | 'input'
 }
 
-/** What a tile knows of its picture. */
+/** The picture of a tile. */
 export interface TilePictureInfo {
   width: number
   height: number
   tileSize: number
   name?: string
-  /** Which page of the file it is, from 0. */
+  /** The page of the file, from 0. */
   page?: number
-  /** What came with the picture, for stitchTo. */
+  /** Metadata of the picture, for stitchTo. */
   metadata?: PictureMetadata
   /** Pixels at each side that repeat the opposite side (see TilesOptions.wrap); stitchTo drops them. */
   wrap?: { x: number; y: number }

@@ -40,11 +40,11 @@ export interface UpscaleOptions extends RoutingOptions, ReadOptions {
    */
   protocol?: 'full' | 'paper'
   /**
-   * Whose difficulties the budget is met for. 'picture' (default): this picture's, exactly. 'dataset': the router
-   * table's, with an estimated halo, as a stream has to do it (the result then equals the stream's).
+   * The difficulties for which the budget is met. 'picture' (default): those of this picture, exactly. 'dataset': those
+   * of the router table, with an estimated halo, as in a stream (the result then equals the stream's).
    */
   budgetScope?: 'picture' | 'dataset'
-  /** Awaited; what it throws or rejects with ends the picture. */
+  /** Awaited. If it throws or rejects, upscaling ends with that error. */
   onProgress?: (progress: UpscaleProgress) => unknown
 }
 
@@ -53,7 +53,7 @@ export interface UpscaleSettings extends RoutingSettings {
   read: ReadOptions
   alphaChannel: AlphaChannel
   wrap: { x: boolean; y: boolean }
-  /** 'global': as large as attention over the whole picture allows. */
+  /** 'global': the largest that attention over the whole picture allows. */
   tile: number | 'image' | 'global'
   protocol: 'full' | 'paper'
   budgetScope: 'picture' | 'dataset'

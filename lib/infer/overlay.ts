@@ -1,5 +1,5 @@
-// The allocation as a picture, for the eye: which subnet ran where. A debug picture, made once per demo and not part of
-// upscaling, so a plain pixel loop in JavaScript is good enough here.
+// The allocation as a picture: which subnet ran where. It is for inspection and not part of upscaling, so a plain pixel
+// loop in JavaScript is fast enough.
 import { invalidOption } from '../errors.js'
 import { checkRawImage } from '../images/images.js'
 import { checkNumber, checkObject } from '../options.js'
@@ -51,7 +51,7 @@ export function allocationOverlay(
     for (let c = 0; c < 3; c++)
       out[3 * i + c] = Math.min(255, Math.max(0, Math.round(data[i * channels + (colours === 3 ? c : 0)]! * factor)))
   }
-  const source = out.slice() // tiles of the paper's protocol overlap: the last one wins, none is tinted twice
+  const source = out.slice() // tiles of the paper's protocol overlap: the last tint counts, none is applied twice
   for (const tile of allocation.tiles) {
     const colour = costColour(tile.subnet / Math.max(1, allocation.histogram.length - 1))
     for (let y = tile.y * scale; y < (tile.y + tile.height) * scale; y++) {

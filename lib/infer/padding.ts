@@ -1,11 +1,11 @@
-// Pictures whose sides a network cannot take (too small for its pooling, or no multiple of its folding) are continued to
-// the right and downwards, and the result is cut back.
+// Pads pictures whose sides a network does not accept (too small for its pooling, or no multiple of its unshuffling) to
+// the right and at the bottom, and crops the result.
 import { cutPixels, pixelsLike } from '../images/pixels.js'
 import type { NativeEngine } from '../native.js'
 import type { RawImage } from '../types.js'
 import type { PixelResult } from './result.js'
 
-/** The picture, continued by its mirror image (its edge, where it is too small for that) to sides that the network takes. */
+/** The picture, padded by reflection (by its edge where it is too small for that) to sides that the network accepts. */
 export function padPicture(image: RawImage, { minimumSize = 1, sizeMultiple = 1 }: NativeEngine): RawImage {
   const wanted = (side: number) => Math.ceil(Math.max(side, minimumSize) / sizeMultiple) * sizeMultiple
   const width = wanted(image.width)
@@ -24,7 +24,7 @@ export function padPicture(image: RawImage, { minimumSize = 1, sizeMultiple = 1 
   return { data, width, height, channels }
 }
 
-/** Where each of `count` pixels comes from among the first `side`. */
+/** For each of `count` pixels the index, below `side`, of its source. */
 function sources(side: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => {
     if (i < side) return i
@@ -33,7 +33,7 @@ function sources(side: number, count: number): number[] {
   })
 }
 
-/** What of the result belongs to the picture as it was before padPicture. */
+/** The part of the result that belongs to the picture without the padding of padPicture. */
 export function cropResult(result: PixelResult, picture: RawImage, scale: number): PixelResult {
   const width = picture.width * scale
   const height = picture.height * scale

@@ -2,7 +2,7 @@
 // the infer stream are loops around this class, which is why they give the same pixels.
 //
 // Groups overlap by a few blended rows. Their weighted sums are carried from one group to the next, so a group
-// finishes its rows but for the last ones, which the next group (or finish()) completes.
+// finishes its rows except the last ones, which the next group (or finish()) completes.
 import type { Cancellation } from '../cancellation.js'
 import { hasAlpha, joinAlpha } from '../images/alpha.js'
 import { checkUsable, type ModelState } from '../model-state.js'
@@ -30,14 +30,17 @@ export interface PassTotals {
   networkSeconds: number
 }
 
-/** The canvas of the last picture, for the next one of the same engine: writing to fresh pages costs more than blending does. */
+/**
+ * The canvas of the last picture, reused for the next one of the engine: page faults of new memory cost more than
+ * blending.
+ */
 const spareCanvases = new WeakMap<NativeEngine, NativeCanvas>()
-/** SR pixels that are kept at most: more of a GPU's memory, where bands are larger and an allocation waits for the device. */
+/** SR pixels kept at most: more on a GPU, where bands are larger and an allocation waits for the device. */
 const spareAtMost = (engine: NativeEngine): number => (engine.device.hostMemory ? 1 << 23 : 1 << 24)
 
 export class PicturePass {
   readonly totals: PassTotals = { flops: 0, networkSeconds: 0 }
-  /** LR rows of context that what is finished of a group needs above and below. */
+  /** LR rows of context above and below the finished rows of a group. */
   readonly #margin: number
   readonly #state: ModelState
   readonly #grid: Grid
@@ -47,17 +50,17 @@ export class PicturePass {
   readonly #regionPixels: number
   readonly #cancellation: Cancellation
   readonly #target: PixelArray | null
-  /** Weighted sums of the rows from #top on; made with the first group. */
+  /** Weighted sums of the rows from #top on; created with the first group. */
   #canvas: NativeCanvas | null = null
   #top = 0
   #bottom = 0
   /** LR rows before this one are finished. */
   #finished = 0
-  /** Where the last group ends. */
+  /** LR row at which the last group ends. */
   #end = 0
   #band: PixelBand | null = null
 
-  /** @param target pixels of the whole SR picture; strips are then views of it, else arrays of their own */
+  /** @param target pixels of the whole SR picture; strips are then views of it, else separate arrays */
   constructor(
     state: ModelState,
     grid: Grid,
@@ -83,7 +86,9 @@ export class PicturePass {
     return groupBand(this.#state.engine, this.#grid, group, this.#margin)
   }
 
-  /** Whether run() may be called before the last one settled, except for the first: the device then never waits for us. */
+  /**
+   * Whether run() may be called before the previous call settled (except the first), so that the device never idles.
+   */
   get overlaps(): boolean {
     return !this.#hasAlpha
   }
@@ -92,7 +97,7 @@ export class PicturePass {
    * Runs one group. Groups come in ascending order; one may be left out, then call finish() before the next.
    *
    * @param subnets of the group's tiles, row by row, -1 where a tile is missing
-   * @returns the rows that are finished by it, in order
+   * @returns the rows that it finishes, in order
    */
   async run(group: number, band: PixelBand, subnets: ArrayLike<number>): Promise<Strip[]> {
     const { engine } = this.#state
@@ -116,13 +121,13 @@ export class PicturePass {
       this.#overlap,
       this.#regionPixels,
     )
-    // Alpha as data: the network sees the colours alone.
+    // Alpha as data: the network gets the colours alone.
     const seen = (band.colours ? this.#channels - 1 : this.#channels) as 1 | 2 | 3 | 4
     const data = rowsOf(band.colours ?? band.data, width * seen, top - band.top, bottom - band.top)
-    // Rows that this group's band is too short to reach (tiles without halo) get nothing more from it.
+    // A band without halo may be too short to reach some of the unfinished rows; they are complete without it.
     const before = markHandled(this.#take(Math.min(top, this.#end)))
     if (this.#hasAlpha) await before
-    // From here on the engine has one job after the other without waiting for us.
+    // The engine now has all jobs of the group and runs them without interruption.
     const moved = markHandled(this.#moveTo(canvas, top, bottom, y0))
     const ran = markHandled(
       engine.infer({
@@ -136,7 +141,7 @@ export class PicturePass {
     this.#end = y1
     this.#band = band
     const after = markHandled(this.#take(y1 === height ? y1 : y1 - this.#overlap.blend))
-    // After a failure the engine is not busy with this group any more.
+    // After a failure wait until the engine has no job of this group any more.
     const [report, first, last] = await allSettled([ran, before, after, moved] as const)
     this.#cancellation.check()
     this.totals.networkSeconds += report.networkSeconds
@@ -144,14 +149,14 @@ export class PicturePass {
     return [first, last].filter((strip) => strip.rows > 0)
   }
 
-  /** The rows that waited for a next group; none when the last one ended the picture. */
+  /** The rows that the next group would have completed; none if the last group ended the picture. */
   async finish(): Promise<Strip[]> {
     const strip = await this.#take(this.#end)
     this.#cancellation.check()
     return strip.rows > 0 ? [strip] : []
   }
 
-  /** Leaves the canvas to the engine's next picture. Nothing may be called afterwards. */
+  /** Releases the canvas for the engine's next picture. No method may be called afterwards. */
   release(): void {
     const canvas = this.#canvas
     this.#canvas = null
@@ -186,7 +191,7 @@ export class PicturePass {
     return moved
   }
 
-  /** LR rows [#finished, end) as SR pixels. Without alpha the job is given out at once. */
+  /** LR rows [#finished, end) as SR pixels. Without alpha the job is queued before it returns. */
   async #take(end: number): Promise<Strip> {
     const { scale } = this.#state.network
     const { width } = this.#grid

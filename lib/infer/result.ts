@@ -1,10 +1,10 @@
 // What upscale returns: pixels, and which subnet made which tile.
 import type { PictureMetadata, RawImage } from '../types.js'
 
-/** What the engine makes of pixels. */
+/** The upscaled pixels. */
 export type PixelResult = Omit<UpscaleResult, keyof PictureFacts>
 
-/** What was decided for one tile. Positions and sizes in LR pixels. */
+/** Class and subnet of one tile. Positions and sizes in LR pixels. */
 export interface AllocatedTile {
   x: number
   y: number
@@ -29,18 +29,18 @@ export interface Allocation {
   histogram: number[]
 }
 
-/** What is known of the file that a picture came from. */
+/** Facts about the file of a picture. */
 export interface PictureFacts {
-  /** What came with the picture, as it holds for the enlarged one; null: nothing, as with decoded pixels. */
+  /** Metadata of the picture, adapted to the enlarged one; null: none, as with decoded pixels. */
   metadata: PictureMetadata | null
   /** Pages or frames of the file, and which of them this is (from 0). */
   pages: number
   page: number
-  /** What is odd about the file and did no harm, and what of it was not read. */
+  /** Irregularities of the file that did no harm, and parts of it that were not read. */
   warnings: readonly string[]
 }
 
-/** SR pixels of the input's type (protocol 'paper': Uint8Array) and channels, and how they were made. */
+/** SR pixels of the input's type (protocol 'paper': Uint8Array) and channels, with the allocation and times. */
 export interface UpscaleResult extends RawImage, PictureFacts {
   allocation: Allocation
   /** From pixels to pixels, without decoding. */

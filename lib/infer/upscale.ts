@@ -26,10 +26,10 @@ function newPixels(like: PixelArray, length: number): PixelArray {
   return like instanceof Uint16Array ? new Uint16Array(length) : new Uint8Array(length)
 }
 
-/** Jobs that are given to the engine before the first of them is done, so that it never waits for us. */
+/** Jobs that are queued before the first of them is done, so that the engine never idles. */
 const AHEAD = 2
 
-/** Difficulties and classes of all tiles of a picture, group by group so that an abort is heard. */
+/** Difficulties and classes of all tiles of a picture, group by group, so that an abort takes effect between groups. */
 async function routePicture(
   state: ModelState,
   image: Pick<PixelBand, 'data' | 'colours'> & { channels: RawImage['channels'] },
@@ -64,7 +64,7 @@ async function ahead(count: number, most: number, start: (index: number) => Prom
   await allSettled(running)
 }
 
-/** LR pixels of pictures up to which attention over the whole picture gets it as one tile, and tiles of larger ones. */
+/** With attention over the whole picture: pictures up to this many LR pixels are one tile; the tile of larger ones. */
 const GLOBAL_PIXELS = 1 << 18
 const GLOBAL_TILE = 256
 
@@ -73,7 +73,7 @@ function tileEdge(tile: UpscaleSettings['tile'], width: number, height: number):
   return tile === 'image' || width * height <= GLOBAL_PIXELS ? Math.max(width, height) : GLOBAL_TILE
 }
 
-/** upscaleFull of a picture whose sides the network takes, cut back to the picture's own. */
+/** upscaleFull of the picture padded to sides that the network accepts, cropped to the picture. */
 async function upscalePadded(
   state: ModelState,
   image: RawImage,
@@ -133,7 +133,7 @@ async function upscaleFull(
     await runGroup(0)
     await ahead(grid.groups - 1, pass.overlaps ? AHEAD : 1, (index) => runGroup(index + 1))
   } finally {
-    // Jobs of a picture that failed come before those of the next one.
+    // After a failure wait for the picture's jobs, so that none is left when the next picture starts.
     pass.release()
   }
 
@@ -166,7 +166,7 @@ async function upscaleFull(
   }
 }
 
-/** A texture: with its opposite sides around it, which are cut off again. */
+/** A texture: upscaled with its opposite sides around it, which are then cropped. */
 async function upscaleTexture(
   state: ModelState,
   image: RawImage,

@@ -1,5 +1,5 @@
-// What a backbone says about the weight files that are published for it: how they are recognised and how a network is
-// made from their shapes. Beside the function that makes the family, in the same file; the list is in all.ts.
+// Describes the weight files that are published for a backbone: how they are recognised and how a network is made from
+// their shapes. It is in the same file as the function that makes the family; the list is in all.ts.
 import type { StoredTensor } from '../files/tensor.js'
 import type { ImageConvention } from './image.js'
 import type { Network } from './network.js'
@@ -10,7 +10,7 @@ export interface Architecture {
   name: string
   /** For messages. */
   title: string
-  /** Keys that every file has; where there are several lists, those of any one of them. */
+  /** Keys that every file has; with several lists, those of at least one list. */
   keys: readonly (readonly string[])[]
   /** Keys that files may have and that are not needed. */
   unused?: RegExp
@@ -18,19 +18,19 @@ export interface Architecture {
   read(weights: Weights, hints: Hints): ReadNetwork
 }
 
-/** What a file does not say and its user may. */
+/** Properties that a file does not contain and that its user may give. */
 export interface Hints {
   convention: Partial<ImageConvention>
   scale?: number
 }
 
-/** A network whose shapes are those of a file. */
+/** A network with the shapes of a file. */
 export interface ReadNetwork {
   network: Network
   features: number
   blocks: number
   convention: ImageConvention
-  /** Where parameters of the network come from that have another name in the file, or must be computed. */
+  /** Sources of the parameters that have another name in the file or must be computed. */
   sources?: ReadonlyMap<string, Source>
 }
 

@@ -16,7 +16,7 @@ export interface CarnOptions {
   groups?: number
   /** CARN-M: residual blocks end in a 1x1 convolution. Default false. */
   mobile?: boolean
-  /** What the first layer sees, undone at the end; default { mean: DIV2K's } as published. */
+  /** Input range, mean and channels; undone at the end. Default { mean: DIV2K's } as published. */
   convention?: Partial<ImageConvention>
 }
 
@@ -76,7 +76,7 @@ function upsamplingOf(weights: Weights, scale: number | undefined): { name: stri
   }
   const steps = stepsOf('up')
   if (steps === 0) weights.fail('lacks upsample.up.body.1.weight')
-  // One step enlarges by two or by three; the file does not say.
+  // One step enlarges by two or by three; the file does not contain which.
   return { name: 'up', scale: steps === 2 ? 4 : scale === 3 ? 3 : 2 }
 }
 

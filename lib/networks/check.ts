@@ -1,5 +1,5 @@
-// Is this value a network? For networks given as an option and for those read from a file. Shape of the data only: the
-// native graph checks what the nodes mean.
+// Checks whether a value is a network, for networks given as an option and read from a file. Only the structure is
+// checked here: the native graph checks the meaning of the nodes.
 import { invalidOption } from '../errors.js'
 import { checkInteger, checkString } from '../options.js'
 import type { Network } from './network.js'
@@ -46,7 +46,7 @@ export function checkLevels(value: unknown, name: string, max: number): asserts 
     throw invalidOption(name, 'ascending distinct values', value)
 }
 
-/** The first thing in which two networks differ, "here" being the second one; null: they are the same. */
+/** The first difference of two networks ("here" is the second one) as text; null: they are the same. */
 export function networkDifference(there: Network, here: Network): string | null {
   for (const key of ['name', 'scale', 'widths', 'depths', 'graph'] as const) {
     const [a, b] = [JSON.stringify(there[key]), JSON.stringify(here[key])]

@@ -12,11 +12,11 @@ export interface DispOptions {
   widths?: readonly number[]
   /** Blocks; default 2/4, the larger as published. */
   depths?: readonly number[]
-  /** What the first layer sees; default RGB in 0..1. */
+  /** Input range, mean and channels; default RGB in 0..1. */
   convention?: Partial<ImageConvention>
 }
 
-// The order of use, which is not that of the keys.
+// In the order of use, which differs from that of the keys.
 const LAYERS = ['c1_r', 'c2_r', '_extern_conv_block.0', 'c3_r']
 
 /**

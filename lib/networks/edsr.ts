@@ -14,7 +14,7 @@ export interface EdsrOptions {
   depths?: readonly number[]
   /** Factor of the residual branches; default 1 (0.1 in the full network). */
   residualScale?: number
-  /** What the first layer sees, undone at the end; default { range: 255, mean: DIV2K's } as published. */
+  /** Input range, mean and channels; undone at the end. Default { range: 255, mean: DIV2K's } as published. */
   convention?: Partial<ImageConvention>
 }
 

@@ -1,11 +1,12 @@
-// Enhanced spatial attention (Liu et al., RFANet, CVPR 2020) as RFDN and RLFN have it.
+// Enhanced spatial attention (Liu et al., RFANet, CVPR 2020) as in RFDN and RLFN.
 
 import { TORCH_INIT } from './image.js'
 import type { Channels, GraphBuilder, Value } from './network.js'
 
 /**
- * x times a mask from a strided, pooled and enlarged view of few channels. The window of the pooling follows the size of
- * what the network sees, so tiles give other values than the whole picture; sides must have 15 pixels.
+ * x times a mask that is computed from few channels by a strided convolution, pooling and enlargement. The pooling
+ * depends on the size of the input, so tiles give other values than the whole picture; sides must have at least 15
+ * pixels.
  *
  * @param middle 'conv3' alone (RLFN), or conv_max, conv3 and conv3_ (RFDN)
  */

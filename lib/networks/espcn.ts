@@ -12,7 +12,7 @@ export interface EspcnOptions {
   widths?: readonly number[]
   /** Channels of the second convolution, default 32. */
   second?: number
-  /** What the first layer sees; default luma in 16/255..235/255 as published. */
+  /** Input range, mean and channels; default luma in 16/255..235/255 as published. */
   convention?: Partial<ImageConvention>
 }
 

@@ -20,7 +20,7 @@ export interface FmenOptions {
   middle?: readonly number[]
   /** Residual blocks inside each attention, the first block's first; default [2, 1, 1, ...]. */
   inner?: readonly number[]
-  /** What the first layer sees; default { range: 255 } as published. */
+  /** Input range, mean and channels; default { range: 255 } as published. */
   convention?: Partial<ImageConvention>
 }
 
@@ -83,7 +83,7 @@ const keysOf = (name: string, parts: readonly string[]) => parts.map((part) => `
 const NORM = ['weight', 'bias', 'running_mean', 'running_var']
 const CONV = ['weight', 'bias']
 
-/** `norm` in front of a convolution, where the padding is what the normalisation makes of 0. */
+/** Folds `norm` into the convolution after it; the padding is the normalised value of 0. */
 function normFirst(weights: Weights, convolution: Filters, norm: string): Filters {
   const { scale, offset } = batchNorm(weights, norm)
   const { inputs } = convolution
@@ -92,7 +92,7 @@ function normFirst(weights: Weights, convolution: Filters, norm: string): Filter
   return compose(weights, { filters: inputs, inputs, kernel: 1, weight, bias: offset }, convolution)
 }
 
-/** Sources of a file of training, in which nothing is folded yet. */
+/** Sources for an unfolded file, as training writes it. */
 function trainingSources(weights: Weights, network: Network): Map<string, Source> {
   const sources = new Map<string, Source>()
   for (const node of graphNodes(network.graph)) {

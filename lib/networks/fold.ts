@@ -1,4 +1,4 @@
-// Training branches that are one convolution in the end (structural re-parameterisation). Sums are in double precision.
+// Folds training branches into one convolution (structural re-parameterisation). Sums are in double precision.
 import { countOf, type StoredTensor, tensorOf } from '../files/tensor.js'
 import type { Source } from './architecture.js'
 import type { Network } from './network.js'
@@ -14,7 +14,7 @@ export interface Filters {
   bias: Float64Array
 }
 
-/** The convolution `name` of a file; without bias in the file it is 0. */
+/** The convolution `name` of a file; a bias that the file does not have is 0. */
 export function filtersOf(weights: Weights, name: string): Filters {
   const { filters, inputs, kernel } = weights.conv(name)
   const bias = new Float64Array(filters)
@@ -27,8 +27,8 @@ export function filtersOf(weights: Weights, name: string): Filters {
 }
 
 /**
- * `second` after `first`, of which at most one is larger than 1x1. A 3x3 `second` must see the bias of `first` also where
- * it reaches over the edge (the picture is padded before the first, or the padding is the bias).
+ * `second` after `first`, of which at most one is larger than 1x1. Outside the edge a 3x3 `second` must read the bias
+ * of `first` (the picture is padded before `first`, or the padding is the bias).
  */
 export function compose(weights: Weights, first: Filters, second: Filters): Filters {
   if (second.inputs !== first.filters || (first.kernel !== 1 && second.kernel !== 1))
@@ -104,7 +104,7 @@ export function scaleFilters(
   }
 }
 
-/** Sources of `layer`.weight and `layer`.bias that are computed, once, from the keys given. */
+/** Sources of `layer`.weight and `layer`.bias, computed once from the given keys. */
 export function foldedSources(layer: string, keys: readonly string[], make: () => Filters): [string, Source][] {
   let made: Filters | undefined
   const filters = () => (made ??= make())
@@ -126,7 +126,7 @@ export function foldedSources(layer: string, keys: readonly string[], make: () =
   ]
 }
 
-/** Sources for a network whose layers have other names in the file. */
+/** Sources for layers that have other names in the file. */
 export function renamedSources(network: Network, nameInFile: (layer: string) => string): Map<string, Source> {
   const sources = new Map<string, Source>()
   for (const node of graphNodes(network.graph)) {
@@ -136,7 +136,7 @@ export function renamedSources(network: Network, nameInFile: (layer: string) => 
   return sources
 }
 
-/** A tensor of given values, which is not in the file. */
+/** A tensor of given values instead of one of the file. */
 export function constantSource(shape: readonly number[], values: readonly number[]): Source {
   if (countOf(shape) !== values.length) throw new RangeError('values do not fit the shape')
   return { keys: [], tensor: () => tensorOf(shape, Float32Array.from(values)) }

@@ -13,7 +13,7 @@ export interface FsrcnnOptions {
   depths?: readonly number[]
   /** Channels of the mapping convolutions, default 12. */
   shrunk?: number
-  /** What the first layer sees; default luma in 16/255..235/255 as published. */
+  /** Input range, mean and channels; default luma in 16/255..235/255 as published. */
   convention?: Partial<ImageConvention>
 }
 

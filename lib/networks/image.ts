@@ -1,19 +1,19 @@
-// How networks take and give pictures. The engine's pictures are RGB in [0, 1]; published networks may expect 0..255, a
-// mean subtracted first, or luma alone.
+// Input and output conventions of networks. The engine's pictures are RGB in [0, 1]; published networks may expect
+// 0..255, a mean subtracted first, or luma alone.
 import type { GraphBuilder, Value } from './network.js'
 
-/** What a network's first layer sees of a picture. */
+/** The values that a network's first layer expects. */
 export interface ImageConvention {
   /** 1: values in 0..1, 255: values in 0..255. */
   range: number
   /** Subtracted from R, G and B in 0..1. */
   mean: readonly number[]
   /**
-   * 3: RGB. 1: luma; differences of colour are then interpolated bicubically, and a grey picture is only what the network
-   * makes of it.
+   * 3: RGB. 1: luma; colour differences are then interpolated bicubically. In a grey picture they are 0, so that the
+   * result is the network's output alone.
    */
   channels: 1 | 3
-  /** Luma of ITU-R BT.601: 'full' 0..1, or 'video' 16/255..235/255 as MATLAB's rgb2ycbcr and the papers on Y have it. */
+  /** Luma of ITU-R BT.601: 'full' 0..1, or 'video' 16/255..235/255 as in MATLAB's rgb2ycbcr and papers that use Y. */
   luma: 'full' | 'video'
 }
 
@@ -33,7 +33,7 @@ export const TORCH_INIT = { initGain: 0.41 }
 
 const isZero = (mean: readonly number[]) => mean.every((m) => m === 0)
 
-/** The picture as the network's first layer sees it. */
+/** Converts the picture to the values that the network's first layer expects. */
 export function toNetwork(g: GraphBuilder, image: Value, convention: ImageConvention): Value {
   const { range, mean, channels } = convention
   const x = channels === 1 ? lumaOf(g, image, convention) : image
@@ -44,7 +44,7 @@ export function toNetwork(g: GraphBuilder, image: Value, convention: ImageConven
   })
 }
 
-/** What the network made, as RGB in [0, 1]. `mean` says whether the mean is to be added again. */
+/** Converts the network's output to RGB in [0, 1]. mean: whether to add the mean again. */
 export function fromNetwork(
   g: GraphBuilder,
   output: Value,

@@ -12,13 +12,13 @@ export interface ImdnOptions {
   widths?: readonly number[]
   /** Blocks, 1 .. 32; default 6 as published. All blocks' outputs are fused, so every subnet has all of them. */
   blocks?: number
-  /** What the first layer sees; default RGB in 0..1. */
+  /** Input range, mean and channels; default RGB in 0..1. */
   convention?: Partial<ImageConvention>
 }
 
 /**
  * The IMDN family. Parameter names as published: fea_conv, IMDB{n}.{c1..c5,cca.conv_du.{0,2}}, c.0, LR_conv, upsampler.0.
- * Its attention takes statistics of all that the network sees, so tiles give other values than the whole picture.
+ * Its attention uses statistics of the whole input, so tiles give other values than the whole picture.
  *
  * @throws WbsrError WBSR_INVALID_OPTION
  */

@@ -1,4 +1,4 @@
-// What a backbone is to the rest of wbsr: data. A backbone is one file that builds a graph with GraphBuilder.
+// Networks as plain data. A backbone is one file that builds a graph with GraphBuilder.
 import { invalidOption } from '../errors.js'
 import type { NativeChannels, NativeGraph, NativeNode } from '../native.js'
 import { checkInteger } from '../options.js'
@@ -32,7 +32,7 @@ export interface ConvOptions {
   padding?: number
 }
 
-// Of an attribute that may be left out: what is not the default, so that older networks keep their JSON.
+// Attributes with their default values are left out, so that the JSON of older networks does not change.
 function changed(attributes: Record<string, number | undefined>, otherwise: number): Record<string, number> {
   const kept = Object.entries(attributes).filter(([, value]) => value !== undefined && value !== otherwise)
   return Object.fromEntries(kept) as Record<string, number>
@@ -44,7 +44,7 @@ function rule(channels: Channels): NativeChannels {
   return 'times' in channels ? { num: channels.times, den: 1 } : { num: channels.of, den: channels.per }
 }
 
-/** Builds the node list of a network. Convolutions are 3 x 3, stride 1, zero padded, with bias unless told otherwise. */
+/** Builds the node list of a network. By default convolutions are 3 x 3, stride 1, zero padded and have a bias. */
 export class GraphBuilder {
   readonly nodes: NativeNode[] = []
   readonly scale: number
@@ -151,8 +151,8 @@ export class GraphBuilder {
   }
 
   /**
-   * Resizes by factor / divisor, by the network's scale unless told otherwise; half-pixel centres, edges clamped, no
-   * antialiasing. `a` of the cubic kernel: -0.5, PyTorch has -0.75. cubic: true is mode 'bicubic'.
+   * Resizes by factor / divisor, by default by the network's scale; half-pixel centres, edges clamped, no antialiasing.
+   * `a` of the cubic kernel: default -0.5, PyTorch uses -0.75. cubic: true is mode 'bicubic'.
    */
   upsample(
     input: Value,
@@ -191,7 +191,7 @@ export class GraphBuilder {
     return this.#push({ op: 'prelu', name, inputs: [input.node] })
   }
 
-  /** Elementwise; b may have one channel, which multiplies all channels of a. */
+  /** Elementwise product; b may have one channel, which multiplies all channels of a. */
   multiply(a: Value, b: Value): Value {
     return this.#push({ op: 'multiply', inputs: [a.node, b.node] })
   }
@@ -226,19 +226,19 @@ export class GraphBuilder {
     return this.#push({ op: 'concat', inputs: inputs.map((v) => v.node) })
   }
 
-  /** Resized to the height and width of `like`; half-pixel centres (align_corners false). */
+  /** Resizes to the height and width of `like`; half-pixel centres (align_corners false). */
   resizeLike(input: Value, like: Value, mode: 'bilinear' | 'nearest' = 'bilinear'): Value {
     return this.#push({ op: 'resizeLike', inputs: [input.node, like.node], mode })
   }
 
-  /** Over windows; an average counts the padding, as PyTorch does by default. stride: the kernel unless told otherwise. */
+  /** Pooling over windows; an average counts the padding, as PyTorch does by default. stride: default the kernel. */
   pool(input: Value, options: { kind: 'max' | 'average'; kernel: number; stride?: number; padding?: number }): Value {
     const { kind, kernel } = options
     const more = { ...changed({ stride: options.stride }, kernel), ...changed({ padding: options.padding }, 0) }
     return this.#push({ op: 'pool', inputs: [input.node], kind, kernel, ...more })
   }
 
-  /** To max(1, floor(n / factor)) pixels per side, with PyTorch's adaptive windows. */
+  /** Pooling to max(1, floor(n / factor)) pixels per side, with PyTorch's adaptive windows. */
   adaptivePool(input: Value, options: { kind: 'max' | 'average'; factor: number }): Value {
     const { kind, factor } = options
     return this.#push({ op: 'pool', inputs: [input.node], kind, adaptive: true, factor })
@@ -278,12 +278,12 @@ export class GraphBuilder {
     })
   }
 
-  /** Over the channels of each pixel: parameters `<name>.weight` and `<name>.bias` (C). */
+  /** Normalisation over the channels of each pixel: parameters `<name>.weight` and `<name>.bias` (C). */
   layerNorm(name: string, input: Value, epsilon = 1e-6): Value {
     return this.#push({ op: 'layerNorm', name, inputs: [input.node], epsilon })
   }
 
-  /** A stack of the largest depth; a subnet of depth d takes the output of its d-th block. */
+  /** A stack of the largest depth; a subnet of depth d uses the output of its d-th block. */
   stack(input: Value, block: (x: Value, index: number) => Value): Value {
     const outputs = [input]
     for (let i = 0; i < Math.max(...this.depths); i++) outputs.push(block(outputs[i]!, i))

@@ -1,16 +1,16 @@
-// The nodes of a network as TypeScript sees them; native/core/operators says what they mean.
+// The types of a network's nodes; native/core/operators defines their meaning.
 import type { NativeChannels, NativeGraph } from '../native.js'
 
 export type GraphActivation = 'relu' | 'leakyRelu' | 'sigmoid' | 'silu' | 'gelu' | 'tanh' | 'exp' | 'reciprocal'
 
-/** One node of a network. Attributes that are left out have the default that GraphBuilder names. */
+/** One node of a network. Attributes that are left out have the default documented in GraphBuilder. */
 export type GraphNode =
   | { op: 'input'; inputs: []; channels: { fixed: number } }
   | {
       op: 'conv'
       name: string
       inputs: [number]
-      /** Not of depthwise ones, which follow their input. */
+      /** Absent in depthwise ones, which have the channels of their input. */
       channels: NativeChannels
       kernel: number
       bias: boolean

@@ -8,7 +8,7 @@ import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from 
 import { GraphBuilder, type Network, type Value } from './network.js'
 import type { Weights } from './weights.js'
 
-/** One block: on how many of the channels it works, how many convolutions it has, and what kind of attention. */
+/** One block: the number of channels it processes, its number of convolutions, and its kind of attention. */
 export interface PlainusrBlock {
   name: string
   channels: number
@@ -20,13 +20,13 @@ export interface PlainusrBlock {
 export interface PlainusrOptions {
   /** 1 .. 8. */
   scale: number
-  /** Features; default 64 as published. Three more channels carry the picture. */
+  /** Features; default 64 as published. Three more channels hold the picture. */
   features?: number
   /** Channels inside the attention, default 16. */
   attention?: number
   /** Default: five blocks on 64, 48, 32, 48 and 64 channels, two convolutions each, as the published middle size. */
   blocks?: readonly PlainusrBlock[]
-  /** What the first layer sees; default RGB in 0..1. */
+  /** Input range, mean and channels; default RGB in 0..1. */
   convention?: Partial<ImageConvention>
 }
 
@@ -39,9 +39,9 @@ const defaultBlocks = (features: number): PlainusrBlock[] =>
   }))
 
 /**
- * PlainUSR in its folded form, one width: its head makes the features and the picture at once, so that channels cannot be
- * left out at the end. Parameter names as published: head, block*.body.{0,2(,4)}, block*.body.{3|5}.body.{0,2,3}, tail.0.
- * The attention's pooling follows the size of what the network sees, so tiles give other values than the whole picture.
+ * PlainUSR in its folded form, one width: its head outputs the features and then the picture, so that the last channels
+ * cannot be left out. Parameter names as published: head, block*.body.{0,2(,4)}, block*.body.{3|5}.body.{0,2,3},
+ * tail.0. The attention's pooling depends on the size of the input, so tiles give other values than the whole picture.
  *
  * @throws WbsrError WBSR_INVALID_OPTION
  */
@@ -137,7 +137,7 @@ function foldBlock(weights: Weights, name: string): Filters {
   return addPointwise(weights, compose(weights, compose(weights, expand!, addPointwise(weights, scaled)), reduce!))
 }
 
-/** The first channel of a block's last convolution is replaced by a 1x1 convolution of all of them. */
+/** Folds the 1x1 convolution that replaces the first channel of a block's last convolution. */
 function foldFirstChannel(weights: Weights, last: Filters, name: string): Filters {
   const first = compose(weights, last, filtersOf(weights, name))
   last.weight.set(first.weight.subarray(0, last.inputs * last.kernel * last.kernel))

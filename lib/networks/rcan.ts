@@ -1,4 +1,4 @@
-// RCAN (Zhang et al., ECCV 2018) as the WBSR family uses it, method.md section 1: ten residual groups whose blocks carry
+// RCAN (Zhang et al., ECCV 2018) as the WBSR family uses it, method.md section 1: ten residual groups whose blocks have
 // channel attention. Depth is the number of blocks per group.
 import { invalidOption } from '../errors.js'
 import { checkInteger, checkObject } from '../options.js'
@@ -18,14 +18,13 @@ export interface RcanOptions {
   groups?: number
   /** Width over channels of the attention's bottleneck, default 16. */
   reduction?: number
-  /** What the first layer sees; default RGB in 0..1. */
+  /** Input range, mean and channels; default RGB in 0..1. */
   convention?: Partial<ImageConvention>
 }
 
 /**
  * The RCAN family. The mean shifts are 1x1 convolutions that belong to the weights (in published files they were
- * trained). Its range is [0, 1] unless `convention` says
- * otherwise; published weights expect { range: 255 }, which loadModel sets.
+ * trained). The default range is [0, 1]; published weights expect { range: 255 } as `convention`, which loadModel sets.
  * Parameter names: head.0, body.{g}.body.{b}.body.0/.2/.3.conv_du.0/.2, body.{g}.body.{blocks}, body.{groups},
  * tail.0.0 (.2), tail.1, sub_mean, add_mean.
  *

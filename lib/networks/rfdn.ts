@@ -13,7 +13,7 @@ export interface RfdnOptions {
   widths?: readonly number[]
   /** Blocks, 1 .. 16; default 4 as published. All blocks' outputs are fused, so every subnet has all of them. */
   blocks?: number
-  /** What the first layer sees; default { range: 255 } as published. */
+  /** Input range, mean and channels; default { range: 255 } as published. */
   convention?: Partial<ImageConvention>
 }
 

@@ -17,7 +17,7 @@ export interface RlfnOptions {
   middle?: number
   /** Channels of the spatial attention at every width, default 16. */
   attention?: number
-  /** What the first layer sees; default { range: 255 } as published. */
+  /** Input range, mean and channels; default { range: 255 } as published. */
   convention?: Partial<ImageConvention>
 }
 

@@ -1,5 +1,5 @@
-// RRDBNet (ESRGAN, Wang et al., ECCVW 2018; Real-ESRGAN): residual-in-residual dense blocks. More than half of the models
-// that people publish are of this kind.
+// RRDBNet (ESRGAN, Wang et al., ECCVW 2018; Real-ESRGAN): residual-in-residual dense blocks. More than half of all
+// published models are of this kind.
 
 import { checkBoolean, checkChoice, checkInteger, checkObject } from '../options.js'
 import type { Architecture, Source } from './architecture.js'
@@ -18,13 +18,13 @@ export interface RrdbOptions {
   /** Channels that each dense convolution adds at the largest width; default half of the features, 32 as published. */
   growth?: number
   /**
-   * Factor by which the picture is first folded into channels, 1, 2 or 4; the network then enlarges by scale * unshuffle.
-   * Default as Real-ESRGAN: 4 at scale 1, 2 at scale 2, else 1.
+   * Factor of a pixel unshuffle of the picture, 1, 2 or 4; the network then enlarges by scale * unshuffle. Default as
+   * in Real-ESRGAN: 4 at scale 1, 2 at scale 2, else 1.
    */
   unshuffle?: 1 | 2 | 4
   /** 1x1 convolutions beside the dense ones (ESRGAN+); default false. */
   plus?: boolean
-  /** What the first layer sees; default RGB in 0..1. */
+  /** Input range, mean and channels; default RGB in 0..1. */
   convention?: Partial<ImageConvention>
 }
 
@@ -33,7 +33,7 @@ const INIT = { initGain: 0.1 }
 
 /**
  * The RRDBNet family. Parameter names as in BasicSR: conv_first, body.{n}.rdb{m}.conv{k}, conv_body, conv_up{i}, conv_hr,
- * conv_last. Sides of the picture must be multiples of `unshuffle`; upscale() sees to that.
+ * conv_last. Sides of the picture must be multiples of `unshuffle`; upscale() pads it.
  *
  * @throws WbsrError WBSR_INVALID_OPTION
  */
@@ -87,7 +87,7 @@ function upFactors(factor: number): number[] {
   return Array.from({ length: Math.round(Math.log2(factor)) }, () => 2)
 }
 
-/** How the three generations of files name the layers. */
+/** The layer names of the three generations of files. */
 interface Names {
   first: string
   block(n: number, m: number, layer: string): string
@@ -161,7 +161,7 @@ export const rrdbArchitecture: Architecture = {
     const unshuffle = Math.round(Math.sqrt(inputs / channels))
     if (unshuffle * unshuffle * channels !== inputs || ![1, 2, 4].includes(unshuffle))
       weights.fail(`takes ${inputs} channels in ${names.first}, expected ${channels} times 1, 4 or 16`)
-    // One step without unshuffling may enlarge by two or by three; files do not say, and nearly all are of two.
+    // One step without unshuffling may enlarge by two or by three. Files do not tell; nearly all enlarge by two.
     const factor = names.up.length === 1 && hints.scale === 3 ? 3 : 2 ** names.up.length
     const scale = factor / unshuffle
     if (!Number.isInteger(scale) || scale > 8) weights.fail(`enlarges by ${factor} after dividing by ${unshuffle}`)

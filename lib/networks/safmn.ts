@@ -15,7 +15,7 @@ export interface SafmnOptions {
   depths?: readonly number[]
   /** Channels inside the mixer at the largest width; by default twice as many as outside. */
   hidden?: number
-  /** What the first layer sees; default RGB in 0..1. */
+  /** Input range, mean and channels; default RGB in 0..1. */
   convention?: Partial<ImageConvention>
 }
 
@@ -23,8 +23,8 @@ const LEVELS = [0, 1, 2, 3]
 
 /**
  * The SAFMN family. Parameter names as published: to_feat, feats.{n}.{norm1,norm2,safm.{mfr.{0..3},aggr},ccm.ccm.{0,2}},
- * to_img.0. Its pooled levels follow the size of what the network sees, so tiles give other values than the whole picture;
- * sides should have at least 8 pixels.
+ * to_img.0. Its pooled levels depend on the size of the input, so tiles give other values than the whole picture; sides
+ * should have at least 8 pixels.
  *
  * @throws WbsrError WBSR_INVALID_OPTION
  */

@@ -1,4 +1,4 @@
-// SPAN (Wan et al., CVPRW 2024), winner of NTIRE 2024: six blocks of three convolutions whose output gates itself.
+// SPAN (Wan et al., CVPRW 2024), winner of NTIRE 2024: six blocks of three convolutions with a gate from their output.
 import { invalidOption } from '../errors.js'
 import { checkInteger, checkObject } from '../options.js'
 import type { Architecture, Source } from './architecture.js'
@@ -12,9 +12,9 @@ export interface SpanOptions {
   scale: number
   /** Features; default 28/48, as published in NTIRE 2024 and in the paper. */
   widths?: readonly number[]
-  /** Blocks, at least 2: the first and the last are always there. Default 4/6, the larger as published. */
+  /** Blocks, at least 2: every subnet has the first and the last. Default 4/6, the larger as published. */
   depths?: readonly number[]
-  /** What the first layer sees; default { range: 255, mean: DIV2K's } as published. */
+  /** Input range, mean and channels; default { range: 255, mean: DIV2K's } as published. */
   convention?: Partial<ImageConvention>
 }
 
@@ -31,7 +31,7 @@ export function spanBlock(
   options: { gate: boolean },
 ): { output: Value; first: Value } {
   const conv = (layer: string, input: Value) => g.conv(folded(`${name}.${layer}`), input, 'width', TORCH_INIT)
-  // SiLU is applied in place in the published code, so whoever uses the first convolution's output sees it activated.
+  // The published code applies SiLU in place, so all users of the first convolution's output get it activated.
   const first = g.silu(conv('c1_r', x))
   const third = conv('c3_r', g.silu(conv('c2_r', first)))
   if (!options.gate) return { output: third, first }
@@ -68,8 +68,8 @@ export function span(options: SpanOptions): Network {
 }
 
 /**
- * Sources of the Conv3XC layers: 1x1, 3x3, 1x1 and a 1x1 beside them make one 3x3 convolution. Files of training hold the
- * branches and an eval_conv that may be older; the branches are what counts then.
+ * Sources of the Conv3XC layers: 1x1, 3x3, 1x1 and a parallel 1x1 fold into one 3x3 convolution. Files from training
+ * contain the branches and an eval_conv that may be older; then the branches are used.
  */
 export function branchSources(weights: Weights, layers: readonly string[]): Map<string, Source> {
   const sources = new Map<string, Source>()

@@ -11,11 +11,11 @@ export interface Spanv2Options {
   scale: number
   /** Features; default 24/32, the larger as published. */
   widths?: readonly number[]
-  /** Blocks, at least 1: the first is always there. Default 3/5, the larger as published. */
+  /** Blocks, at least 1: every subnet has the first. Default 3/5, the larger as published. */
   depths?: readonly number[]
-  /** Do the convolutions have biases? Default false as published. The 1x1 convolutions of the gates always have. */
+  /** Whether the convolutions have biases. Default false as published. The 1x1 convolutions of the gates always do. */
   bias?: boolean
-  /** What the first layer sees; default RGB in 0..1. */
+  /** Input range, mean and channels; default RGB in 0..1. */
   convention?: Partial<ImageConvention>
 }
 

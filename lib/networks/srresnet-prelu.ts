@@ -1,4 +1,4 @@
-// SRResNet as the SRGAN paper has it (Ledig et al., CVPR 2017): 9x9 convolutions at both ends and PReLU. Batch
+// SRResNet of the SRGAN paper (Ledig et al., CVPR 2017): 9x9 convolutions at both ends and PReLU. Batch
 // normalisation is folded into the convolutions. (srresnet.ts is the variant without normalisation, MSRResNet.)
 
 import { checkBoolean, checkInteger, checkObject } from '../options.js'
@@ -17,9 +17,9 @@ export interface SrresnetPreluOptions {
   depths?: readonly number[]
   /** Side of the first and the last convolution, default 9. */
   kernel?: number
-  /** Does the network end in (tanh(x) + 1) / 2? Default false. */
+  /** Whether the network ends in (tanh(x) + 1) / 2. Default false. */
   tanh?: boolean
-  /** What the first layer sees; default RGB in 0..1. */
+  /** Input range, mean and channels; default RGB in 0..1. */
   convention?: Partial<ImageConvention>
 }
 
@@ -56,7 +56,7 @@ export function srresnetPrelu(options: SrresnetPreluOptions): Network {
   return g.build('srresnet-prelu', fromNetwork(g, y, image, convention, false))
 }
 
-/** How published files name the layers; `norm` of a convolution where there is one. */
+/** The layer names of published files; `norm` of a convolution if there is one. */
 interface Names {
   first: string
   firstAct: string
@@ -79,7 +79,7 @@ function plainNames(): Names {
   }
 }
 
-/** leftthomas/SRGAN: block1 .. blockN, the last three being the body's convolution, the enlargement and nothing else. */
+/** leftthomas/SRGAN: block1 .. blockN, of which the last ones are the body's convolution and the enlargement. */
 function numberedNames(weights: Weights): Names {
   const blocks = weights.count((n) => `block${n}.conv1.weight`, 2)
   const body = `block${blocks + 2}`
@@ -123,7 +123,7 @@ function trunkNames(weights: Weights): Names {
 
 const NORM = ['weight', 'bias', 'running_mean', 'running_var']
 
-/** Sources of a convolution, with the normalisation after it folded where the file has one. */
+/** Sources of a convolution, with the normalisation after it folded if the file has one. */
 function convSources(weights: Weights, layer: string, conv: string, norm?: string): [string, Source][] {
   if (norm === undefined || !weights.has(`${norm}.running_mean`)) {
     const { filters } = weights.conv(conv)

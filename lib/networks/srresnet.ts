@@ -5,7 +5,7 @@ import { renamedSources } from './fold.js'
 import { PLAIN } from './image.js'
 import { GraphBuilder, type Network } from './network.js'
 
-/** Width and depth lists by name: `paper` as published, `fast` friendly to vector units. */
+/** Width and depth lists by name: `paper` as published, `fast` in multiples of 16 for vector units. */
 export const srresnetPresets = {
   paper: { widths: [36, 52, 64], depths: [4, 8, 16] },
   fast: { widths: [32, 48, 64], depths: [4, 8, 16] },

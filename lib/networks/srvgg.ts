@@ -16,7 +16,7 @@ export interface SrvggOptions {
   depths?: readonly number[]
   /** Default 'prelu', with one slope per channel. */
   activation?: (typeof ACTIVATIONS)[number]
-  /** What the first layer sees; default RGB in 0..1. */
+  /** Input range, mean and channels; default RGB in 0..1. */
   convention?: Partial<ImageConvention>
 }
 
@@ -61,7 +61,7 @@ export const srvggArchitecture: Architecture = {
     const layers = weights.count((i) => `body.${2 * i}.weight`)
     const depth = layers - 2
     if (depth < 1) weights.fail('has fewer than three convolutions')
-    // Activations other than PReLU leave no keys; the published ones without are ReLU.
+    // Activations other than PReLU have no keys; published files without keys use ReLU.
     const activation = weights.has('body.1.weight') ? 'prelu' : 'relu'
     const convention = { ...PLAIN, channels, ...hints.convention }
     const scale = weights.shuffleFactor(`body.${2 * layers - 2}`, channels)

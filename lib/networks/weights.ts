@@ -1,10 +1,10 @@
-// The tensors of a file as an architecture looks at them: by key, with errors that name what is missing.
+// Access to the tensors of a file by key, with errors that name a missing tensor. Used by the architectures.
 import { damaged } from '../files/read-budget.js'
 import { countOf, type StoredTensor } from '../files/tensor.js'
 
 export class Weights {
   readonly file: string
-  /** Of the architecture that reads them, for messages. */
+  /** Name of the architecture, for messages. */
   readonly title: string
   readonly #tensors: ReadonlyMap<string, StoredTensor>
 

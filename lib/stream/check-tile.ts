@@ -1,4 +1,4 @@
-// The shape of a tile, whoever made it: what both ends of the stream need to know before they touch its pixels.
+// Checks the shape of a tile. Both ends of the stream do so before they read its pixels.
 import { invalidOption } from '../errors.js'
 import { checkMetadata } from '../images/metadata.js'
 import { PIXEL_ARRAYS } from '../images/raw-image.js'
@@ -13,7 +13,7 @@ export function haloOf(tile: Tile): Halo {
   return tile.halo ?? NO_HALO
 }
 
-/** Not where in the picture it may lie. @throws WbsrError WBSR_INVALID_OPTION naming the property */
+/** Does not check the position in the picture. @throws WbsrError WBSR_INVALID_OPTION naming the property */
 export function checkTile(value: unknown): Tile {
   if (typeof value !== 'object' || value === null || !('data' in value))
     throw invalidOption('tile', 'an object { x, y, width, height, data, channels }', value)

@@ -1,8 +1,9 @@
 // The infer stream: LR tiles in, SR tiles out, in order, with backpressure.
 //
-// Tiles of a picture are collected by group (some tile rows); a complete group runs while the next one is taken in, and
-// not more: the callback of the tile that completes the next group is withheld until the device is free and the reader
-// has taken what is finished. What comes out depends neither on the order of arrival within the picture nor on batching.
+// Tiles of a picture are collected by group (some tile rows). A complete group runs while only the next one is
+// collected: the callback of the tile that completes the next group is delayed until the device is free and the reader
+// has consumed the finished tiles. The output depends neither on the order of arrival within the picture nor on
+// batching.
 import { Transform, type TransformCallback } from 'node:stream'
 import { Cancellation } from '../cancellation.js'
 import { wrapError } from '../errors.js'
@@ -21,7 +22,7 @@ import { SingleTiles } from './single-tiles.js'
 import { assembleBand, checkGridTile, checkSides, samePicture, TilePicture } from './tile-picture.js'
 import { type TileDecision, TileRows } from './tile-rows.js'
 
-/** One picture on its way through the stream. */
+/** A picture in the stream. */
 class PictureRun {
   readonly tiles: TilePicture
   readonly #state: ModelState
@@ -40,7 +41,7 @@ class PictureRun {
     this.#rows = new TileRows(tiles.grid, state.network.scale, first.channels)
   }
 
-  /** Runs one group with the tiles that are there. */
+  /** Runs one group with the tiles that have arrived. */
   async run(group: number): Promise<UpscaledTile[]> {
     const { grid } = this.tiles
     const out: UpscaledTile[] = []
@@ -64,7 +65,7 @@ class PictureRun {
     return out
   }
 
-  /** What waited for a group that does not come. */
+  /** Finishes the rows that waited for a group that will not come. */
   async finish(): Promise<UpscaledTile[]> {
     const tiles = (await this.#pass.finish()).flatMap((strip) => this.#rows.add(strip))
     this.#pass.release()
@@ -151,7 +152,7 @@ class InferStream extends Transform {
     if (!tile.picture) {
       await this.#closePicture()
       this.#singles.push(tile)
-      // While the device is busy tiles gather; one that finds it idle does not wait for company.
+      // While the device is busy, tiles are collected into a batch; when it is idle, a tile runs at once.
       if (!this.#busy || this.#singles.length >= this.#settings.batchTiles) await this.#startSingles()
       return
     }
@@ -166,7 +167,7 @@ class InferStream extends Transform {
     if (run.tiles.complete) this.#picture = null
   }
 
-  /** Runs whatever is there of a picture that ends before all of its tiles came. */
+  /** Runs the tiles that have arrived of a picture that ends before all of them came. */
   async #closePicture(): Promise<void> {
     const run = this.#picture
     if (!run) return
@@ -193,7 +194,7 @@ class InferStream extends Transform {
     while (this.#busy) await this.#busy
   }
 
-  /** Waits for the work before, starts this one and returns while it runs. */
+  /** Waits for the previous work, starts this one and returns while it runs. */
   async #start(work: Work): Promise<void> {
     await this.#idle()
     if (this.destroyed) return
@@ -206,7 +207,7 @@ class InferStream extends Transform {
     this.#busy = busy
   }
 
-  /** Hands tiles to the reader as fast as it takes them. */
+  /** Pushes tiles to the readable side as fast as they are consumed. */
   async #deliver(tiles: UpscaledTile[]): Promise<void> {
     for (const tile of tiles) {
       if (this.destroyed) return
@@ -219,14 +220,14 @@ class InferStream extends Transform {
  * A Transform of {@link Tile} to {@link UpscaledTile}.
  *
  * Tiles with `picture` must lie on its grid (multiples of tileSize, the last clipped at the border). They may come in
- * any order within a picture; pictures come one after the other. Tiles come out row by row. A picture that ends early
- * gives the tiles that came. Each tile should carry `halo` + 2 context pixels (6 with 'auto'), of which only those at
- * the borders of a group of tile rows are used; with fewer the network sees less at those borders. Memory: about two
- * groups of tile rows, more where tiles come out of order over more than that.
+ * any order within a picture; pictures come one after the other. The output is row by row. A picture that ends early
+ * yields the tiles that came. Each tile should carry `halo` + 2 context pixels (6 with 'auto'), of which only those at
+ * the borders of a group of tile rows are used; with fewer the network has less context at those borders. Memory: about
+ * two groups of tile rows, more if the order of the tiles requires it.
  *
  * Tiles without `picture` are pictures of their own: their halo is used as context, nothing is blended.
  *
- * The budget is met for the difficulties the router table was measured on, not for each single picture.
+ * The budget is met on average over the pictures that the router table was measured on, not for each single picture.
  *
  * @throws WbsrError WBSR_INVALID_OPTION, WBSR_DISPOSED; as 'error' event also WBSR_ABORTED and for tiles of wrong shape
  */

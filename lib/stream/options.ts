@@ -4,7 +4,7 @@ import { checkInteger, checkObject } from '../options.js'
 import { checkRouting, ROUTING_KEYS, type RoutingOptions, type RoutingSettings } from '../routing/options.js'
 
 export interface StreamOptions extends RoutingOptions {
-  /** Most tiles without `picture` that go to the device at once. Default 16. */
+  /** Largest batch of tiles without `picture`. Default 16. */
   batchTiles?: number
   /** Of the readable side, in tiles. Default 16. */
   highWaterMark?: number

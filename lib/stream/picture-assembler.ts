@@ -1,12 +1,12 @@
-// Puts tiles together to rows of a picture. Tiles of a tile row may arrive in any order, and tile rows may overtake each
-// other; complete rows of pixels are taken from top to bottom. Incomplete tile rows, and those that wait for one above
-// them, are held in memory.
+// Assembles tiles to rows of a picture. Tiles of a tile row and tile rows may arrive in any order; complete rows of
+// pixels are returned from top to bottom. Incomplete tile rows, and those that wait for one above them, are held in
+// memory.
 import { invalidOption, WbsrError } from '../errors.js'
 import { bitsOf } from '../images/raw-image.js'
 import type { PixelArray, Tile } from '../types.js'
 import { checkTile, haloOf } from './check-tile.js'
 
-/** The picture that the tiles make, as the first tile describes it. */
+/** The picture as the first tile describes it. */
 export interface AssembledPicture {
   width: number
   height: number
@@ -16,7 +16,7 @@ export interface AssembledPicture {
   name: string | undefined
 }
 
-/** A row of tiles that is not complete or not taken yet. */
+/** A row of tiles that is not complete or not returned yet. */
 interface TileRow {
   y: number
   height: number
@@ -42,7 +42,7 @@ export function checkPlacedTile(value: unknown): Tile {
   return tile
 }
 
-/** Puts the tiles of one picture together. */
+/** Assembles the tiles of one picture. */
 export class PictureAssembler {
   readonly picture: AssembledPicture
   readonly #label: string
@@ -123,7 +123,7 @@ export class PictureAssembler {
     return made
   }
 
-  /** The next complete rows from the top, or null when they are not complete. */
+  /** The next rows from the top, or null if they are not complete. */
   take(): PixelArray | null {
     const row = this.#tileRows.get(this.#nextRow)
     if (!row || row.columns < this.picture.width) return null
@@ -132,7 +132,7 @@ export class PictureAssembler {
     return row.data
   }
 
-  /** What is still missing, as text; null when all rows were taken. */
+  /** A description of the missing tiles; null when all rows were returned. */
   missing(): string | null {
     const { width, height, tileSize } = this.picture
     if (this.#nextRow === height) return null

@@ -1,4 +1,4 @@
-// One picture file in the making: rows of tiles become its bytes, top to bottom. It is complete in the end, or not there.
+// Writes one picture file from tiles, top to bottom. In the end the file is complete or absent.
 import sharp from 'sharp'
 import { WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
@@ -53,7 +53,7 @@ export class PictureFile {
     this.#atomic = atomic
   }
 
-  /** Opens the temporary file, so that a folder without permission is known before anything is computed. */
+  /** Opens the temporary file, so that missing permission is reported before anything is computed. */
   static async open(
     file: string,
     format: OutputFormat,
@@ -68,7 +68,7 @@ export class PictureFile {
     return this.#assembler?.heldRows ?? 0
   }
 
-  /** The picture that the tiles make; null before the first one. */
+  /** The picture of the tiles; null before the first one. */
   get picture(): AssembledPicture | null {
     return this.#assembler?.picture ?? null
   }
@@ -99,12 +99,12 @@ export class PictureFile {
     return { file: this.#file, width, height, channels }
   }
 
-  /** Ends an encoder that something waits for. */
+  /** Aborts an encoder that a caller waits for. */
   async stop(): Promise<void> {
     await this.#png?.destroy()
   }
 
-  /** Removes what is not complete. */
+  /** Removes an incomplete file. */
   async discard(): Promise<void> {
     await this.#png?.destroy()
     if (this.#done) return
@@ -112,7 +112,7 @@ export class PictureFile {
     await this.#atomic.discard()
   }
 
-  /** What the first tile tells of the whole picture is checked here. */
+  /** Checks the properties of the picture that the first tile gives. */
   async #begin(tile: Tile): Promise<void> {
     const { picture } = this.#assembler!
     if (tile.picture?.wrap) this.#unwrapper = new Unwrapper(picture, tile.picture.wrap)
@@ -140,7 +140,7 @@ export class PictureFile {
     return { width, height, channels, bits: this.#bits() }
   }
 
-  /** Bits of what is written; floats get 16 where the format has them. */
+  /** Bits per sample in the file; 16 for floats if the format supports them. */
   #bits(): 8 | 16 {
     const { bits } = this.#assembler!.picture
     return bits === 8 ? 8 : bits === 16 || this.#format === 'png' || this.#format === 'tiff' ? 16 : 8
@@ -152,11 +152,11 @@ export class PictureFile {
     return this.#profile ? this.#profile.rows(pixels, this.#shape().width) : pixels
   }
 
-  /** The other formats: sharp reads the PNG that was made row by row, and writes another file. */
+  /** For the other formats sharp converts the PNG that was written row by row. */
   async #transcode(): Promise<void> {
     const { width, height, channels, bits } = this.#shape()
     const deep = bits === 16 && this.#format === 'tiff'
-    // ignoreIcc: the numbers are to stay those of the profile.
+    // ignoreIcc: the samples must stay in the space of the profile.
     let pipeline = sharp(this.#atomic.temporary, {
       limitInputPixels: false,
       sequentialRead: true,

@@ -1,4 +1,4 @@
-// Tiles that are pictures of their own: one call of the engine for a batch of them, each with its own halo as context.
+// Tiles that are separate pictures: one call of the engine for a batch of them, each with its own halo as context.
 import type { Cancellation } from '../cancellation.js'
 import { hasAlpha, joinAlpha, splitColours } from '../images/alpha.js'
 import { cutPixels } from '../images/pixels.js'
@@ -12,13 +12,13 @@ import type { Tile, UpscaledTile } from '../types.js'
 import { haloOf } from './check-tile.js'
 import { type TileDecision, upscaledTile } from './tile-rows.js'
 
-/** What the network sees of a tile: its colours alone where alpha is data. */
+/** The pixels of a tile that the network gets: the colours alone if alpha is data. */
 function seenPixels({ data, channels, alpha }: Tile): { data: PixelArray; channels: 1 | 2 | 3 | 4 } {
   if (alpha !== 'data' || !hasAlpha(channels)) return { data, channels }
   return { data: splitColours(data, channels), channels: (channels - 1) as 1 | 3 }
 }
 
-/** The whole of what a tile carries. */
+/** All pixels of a tile, halo included. */
 function seenSize(tile: Tile): { width: number; height: number } {
   const { left, top, right, bottom } = haloOf(tile)
   return { width: left + tile.width + right, height: top + tile.height + bottom }
@@ -67,7 +67,7 @@ export class SingleTiles {
   readonly #settings: RoutingSettings
   readonly #halo: number
   readonly #cancellation: Cancellation
-  /** By tile edge: planning is cheap, but not for every tile again. */
+  /** By tile edge; kept, because planning again for every tile would not be cheap. */
   readonly #maps = new Map<number, ClassMap>()
 
   constructor(state: ModelState, settings: RoutingSettings, halo: number, cancellation: Cancellation) {

@@ -1,5 +1,5 @@
-// The end of the tile stream: tiles become the rows of a picture file, which is either complete or not there. Memory
-// grows with the width of the picture, not with its height.
+// The end of the tile stream: writes tiles to a picture file, which is complete or absent in the end. Memory grows with
+// the width of the picture, not with its height.
 import { Writable } from 'node:stream'
 import { aborted, invalidOption, wrapError } from '../errors.js'
 import { checkEncodeOptions, type EncodeOptions } from '../images/encode.js'
@@ -16,18 +16,18 @@ export interface StitchOptions extends EncodeOptions {
    */
   metadata?: 'keep' | 'strip'
   /**
-   * What the pixels of a picture with a colour profile are written as. 'input' (default): in its profile, which is
-   * embedded. 'srgb': in sRGB, marked as that.
+   * The colour space of a picture with a profile. 'input' (default): that profile, which is embedded. 'srgb': sRGB,
+   * declared in the file.
    */
   colourSpace?: 'input' | 'srgb'
-  /** Refuse, before the first tile, a result that the disk has no room for. Default true. */
+  /** Fail at the first tile if the disk has too little room for the result. Default true. */
   checkSpace?: boolean
   signal?: AbortSignal
 }
 
 export type StitchResult = PictureFileResult
 
-/** Stands for the page's number, from 0, in the name of a file. */
+/** In a file name: replaced by the page's number, from 0. */
 const PAGE = '{page}'
 
 /** The Writable that stitchTo makes. */
@@ -41,7 +41,7 @@ export class Stitcher extends Writable {
   readonly #options: PictureFileOptions
   readonly #signal: AbortSignal | undefined
   readonly #onAbort = () => this.destroy(aborted('stitchTo', this.#signal!))
-  /** What is going on; _destroy waits for it before it removes files. */
+  /** The work in progress; _destroy waits for it before it removes files. */
   #work: Promise<void> = Promise.resolve()
   #current: PictureFile | null = null
   #page: number | undefined
@@ -79,7 +79,7 @@ export class Stitcher extends Writable {
     )
   }
 
-  // The file is opened before the first tile, so that a folder without permission is known before hours of inference.
+  // The file is opened before the first tile, so that missing permission is reported before hours of inference.
   override _construct(callback: (error?: Error | null) => void): void {
     this.#run(() => this.#open(0), callback)
   }
@@ -97,7 +97,7 @@ export class Stitcher extends Writable {
     }, callback)
   }
 
-  /** Starts another file where the tile is of another page than the last one. */
+  /** Starts another file if the tile belongs to another page than the last one. */
   async #turnTo(tile: Tile): Promise<void> {
     const page = tile.picture?.page
     const started = this.#current!.picture !== null
@@ -137,18 +137,18 @@ export class Stitcher extends Writable {
 }
 
 /**
- * A Writable (object mode) that puts the tiles of one picture together and writes them to a .png, .jpg, .jpeg, .webp,
- * .tif, .tiff or .avif file. Tiles may come in any order within a line of tiles, lines may overtake each other; what
- * waits for a missing tile is held in memory. A tile without `picture` is the whole picture; halos are dropped.
+ * A Writable (object mode) that assembles the tiles of one picture and writes them to a .png, .jpg, .jpeg, .webp, .tif,
+ * .tiff or .avif file. Tiles may come in any order; rows that wait for a missing tile are held in memory. A tile
+ * without `picture` is the whole picture; halos are dropped.
  * PNG is written row by row (16 bits for Uint16Array, and for Float32Array 0..1); the other formats go through a
  * temporary PNG beside the file, and WebP and AVIF encoders hold the whole picture.
  *
- * Colour profile, EXIF, XMP and resolution of the picture come with its tiles and are written where the format can hold
- * them (docs/pictures.md). For the pages of a file (tilesOf with page: 'all') `file` must hold "{page}".
+ * Colour profile, EXIF, XMP and resolution of the picture come with its tiles and are written if the format supports
+ * them (docs/pictures.md). For the pages of a file (tilesOf with page: 'all') `file` must contain "{page}".
  *
- * What the first tile tells is checked at once: a size that the format cannot have, a disk without room for it. The file
- * appears, complete, before 'finish'; then `result` is { file, width, height, channels }. On any error, abort or
- * early end nothing is left, and an older file of that name survives.
+ * The first tile is checked for a size that the format does not support and for too little room on the disk. The
+ * complete file appears before 'finish'; then `result` is { file, width, height, channels }. After any error, abort or
+ * early end nothing is left, and an older file of that name is unchanged.
  *
  * @throws WbsrError WBSR_INVALID_OPTION at once for wrong options or a file name of another format; the stream ends with
  *   WBSR_INVALID_IMAGE (tiles missing, overlapping, or of another picture, type or number of channels),

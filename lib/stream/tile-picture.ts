@@ -1,5 +1,5 @@
-// Tiles of a stream back into bands: checks each tile, collects the tiles of a picture by group in whatever order they
-// come, and puts a group's pixels and context together.
+// Assembles tiles of a stream to bands: checks each tile, collects the tiles of a picture by group in any order, and
+// joins a group's pixels and context.
 import { invalidOption } from '../errors.js'
 import { pixelsLike } from '../images/pixels.js'
 import type { NativeEngine } from '../native.js'
@@ -9,14 +9,22 @@ import { type Grid, groupSpan, makeGrid } from '../tiling/grid.js'
 import type { PixelArray, Tile } from '../types.js'
 import { checkTile, type Halo, haloOf, NO_HALO } from './check-tile.js'
 
-/** A tile that has, if it is part of a picture, its place on the picture's grid. @throws WbsrError WBSR_INVALID_OPTION naming the property */
+/**
+ * Checks a tile; if it is part of a picture, it must lie on the grid.
+ *
+ * @throws WbsrError WBSR_INVALID_OPTION naming the property
+ */
 export function checkGridTile(value: unknown): Tile {
   const tile = checkTile(value)
   if (tile.picture !== undefined) checkPlace(tile)
   return tile
 }
 
-/** Does the network take pictures, or tiles on their own, of this size? upscale() continues them, a stream does not. @throws WbsrError WBSR_INVALID_OPTION */
+/**
+ * Checks that the network accepts the picture's size; unlike upscale(), a stream does not pad.
+ *
+ * @throws WbsrError WBSR_INVALID_OPTION
+ */
 export function checkSides(tile: Tile, { minimumSize = 1, sizeMultiple = 1 }: NativeEngine): void {
   const { picture, width, height } = tile
   const sides: [string, number][] = picture
@@ -94,7 +102,7 @@ export class TilePicture {
     this.#seen = new Uint8Array(this.#missing)
   }
 
-  /** True when all tiles have been there. */
+  /** True when all tiles have arrived. */
   get complete(): boolean {
     return this.#missing === 0
   }
@@ -126,13 +134,13 @@ export class TilePicture {
     this.#groups.get(group)!.set(index, tile)
   }
 
-  /** True when all of a group's tiles wait. */
+  /** True when all of a group's tiles are held. */
   isReady(group: number): boolean {
     const { firstRow, endRow } = groupSpan(this.grid, group)
     return this.#groups.get(group)?.size === (endRow - firstRow) * this.grid.columns
   }
 
-  /** Groups of which tiles wait, in order. */
+  /** Groups with tiles that are held, in order. */
   waiting(): number[] {
     return [...this.#groups.keys()].sort((a, b) => a - b)
   }
@@ -172,7 +180,7 @@ export function assembleBand(
   return mask.includes(0) ? trimBand({ data, top, bottom, mask }, grid, group, channels) : { data, top, bottom }
 }
 
-/** Drops context rows that hold nothing; with alpha, which is interpolated across the whole row, rows with any gap. */
+/** Drops context rows without pixels; with alpha, which is interpolated across the whole row, rows with any gap. */
 function trimBand(band: Required<Omit<PixelBand, 'colours'>>, grid: Grid, group: number, channels: number): PixelBand {
   const { y0, y1 } = groupSpan(grid, group)
   const { data, mask } = band

@@ -1,5 +1,5 @@
-// The start of the tile stream: a picture, read in bands of rows, cut into tiles. Memory grows with the width of the
-// picture, not with its height.
+// The start of the tile stream: reads a picture in bands of rows and cuts it into tiles. Memory grows with the width of
+// the picture, not with its height.
 import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { aborted, wrapError } from '../errors.js'
@@ -17,9 +17,11 @@ export interface TilesOptions extends Omit<ReadOptions, 'page'> {
   size?: number
   /** Context around each tile in LR pixels, cut off at the picture's borders; 'auto' (default) is 16. */
   halo?: number | 'auto'
-  /** Which page or frame, from 0; 'all': one picture after the other. Default as in ReadOptions. */
+  /** The page or frame, from 0; 'all': one picture after the other. Default as in ReadOptions. */
   page?: number | 'all'
-  /** What alpha is (see UpscaleOptions). 'auto' decodes a picture of more than 64 MiB once before its first tile. */
+  /**
+   * The meaning of alpha (see UpscaleOptions). 'auto' decodes a picture of more than 64 MiB once before its first tile.
+   */
   alphaChannel?: AlphaChannel
   /**
    * The picture is a texture that repeats in x, y or both (true). Tiles are then those of the picture with its opposite
@@ -29,7 +31,9 @@ export interface TilesOptions extends Omit<ReadOptions, 'page'> {
   signal?: AbortSignal
 }
 
-/** More than the infer stream uses by default (6), so that larger values of its option `halo` find their context too. */
+/**
+ * More than the infer stream uses by default (6), so that larger values of its option `halo` have their context too.
+ */
 const READ_HALO = 16
 
 /** Decoded pixels of one row of tiles, with the context above and below. */
@@ -43,7 +47,7 @@ interface TileRow {
 
 /** A Readable of Tile objects (row by row, left to right). Emits 'header' (ImageHeader) for each picture, before its tiles. */
 export class TileReader extends Readable {
-  /** What is known of the picture whose tiles come, once its header was read. */
+  /** Facts about the current picture, once its header was read. */
   header: ImageHeader | null = null
   readonly #input: ImageInput
   readonly #size: number
@@ -68,7 +72,7 @@ export class TileReader extends Readable {
     const known = ['size', 'halo', 'signal', 'alphaChannel', 'wrap', ...READ_KEYS]
     const given = checkObject(options, 'options', known) as TilesOptions
     const { halo = 'auto', signal, page } = given
-    // Checked before super(), after which _construct is called whatever happens here.
+    // Checked before super(), because _construct is called after super() even if the constructor throws.
     const size = checkInteger(given.size ?? 64, 'options.size', 1)
     const context = halo === 'auto' ? READ_HALO : checkInteger(halo, "options.halo (or 'auto')", 0)
     const read = checkReadOptions({ ...given, page: page === 'all' ? 0 : page }, 'options.')
@@ -177,7 +181,7 @@ export class TileReader extends Readable {
     }
   }
 
-  /** The tile at #x; also moves on to the next one, and drops the row's pixels after its last tile. */
+  /** The tile at #x; advances #x and drops the row's pixels after its last tile. */
   #cut(tileRow: TileRow): Tile {
     const shared = this.#shared!
     const { width: pictureWidth } = shared.picture!

@@ -1,11 +1,11 @@
-// Finished strips of SR rows back into tiles: holds one tile row and cuts it when it is full.
+// Cuts finished strips of SR rows into tiles: holds one tile row and cuts it when it is full.
 import { scaleMetadata } from '../images/metadata.js'
 import { cutPixels, pixelsLike } from '../images/pixels.js'
 import type { Strip } from '../infer/picture-pass.js'
 import type { Grid } from '../tiling/grid.js'
 import type { PixelArray, Tile, TilePictureInfo, UpscaledTile } from '../types.js'
 
-/** What was decided for an LR tile. */
+/** Class and subnet of an LR tile. */
 export interface TileDecision {
   tile: Tile
   difficulty: number
@@ -58,7 +58,7 @@ export class TileRows {
     this.#channels = channels
   }
 
-  /** Announces tiles whose pixels will come; row by row. */
+  /** Registers tiles whose pixels will follow, row by row. */
   expect(decisions: readonly TileDecision[]): void {
     for (const decision of decisions) {
       const row = decision.tile.y / this.#grid.tile
@@ -67,7 +67,7 @@ export class TileRows {
     }
   }
 
-  /** Takes finished rows, gives the tiles of all tile rows that are full now, row by row. */
+  /** Adds finished rows; returns the tiles of all tile rows that are full now, row by row. */
   add(strip: Strip): UpscaledTile[] {
     const { tile, width, height } = this.#grid
     const edge = tile * this.#scale

@@ -53,7 +53,7 @@ export function groupSpan(grid: Grid, group: number): { firstRow: number; endRow
   return { firstRow, endRow, y0: firstRow * grid.tile, y1: Math.min(endRow * grid.tile, grid.height) }
 }
 
-/** The rows around a group that are in memory. */
+/** The rows of a group and its context that are in memory. */
 export interface Band {
   /** LR rows of the picture, [top, bottom). */
   top: number
@@ -68,7 +68,10 @@ export function bandSpan(grid: Grid, group: number, margin: number): { top: numb
   return { top: Math.max(0, y0 - margin), bottom: Math.min(grid.height, y1 + margin) }
 }
 
-/** As bandSpan for devices that prefer few shapes: every group's band has the same height, also at the picture's borders. */
+/**
+ * As bandSpan for devices that are faster with few shapes: all bands have the same height, also at the picture's
+ * borders.
+ */
 export function evenBandSpan(grid: Grid, group: number, margin: number): { top: number; bottom: number } {
   const rows = Math.min(grid.height, grid.groupRows * grid.tile + 2 * margin)
   const top = Math.max(0, Math.min(groupSpan(grid, group).y0 - margin, grid.height - rows))

@@ -61,7 +61,9 @@ export function regionLimits(grid: Grid, maxPixels: number): { maxColumns: numbe
   return { maxColumns: Math.max(1, Math.floor(maxPixels / (maxRows * grid.tile * grid.tile))), maxRows }
 }
 
-/** Context pixels that a region has at each side of its core (left, top, right, bottom): `wanted`, less where pixels end. */
+/**
+ * Context pixels of a region at each side of its core (left, top, right, bottom): `wanted`, less where the pixels end.
+ */
 export function reach(core: Area, wanted: number, grid: Grid, band: Band): [number, number, number, number] {
   const right = core.x + core.width
   const below = core.y + core.height

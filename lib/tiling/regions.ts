@@ -1,4 +1,4 @@
-// Regions of a group of tile rows, cut as the engine's device prefers: as few as possible (merge.ts) or of few shapes
+// Regions of a group of tile rows, depending on the engine's device: as few as possible (merge.ts) or of few shapes
 // (regular.ts).
 import type { InferRegion, NativeEngine } from '../native.js'
 import { type Band, bandSpan, evenBandSpan, type Grid, groupSpan } from './grid.js'
@@ -6,7 +6,7 @@ import { mergeTiles, regionLimits, regionOf } from './merge.js'
 import type { Overlap } from './overlap.js'
 import { regularRegions } from './regular.js'
 
-/** Regions of few shapes do not keep to multiples of pixels. */
+/** Regions of few shapes do not begin at multiples of pixels. */
 const isRegular = ({ device, sizeMultiple = 1 }: NativeEngine) => device.regular && sizeMultiple === 1
 
 /** LR rows that a group's band should hold on this engine's device. */

@@ -13,7 +13,7 @@
 
 namespace wbsr::bindings {
 
-// A value as an error message shows it.
+// A value for an error message.
 inline std::string describe(const Napi::Value& value) {
   if (value.IsTypedArray()) return "a typed array of " + std::to_string(value.As<Napi::TypedArray>().ElementLength());
   if (value.IsArray()) return "an array of " + std::to_string(value.As<Napi::Array>().Length());

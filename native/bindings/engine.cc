@@ -342,7 +342,7 @@ Napi::Value Engine::forward(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Engine::memory(const Napi::CallbackInfo& info) {
-  // While a job runs the device changes: the value from before the job.
+  // The value from before the job, because the device changes while a job runs.
   if (pending_ == 0) account(info.Env());
   return Napi::Number::New(info.Env(), static_cast<double>(accounted_ + canvases_->bytes()));
 }

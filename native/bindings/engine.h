@@ -37,7 +37,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
 
  private:
   EngineCore& core(Napi::Env env) const;
-  // Runs work(device) on this thread; throws while a job runs, which must not see its parameters change.
+  // Runs work(device) on this thread; throws while a job runs, because its parameters must not change.
   void whileIdle(Napi::Env env, const Part& work);
   void account(Napi::Env env);
   int subnetOf(Napi::Env env, int subnet) const;

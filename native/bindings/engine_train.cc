@@ -1,5 +1,5 @@
 // Training of class Engine: each job is submitted on the engine's thread and waited for on a second one, so that a
-// pipelined device has the next one before this one is done.
+// pipelined device receives the next job before this one is done.
 #include <algorithm>
 #include <memory>
 

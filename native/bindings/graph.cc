@@ -32,7 +32,7 @@ std::vector<double> numbers(const Napi::Array& array, const std::string& name) {
   return out;
 }
 
-// All fields of a node but its operator and inputs. What a field means is the operator's.
+// All fields of a node except its operator and inputs. The operator interprets them.
 Attributes attributesOf(const Napi::Object& node) {
   Attributes attributes;
   const Napi::Array names = node.GetPropertyNames();

@@ -193,7 +193,7 @@ void deliver(const HeldJob& held, Environment* environment) {
   Job* job = held->release();
   job->work = job->wait = nullptr;
   if (environment->closing || napi_call_threadsafe_function(environment->settle, job, napi_tsfn_nonblocking) != napi_ok)
-    delete job;  // closing: nobody is left to hear of it
+    delete job;  // closing: its promise can no longer be settled
 }
 
 // second: null for a job of one part.

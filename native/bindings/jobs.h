@@ -14,11 +14,11 @@ namespace wbsr::bindings {
 // that settles promises goes away.
 class Worker {
  public:
-  // Dropping: queued jobs are dropped when the worker stops. Draining: they are run first; for the second parts of jobs,
-  // since a first part may be waiting for one of them. Draining workers stop after all others.
+  // Queued jobs when the worker stops. Dropping: they are dropped. Draining: they are run; for second parts of jobs,
+  // because a first part may be waiting for one of them. Draining workers stop after all others.
   enum class Kind { Dropping, Draining };
   explicit Worker(Kind kind = Kind::Dropping);
-  ~Worker();  // finishes the running job, then as its kind says, joins
+  ~Worker();  // finishes the running job, drops or runs the queued ones by its kind, joins
   void post(std::function<void()> work);
   void stop();
   Kind kind() const;

@@ -9,7 +9,7 @@
 
 namespace wbsr {
 
-// Thrown by operators; Graph adds which node it is and makes it an Error with code WBSR_INVALID_OPTION.
+// Thrown by operators. Graph adds the node's number and rethrows it as an Error with code WBSR_INVALID_OPTION.
 struct InvalidNode {
   std::string what;
 };
@@ -49,10 +49,10 @@ class Attributes {
   bool boolean(const std::string& name, bool otherwise) const { return has(name) ? boolean(name) : otherwise; }
   std::vector<double> numbers(const std::string& name, std::vector<double> otherwise) const;
 
-  // Empty where it is missing.
+  // Empty if it is missing.
   std::vector<int> integers(const std::string& name, int min, int max) const;
 
-  // Throws InvalidNode where an attribute was never read: the operator does not know it.
+  // Throws InvalidNode if an attribute was never read, that is, if the operator has no such attribute.
   void refuseUnread() const;
 
  private:

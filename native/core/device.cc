@@ -12,7 +12,7 @@ StepTicket Device::submit(const TrainJob& job) {
   } catch (...) {
     const std::exception_ptr failed = std::current_exception();
     try {
-      waitGradients(ticket.gradients);  // nobody else will
+      waitGradients(ticket.gradients);  // the caller gets no ticket
     } catch (...) {}
     std::rethrow_exception(failed);
   }

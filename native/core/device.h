@@ -15,7 +15,7 @@
 
 namespace wbsr {
 
-// Weighted sums of a band of SR rows, in the memory of the device that made it, where infer() blends into it.
+// Weighted sums of a band of SR rows, in the memory of the device that made it. infer() blends into it.
 class Canvas {
  public:
   virtual ~Canvas() = default;
@@ -74,14 +74,14 @@ struct RouteJob {
   int32_t* classes = nullptr;  // 1 .. K
 };
 
-// Crops of uint8 RGB images on the host, from which the device makes the batch (image::assembleBatch).
+// Crops of uint8 RGB images on the host. The device assembles the batch from them (image::assembleBatch).
 struct BatchSource {
   std::vector<View> images;
   std::vector<View> lrImages;  // empty: LR is made from HR; else crop positions are multiples of scale
   std::vector<Crop> crops;
 };
 
-// What gradients are made from.
+// The batch, loss and subnets of one gradient computation.
 struct GradientJob {
   // Either float planes ...
   const float* lr = nullptr;  // (N, 3, height, width)
@@ -124,13 +124,13 @@ struct StepTicket {
 
 enum class Arena { Weights, Ema, M, V, Gradient };
 
-// What a device says of itself.
+// Properties of a device.
 struct DeviceFacts {
   std::string kind;  // DeviceKind::name
   std::string name;
-  std::string details;      // versions and such
+  std::string details;      // versions, instruction set
   std::string precision;    // of convolutions (core/precision.h)
-  bool regular = false;     // prefers regions of few different shapes
+  bool regular = false;     // faster with regions of few different shapes
   bool pipelined = false;   // submit() returns before the step is done
   int threads = 0;          // host threads that it computes with
   bool hostMemory = false;  // canvases lie in the host's memory
@@ -178,7 +178,7 @@ class Device {
   virtual int64_t memory() const = 0;
 };
 
-// Where training starts, as the operators tell (Parameter::random): values (parameterCount), the same for every device.
+// Initial weights, as the operators declare them (Parameter::random): values (parameterCount), equal on every device.
 void initialWeights(const Graph& graph, uint64_t seed, float* values);
 
 }  // namespace wbsr

@@ -1,5 +1,5 @@
 // The kinds of device that a build has. Each device folder registers its kind in native/NAME/register.cc, which is
-// compiled into the addon; nothing else names a kind.
+// compiled into the addon; no other file names a kind.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace wbsr {
 
-// The options of every kind; a kind ignores those that its DeviceKind does not name.
+// The options of every kind; a kind ignores those that its DeviceKind does not declare.
 struct DeviceOptions {
   int index = 0;    // FoundDevice::index
   int threads = 1;  // of the host, for kinds that run there
@@ -37,13 +37,13 @@ struct FoundDevices {
 };
 
 struct DeviceKind {
-  std::string name;                   // what the option `device` says: cpu, cuda
+  std::string name;                   // in the option `device`: cpu, cuda
   std::string label;                  // in messages: CPU, CUDA
   int rank = 0;                       // 'auto' tries kinds from the highest rank down
   std::vector<Precision> precisions;  // supported; the first is the default
   bool numbered = false;              // several devices, addressed as name:N
   bool autotunes = false;             // DeviceOptions::autotune has an effect
-  // Looks for devices once in a process; any thread may ask.
+  // Looks for devices once in a process. Thread-safe.
   const FoundDevices& (*find)() = nullptr;
   // The graph must outlive the device. Throws WBSR_NO_DEVICE, WBSR_OUT_OF_MEMORY, WBSR_DEVICE_FAILED.
   std::unique_ptr<Device> (*make)(const Graph& graph, const DeviceOptions& options) = nullptr;

@@ -12,20 +12,20 @@ struct Error : std::runtime_error {
   Error(std::string code_, const std::string& message) : std::runtime_error(message), code(std::move(code_)) {}
 };
 
-// A value that a user gave is out of range: "Expected `expected` for `name` but received `received`", as lib/errors.ts says
-// it too.
+// The error for an option out of range: "Expected `expected` for `name` but received `received`", the form of
+// invalidOption in lib/errors.ts.
 inline Error invalidOption(const std::string& name, const std::string& expected, const std::string& received) {
   return Error("WBSR_INVALID_OPTION", "Expected " + expected + " for " + name + " but received " + received);
 }
 
-// A number as %g shows it, for `received`.
+// A number formatted by %g, for `received`.
 inline std::string shown(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%g", value);
   return text;
 }
 
-// For conditions that only a mistake in our own code can break.
+// For conditions that only a bug in this project can violate.
 #define WBSR_CHECK(condition)                                                                                 \
   do {                                                                                                        \
     if (!(condition))                                                                                         \

@@ -27,12 +27,12 @@ namespace {
 // Whether the step adds nothing and applies nothing to its result.
 bool isBare(const Step& step) { return step.residual < 0 && step.activation == ActivationKind::None && !step.gate; }
 
-// The step that makes `value` for `readers` readers; -1: there is none.
+// The step that computes `value`, if `value` has that many readers; else -1.
 int producerOf(const Uses& uses, int value, int readers = 1) {
   return uses.count[static_cast<size_t>(value)] == readers ? uses.producer[static_cast<size_t>(value)] : -1;
 }
 
-// The step that alone makes `value` for one reader and applies nothing to it yet; -1: there is none.
+// The step that computes `value`, if `value` has one reader and the step is bare; else -1.
 int bareProducer(const Program& program, const Uses& uses, int value) {
   const int producer = producerOf(uses, value);
   return producer >= 0 && isBare(program.steps[static_cast<size_t>(producer)]) ? producer : -1;
@@ -180,7 +180,7 @@ void fuse(Program& program, const Supports& supports, bool training) {
     else
       ++i;
   }
-  // Channels may be ordered sub-pixel first where nothing but the shuffle sees them.
+  // Channels may be ordered sub-pixel first where the shuffle is their only reader.
   for (const Step& step : program.steps) {
     if (!step.op->shuffles() || program.values[static_cast<size_t>(step.out)].thin) continue;
     const int source = step.in[0], producer = uses.producer[static_cast<size_t>(source)];

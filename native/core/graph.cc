@@ -18,7 +18,7 @@ constexpr int kPatch = 32;           // FLOPs are those of an LR patch of that s
   throw Error("WBSR_INVALID_OPTION", "network node " + std::to_string(node) + ": " + what);
 }
 
-// What an operator throws, with the node's number.
+// Adds the node's number to the error of an operator.
 template <class Work>
 auto atNode(size_t node, Work work) {
   try {
@@ -127,7 +127,7 @@ void Graph::findResolutions() {
 void Graph::findTail() {
   tail_.resize(nodes_.size());
   for (size_t i = 0; i < nodes_.size(); ++i) tail_[i] = resolutions_[i].num > resolutions_[i].den;
-  // A convolution that only feeds PixelShuffle belongs to the tail: its many channels are what a crop saves.
+  // A convolution that only feeds PixelShuffle belongs to the tail, because a crop saves most where channels are many.
   for (size_t i = 0; i < nodes_.size(); ++i) {
     if (!nodes_[i].op->ordersChannels() || resolutions_[i] != Resolution{}) continue;
     bool feeds = false, only = true;
@@ -156,7 +156,7 @@ void Graph::addParameters() {
   }
 }
 
-// Whether every value of every depth has a pixel, and the output scale times the side.
+// Whether every value at every depth has a pixel and the output has scale times the input's side.
 bool Graph::takesSide(int side) const {
   for (const int depth : depths_) {
     std::vector<bool> alive;
@@ -182,14 +182,14 @@ bool Graph::takesSide(int side) const {
 
 void Graph::findSizes() {
   constexpr int kMostMultiple = 64, kLargest = 320;
-  // Without values smaller than LR, sizes grow with the side all alike: what holds for two sides holds for all.
+  // Without values smaller than LR, all sizes are proportional to the side, so checking two sides is enough.
   const bool plain =
       std::all_of(resolutions_.begin(), resolutions_.end(), [](const Resolution& r) { return r.den == 1; });
   if (plain && takesSide(1) && takesSide(2)) return;
   std::vector<bool> takes(kLargest + 1, false);
   for (int side = 1; side <= kLargest; ++side) takes[static_cast<size_t>(side)] = takesSide(side);
   for (int multiple = 1; multiple <= kMostMultiple; ++multiple) {
-    int least = 0;  // from here on all multiples are taken
+    int least = 0;  // all multiples from here on are accepted
     for (int side = kLargest / multiple * multiple; side > 0 && takes[static_cast<size_t>(side)]; side -= multiple)
       least = side;
     if (least == 0 || least > kLargest / 2) continue;

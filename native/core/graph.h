@@ -14,7 +14,7 @@ struct Parameter {
   std::vector<int> shape;  // at the largest width
   int64_t offset = 0;      // in floats, into the flat arena that holds all parameters
   int64_t count = 0;
-  int node = -1;        // whose it is
+  int node = -1;        // the node that owns it
   bool random = false;  // initially normal with standard deviation `initial`; else all `initial`
   float initial = 0.f;
 };
@@ -24,12 +24,12 @@ struct SubnetInfo {
   int width = 0, depth = 0;
   int64_t flops = 0;  // 2 * MAC of the convolution weights on a 32 x 32 LR patch
   int64_t parameters = 0;
-  int receptiveField = 0;  // radius in LR pixels: how far an output pixel looks
+  int receptiveField = 0;  // radius in LR pixels around an output pixel
   int tailField = 0;       // radius in LR pixels of the upsampling tail alone (Graph::tailNodes)
   int64_t tailFlops = 0;   // the tail's share of flops
 };
 
-// Everything that one width decides. Nodes, and per node and parameter what the subnets of that width use.
+// What depends on the width alone: the nodes' channels, and the parts of the parameters that its subnets use.
 struct WidthInfo {
   std::vector<Channels> channels;                            // of every node
   std::vector<std::vector<std::vector<Ranges>>> parameters;  // of every node: per parameter, per dimension
@@ -48,7 +48,7 @@ class Graph {
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t parameterCount() const { return parameterCount_; }
   const std::vector<SubnetInfo>& subnets() const { return subnets_; }
-  // Sides of an LR image that the network takes: multiples of sizeMultiple() from minimumSize() on, itself one of them.
+  // Sides of an LR image that the network accepts: multiples of sizeMultiple() from minimumSize() on, which is one.
   int minimumSize() const { return minimumSize_; }
   int sizeMultiple() const { return sizeMultiple_; }
   // The first of a node's parameters in parameters(), which follow one another, and how many there are.
@@ -57,7 +57,7 @@ class Graph {
     return static_cast<int>(byWidth_.back().parameters[static_cast<size_t>(node)].size());
   }
 
-  // The nodes alive at this depth, with stacks resolved: value[i] is the node whose value node i stands for.
+  // The nodes used at this depth, with stacks resolved: value[i] is the node that computes the value of node i.
   std::vector<int> resolve(int depth, std::vector<bool>& alive) const;
   // What the subnets of this width use.
   const WidthInfo& at(int width) const;
@@ -65,7 +65,7 @@ class Graph {
   std::vector<int> channels(int width) const;
   const std::vector<Resolution>& resolutions() const { return resolutions_; }
   // The upsampling tail: nodes larger than LR, and LR-sized convolutions that only feed a PixelShuffle. Inference
-  // crops what enters the tail, so that the halo of a tile does not pay for it.
+  // crops the tail's inputs, so that the tail does not run on the halo of a tile.
   const std::vector<bool>& tailNodes() const { return tail_; }
 
  private:

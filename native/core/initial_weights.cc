@@ -1,4 +1,4 @@
-// Where training starts: the same weights for the same seed on every device and every machine.
+// Initial weights: the same for the same seed on every device and every machine.
 #include <cmath>
 #include <cstdint>
 

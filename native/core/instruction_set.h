@@ -1,4 +1,4 @@
-// Which instruction set this processor runs: the one place that asks. Loops are compiled several times, either as files
+// The instruction set of this processor, detected in this file only. Loops are compiled several times, either as files
 // with flags of their own (cpu/simd/) or as instances of one function (perInstructionSet).
 #pragma once
 
@@ -22,7 +22,7 @@ inline InstructionSet instructionSet() {
 #endif
 }
 
-// For functions that perInstructionSet instantiates, and those that they consist of: they must become part of each instance.
+// For functions that perInstructionSet instantiates and all that they call: each instance must contain them inlined.
 #define WBSR_INLINE inline __attribute__((always_inline))
 
 namespace detail {

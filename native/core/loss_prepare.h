@@ -1,4 +1,4 @@
-// From the loss as data to what devices evaluate, and from their sums to the report: the same for every device.
+// Prepares a LossSpec for evaluation by a device and makes the report from the device's sums. The same on all devices.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -11,8 +11,8 @@ namespace {
 
 constexpr int kThin = 8;  // values with fewer channels are planar
 
-// What crops must be a multiple of, in LR pixels, so that they fall between pixels of every value of the tail and of
-// what enters it.
+// Crop positions must be multiples of this, in LR pixels, so that they are whole pixels in every value of the tail and
+// in its inputs.
 int alignment(const Graph& graph, const std::vector<bool>& alive, const std::vector<int>& value) {
   int multiple = 1;
   for (size_t i = 0; i < graph.nodes().size(); ++i) {
@@ -31,7 +31,7 @@ Keep coveredBy(const Graph& graph, const SubnetInfo& subnet, int height, int wid
   const std::vector<int> value = graph.resolve(subnet.depth, alive);
   // Without a tail (scale 1) nothing is cropped.
   if (keep.width <= 0 || !graph.tailNodes()[value[graph.output()]]) return {0, 0, width, height};
-  // The kept part plus what the tail looks at, inside the region.
+  // The kept part plus the tail's receptive field, inside the region.
   const int margin = subnet.tailField, multiple = alignment(graph, alive, value);
   const auto before = [&](int position) { return std::max(0, position - margin) / multiple * multiple; };
   const auto after = [&](int position, int most) {
@@ -52,7 +52,7 @@ Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, in
   std::vector<bool> alive;
   const std::vector<int> resolved = graph.resolve(subnet.depth, alive);
   const WidthInfo& info = graph.at(subnet.width);
-  // Thin is what has few channels even at the largest width, so that values that are added agree in it.
+  // A value is thin if it has few channels at the largest width, so that operands of an addition have the same layout.
   const WidthInfo& most = graph.at(graph.widths().back());
   const std::vector<bool>& tail = graph.tailNodes();
 
@@ -72,12 +72,12 @@ Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, in
     program.values.push_back(value);
     return static_cast<int>(program.values.size()) - 1;
   };
-  // The part of a value that the tail needs, made for its first reader.
+  // The part of a value that the tail needs. The crop is inserted for the first reader.
   const auto cropOf = [&](size_t node) {
     if (croppedOf[node] >= 0) return croppedOf[node];
     const Resolution& r = graph.resolutions()[node];
     const Value source = program.values[static_cast<size_t>(valueOf[node])];
-    // Up to the end of the value where the covered part ends with the input.
+    // If the covered part ends with the input, the crop ends with the value.
     const auto cut = [&r](int from, int count, int all, int size) {
       const int first = from * r.num / r.den;
       return Range{first, from + count == all ? size - first : count * r.num / r.den};

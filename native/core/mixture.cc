@@ -98,9 +98,9 @@ struct Fitter {
   }
 
   // Sets component k from weighted sums: size, sum of x - reference, sum of its outer products. Raising eigenvalues to
-  // the floor is the exact maximum-likelihood answer among covariances with that floor, so EM still only gains.
+  // the floor is the exact maximum-likelihood answer among covariances with that floor, so EM still never loses.
   void setComponent(int k, double size, const double* sum, const double* outer, const double* reference) {
-    // A component that owns next to nothing is switched off, and keeps its place.
+    // A component of negligible weight is set to weight 0 and keeps its index.
     if (!(size > 1e-9 * total)) {
       mixture.weights[k] = 0;
       return;
@@ -220,7 +220,7 @@ struct Fitter {
       last = now;
     }
     const Mixture kept = mixture;
-    fit.logLikelihood = step();  // for its return value: of the mixture that is handed out
+    fit.logLikelihood = step();  // for its return value, which belongs to the final mixture
     mixture = kept;
     order();
     fit.mixture = mixture;

@@ -1,4 +1,4 @@
-// Gaussian mixtures: what models p_train(y) in BDLoss, and its fit by expectation maximisation.
+// Gaussian mixtures, which model p_train(y) in BDLoss, and their fit by expectation maximisation.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -10,7 +10,7 @@ namespace wbsr {
 struct MixtureFit {
   Mixture mixture;
   double logLikelihood = 0;  // mean per unit of sample weight
-  int iterations = 0;        // run until no more gain
+  int iterations = 0;        // done before the gain vanished
 };
 
 struct MixtureOptions {

@@ -1,10 +1,10 @@
-// What core must know of an operator, in one place: one file of core/operators declares one operator by deriving from
-// this class. Graph, lower(), fuse(), differentiate() and plan() ask nothing else.
+// The properties of an operator that core needs. One file of core/operators declares one operator by deriving from this
+// class. Graph, lower(), fuse(), differentiate() and plan() use nothing else.
 //
 // To add an operator: core/operators/NAME.h with the class and, in namespace wbsr::operators, `inline const OperatorEntry
 // NAME{"its name in a network", &Class::read};` (CMake makes the table from the files), and one file per device that
-// registers its step kinds (cpu/operators/NAME.cc, cuda/operators/NAME.cc). All is inline, so that a device reads the
-// attributes of a step with step.as<Class>().
+// registers its step kinds (cpu/operators/NAME.cc, cuda/operators/NAME.cc). The class is defined in the header alone,
+// so that a device reads the attributes of a step with step.as<Class>().
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -21,7 +21,7 @@ struct Step;
 class Backward;
 struct Uses;
 
-// Kinds of steps are compared as text: the addon and the CUDA plugin hold copies of core each.
+// Kinds of steps are compared as text, because the addon and the CUDA plugin each contain a copy of core.
 using StepKind = std::string_view;
 
 // Height and width of a value are num / den times the LR image's; pooled values are 1 x 1.
@@ -43,9 +43,9 @@ struct Range {
 };
 using Ranges = std::vector<Range>;  // ascending, disjoint, not adjacent
 
-// Channels of a value in a subnet: `ranges` tells which of the value's channels at the largest width they are. One range
-// from 0 but behind a concatenation or a convolution in groups, whose parts keep their own first channels, and behind a
-// convolution whose channels have an order.
+// Channels of a value in a subnet. `ranges`: their indices among the value's channels at the largest width. One range
+// from 0, except behind a concatenation or a grouped convolution, where each part keeps its own first channels, and
+// behind a convolution whose channels have an order.
 struct Channels {
   int count = 0;  // in this subnet
   int full = 0;   // at the largest width
@@ -67,13 +67,13 @@ Channels channelsOf(const ChannelRule& rule, const Width& at, const std::vector<
 std::vector<int> indicesOf(const Ranges& ranges);
 Ranges rangesOf(const std::vector<int>& indices);
 
-// How far an output pixel looks around its own place, in pixels of the first input: num / den.
+// The radius around its own position that an output pixel depends on, in pixels of the first input: num / den.
 struct Reach {
   int num = 0, den = 1;
   bool unbounded = false;
 };
 
-// A parameter of one node: its full shape, what part of it a subnet uses, where training starts.
+// A parameter of one node: its full shape, the part that a subnet uses, its initial values.
 struct ParameterSpec {
   std::string name;
   std::vector<int> shape;      // at the largest width
@@ -95,9 +95,9 @@ class Operator {
   virtual int leastInputs() const { return 1; }
   virtual int mostInputs() const { return leastInputs(); }
   virtual bool isInput() const { return false; }  // the LR image
-  // A stack stands for one of its inputs in each subnet: which one at this depth; -1: no stack.
+  // In each subnet the value of a stack is one of its inputs: its index at this depth; -1: no stack.
   virtual int selected(int /*depth*/) const { return -1; }
-  // Of the output. As they are written here: those of the inputs, which must agree.
+  // Of the output. The default is that of the inputs, which must agree.
   virtual Channels channels(const std::vector<Channels>& in, const Width& at) const;
   virtual Resolution resolution(const std::vector<Resolution>& in) const;
   virtual Size size(const std::vector<Size>& in) const;
@@ -110,10 +110,10 @@ class Operator {
   virtual std::vector<ParameterSpec> parameters(const std::vector<Channels>& /*in*/, const Channels& /*out*/) const {
     return {};
   }
-  // Whether only pixelShuffle can see the order of its output channels, when nothing else reads them: it then belongs to
-  // the tail, and may write them sub-pixel first (Value::groups).
+  // Whether it may write its output channels sub-pixel first (Value::groups) if a pixelShuffle is their only reader.
+  // The operator then belongs to the tail.
   virtual bool ordersChannels() const { return false; }
-  // Whether it moves sub-pixels from channels to places (pixelShuffle).
+  // Whether it moves sub-pixels from channels to pixels (pixelShuffle).
   virtual bool shuffles() const { return false; }
 
   // --- Program

@@ -1,4 +1,4 @@
-// Decoded images as everything native sees them: interleaved (height, width, channels).
+// Decoded images as native code receives them: interleaved (height, width, channels).
 #pragma once
 #include <cstddef>
 

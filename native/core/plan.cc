@@ -1,4 +1,4 @@
-// Liveness and offsets: every value gets a place in one arena, reused once nobody reads it any more.
+// Liveness and offsets: every value gets an offset in one arena. Memory is reused after a value's last reader.
 #include <algorithm>
 
 #include "core/program.h"
@@ -6,12 +6,12 @@
 namespace wbsr {
 namespace {
 
-// The memory of one in-place chain of values, from the first one's birth to the last one's death, in steps.
+// The memory of one chain of in-place values, and its life in steps, from the first write to the last read.
 struct Block {
   int id;
   int64_t size;
   int from, to;
-  int lateTo;  // the last step that may run late and reads it; -1: none does
+  int lateTo;  // the last of its readers that may run late; -1: none
   int64_t offset = 0;
 };
 
@@ -41,8 +41,8 @@ void insert(std::vector<Block>& placed, const Block& block) {
                 block);
 }
 
-// Moves blocks within the arena so that they write over what late steps read as long after these as there is room for, at
-// most `late` steps. In order of birth: what a block has to stay away from was born before it.
+// Moves blocks within the arena so that memory read by late steps is overwritten as long after these as there is room
+// for, at most `late` steps. In order of first write: a block avoids only blocks that were written before it.
 void spread(std::vector<Block>& placed, int64_t arena, int late) {
   std::vector<Block> order = placed;
   std::stable_sort(order.begin(), order.end(), [](const Block& a, const Block& b) { return a.from < b.from; });
@@ -90,7 +90,7 @@ void plan(Program& program, const std::function<int64_t(const Value&)>& floats, 
     if (residualInPlace && step.residual >= 0) source = step.residual;
     if (source < 0 || external(source) || external(step.out) || dies[source] != i) continue;
     if (std::count(step.in.begin(), step.in.end(), source) + (step.residual == source) != 1) continue;
-    // Another value may still live in this memory only through the chain itself, whose last reader is this step.
+    // Values that share this memory belong to the chain, whose last reader is this step, so none of them is lost.
     step.inPlace = true;
     group[step.out] = group[source];
   }

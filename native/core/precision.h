@@ -1,4 +1,4 @@
-// What convolutions calculate with; weights, gradients and sums are float32 everywhere.
+// The precision of convolutions; weights, gradients and sums are float32 everywhere.
 #pragma once
 
 namespace wbsr {

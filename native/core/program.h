@@ -1,7 +1,7 @@
-// A subnet as a list of typed steps over value ids: what core makes and a device runs.
+// A subnet as a list of typed steps over value ids. Core makes the list, a device runs it.
 //
 //   lower          graph + subnet + shape -> forward steps (crops inserted where the tail needs less than the trunk)
-//   fuse           the activation and the addition after a step become part of it, where the device has that
+//   fuse           the activation and the addition after a step become part of it, where the device supports that
 //   differentiate  appends Loss and the backward steps, so a network never writes its own backward
 //   plan           liveness -> offsets in one arena, in place where legal
 //
@@ -30,8 +30,8 @@ struct Value {
 
 // A parameter that a step uses, or whose gradient it adds to.
 struct ParameterSlice {
-  int parameter = -1;  // index into Graph::parameters(); -1: the operator has it not (a convolution without bias)
-  std::vector<Ranges> ranges;  // per dimension, in the order in which the step's channels come
+  int parameter = -1;          // index into Graph::parameters(); -1: not there (the bias of a convolution without)
+  std::vector<Ranges> ranges;  // per dimension, in the order of the step's channels
   bool operator==(const ParameterSlice&) const = default;
 };
 
@@ -57,7 +57,7 @@ struct Step {
   }
 };
 
-// What part of the input a region keeps, in LR pixels; width 0: everything.
+// The part of the input that a region keeps, in LR pixels; width 0: everything.
 struct Keep {
   int x = 0, y = 0, width = 0, height = 0;
   bool operator==(const Keep&) const = default;
@@ -84,24 +84,24 @@ struct Uses {
 };
 
 Program lower(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width, const Keep& keep);
-// The same where it is known what the tail runs on (coveredBy()).
+// The same for the part that the tail runs on (coveredBy()).
 Program lowerCovered(const Graph& graph, const SubnetInfo& subnet, int batch, int height, int width,
                      const Keep& covered);
-// What of a height x width input the tail runs on when `keep` of its output is wanted.
+// The part of a height x width input that the tail runs on if `keep` of its output is kept.
 Keep coveredBy(const Graph& graph, const SubnetInfo& subnet, int height, int width, const Keep& keep);
 
-// Whether the device has a kernel for a step with that activation or residual, which the step has already when the
-// device is asked: 0 no; of several steps that could take an addition, the one with the largest number does. The same
-// for a step with slopes, a gate, both an activation and a residual, and for a pointwise convolution that reads the parts
-// of a concatenation as its inputs; these occur in inference only.
+// Whether the device has a kernel for the step with its activation and residual, which are set before the call. 0: no.
+// If several steps could take an addition, the one with the largest number does. The same for a step with slopes, a gate,
+// both an activation and a residual, and for a pointwise convolution that reads the parts of a concatenation as its
+// inputs; these occur in inference only.
 using Supports = std::function<int(const Program& program, const Step& step)>;
 // training: differentiate() comes next.
 void fuse(Program& program, const Supports& supports, bool training);
 void differentiate(Program& program);
-// `floats` tells how much memory a value takes on the device. Input and output stay external. residualInPlace: whether
-// a step may write over its residual. lateWeights: steps that only add to gradients of parameters run beside the others,
-// and these wait before they write where one of those still reads: what it reads is left alone for as long as the arena,
-// which does not grow for it, has other room.
+// floats: the memory of a value on the device. Input and output stay external. residualInPlace: a step may write over
+// its residual. lateWeights: steps that only add to gradients of parameters run concurrently with the others, which
+// wait before they overwrite a value that such a step still reads. To make these waits rare, its memory is reused as
+// late as the arena, which does not grow for this, has room.
 void plan(Program& program, const std::function<int64_t(const Value&)>& floats, bool residualInPlace = true,
           bool lateWeights = false);
 

@@ -15,7 +15,7 @@ memory::desc imageDesc(int batch, int channels, int h, int w, int lanes, bool th
   return {{batch, roundUp(channels, lanes), h, w}, Type::f32, lanes == 16 ? Tag::nChw16c : Tag::nChw8c};
 }
 
-// What a primitive is made of, with `weights` in whatever layout it likes.
+// The parts of a primitive, with `weights` in the layout that the primitive chooses.
 struct Descs {
   memory::desc source, weights, bias, destination;
   memory::dims strides, padBefore, padAfter;
@@ -106,7 +106,7 @@ ForwardPrimitive makeForward(const dnnl::engine& engine, const PrimitiveShape& s
                              float slope, bool sum) {
   const Descs descs = descsOf(shape);
   const bool relu = activation == ActivationKind::Relu || activation == ActivationKind::LeakyRelu;
-  // With the activation inside if Winograd takes it so; Winograd without it beats a direct convolution with it.
+  // With the activation inside if Winograd supports it; Winograd without it beats a direct convolution with it.
   auto attempt = [&](dnnl::algorithm algorithm, bool inside) {
     dnnl::primitive_attr attributes = scratchpadAttributes();
     dnnl::post_ops ops;

@@ -4,7 +4,7 @@
 // result for one image does not depend on the batch it is in (forward_inference switches algorithm with the batch),
 // and whose weights have one plain blocked layout for all shapes. On large regions it is within 5 % of the inference
 // variant; on a single tile that one is 10 to 20 % faster, as its weights are transformed beforehand. Asking for it (F(4x4)
-// by next_impl of forward_inference) ends in a segmentation fault inside dnnl_primitive_create of oneDNN 2.6.3.
+// by next_impl of forward_inference) causes a segmentation fault inside dnnl_primitive_create of oneDNN 2.6.3.
 #pragma once
 #include "core/node.h"
 #include "cpu/onednn.h"

@@ -55,7 +55,7 @@ class CpuDevice : public Device {
   // After a loss or a gradient that was not finite the weights stay as they are until others are set.
   bool halted_ = false;
   bool gradientChecked_ = true;  // false: gradient_ was set from outside, or halted_ was reset
-  // Kept between jobs: fresh pages would cost more than what is done with them.
+  // Kept between jobs, because page faults of new memory would cost more than the work on it.
   Buffer converted_;  // float RGB of the pictures that are of another type
   Buffer lr_, hr_;    // a batch made from crops
   // Not yet waited for, which may happen on another thread.

@@ -1,4 +1,4 @@
-// Loops over the planes of a value, whatever its layout: what an operator does to the pixels of `lanes` channels.
+// Loops over the planes of a value of any layout. An operator processes the pixels of `lanes` channels at a time.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -50,8 +50,8 @@ void withLanes(int lanes, Fn fn) {
   fn(std::integral_constant<int, 1>{});
 }
 
-// Per channel the sum over the batch of what fn(plane, sums) adds to sums (lanes): one part per image, then these in
-// order, so that it does not depend on the number of threads.
+// Per channel the sum over the batch of what fn(plane, sums) adds to sums (lanes). One partial sum per image, added in
+// order, so that the result does not depend on the number of threads.
 template <class Fn>
 std::vector<double> channelSums(const Layout& layout, int channels, int batch, Fn fn) {
   const size_t perImage = static_cast<size_t>(layout.planes) * layout.lanes;

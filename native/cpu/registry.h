@@ -14,7 +14,7 @@ struct Context;
 struct RunArguments;
 class Executable;
 
-// A step of an executable, as the code that runs it sees it. Pointers hold for one run.
+// A step of an executable and its operands, for the code that runs it. Pointers are valid for one run.
 class StepView {
  public:
   StepView(Executable& executable, const Step& step) : executable_(executable), step_(step) {}
@@ -55,8 +55,8 @@ class Kernel {
  public:
   virtual ~Kernel() = default;
   virtual void run() = 0;
-  // Whether the step's activation is a pass of its own over the output, which the output's only reader may do instead;
-  // whether this step does it for its first input; and that it shall not be done here (Executable::deferActivations).
+  // Whether the step's activation is a separate pass over the output, which the output's only reader may do instead;
+  // whether this step can do that for its first input; and deferral of this step's (Executable::deferActivations).
   virtual bool activatesApart() const { return false; }
   virtual bool activateInput(ActivationKind /*activation*/, float /*slope*/) { return false; }
   virtual void leaveActivation() {}

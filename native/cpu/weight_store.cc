@@ -68,7 +68,7 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
   const int fullIn = weight.shape[1], k = weight.shape[2], area = k * k;
   const float* master = master_ + weight.offset;
   const int lanes = lanes_, groups = key.groups;
-  // The slice as a dense (rows, columns, k, k) array in the order the consumer sees: rows are its outputs.
+  // The slice as a dense (rows, columns, k, k) array in the consumer's order: rows are its outputs.
   const bool flip = key.flipped;
   int rows = flip ? inCount : outCount, columns = flip ? outCount : inCount;
   if (key.packing == Packing::OneDnn) {

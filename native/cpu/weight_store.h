@@ -30,7 +30,7 @@ struct Packed {
   std::vector<float> values;  // all but OneDnn
   dnnl::memory memory;        // OneDnn
   std::vector<float> bias;    // padded and ordered as the outputs are; zeros without
-  int64_t version = -1;       // of the master weights it was made from
+  int64_t version = -1;       // of the master weights at packing
 };
 
 // Packed weights of all subnets, made on demand and refreshed when the master weights have changed. get(), current() and
@@ -40,9 +40,9 @@ class WeightStore {
   explicit WeightStore(const Graph& graph);
   void setMaster(const float* master) { master_ = master; }
   void changed() { ++version_; }
-  // `desc` matters for OneDnn only: (paddedOut, paddedIn, k, k), or (padded, 1, 1, k, k) depthwise, in any layout. What it returns stays where it is.
+  // desc, for OneDnn only: (paddedOut, paddedIn, k, k), depthwise (padded, 1, 1, k, k), any layout. Never moves.
   Packed& get(const PackedKey& key, const dnnl::memory::desc& desc, dnnl::stream& stream);
-  // The same once get() has returned it: refreshed where the weights have changed.
+  // A result of get(), refreshed if the weights have changed since.
   Packed& current(Packed& packed, dnnl::stream& stream);
   int64_t bytes() const;
 

@@ -7,7 +7,7 @@
 
 namespace wbsr::cuda {
 
-// One uploaded window of a training image, uint8 RGB: the crop and what its LR looks at around it, borders mirrored.
+// One uploaded window of a training image, uint8 RGB: the crop and the margin that its LR reads, borders mirrored.
 struct CropWindow {
   int64_t offset;    // bytes into the windows' memory
   int stride;        // pixels between rows
@@ -16,14 +16,14 @@ struct CropWindow {
   bool flipX, flipY, transpose;
 };
 
-// Where the windows of a batch lie in the memory that is uploaded.
+// The layout of a batch's windows in the upload buffer.
 struct WindowPlan {
   std::vector<CropWindow> crops;
   size_t bytes = 0;
   int patch = 0, scale = 0, margin = 0;
 };
 
-// Margin in HR pixels that the antialiased bicubic looks at around a crop.
+// Margin in HR pixels that the antialiased bicubic reads around a crop.
 int cropMargin(int scale);
 
 // crops lie inside their images, and at multiples of scale where the source has LR images (image::BatchSpec).

@@ -8,7 +8,7 @@
 namespace wbsr::cuda {
 namespace {
 
-// Rows [from, from + kept) to the front; the two may overlap, so in pieces that do not.
+// Moves rows [from, from + kept) to the front, in pieces, because source and target may overlap.
 void moveUp(int32_t* data, int64_t unit, int64_t from, int64_t kept, cudaStream_t stream) {
   for (int64_t at = 0; at < kept && from > 0; at += from) {
     const int64_t rows = std::min(from, kept - at);
@@ -46,7 +46,7 @@ CudaCanvas::~CudaCanvas() {
       cudaStreamSynchronize(stream_);
       cudaStreamSynchronize(downloads_.stream);
     });
-  } catch (...) {  // a failed device: there is nothing to wait for
+  } catch (...) {  // the device has failed: nothing to wait for
   }
 }
 

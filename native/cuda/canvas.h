@@ -11,8 +11,8 @@
 
 namespace wbsr::cuda {
 
-// What canvases of a device share for their way to the host: a stream of its own, so that pixels travel while the next
-// band runs.
+// Shared by the canvases of a device for downloads: a separate stream, so that pixels are copied while the next band
+// runs.
 struct Downloads {
   Stream stream;
   Transfer transfer;
@@ -23,7 +23,7 @@ class CudaCanvas : public Canvas {
  public:
   using Guard = std::function<void(const std::function<void()>&)>;
   // width, rows: in SR pixels. guard(work) runs work with the device current and turns its failures into the device's.
-  // owner: whose stream and transfers are used; it lives as long as its canvases.
+  // owner: keeps the stream and the transfers alive as long as its canvases.
   CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& uploads, Downloads& downloads, Guard guard,
              std::shared_ptr<void> owner);
   ~CudaCanvas() override;
@@ -41,7 +41,7 @@ class CudaCanvas : public Canvas {
   const void* owner() const { return owner_.get(); }
 
  private:
-  // Finished rows on their way: made by the device's stream, fetched by the downloads' one.
+  // Finished rows in flight: computed on the device's stream, copied on the downloads' stream.
   struct Slot {
     DeviceBuffer pixels, alpha;
     Event ready;

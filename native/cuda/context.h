@@ -1,4 +1,4 @@
-// What all executables of a CUDA device share: stream, cuDNN plans, weights, and the memory that one pass at a time uses.
+// Shared by all executables of a CUDA device: streams, cuDNN plans, weights, and memory that one pass at a time uses.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -17,11 +17,11 @@ struct Context {
   const wbsr::Graph& graph;
   const DeviceOptions options;
   const bool half;  // wide values are bf16, else float
-  Stream stream;    // everything of the network runs here
-  Stream side;      // but weight gradients, which each pass joins again (launches.h)
+  Stream stream;    // all of the network except weight gradients
+  Stream side;      // weight gradients, joined by `stream` at the end of a pass (launches.h)
   std::shared_ptr<ConvPlans> plans;
-  // What this context runs plans with. Other models have handles of their own: one that a capture uses must not be set to
-  // a stream outside of it.
+  // The handle that this context runs plans with. Other models have their own, because a handle that a capture uses
+  // must not be set to a stream outside of the capture.
   std::shared_ptr<const ConvHandle> convHandle;
   std::unique_ptr<Weights> weights;
 
@@ -41,7 +41,7 @@ struct Context {
   void reserve(DeviceBuffer& buffer, size_t bytes);
 
   int64_t bytes() const;
-  // Frees what can be had again, after an allocation failed.
+  // Frees memory that can be allocated again, after an allocation failed.
   void trim();
 };
 

@@ -1,4 +1,4 @@
-// The host's part of a batch: which pixels the device needs, and copying them to where they are uploaded from.
+// The host's part of a batch: selects the pixels that the device needs and copies them to the upload buffer.
 #include <algorithm>
 #include <cstring>
 

@@ -1,4 +1,4 @@
-// The Device that the bindings see: thin, over State (inference) and Training.
+// The Device of the bindings. It forwards to State (inference) and Training.
 #include "cuda/device.h"
 
 #include "core/error.h"
@@ -17,7 +17,7 @@ class CudaDevice : public Device {
   }
 
   ~CudaDevice() override {
-    // Canvases may keep the state; training goes now.
+    // Canvases may keep the state alive; training ends here.
     cudaSetDevice(state_->options.index);
     training_.reset();
   }

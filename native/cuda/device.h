@@ -1,4 +1,4 @@
-// The CUDA device and what a machine has of it. Part of the plugin libwbsr_cuda.so (plugin.h).
+// The CUDA device, and the search for usable ones. Part of the plugin libwbsr_cuda.so (plugin.h).
 #pragma once
 #include <memory>
 
@@ -7,7 +7,7 @@
 
 namespace wbsr::cuda {
 
-// The devices that can run wbsr, or why there are none: what was tried and what to do (find_devices.cc).
+// The devices that can run wbsr, or the reason why there are none: what was tried and what to do (find_devices.cc).
 FoundDevices findDevices();
 
 // The graph must outlive the device. Throws WBSR_NO_DEVICE, WBSR_OUT_OF_MEMORY, WBSR_DEVICE_FAILED.

@@ -1,4 +1,4 @@
-// Asks CUDA and cuDNN; findings.cc makes the words of it.
+// Queries CUDA and cuDNN; findings.cc makes messages of the answers.
 #include <cuda_runtime.h>
 
 #include <cstdlib>
@@ -11,7 +11,7 @@
 namespace wbsr::cuda {
 namespace {
 
-// Clears the error, which would else come up in the next check of somebody else's call.
+// Clears the error, which the check of an unrelated later call would report otherwise.
 std::string failureOf(const char* call, cudaError_t status) {
   cudaGetLastError();
   return std::string(call) + ": " + cudaGetErrorName(status) + " (" + cudaGetErrorString(status) + ")";
@@ -20,7 +20,7 @@ std::string failureOf(const char* call, cudaError_t status) {
 Card lookAt(int index) {
   Card card;
   card.index = index;
-  // Makes no context on the card, which would cost memory and time there.
+  // Creates no context on the card, which would take memory and time.
   cudaDeviceProp properties;
   int mode = 0;
   if (const cudaError_t status = cudaGetDeviceProperties(&properties, index); status != cudaSuccess) {

@@ -1,4 +1,4 @@
-// The host's part of the loss: what the kernel reads and what its sums mean.
+// The host's part of the loss: makes the kernel's parameters and turns its sums into the report.
 #include "cuda/loss.h"
 
 #include <algorithm>

@@ -1,10 +1,10 @@
-// The fused training loss: one launch reads prediction and target once, writes the gradient and leaves the sums. A
-// thread has four pixels, so that three floats a pixel are whole 16-byte vectors too; components are read from shared
-// memory once for six values. Formulas are those of core/losses/ and core/math/bdloss.h, inside out
-// as in cpu/simd/loss_kernel.inc.
+// The fused training loss: one launch reads prediction and target once and writes the gradient and the sums. A thread
+// processes four pixels, so that pixels of three floats are read as whole 16-byte vectors too. Components are read from
+// shared memory once for six values. Formulas are those of core/losses/ and core/math/bdloss.h, with the loops
+// interchanged as in cpu/simd/loss_kernel.inc.
 //
-// Sums: a thread's pixels in float, all beyond that in double and in an order that the number of pixels alone decides:
-// the same bits in every run, on every device.
+// Sums: over a thread's pixels in float, everything else in double. The order depends on the number of pixels alone, so
+// that every run on every device gives the same bits.
 #include "cuda/loss.h"
 
 #include <algorithm>
@@ -55,7 +55,7 @@ __device__ void loadPixels(const float* from, int stride, int pixels, float (&v)
   }
 }
 
-// The way back; padding becomes 0.
+// The inverse; padding becomes 0.
 __device__ void storePixels(float* to, int stride, int pixels, const float (&v)[kPixels * 3]) {
   if (pixels == kPixels && stride == 3) {
 #pragma unroll
@@ -92,7 +92,7 @@ __device__ void balance(const Component<D>* components, int count, bool clamped,
     largest[n] = -3e38f;
     sum[n] = variance[n] = 0.f;
   }
-  // The largest logit first. It is computed again below rather than kept: that costs less than 32 floats a value.
+  // First the largest logit. Logits are computed again below, which costs less than keeping 32 floats per value.
 #pragma unroll 1
   for (int i = 0; i < count; ++i) {
     const math::BdComponent<D, float> c = components[i].c;
@@ -209,7 +209,7 @@ __global__ void __launch_bounds__(kThreads)
     }
 #pragma unroll
     for (int i = 0; i < kPixels * 3; ++i) {
-      if (i >= pixels * 3) values[i] = g[i] = 0.f;  // a loss of 0 need not be 0
+      if (i >= pixels * 3) values[i] = g[i] = 0.f;  // the loss of a residual of 0 need not be 0
       totals.data += values[i];
       totals.dataGradient += g[i] < 0 ? -g[i] : g[i];
     }
@@ -239,7 +239,7 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) {
 #pragma unroll
     for (int s = 0; s < kLossSums; ++s) partial[blockIdx.x].sums[s] = mine[s];
-    __threadfence();                                             // before the count says that they are there
+    __threadfence();                                             // sums are visible before the count changes
     last = atomicInc(finished, gridDim.x - 1) == gridDim.x - 1;  // wraps to 0: ready for the next launch
   }
   __syncthreads();

@@ -1,5 +1,5 @@
-// Adam + EMA + packing of the weight slices in one launch over all parameters, and the way back: packed weight
-// gradients into the flat gradient arena.
+// Adam + EMA + packing of the weight slices in one launch over all parameters, and the unpacking of weight gradients
+// into the flat gradient arena.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -14,7 +14,7 @@ constexpr int kMaxWidths = 16;
 
 // One packed copy of a slice of a parameter, which is (rows, columns, area): a weight (outPadded, area, inPadded) of T as
 // cuDNN reads it, inPadded a multiple of 8; or a parameter of one column (area, outPadded) float, inChannels = inPadded = 1.
-// Its owner zeroes it once; padding is never written with another value.
+// Its owner zeroes it once; nothing else is ever written to padding.
 struct Pack {
   void* data = nullptr;
   int outChannels = 0, inChannels = 0;  // the slice: its rows and columns
@@ -29,7 +29,7 @@ struct Pack {
   const int *rows = nullptr, *columns = nullptr, *rowOf = nullptr, *columnOf = nullptr;
 };
 
-// One parameter of the flat arenas, as the kernel wants it.
+// One parameter of the flat arenas, as the kernel reads it.
 struct ParameterEntry {
   int64_t offset;                       // in floats
   int rows, columns, area;              // weight (O, I, k * k); bias: (O, 1, 1)
@@ -38,7 +38,7 @@ struct ParameterEntry {
   int firstStep;                        // into the AdamSteps: one per width shell
 };
 
-// What one thread block works on: whole rows of a parameter, or a range of channels of one long row. Contiguous in the
+// The part of one thread block: whole rows of a parameter, or a range of channels of one long row. Contiguous in the
 // arenas.
 struct OptimizerChunk {
   int parameter;

@@ -1,6 +1,6 @@
-// What libwbsr_cuda.so gives to the addon that opens it (register.cc). C++ crosses this border, exceptions included:
-// both sides are made by one build, which the version proves. It is CMake's: the package's version and a hash of every
-// header that both sides compile, so that a plugin left over from another build is refused instead of crashing.
+// The interface between libwbsr_cuda.so and the addon that opens it (register.cc). C++ types and exceptions cross it,
+// so both sides must come from one build. CMake sets the version: the package's version and a hash of every
+// header that both compile, so that a plugin left over from another build is refused instead of crashing.
 #pragma once
 #include <memory>
 
@@ -10,7 +10,7 @@
 namespace wbsr::cuda {
 
 struct Plugin {
-  const char* version;  // first for ever: the one field that may be read before it is known to match
+  const char* version;  // always the first field: the only one that may be read before it is compared
   FoundDevices (*findDevices)();
   std::unique_ptr<Device> (*makeDevice)(const wbsr::Graph& graph, const DeviceOptions& options);
 };

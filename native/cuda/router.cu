@@ -1,5 +1,5 @@
-// The fused router. What bounds it on a card with 4 TB/s is not memory but arithmetic: at full speed a pixel may cost some
-// thirty instructions. So nothing passes through shared memory: a thread walks down 4 neighbouring columns, keeps the
+// The fused router. On a card with 4 TB/s it is bound by arithmetic, not by memory: at full speed a pixel may cost some
+// thirty instructions. So nothing passes through shared memory: a thread goes down 4 neighbouring columns, keeps the
 // last three luma rows in registers, gets the columns beside its own by shuffles, and has the next rows' loads in
 // flight meanwhile (2 rows x 12 bytes x 1024 threads: 24 KB a multiprocessor).
 //
@@ -20,7 +20,7 @@ constexpr unsigned kAll = 0xffffffffu;
 constexpr int kBlockBits = 8;
 constexpr int kBlock = 1 << kBlockBits;  // threads of a block; they share one large tile or several small ones
 constexpr int kLeastThreads = 4;         // of a tile: one for each of the sums
-constexpr int kStrip = 32;               // most rows that a thread walks down in one go
+constexpr int kStrip = 32;               // most rows of a thread per strip
 constexpr int kFloatRows = 16;           // rows after which its sums go from float to double
 constexpr int kUnrolled = 2;             // rows of a step: as many as are kept from before, so that none is moved
 
@@ -28,7 +28,7 @@ constexpr int kUnrolled = 2;             // rows of a step: as many as are kept 
 struct Split {
   int laneBits;   // 2^laneBits threads side by side, at most a warp
   int chunkRuns;  // runs that they sum
-  int beside;  // threads at either end that only read, since the tile goes on there: 1 where there are several chunks
+  int beside;  // threads at either end that only read, because the tile continues there: 1 if there are several chunks
   int threadBits;  // 2^threadBits threads have a tile, at most a block
   int chunks, strips;
   int stripRows;
@@ -41,12 +41,12 @@ struct Rect {
   int x, y, width, height;
 };
 
-// |gx|, gx^2, |gy|, gy^2: what each thread has summed so far; in shared memory, since registers are short.
+// Each thread's sums of |gx|, gx^2, |gy|, gy^2; in shared memory, because registers are scarce.
 struct ThreadSums {
   double of[4][kBlock + 1];  // one more: the four lie in different banks
 };
 
-// Adds the gradients of this thread's share of a tile. All threads of a warp must come here: columns are exchanged.
+// Adds the gradients of this thread's part of a tile. All threads of a warp must call it: they exchange columns.
 template <typename Runs>
 __device__ void addGradients(const DevicePicture& picture, const Rect& tile, const Split& split, int within,
                              ThreadSums& sums) {
@@ -58,7 +58,7 @@ __device__ void addGradients(const DevicePicture& picture, const Rect& tile, con
     const int chunk = unit / split.strips;
     int x = (chunk * split.chunkRuns + lane - split.beside) * kRun,
         top = (unit - chunk * split.strips) * split.stripRows;
-    // Threads that have nothing to do here read along at the tile's corner.
+    // Threads without a part read at the tile's corner.
     const bool inside = chunk < split.chunks && x >= 0 && x < tile.width && top < tile.height;
     if (!inside) x = top = 0;
     const bool busy = inside && lane >= split.beside && lane < lanes - split.beside;
@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kBlock, sizeof(T) == 1 && C == 3 ? 4 : 2)
     const int within = t & ((1 << split.threadBits) - 1);
     for (int i = 0; i < 4; ++i) threadSums.of[i][t] = 0;
     if constexpr (sizeof(T) == 1 && C == 3) {
-      // Whole warps go the same way.
+      // All threads of a warp take the same branch.
       const bool whole = tile.width % kRun == 0;
       const bool aligned =
           (reinterpret_cast<uintptr_t>(a.picture.data) + static_cast<uintptr_t>(tile.x) * 3) % 4 == 0 &&

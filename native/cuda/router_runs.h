@@ -1,5 +1,5 @@
-// How the router's threads read the picture: runs of 4 neighbouring pixels, y rows below a place, first as they are stored
-// (Raw), so that loads can be in flight, later as luma.
+// The router's access to the picture: runs of 4 neighbouring pixels, y rows below a position, loaded as they are stored
+// (Raw), so that loads can be in flight, and converted to luma later.
 #pragma once
 #include <cstdint>
 
@@ -123,7 +123,7 @@ struct PixelRuns {
   }
 };
 
-// What one unit of the readers' luma is worth.
+// The value in [0, 1] of one unit of the readers' luma.
 template <typename T, int C>
 constexpr double kLumaUnit = sizeof(T) == 1 && C == 3 ? 1.0 / math::kLuma8 : 1.0;
 

@@ -61,7 +61,7 @@ double Event::secondsSince(const Event& earlier) const {
 }
 
 std::mutex& captureTurn() {
-  static std::mutex* const turn = new std::mutex;  // engines may end after static objects have
+  static std::mutex* const turn = new std::mutex;  // engines may outlive static objects
   return *turn;
 }
 

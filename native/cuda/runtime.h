@@ -95,7 +95,7 @@ class Stream {
   cudaStream_t stream_ = nullptr;
 };
 
-// synchronise() sleeps rather than spins: whoever waits for a whole step or band is not to take a core for it.
+// synchronise() sleeps instead of spinning, so that waiting for a whole step or band does not occupy a core.
 class Event {
  public:
   explicit Event(bool timed = false);
@@ -115,7 +115,7 @@ class Event {
 // such a call ends captures of other threads on that device, whatever their mode. One for the process.
 std::mutex& captureTurn();
 
-// What a function queued on a stream, to be replayed.
+// The work that a function queued on a stream, captured for replay.
 class Graph {
  public:
   Graph() = default;

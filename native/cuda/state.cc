@@ -20,7 +20,7 @@ bool State::makeCurrent() const {
 
 State::~State() {
   cudaSetDevice(options.index);
-  // Whatever still runs uses this memory. Not cudaDeviceSynchronize: it would end the captures of other models.
+  // Running work uses this memory. cudaDeviceSynchronize instead would end the captures of other models.
   if (context) cudaStreamSynchronize(context->stream);
   cudaStreamSynchronize(downloads.stream);
 }
@@ -38,7 +38,7 @@ void State::guard(const std::function<void()>& work) {
   } catch (const Error& error) {
     if (error.code != "WBSR_DEVICE_FAILED") throw;
     std::string text = error.what();
-    // An illegal access, for one, ends CUDA for the whole process.
+    // After an illegal access, for example, CUDA is unusable in the whole process.
     if (context) {
       const cudaError_t state = cudaStreamQuery(context->stream);
       if (state != cudaSuccess && state != cudaErrorNotReady)
@@ -64,7 +64,7 @@ Executable& State::executable(int subnet, int batch, int height, int width, int 
                                     [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
     }
     const SubnetInfo& info = graph.subnets()[static_cast<size_t>(subnet)];
-    // Which part of the input the tail covers is told per image when the program runs; here only its size counts.
+    // The position of the tail's part is an argument of the run, per image; the program depends on its size only.
     Program program = lowerCovered(graph, info, batch, height, width, {0, 0, coveredWidth, coveredHeight});
     fuse(program, supports, training);
     if (training) differentiate(program);

@@ -1,5 +1,5 @@
-// The CUDA device's own state, shared by what it hands out (canvases, jobs): the context, compiled programs, and what
-// happened when the device failed.
+// The CUDA device's state, shared with its canvases and jobs: the context, compiled programs, and the device's first
+// failure.
 #pragma once
 #include <functional>
 #include <map>
@@ -25,11 +25,11 @@ class State : public std::enable_shared_from_this<State> {
   // and all later ones throw WBSR_DEVICE_FAILED. Full memory and cancellation do not.
   void guard(const std::function<void()>& work);
 
-  // subnet on `batch` inputs of height x width, of which the tail sees coveredHeight x coveredWidth. Compiled programs
-  // are kept, the least recently used go first.
+  // subnet on `batch` inputs of height x width, of which the tail covers coveredHeight x coveredWidth. Compiled
+  // programs are kept; the least recently used is dropped first.
   Executable& executable(int subnet, int batch, int height, int width, int coveredHeight, int coveredWidth,
                          bool training);
-  // Forgets compiled programs and frees their memory: called when an allocation has failed.
+  // Drops compiled programs and frees their memory: called when an allocation has failed.
   void trim();
 
   std::unique_ptr<Canvas> makeCanvas(int64_t width, int64_t rows);
@@ -62,7 +62,7 @@ class State : public std::enable_shared_from_this<State> {
   struct Running {
     Event begun{true}, ended{true};
   };
-  // Makes a buffer of this class larger, once nothing uses it any more.
+  // Enlarges a buffer of this class after the work that uses it.
   void grow(DeviceBuffer& buffer, size_t bytes);
   std::vector<CudaCanvas*> canvasesOf(const InferJob& job) const;
   void runGroups(const InferJob& job, const std::vector<Group*>& groups, const std::vector<size_t>& offsets,

@@ -1,5 +1,5 @@
-// Pixels on their way into the network and out of it. All of these move memory; one thread has one pixel of 16 to 48
-// bytes, or a few small ones.
+// Kernels before and after the network. All are bound by memory; a thread processes one pixel of 16 to 48 bytes, or a
+// few small ones.
 #include "core/math/colour.h"
 #include "core/math/ramp.h"
 #include "cuda/samples.h"
@@ -56,10 +56,10 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// What image::finishRows does to one pixel.
+// image::finishRows for one pixel.
 template <typename S, int C>
 __device__ inline void finishPixel(const int32_t* sum, int32_t weight, float alpha, S* out) {
-  // Where nothing was written the sums are 0 and stay so.
+  // Sums without any tile are 0 and stay 0.
   const float unit = weight > 0 && weight != 1 << 20 ? 1.f / static_cast<float>(weight) : kSumUnit;
   float rgb[3];
   for (int c = 0; c < 3; ++c) rgb[c] = static_cast<float>(sum[c]) * unit;
@@ -75,7 +75,7 @@ __device__ inline void finishPixel(const int32_t* sum, int32_t weight, float alp
   }
 }
 
-// The bits of a sample as they lie in memory.
+// The bits of a sample as they are stored.
 template <typename S>
 __device__ inline uint32_t bitsOf(S sample) {
   if constexpr (sizeof(S) == 4)

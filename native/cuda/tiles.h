@@ -14,10 +14,10 @@ struct DevicePicture {
   int width, height, channels;
 };
 
-// Where image n of a batch comes from and what of its result is blended where.
+// The source of image n of a batch, and the part of its result that is blended into the canvas.
 struct TileJob {
   int x, y;  // top left of the input in the picture
-  // In SR pixels: what of the network's output (outX, outY, width, height) goes to (toX, toY) of the canvas.
+  // In SR pixels: the part (outX, outY, width, height) of the network's output is added at (toX, toY) of the canvas.
   int outX, outY, width, height, toX, toY;
   int rampLeft, rampTop, rampRight, rampBottom;  // SR pixels
 };
@@ -28,7 +28,7 @@ template <typename T>
 void gatherTiles(const DevicePicture& picture, const TileJob* tiles, int batch, int height, int width, float* thin,
                  T* copy, cudaStream_t stream);
 
-// Sums are integers in units of 2^-20, so that the order in which tiles arrive does not matter to a bit. Weights are in
+// Sums are integers in units of 2^-20, so that they do not depend on the order in which tiles are added. Weights have
 // the same unit. sums (rows, width, 3), weights (rows, width).
 constexpr float kSumUnit = 1.f / (1 << 20);
 // output (N, outHeight, outWidth, 8): the network's result. Adds weight x value of every tile's kept part.

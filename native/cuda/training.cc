@@ -26,7 +26,7 @@ Training::~Training() {
   cudaStreamSynchronize(context_.stream);
 }
 
-// From the job's arrays to lr and hr on the device, on the stream of uploads. The arrays may change when it returns.
+// Uploads the job's arrays to lr and hr on the device, on the upload stream. The arrays may change when it returns.
 void Training::uploadBatch(Slot& slot, const GradientJob& job) {
   const int scale = state_.graph.scale();
   const int64_t lrPixels = int64_t{job.height} * job.width, hrPixels = lrPixels * scale * scale;
@@ -92,7 +92,7 @@ void Training::runPasses(Slot& slot, const GradientJob& job, int parts) {
       if (state_.cancelled(job.cancel)) throw Error("WBSR_ABORTED", "the job was cancelled");
       Executable& program = state_.executable(subnet, count, job.height, job.width, job.height, job.width, true);
       program.reserve();
-      // To where the captured graphs read them.
+      // Copied to the addresses that the captured graphs read.
       const size_t lrBytes = static_cast<size_t>(count * lrPixels) * 8 * sizeof(float),
                    hrBytes = static_cast<size_t>(count * hrPixels) * 8 * sizeof(float);
       WBSR_CUDA(cudaMemcpyAsync(program.inputThin(), slot.lr.as<float>() + first * lrPixels * 8, lrBytes,
@@ -128,7 +128,7 @@ void Training::inTurn(Turns& turns, int64_t ticket, const std::function<void()>&
       submitted();
       turns.take(ticket);
     } catch (...) {
-      // The slot is taken again by the next step: nothing may be on its way from or to it.
+      // The next step uses this slot, so no copy from or to it may be in flight.
       cudaStreamSynchronize(uploads_);
       cudaStreamSynchronize(context_.stream);
       throw;
@@ -145,7 +145,7 @@ double Training::elapsed(double started) {
 }
 
 int64_t Training::gradients(const GradientJob& job) {
-  const int64_t ticket = turns_.next();  // the step before the last one has been reported
+  const int64_t ticket = turns_.next();  // waits until the step before the last one has been reported
   Slot& slot = slots_[ticket % 2];
   inTurn(turns_, ticket, [&] { submitGradients(slot, job); });
   return ticket;
@@ -175,7 +175,7 @@ void Training::submitGradients(Slot& slot, const GradientJob& job) {
       runPasses(slot, job, parts_);
       break;
     } catch (const Error& error) {
-      // The step begins anew: only gradients were written, and they are cleared first.
+      // The step is restarted: it has written only gradients, and they are cleared first.
       if (error.code != "WBSR_OUT_OF_MEMORY") throw;
       state_.trim();
       if (parts_ >= job.batch)
@@ -236,7 +236,7 @@ int64_t Training::apply(const UpdateJob& job) {
   return ticket;
 }
 
-// One optimizer step, unless the device finds that something is not finite.
+// One optimizer step, unless the device finds a value that is not finite.
 void Training::submitUpdate(UpdateSlot& slot, const UpdateJob& job) {
   const cudaStream_t stream = context_.stream;
   const auto& graph = state_.graph;
@@ -277,7 +277,7 @@ UpdateReport Training::waitApply(int64_t ticket) {
       std::memcpy(&stopped, slot.result.as(), sizeof stopped);
       report.finite = stopped == 0;
       report.seconds = elapsed(slot.started);
-      // The device has updated nothing since: neither may the counts.
+      // The device has updated nothing since then, so the counts must not change either.
       if (!report.finite && countsAtFailure_.empty()) countsAtFailure_ = slot.countsBefore;
     });
   } catch (...) {

@@ -33,9 +33,9 @@ class Training {
   int64_t bytes() const;
 
  private:
-  // What gradients in flight own.
+  // The buffers of a gradient computation in flight.
   struct Slot {
-    PinnedBuffer pixels;    // the batch as it is uploaded: float planes, or crop descriptions and their windows
+    PinnedBuffer pixels;    // the uploaded batch: float planes, or crop descriptions and their windows
     PinnedBuffer settings;  // loss parameters
     PinnedBuffer results;   // loss sums of every part and subnet, then the stop flag
     DeviceBuffer uploaded, sums;
@@ -46,7 +46,7 @@ class Training {
     int64_t pixelsOfMean = 0;
     double started = 0;
   };
-  // What an update in flight owns.
+  // The buffers of an update in flight.
   struct UpdateSlot {
     PinnedBuffer settings;  // Adam's steps, touched widths
     PinnedBuffer result;    // the stop flag
@@ -60,9 +60,9 @@ class Training {
   void runPasses(Slot& slot, const GradientJob& job, int parts);
   void submitGradients(Slot& slot, const GradientJob& job);
   void submitUpdate(UpdateSlot& slot, const UpdateJob& job);
-  // work() on the device, again after memory was freed if it was full.
+  // Runs work() on the device; if memory is full, frees some and runs it again.
   void withMemory(const std::function<void()>& work);
-  // submitted() in a slot of `turns`.
+  // Runs submitted() in a slot of `turns`.
   void inTurn(Turns& turns, int64_t ticket, const std::function<void()>& submitted);
   // Seconds of the device since the half before this one was done.
   double elapsed(double started);
@@ -75,7 +75,7 @@ class Training {
   DeviceBuffer stop_;            // not 0: a loss or gradient was not finite, and nothing is updated any more
   bool gradientChecked_ = true;  // false: the gradient buffer was set from outside, or stop_ was cleared
   std::vector<int32_t> counts_, countsAtFailure_;
-  int parts_ = 1;  // into how many parts a batch had to be cut last time
+  int parts_ = 1;  // into which the last batch had to be cut
   double lastDone_ = 0;
   std::mutex mutex_;
   Turns turns_, updateTurns_;

@@ -1,5 +1,5 @@
-// Host memory to and from the device through two page-locked buffers in turn: while one is on its way the other is
-// filled or emptied. Pageable memory never meets the copy engine, whose driver would stop for it.
+// Copies between host memory and the device through two page-locked buffers: while one is in flight the other is
+// filled or emptied. The driver would block on asynchronous copies of pageable memory.
 #pragma once
 #include <cstddef>
 

@@ -1,5 +1,5 @@
-// Two slots that jobs in two parts take by turns: a job is begun on one thread and waited for on another one, while the
-// next is begun. Every ticket is given back, in order, also after a failure: a begin may be waiting for it.
+// Two slots that alternate between jobs of two parts: a job is begun on one thread and waited for on another one, while
+// the next is begun. Every ticket is given back, in order, also after a failure: a begin may be waiting for it.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -15,7 +15,7 @@ class Turns {
     freed_.wait(lock, [&] { return !taken_[next_ % 2]; });
     return next_;
   }
-  // The job is under way. Not called where beginning it failed: the slot stays free then.
+  // Called after the job was begun. Not called if that failed: the slot then stays free.
   void take(int64_t ticket) {
     std::lock_guard<std::mutex> lock(mutex_);
     taken_[ticket % 2] = true;

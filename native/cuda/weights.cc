@@ -15,7 +15,7 @@ int countOf(const Ranges& ranges) {
 
 bool isFirst(const Ranges& ranges) { return ranges.size() == 1 && ranges[0].from == 0; }
 
-// For each of `full` indices its place among those of the ranges, or -1.
+// For each of `full` indices its position among those of the ranges, or -1.
 std::vector<int> inverseOf(const Ranges& ranges, int full) {
   std::vector<int> inverse(static_cast<size_t>(full), -1);
   int place = 0;
@@ -178,7 +178,7 @@ void Weights::get(Arena which, float* values) {
 
 void Weights::initialise(const float* values) {
   set(Arena::Weights, values);
-  // Memory stays where it is: captured graphs hold its addresses.
+  // The memory must not move, because captured graphs hold its addresses.
   if (ema_.as()) set(Arena::Ema, values);
   for (DeviceBuffer* a : {&m_, &v_, &gradient_})
     if (a->as()) WBSR_CUDA(cudaMemsetAsync(a->as(), 0, a->bytes(), stream_));

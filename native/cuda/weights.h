@@ -64,9 +64,9 @@ class Weights {
   const cudaStream_t stream_;
   const int64_t count_;
   DeviceBuffer weights_, ema_, m_, v_, gradient_;
-  std::map<std::vector<int>, std::unique_ptr<Packed>> packs_;  // by what identifies them
+  std::map<std::vector<int>, std::unique_ptr<Packed>> packs_;  // by slice and order
   std::vector<std::vector<const Packed*>> byParameter_;
-  std::map<std::vector<int>, std::unique_ptr<DeviceBuffer>> tables_;  // by their numbers
+  std::map<std::vector<int>, std::unique_ptr<DeviceBuffer>> tables_;  // by their contents
   DeviceBuffer entries_, shells_, chunks_, packList_;
   int chunkCount_ = 0;
   bool tablesStale_ = true, packsStale_ = true;

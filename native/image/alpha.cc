@@ -1,4 +1,4 @@
-// Resizing images with an alpha channel: colour must be weighted by alpha, or what nobody sees bleeds into edges.
+// Resizes images with an alpha channel. Colours are weighted by alpha, or those of transparent pixels bleed into edges.
 #include <vector>
 
 #include "image/image.h"

@@ -1,4 +1,4 @@
-// The borders of inference: stored samples -> float RGB, blended sums -> stored samples.
+// Conversion before and after inference: stored samples -> float RGB, blended sums -> stored samples.
 #include <algorithm>
 #include <cmath>
 
@@ -35,7 +35,7 @@ void alphaOf(const T* in, size_t pixels, int channels, float* out) {
     out[i] = static_cast<float>(in[i * channels + channels - 1]) * math::sampleUnit<T>;
 }
 
-// Pixels at a time: their buffers stay in the first-level cache.
+// Pixels per block: the buffers of a block stay in the L1 cache.
 constexpr int kBlock = 512;
 
 template <class T>

@@ -1,4 +1,4 @@
-// Gradient vectors of many rectangles of one picture: what sampler and router look at (method.md 2).
+// Gradient vectors of many rectangles of one picture, for the sampler and the router (method.md 2).
 #include <algorithm>
 #include <vector>
 
@@ -20,7 +20,7 @@ WBSR_INLINE void lumaOfBytes(const uint8_t* __restrict rgb, int n, float* __rest
   for (int i = 0; i < n; ++i) out[i] = math::luma(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]) * (1.f / 255.f);
 }
 
-// Grey is its own luma: summing three equal parts would only add rounding.
+// The luma of grey is the grey value; summing three equal parts would only add rounding errors.
 void lumaRow(const View& in, int x, int y, int n, float* buffer, float* out) {
   const size_t from = (static_cast<size_t>(y) * in.width + x) * in.channels;
   if (in.channels == 3 && in.type == Sample::U8)

@@ -1,5 +1,5 @@
-// Operations on decoded images for which no network is needed: resize, measures, gradient vectors, training batches,
-// conversion at the borders of inference, PNG filtering. Images are interleaved (height, width, channels); channels:
+// Operations on decoded images that need no network: resize, measures, gradient vectors, training batches,
+// conversion before and after inference, PNG filtering. Images are interleaved (height, width, channels); channels:
 // 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA. Plain functions without state; the caller checks sizes.
 #pragma once
 #include <cstddef>
@@ -16,24 +16,24 @@ using wbsr::View;
 
 enum class Border { Symmetric = 0, Replicate = 1 };
 
-// --- image_resize.cc: MATLAB's imresize(..., 'bicubic') ---
+// --- resize.cc: MATLAB's imresize(..., 'bicubic') ---
 
 // out (outHeight, outWidth, channels), of the input's type. All channels alike, alpha too.
 void resizeBicubic(const View& in, void* out, int outWidth, int outHeight, Border border);
 
-// The part of imresize(in, 1 / factor) whose pixel (i, j) covers in's pixels from (x + i factor, y + j factor) on,
-// with the picture's own pixels around it; uint8 only. out (outHeight, outWidth, channels).
+// A part of imresize(in, 1 / factor): its pixel (i, j) covers the input pixels from (x + i factor, y + j factor) on.
+// At its edges the kernel reads the input pixels around the part. uint8 only. out (outHeight, outWidth, channels).
 void shrinkWindow(const View& in, int x, int y, int factor, uint8_t* out, int outWidth, int outHeight, Border border);
 
 // --- alpha.cc ---
 
-// As resizeBicubic, but colour is weighted by alpha (2 or 4 channels). An image that is opaque everywhere gives
-// what its colour channels alone give (floats: within rounding).
+// As resizeBicubic, but colour is weighted by alpha (2 or 4 channels). The colours of an image that is opaque
+// everywhere equal those of a resize without alpha (floats: within rounding).
 void resizeWithAlpha(const View& in, void* out, int outWidth, int outHeight, Border border);
 
 // --- measures.cc: uint8 images of the same size, `shave` pixels ignored on each side ---
 
-// dB; infinity when equal. y: on Y of the protocol; of a one-channel image the grey value itself is Y.
+// dB; infinity when equal. y: on Y of the protocol; in a one-channel image the grey value is Y.
 double psnr(const uint8_t* a, const uint8_t* b, int width, int height, int channels, bool y, int shave);
 // At least 11 x 11 pixels must be left.
 double ssim(const uint8_t* a, const uint8_t* b, int width, int height, int channels, bool y, int shave);
@@ -41,7 +41,7 @@ double ssim(const uint8_t* a, const uint8_t* b, int width, int height, int chann
 // --- gradient.cc ---
 
 // vectors (count, 4) of the rectangles (count, 4: x, y, width, height); each rectangle's edges are replicated.
-// Where there is alpha, colour is premultiplied: what cannot be seen does not count.
+// Colour is premultiplied by alpha, so that invisible colours do not count.
 void gradientVectors(const View& in, const int32_t* rects, int count, double* vectors);
 
 // --- convert.cc ---
@@ -51,7 +51,7 @@ void toRgbFloat(const View& in, float* out);
 // out (height, width) alpha in [0, 1]; 1 where the image has none.
 void toAlphaFloat(const View& in, float* out);
 // sum (.., width, 3) / weight (.., width), rows from firstRow on -> out (rows, width, channels) of type `type`.
-// alpha (rows, width), with 2 or 4 channels: out gets it, and colour is divided by it. weight null: 1 everywhere.
+// With 2 or 4 channels alpha (rows, width) is stored in out and colour is divided by it. weight null: 1 everywhere.
 void finishRows(const float* sum, const float* weight, int width, int firstRow, int rows, int channels,
                 const float* alpha, Sample type, void* out);
 

@@ -1,4 +1,4 @@
-// PSNR and SSIM as the field measures them (protocol.md).
+// PSNR and SSIM by the conventions of the field (protocol.md).
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -35,7 +35,7 @@ double squaredLumaDifference(const uint8_t* a, const uint8_t* b, int pixels) {
   return sum;
 }
 
-// One plane (height, width) of what is compared: a channel, or Y.
+// One plane (height, width) to compare: a channel, or Y.
 std::vector<double> plane(const uint8_t* image, int width, int height, int channels, int channel, bool y, int shave) {
   const int w = width - 2 * shave, h = height - 2 * shave;
   std::vector<double> out(static_cast<size_t>(w) * h);
@@ -60,7 +60,7 @@ struct Gaussian {
   }
 };
 
-// out (n): eleven neighbours along the row, weighted.
+// out (n): weighted sums of eleven neighbours along the row.
 WBSR_INLINE void blurRow(const double* __restrict in, int n, const double* weight, double* __restrict out) {
   for (int i = 0; i < n; ++i) out[i] = weight[0] * in[i];
   for (int k = 1; k < kWindow; k += 2) {

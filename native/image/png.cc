@@ -1,4 +1,4 @@
-// PNG row filters. Done here because rows are at hand while they are hot, and zlib then has all of its thread.
+// PNG row filters. Here the rows are still in the cache, and zlib's thread is left to compression.
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -57,7 +57,7 @@ void bigEndianBytes(const View& in, const void* row, int samples, uint8_t* out) 
 void pngFilterRows(const View& in, const void* previous, uint8_t* out) {
   const int samples = in.width * in.channels, step = in.channels * static_cast<int>(sampleBytes(in.type));
   const int n = in.width * step;
-  // Two rows with room for the zero pixel to the left, swapped as rows go by.
+  // Two rows with room for the zero pixel to the left, swapped after every row.
   std::vector<uint8_t> buffers[2], filtered(static_cast<size_t>(n) * (kFilters - 1));
   for (auto& buffer : buffers) buffer.assign(static_cast<size_t>(n) + step, 0);
   uint8_t *row = buffers[0].data() + step, *up = buffers[1].data() + step;

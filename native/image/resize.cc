@@ -2,8 +2,8 @@
 // first, its result rounded half up and clamped, then the horizontal pass, rounded and clamped; the other way round
 // where the width shrinks more. Float images are not rounded.
 //
-// Speed: one row at a time through both passes, so that what lies between stays in the cache. Arithmetic is float
-// where that provably gives the same as double (every x2 and x4), double elsewhere for integers, float for floats.
+// Speed: one row at a time through both passes, so that intermediate rows stay in the cache. Integers are computed in
+// float where that provably equals double (every x2 and x4), in double elsewhere; floats are computed in float.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -30,7 +30,7 @@ struct Lanes<double> {
   typedef double type __attribute__((vector_size(32)));
 };
 
-// Where each output sample of one axis looks, and how strongly.
+// The input samples that each output sample of one axis reads, and their weights.
 struct Axis {
   int in = 0, out = 0;
   double scale = 1;
@@ -42,7 +42,7 @@ struct Axis {
   int low = 0, high = 0;  // first .. first + taps over all outputs
 };
 
-// Output samples 0 .. out-1, the first of which lies at `start` (input samples) plus its place in a whole picture.
+// Output samples 0 .. out-1, shifted by `start` input samples against those of a whole picture.
 Axis makeAxis(int in, int out, double scale, int start, Border border) {
   Axis axis;
   axis.in = in;
@@ -184,7 +184,7 @@ class ExtendedRow {
   int count() const { return to_ - from_; }
   W* middle() { return at(from_); }
   const W* origin() { return buffer_.data() - static_cast<ptrdiff_t>(axis_.low) * c_; }
-  // After middle() has been filled. Indices beyond the needed part only meet zero weights.
+  // Called after middle() has been filled. Indices beyond the needed part have zero weights.
   void extend() {
     for (int i = axis_.low; i < from_; ++i) copyInside(i);
     for (int i = to_; i < axis_.high; ++i) copyInside(i);
@@ -208,7 +208,7 @@ void resize(const View& in, const Axis& ax, const Axis& ay, T* out) {
   const size_t stride = static_cast<size_t>(in.width) * c, outStride = static_cast<size_t>(ax.out) * c;
   const std::vector<W> wx(ax.weights.begin(), ax.weights.end()), wy(ay.weights.begin(), ay.weights.end());
   const bool verticalFirst = ay.scale <= ax.scale;
-  // A second thread costs some microseconds; single patches and small pictures are better off without.
+  // A second thread costs some microseconds, which does not pay for single patches and small pictures.
   const double work =
       static_cast<double>(ay.out) *
       (static_cast<double>(ax.high - ax.low) * ay.usedTaps / 4 + static_cast<double>(ax.out) * ax.usedTaps) * c;

@@ -5,7 +5,7 @@
 namespace wbsr {
 
 // a, b: float RGB (height, width, 3). errors (count): sum over the samples of each rectangle (x, y, width, height) of
-// (clamp(a, 0, 1) - b)^2: what is outside [0, 1] cannot be shown and is no error.
+// (clamp(a, 0, 1) - b)^2. Clamped as pixels are when they are stored.
 void squaredErrors(const float* a, const float* b, int width, const int32_t* rects, int count, double* errors);
 
 // tiles (columns * rows, size, size, channels), row by row, at positions that are multiples of `step` (size >= step):

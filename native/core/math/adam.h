@@ -1,10 +1,10 @@
 // Adam (Kingma & Ba, 2015) with bias correction, decoupled weight decay (AdamW; Loshchilov & Hutter, 2019) and an
-// exponential moving average of the weights: what happens to one weight in one step.
+// exponential moving average of the weights: the update of one weight in one step.
 //
-// The caller keeps the step counts. Subnets share weights, and a step that did not run a weight's subnet must not touch
-// that weight, its moments or its EMA at all; so a count belongs to a slice of a parameter that is always updated as
-// one (NativeEngine.getSteps: one per parameter and width shell), and makeAdamStep is called per slice with that
-// slice's own count.
+// The caller keeps the step counts. Subnets share weights, and a step that did not run a weight's subnet must not
+// change that weight, its moments or its EMA. Therefore each slice of a parameter that is always updated as a whole
+// (one per parameter and width shell, NativeEngine.getSteps) has a count of its own, and makeAdamStep is called per
+// slice with that count.
 //
 // Internal linkage, no standard headers: compiled with several instruction sets, see fastmath.h.
 #pragma once

@@ -1,4 +1,4 @@
-// BDLoss (Balanced Diversity Loss): the formulas of one pixel, for the CPU loops and the CUDA kernels alike.
+// BDLoss (Balanced Diversity Loss): the formulas of one pixel, for the CPU's loops and the CUDA kernels.
 //
 // Source: Yu et al., WBSR, NeurIPS 2024; closed form of Ren et al., Balanced MSE for imbalanced visual regression,
 // CVPR 2022 (GAI). y is one value of an HR pixel in [0, 1] (D = 1) or its RGB (D = 3); the Gaussian mixture
@@ -18,11 +18,11 @@
 // c. But |e| grows linearly while LSE falls quadratically outside the data, so that a prediction could lower the loss by
 // going to infinity. Two measures prevent it: (1) outside [0, 1], where no target lies, the
 // balancing term is constant (its gradient is 0 there); (2) c is at least 1.1 x the largest slope of 2v LSE over
-// [0, 1]^D (core/fidelity_scale.h), so that the slope 1 of the data term dominates the balancing slope
-// everywhere and each prediction's loss has its only minimum at the target. What the term then does is to shift the
-// balance between the residuals of a distribution of targets, from its median towards rare values.
+// [0, 1]^D (core/fidelity_scale.h), so that the slope 1 of the data term exceeds the balancing slope everywhere and
+// each prediction's loss has its only minimum at the target. For a distribution of targets the term then shifts the
+// minimum from the median towards rare values.
 //
-// Numbers: with Sigma_i = U diag(lambda) U^T decomposed once (bdprepare.h), a component is its log factor, its mean and
+// Here: with Sigma_i = U diag(lambda) U^T decomposed once (bdprepare.h), a component is its log factor, its mean and
 // the whitening rows u_d^T / sqrt(lambda_d + v); t = whiten (x - mu) gives the Mahalanobis term sum t^2 and, by the
 // transpose, the gradient. Nothing is inverted again when sigma changes.
 //
@@ -110,7 +110,7 @@ WBSR_HD static inline BdBalance<D, T> bdBalance(const BdComponent<D, T>* compone
   return out;
 }
 
-// Where the clamped form evaluates LSE, and the factor (0 or 1) of its slope there. NaN stays NaN.
+// The argument of LSE in the clamped form, and the factor (0 or 1) of its slope there. NaN stays NaN.
 template <typename T>
 WBSR_HD static inline T bdClamp(T x) {
   return x < 0 ? T(0) : (x > 1 ? T(1) : x);

@@ -1,5 +1,5 @@
-// From a mixture to the components that bdloss.h evaluates: eigen decomposition once, a cheap step per sigma.
-// Host side; apart from bdloss.h because that one must stay free of standard headers.
+// Makes the components that bdloss.h evaluates from a mixture: one eigen decomposition, then a cheap step per sigma.
+// Host only; separate from bdloss.h, which must not include standard headers.
 #pragma once
 #include <cmath>
 #include <vector>

@@ -1,4 +1,4 @@
-// Luma and sample conversion: the formulas that turn stored samples into numbers and back.
+// Luma, and conversion between stored samples and numbers in [0, 1].
 #pragma once
 #include <cstdint>
 
@@ -64,7 +64,7 @@ WBSR_HD inline void rgbOfPixel(const T* pixel, float* rgb) {
   }
 }
 
-// The factor that takes premultiplied colour back. Where alpha is stored as 0 the colour is noise that is not visible: 0.
+// The factor that undoes premultiplication; 0 where alpha is stored as 0, because the colour there is invisible noise.
 template <typename T>
 WBSR_HD inline float unpremultiply(float alpha) {
   const bool visible = sizeof(T) == 4 ? alpha > 0.f : quantise(alpha, sampleTop<T>) > 0;

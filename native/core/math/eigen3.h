@@ -1,11 +1,11 @@
-// Eigen decomposition of a symmetric 1x1 or 3x3 matrix by cyclic Jacobi rotations: exact to rounding, never fails,
-// and small enough to be read. Host side, double precision; runs a few times per training step at most.
+// Eigen decomposition of a symmetric 1x1 or 3x3 matrix by cyclic Jacobi rotations, which are accurate to rounding and
+// always converge. Host only, double precision; runs a few times per training step at most.
 #pragma once
 #include <cmath>
 
 namespace wbsr::math {
 
-// matrix: D x D, symmetric. values: ascending is not promised. vectors[d]: eigenvector d as a row.
+// matrix: D x D, symmetric. values: in no particular order. vectors[d]: eigenvector d as a row.
 template <int D>
 void symmetricEigen(const double* matrix, double* values, double (*vectors)[D]) {
   double a[D][D];

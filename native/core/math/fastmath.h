@@ -1,9 +1,9 @@
-// exp and log for loops that the compiler is to vectorise: plain arithmetic, no branches, no library calls, so one
-// loop over pixels becomes SSE, AVX2 or AVX-512 by compiler flags alone, and CUDA runs the same formulas.
+// exp and log for vectorised loops: plain arithmetic without branches or library calls, so that the compiler makes SSE,
+// AVX2 or AVX-512 code of the same loop by its flags alone, and CUDA runs the same formulas.
 // Maximal relative errors (test/native/cpu/loss_check.cc): exp 2e-7, log 2e-7. Coefficients: Cephes (S. Moshier), expf and logf.
 //
-// Everything here has internal linkage (static): the header is compiled with different instruction sets in one binary,
-// and the linker must not merge those copies. No standard headers for the same reason.
+// Everything here has internal linkage (static): one binary contains this header compiled for several instruction sets,
+// and the linker must not merge those copies. For the same reason it includes no standard headers.
 #pragma once
 #include "core/math/host_device.h"
 

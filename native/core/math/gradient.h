@@ -1,5 +1,5 @@
-// Gradient vector of a patch (method.md 2): one definition for sampler, router and users. Difficulty and class of it:
-// route.h. Which subnet a class gets: lib/routing/.
+// Gradient vector of a patch (method.md 2), the same for sampler, router and users. route.h computes difficulty and
+// class from it, lib/routing/ maps classes to subnets.
 #pragma once
 #include <cmath>
 
@@ -7,7 +7,7 @@
 
 namespace wbsr::math {
 
-// One Sobel filter across three differences of neighbours, times 8: what walks over a picture computes each difference once.
+// 8 x one Sobel filter, from three differences of neighbours: loops over a picture compute each difference once.
 WBSR_HD inline float sobelSum(float first, float middle, float last) { return first + 2.f * middle + last; }
 constexpr float kSobelUnit = 0.125f;  // a power of 2: scaling sums of gradients instead of each is exact
 

@@ -1,4 +1,4 @@
-// From a gradient vector to difficulty, class and subnet (method.md 2, 3, 6): one definition for every device.
+// Difficulty and class of a patch from its gradient vector (method.md 2, 3): one definition for every device.
 #pragma once
 #include <cmath>
 

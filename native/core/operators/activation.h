@@ -21,7 +21,7 @@ class Activation final : public Operator {
 
   ActivationKind function() const { return function_; }
   float slope() const { return slope_; }  // of LeakyRelu, else 0
-  // Whether the derivative takes the input: the output does not tell it.
+  // Whether the derivative is computed from the input, because the output does not determine it.
   bool needsInput() const { return function_ == ActivationKind::Silu || function_ == ActivationKind::Gelu; }
 
   int overwrites(const Step&) const override { return 0; }

@@ -1,4 +1,4 @@
-// Cuts a rectangle out of a value, in front of the upsampling tail: lower() inserts it, no network has it.
+// Cuts a rectangle out of a value, in front of the upsampling tail. Inserted by lower(); no node of a network.
 #pragma once
 #include "core/backward.h"
 #include "core/error.h"

@@ -6,7 +6,7 @@ namespace wbsr::operators {
 
 class ResizeLike final : public Operator {
  public:
-  static constexpr StepKind kKind = "resizeLike";               // out = resize(in0); in1 only has the size
+  static constexpr StepKind kKind = "resizeLike";               // out = resize(in0) to the size of in1
   static constexpr StepKind kBackward = "resizeLike.backward";  // out = dIn0 from in0 = dOut
   StepKind kind() const override { return kKind; }
 

@@ -13,7 +13,7 @@ class Stack final : public Operator {
 
   int mostInputs() const override { return 1 << 20; }
   int selected(int depth) const override { return depth; }
-  void differentiate(const Step&, Backward&) const override { WBSR_CHECK(false); }  // it is no step
+  void differentiate(const Step&, Backward&) const override { WBSR_CHECK(false); }  // stacks make no steps
 };
 
 inline const OperatorEntry stack{"stack", &Stack::read};

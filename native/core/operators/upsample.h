@@ -12,7 +12,7 @@ class Upsample final : public Operator {
 
   enum Mode { Nearest, Bilinear, Bicubic };
 
-  // `cubic` is how networks without `mode` tell bicubic from bilinear.
+  // Networks without `mode` select bicubic by `cubic`.
   explicit Upsample(const Attributes& a)
       : factor_(a.integer("factor", -(1 << 30), 1 << 30)),
         divisor_(a.integer("divisor", 1, 8, 1)),
@@ -27,7 +27,7 @@ class Upsample final : public Operator {
   int divisor() const { return divisor_; }
   Mode mode() const { return mode_; }
   float a() const { return a_; }  // of the cubic kernel
-  // Of these two alone: bilinear or bicubic with a = -0.5, enlarging by a whole factor.
+  // isClassic: bilinear, or bicubic with a = -0.5, enlarging by a whole factor. cubic() tells these two apart.
   bool cubic() const { return mode_ == Bicubic; }
   bool isClassic() const { return divisor_ == 1 && (mode_ == Bilinear || (mode_ == Bicubic && a_ == -0.5f)); }
 

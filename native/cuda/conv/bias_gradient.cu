@@ -11,7 +11,7 @@ namespace wbsr::cuda {
 namespace {
 
 constexpr int kThreads = 512;
-constexpr int kInFlight = 4;     // vectors that a thread has asked for at once
+constexpr int kInFlight = 4;     // vectors that a thread loads at once
 constexpr int kRun = 4;          // rounds of kInFlight that are summed on their own
 constexpr int kMaxBlocks = 256;  // two per SM of an H200: all run at once, and few partial sums are left
 

@@ -1,6 +1,6 @@
 // Convolutions by cuDNN's graph API. A ConvPlan is one convolution with its fused end, built once for a shape and run
-// many times; where no engine takes the fusion, the plan runs a plain convolution and our own epilogue kernel, so that
-// callers see no difference. Zero padding, channels last (layout.h).
+// many times. If no engine supports the fusion, the plan runs a plain convolution and our epilogue kernel, with the
+// same result. Zero padding, channels last (layout.h).
 #pragma once
 #include <memory>
 #include <string>
@@ -47,7 +47,7 @@ struct ConvArguments {
   const float* bias = nullptr;  // (outChannels)
   const void* residual = nullptr;  // like y; never y itself
   const void* gate = nullptr;      // BackwardData: like x
-  // What the plan runs with; null: its own one, which all users of the cache share.
+  // The handle that the plan runs with; null: its own, which all users of the cache share.
   const ConvHandle* handle = nullptr;
 };
 
@@ -55,8 +55,8 @@ class ConvPlan {
  public:
   virtual ~ConvPlan() = default;
   virtual size_t workspace() const = 0;  // bytes of device memory that run() needs
-  // The type of what run() writes: the spec's, but dw is float or bf16 as the engine has it. Who adds it to the master's
-  // gradients reads either, so that it is not converted on its way there.
+  // The type that run() writes: the spec's, but dw is float or bf16 depending on the engine. The kernel that adds it to
+  // the master gradients reads either type, which saves a conversion.
   virtual Type written() const = 0;
   // Asynchronous; may be captured.
   virtual void run(const ConvArguments& arguments, void* workspace, cudaStream_t stream) const = 0;
@@ -67,27 +67,28 @@ class ConvPlan {
 class ConvPlans {
  public:
   virtual ~ConvPlans() = default;
-  // Builds what is not there yet. Only engines that give the same bits in every run are taken.
-  // Throws WBSR_DEVICE_FAILED naming the convolution and what cuDNN said; WBSR_OUT_OF_MEMORY, which a smaller batch mends.
+  // Builds the plan if it is not in the cache. Only engines that give the same bits in every run are used. Throws
+  // WBSR_DEVICE_FAILED with the convolution and cuDNN's message; WBSR_OUT_OF_MEMORY, after which a smaller batch may
+  // fit.
   virtual std::shared_ptr<const ConvPlan> get(const ConvSpec& spec) = 0;
   // The same for several at once, built by several threads: specs -> plans in the cache.
   virtual void prepare(const std::vector<ConvSpec>& specs) = 0;
-  // For a caller's own runs (ConvArguments::handle), on the same device.
+  // A new handle for a caller's runs (ConvArguments::handle), on the same device.
   virtual std::shared_ptr<const ConvHandle> makeHandle() const = 0;
   virtual std::string version() const = 0;  // "cuDNN 9.24.0"
 };
 
 // Opens libcudnn.so.9: WBSR_CUDNN_PATH (a file or a folder), the loader's path, the wheel of a Python installation.
-// Empty when it can be used; else what was tried, for the message of WBSR_NO_DEVICE.
+// Empty if it can be used; else what was tried, for the message of WBSR_NO_DEVICE.
 std::string openCudnn();
 
-// autotune: time up to that many of the heuristics' engines on the device and take the fastest; 0 or 1: take their word.
+// autotune: times up to that many of the heuristics' engines on the device and takes the fastest; 0 or 1: their first.
 std::unique_ptr<ConvPlans> makeConvPlans(int device, int autotune, size_t capacity = 1024);
 
-// Those that all models of the process on that device have together while there is one: a second model compiles nothing
-// again.
+// The cache that all models of the process on that device share as long as one exists, so that a second model compiles
+// nothing again.
 std::shared_ptr<ConvPlans> sharedConvPlans(int device, int autotune);
-// The next model gets new ones: these have failed.
+// The next model gets a new cache. Called when the plans' device has failed.
 void retireConvPlans(const std::shared_ptr<ConvPlans>& plans);
 
 }  // namespace wbsr::cuda

@@ -2,9 +2,9 @@
 //
 // What a wheel of Python needs, as tried with nvidia-cudnn-cu13 9.24: libcudnn.so.9 finds its own parts beside it
 // (RPATH $ORIGIN) and has the compiler of its fused kernels built in (NVRTC is not opened). It does open
-// libcublasLt.so.13, from nvidia/cu13/lib or nvidia/cublas/lib beside its own folder or by the loader's path, and where
-// that fails it does not say so: it calls abort(). So that library is opened here first, whose name cuDNN then finds
-// loaded, and a cuDNN without it is refused. It is that of the CUDA release that cuDNN was built with.
+// libcublasLt.so.13, from nvidia/cu13/lib or nvidia/cublas/lib beside its own folder or by the loader's path, and calls
+// abort() if that fails. So that library, of the CUDA release that cuDNN was built with, is opened here first: cuDNN
+// then finds it loaded under its name, and a cuDNN without it is refused.
 #include "cuda/conv/cudnn_api.h"
 
 #include <dlfcn.h>
@@ -52,7 +52,7 @@ void addPackageFolders(const fs::path& prefix, std::vector<fs::path>& folders) {
     for (const char* kind : {"site-packages", "dist-packages"}) folders.push_back(python / kind);
 }
 
-// The prefix of the python3 that a shell would run: of the link itself (a virtual environment) and of what it leads to.
+// The prefix of the python3 that a shell would run: of the link itself (a virtual environment) and of its target.
 std::vector<fs::path> prefixesOfPython() {
   std::vector<fs::path> prefixes;
   const std::string path = environment("PATH");
@@ -71,7 +71,7 @@ std::vector<fs::path> prefixesOfPython() {
   return prefixes;
 }
 
-// libcudnn.so.9 of the wheels of Python installations, the likeliest first, each once.
+// libcudnn.so.9 of the wheels of Python installations, the most likely first, each once.
 std::vector<std::string> wheels() {
   std::vector<fs::path> prefixes;
   for (const char* name : {"VIRTUAL_ENV", "CONDA_PREFIX"})
@@ -103,7 +103,7 @@ bool find(void* library, const char* name, F& function, std::string& missing) {
   return function != nullptr;
 }
 
-// Opens the cuBLASLt that the cuDNN in `folder` will look for. Empty, or why not.
+// Opens the cuBLASLt that the cuDNN in `folder` will look for. Returns an empty string, or the reason of a failure.
 std::string openCublasLt(const fs::path& folder, size_t cudaVersion) {
   const std::string major = std::to_string(cudaVersion / 1000), name = "libcublasLt.so." + major;
   const std::vector<std::string> places = {(folder / name).string(),
@@ -120,7 +120,7 @@ std::string openCublasLt(const fs::path& folder, size_t cudaVersion) {
   return "it needs " + name + ", which is neither beside it (" + beside + ") nor on the loader's path (" + why + ")";
 }
 
-// Empty when `file` is loaded now, else why not.
+// Loads `file`. Returns an empty string, or the reason of a failure.
 std::string load(const std::string& file) {
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) return loaderError();

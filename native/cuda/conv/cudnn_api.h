@@ -160,13 +160,13 @@ struct Api {
   Status (*execute)(Handle, RawDescriptor plan, RawDescriptor variantPack);
 };
 
-// Loads libcudnn.so.9 if that was not done; empty, or what was tried. Thread-safe. A failure is tried again next time.
+// Loads libcudnn.so.9 unless it is loaded; returns "", or what was tried. Thread-safe. The next call retries a failure.
 std::string open();
 // After open() returned empty, or install().
 const Api& api();
 std::string version();   // "cuDNN 9.24.0"
 std::string location();  // the file that was loaded
-// For tests: this table from now on; null: none, the library is looked for again. Not while another thread uses one.
+// For tests: replaces the table; null: none, the library is looked for again. Not while another thread uses the table.
 void install(const Api* table);
 
 }  // namespace wbsr::cuda::cudnn

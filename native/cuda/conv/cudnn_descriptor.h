@@ -13,7 +13,7 @@ struct Failure {
   std::string message;  // "CUDNN_STATUS_NOT_SUPPORTED in cudnnBackendFinalize(execution plan): ..."
 };
 
-// What the last failing call of this thread has to say. Call it before any other cuDNN call.
+// cuDNN's message about the last failing call of this thread. Must be called before any other cuDNN call.
 Failure failure(Status status, const std::string& call);
 
 // Throws Failure unless it is CUDNN_STATUS_SUCCESS.
@@ -44,7 +44,7 @@ class Descriptor {
     const bool value = true;
     set(name, CUDNN_TYPE_BOOLEAN, 1, &value);
   }
-  // With the 0 at its end.
+  // With the terminating 0.
   void setText(int name, const std::string& text) {
     set(name, CUDNN_TYPE_CHAR, static_cast<int64_t>(text.size()) + 1, text.c_str());
   }

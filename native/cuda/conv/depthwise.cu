@@ -1,5 +1,5 @@
-// Depthwise convolutions: one filter per channel. Too little arithmetic for tensor cores, so they are bound by memory: a
-// thread has one vector of eight channels of kRun neighbouring outputs of a row, whose weights it reads once.
+// Depthwise convolutions: one filter per channel. Too little arithmetic for tensor cores, so they are bound by memory:
+// a thread computes one vector of eight channels of kRun neighbouring outputs of a row and reads the weights once.
 #include <algorithm>
 
 #include "cuda/conv/kernels.h"
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kThreads)
     if (ix0 + i < c.width) store(dx + ((row * c.width + ix0 + i) * g.vectors + vector) * kVector, sum[i]);
 }
 
-// What a block of the weights' gradient does: `perBlock` rows of dy, one tap (blockIdx.z), `group` vectors (blockIdx.y).
+// A block of the weights' gradient: `perBlock` rows of dy, one tap (blockIdx.z), `group` vectors (blockIdx.y).
 struct Sums {
   int group;
   int64_t rows, perBlock;

@@ -1,5 +1,5 @@
-// Convolutions between thin or pooled values that small_conv.cu does not have: strides, other paddings than kernel / 2,
-// groups. Rare and small, in full float32, straight from the master weights: one thread per result.
+// Convolutions between thin or pooled values that small_conv.cu does not support: strides, paddings other than kernel /
+// 2, groups. They are rare and small: full float32, from the master weights, one thread per result.
 #include "cuda/conv/kernels.h"
 #include "cuda/kernels/activations.h"
 

@@ -7,13 +7,13 @@ namespace {
 
 using cudnn::Descriptor;
 
-constexpr int kConfigurations = 32;  // at most so many of a heuristic's answers are looked at
+constexpr int kConfigurations = 32;  // most configurations of a heuristic that are tried
 
 bool contains(const std::vector<int>& notes, int note) {
   return std::find(notes.begin(), notes.end(), note) != notes.end();
 }
 
-// Why an engine with these notes may not be taken; empty: it may.
+// The reason why an engine with these notes must not be used; empty: it may be used.
 std::string refusal(const std::vector<int>& numerical, const std::vector<int>& behaviour, Precision precision) {
   if (contains(numerical, cudnn::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) return "not deterministic";
   if (contains(numerical, cudnn::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) return "sums in less than float32";
@@ -92,7 +92,7 @@ EnginePlan restoreEngine(const std::string& json, const std::string& name, const
 EngineSearch findEngines(const ConvGraph& graph, Precision precision, const EngineTarget& target, int wanted) {
   EngineSearch search;
   for (const int mode : {cudnn::CUDNN_HEUR_MODE_A, cudnn::CUDNN_HEUR_MODE_FALLBACK}) {
-    // The fallback is for when nothing else works: its engines are not worth timing.
+    // The fallback serves when nothing else works; its engines are not worth timing.
     if (!search.plans.empty()) break;
     std::vector<Descriptor> offered;
     try {

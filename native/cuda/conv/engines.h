@@ -1,5 +1,5 @@
-// cuDNN's engines for an operation graph: asked of its heuristics, those that we may not take left out, finalized one
-// after the other until one works.
+// cuDNN's engines for an operation graph: the suggestions of its heuristics, less those that must not be used,
+// finalized one after the other until one works.
 #pragma once
 #include <string>
 #include <vector>
@@ -15,8 +15,8 @@ struct EnginePlan {
   std::string name;       // "engine 37, tensor cores, compiled at run time"
 };
 
-// For whom plans are made: a handle's device, or one that is only described (a finalized device properties descriptor,
-// cuDNN 9.8 or newer), whose plans cannot be run here.
+// The device that plans are made for: a handle's device, or one that is only described (a finalized device properties
+// descriptor, cuDNN 9.8 or newer), whose plans cannot be run here.
 struct EngineTarget {
   cudnn::Handle handle = nullptr;
   const cudnn::Descriptor* described = nullptr;
@@ -24,15 +24,15 @@ struct EngineTarget {
 
 struct EngineSearch {
   std::vector<EnginePlan> plans;  // as the heuristics rank them, at most `wanted`
-  int offered = 0, refused = 0;   // configurations; those left out for what they are
-  cudnn::Failure failure;         // of the last one that did not work
+  int offered = 0, refused = 0;   // configurations; those that must not be used
+  cudnn::Failure failure;         // of the last one that failed
 };
 
 constexpr int64_t kWorkspaceLimit = int64_t{1} << 30;
 
-// The plan as JSON, to be read by restoreEngine(); empty where cuDNN cannot write this engine's.
+// The plan as JSON for restoreEngine(); empty if cuDNN cannot serialize this engine's plans.
 std::string writeEngine(const EnginePlan& engine);
-// Throws cudnn::Failure where that cuDNN or that device does not take it.
+// Throws cudnn::Failure if this cuDNN or the device does not accept the plan.
 EnginePlan restoreEngine(const std::string& json, const std::string& name, const EngineTarget& target);
 
 EngineSearch findEngines(const ConvGraph& graph, Precision precision, const EngineTarget& target, int wanted);

@@ -1,4 +1,4 @@
-// The end of a convolution that cuDNN did not fuse: bias, activation and residual in one pass.
+// Bias, activation and residual after a convolution, in one pass, if cuDNN did not fuse them.
 #include "cuda/conv/kernels.h"
 
 #include "cuda/kernels/activations.h"

@@ -13,7 +13,7 @@ class Builder {
  public:
   explicit Builder(const ConvSpec& spec) : spec_(spec) {}
 
-  // Keeps `descriptor`, finalized, as long as the graph and tells its place.
+  // Adds `descriptor`, finalized, to the graph's parts and returns its index.
   size_t keep(Descriptor&& descriptor) {
     descriptor.finalize();
     result_.parts.push_back(std::move(descriptor));
@@ -109,8 +109,8 @@ class Builder {
     return p;
   }
   size_t pointwise(int mode) { return keep(pointwiseOf(mode)); }
-  // (Leaky) relu and its derivative, with all that cuDNN's own front end sets: by default NaN may become 0, and training
-  // would not see that a network has diverged.
+  // (Leaky) relu and its derivative, with all attributes that cuDNN's own front end sets: by default NaN may become 0,
+  // and training would not detect that a network has diverged.
   size_t relu(int mode) {
     Descriptor p = pointwiseOf(mode);
     p.setEnum(cudnn::CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, cudnn::CUDNN_TYPE_NAN_PROPOGATION,
@@ -175,14 +175,14 @@ class Builder {
   int64_t nextVirtual_ = 100;
 };
 
-// Whether there is something beside the convolution.
+// Whether there is anything to fuse with the convolution.
 bool hasEnd(const ConvSpec& spec) {
   if (spec.mode == ConvSpec::Forward) return spec.bias || spec.residual || spec.activation != ActivationKind::None;
   return spec.mode == ConvSpec::BackwardData && spec.gate;
 }
 
-// A sigmoid's gradient is y (1 - y) of its result y, and cuDNN's wants the argument. Other activations than these are left
-// to our epilogue.
+// Our gradient of a sigmoid uses its result y as y (1 - y); cuDNN's uses the argument. Other activations than these are
+// left to our epilogue.
 bool canFuse(const ConvSpec& spec) {
   switch (spec.activation) {
     case ActivationKind::None:

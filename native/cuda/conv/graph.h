@@ -1,5 +1,5 @@
 // A convolution and its fused end as an operation graph of cuDNN. Dimensions are in cuDNN's order (N, C, H, W) and
-// (K, C, R, S); channels last is said by strides. What lies between the operations is virtual and float.
+// (K, C, R, S); strides make it channels last. Tensors between the operations are virtual and float.
 #pragma once
 #include <vector>
 
@@ -8,7 +8,7 @@
 
 namespace wbsr::cuda {
 
-// How variant packs name the tensors that a graph reads and writes.
+// The names of a graph's tensors in variant packs.
 enum ConvTensor : int64_t { kTensorX = 1, kTensorW, kTensorY, kTensorBias, kTensorResidual, kTensorGate };
 
 struct ConvGraph {
@@ -17,9 +17,9 @@ struct ConvGraph {
   std::vector<int64_t> tensors;  // those that need a pointer
 };
 
-// One way to compute a spec. Not fused: the graph is the convolution alone, kernels of ours do the rest. `written`: the
-// type of what the graph writes; where it is not the result's, the graph writes beside it and a kernel converts, but dw
-// stays as it is (ConvPlan::written).
+// One way to compute a spec. Not fused: the graph is the convolution alone, our kernels do the rest. written: the type
+// that the graph writes; if it is not the result's, the graph writes to the workspace and a kernel converts, except dw,
+// which keeps its type (ConvPlan::written).
 struct ConvVariant {
   bool fused = false;
   Type written = Type::Float;

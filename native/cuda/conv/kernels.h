@@ -10,8 +10,8 @@
 namespace wbsr::cuda {
 
 // --- epilogue.cu ---
-// out = activation(conv + bias) + residual: what follows a convolution that has no fused end. bias (channels) and
-// residual may be null; out may be residual, and conv where the types agree. channels: padded.
+// out = activation(conv + bias) + residual, after a convolution without a fused end. bias (channels) and residual may
+// be null; out may be residual, and conv if the types agree. channels: padded.
 template <typename Conv, typename Out>
 void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out* out, int64_t pixels, int channels,
                   ActivationKind kind, float slope, cudaStream_t stream);
@@ -32,8 +32,8 @@ struct SmallConv {
   int kernel, fullIn;
   ActivationKind activation;
   float slope;
-  // Device memory: which of the weight's channels the slice has, in order; null: the first ones. Those of the bias are
-  // the output's.
+  // Device memory: the slice's channels among those of the weight, in order; null: the first ones. The bias has those
+  // of the output.
   const int *outIndices = nullptr, *inIndices = nullptr;
 };
 // out = activation(conv + bias) + residual; bias, residual may be null. Padding of out becomes 0.

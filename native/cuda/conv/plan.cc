@@ -22,7 +22,7 @@ void withType(Type type, F&& f) {
     f(static_cast<float*>(nullptr));
 }
 
-// cuDNN rarely says of full memory that it is that: making a handle or loading a kernel just fails then.
+// cuDNN rarely reports full memory as such: creating a handle or loading a kernel fails with a general error.
 bool isFullMemory(const cudnn::Failure& failure) {
   if (failure.status == cudnn::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) return true;
   const int kind = failure.status / 1000;  // 4: internal error, 5: execution failed
@@ -57,12 +57,12 @@ class Plan : public ConvPlan {
   }
 
   void run(const ConvArguments& arguments, void* workspace, cudaStream_t stream) const override {
-    void* raw = result(arguments);  // what the graph writes
+    void* raw = result(arguments);  // the graph's output
     if (beside()) raw = static_cast<unsigned char*>(workspace) + engineBytes_;
     try {
       execute(arguments, raw, workspace, stream);
     } catch (const cudnn::Failure& failure) {
-      // Within a capture the failure may be the capture's, which another thread's call has ended: the plan is not to blame.
+      // Within a capture the cause may be the capture, ended by another thread's call, rather than the plan.
       if (failed_ && !isFullMemory(failure) && !isCapturing(stream)) failed_();
       throwCudnnError(spec_.text() + " on CUDA device " + std::to_string(handle_->device()), failure);
     }
@@ -87,7 +87,7 @@ class Plan : public ConvPlan {
  private:
   bool hasEpilogue() const { return spec_.bias || spec_.residual || spec_.activation != ActivationKind::None; }
   bool toWeights() const { return spec_.mode == ConvSpec::BackwardWeights; }
-  // The graph writes beside the result: in the workspace.
+  // The graph writes to the workspace instead of the result.
   bool beside() const { return !toWeights() && variant_.written != resultType(spec_); }
 
   int64_t results() const {
@@ -130,7 +130,7 @@ class Plan : public ConvPlan {
     cudnn::check(cudnn::api().execute(handle.raw(), engine_.plan.raw(), pack.raw()), "cudnnBackendExecute");
   }
 
-  // What a plain convolution leaves to do. `raw` is the result itself or beside it.
+  // The operations that a plain convolution leaves out. `raw` is the result itself or in the workspace.
   void finish(const ConvArguments& a, void* raw, cudaStream_t stream) const {
     withType(variant_.written, [&](auto* written) {
       withType(resultType(spec_), [&](auto* result) {
@@ -161,7 +161,7 @@ class Plan : public ConvPlan {
   ConvVariant variant_;
   std::vector<int64_t> tensors_;
   std::shared_ptr<const ConvHandle> handle_, builder_;
-  EnginePlan engine_;  // goes before the handles
+  EnginePlan engine_;  // destroyed before the handles
   std::function<void()> failed_;
   size_t engineBytes_ = 0;
 };

@@ -1,4 +1,4 @@
-// One convolution that can be run: an engine's plan, and the kernels of ours where the plan leaves something to do.
+// A convolution ready to run: an engine's plan, and our kernels for the operations that the plan leaves out.
 #pragma once
 #include <functional>
 #include <memory>
@@ -9,7 +9,7 @@
 namespace wbsr::cuda {
 
 // A handle that plans run with, and a lock for its users: neither a handle nor a plan may be used by two threads at once.
-// A call only queues work, so that others wait for microseconds.
+// Calls only queue work, so that other threads wait for microseconds.
 class ConvHandle {
  public:
   explicit ConvHandle(int device);
@@ -26,11 +26,11 @@ class ConvHandle {
   mutable std::mutex turn_;
 };
 
-// wbsr::Error of what cuDNN said: WBSR_OUT_OF_MEMORY or WBSR_DEVICE_FAILED.
+// The wbsr::Error for a failure of cuDNN: WBSR_OUT_OF_MEMORY or WBSR_DEVICE_FAILED.
 [[noreturn]] void throwCudnnError(const std::string& what, const cudnn::Failure& failure);
 
-// handle: to run with. builder: that the engine's plan was made with; it lives as long as the plan. failed: told when an
-// execution fails, for any reason but full memory; may be empty.
+// handle: to run with. builder: the handle that the engine's plan was made with; it lives as long as the plan. failed:
+// called when an execution fails for any reason except full memory; may be empty.
 std::unique_ptr<ConvPlan> makeConvPlan(const ConvSpec& spec, const ConvVariant& variant, const ConvGraph& graph,
                                        EnginePlan engine, std::shared_ptr<const ConvHandle> handle,
                                        std::shared_ptr<const ConvHandle> builder,

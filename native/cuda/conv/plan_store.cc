@@ -31,7 +31,7 @@ std::string hashOf(const std::string& text) {
   return out;
 }
 
-// What the hash of a file covers.
+// The part of a file that its hash covers.
 std::string contents(const std::string& key, const StoredPlan& plan) {
   return key + "\n" + std::to_string(plan.variant) + "\n" + plan.name + "\n" + plan.json;
 }
@@ -73,7 +73,7 @@ std::optional<StoredPlan> PlanStore::load(const std::string& key) const {
   plan.variant = std::atoi(variant.c_str());
   if (foundKey != key || magic != headOf(contents(key, plan))) return std::nullopt;
   std::error_code ignored;
-  fs::last_write_time(file, fs::file_time_type::clock::now(), ignored);  // trim() keeps what was used last
+  fs::last_write_time(file, fs::file_time_type::clock::now(), ignored);  // trim() keeps the last used files
   return plan;
 }
 
@@ -82,7 +82,7 @@ void PlanStore::save(const std::string& key, const StoredPlan& plan) const {
   std::error_code error;
   if (fs::create_directories(folder_, error)) fs::permissions(folder_, fs::perms::owner_all, error);
   if (!usable()) return;
-  // Whole or not at all, also when two processes write the same one.
+  // The file is complete or absent, also when two processes write the same one.
   static std::atomic<int> count{0};
   const std::string file = fileOf(key),
                     half = file + "." + std::to_string(getpid()) + "." + std::to_string(count++) + ".tmp";
@@ -127,7 +127,7 @@ void PlanStore::trim(size_t files) const {
 std::string planFolder() {
   if (std::getenv("WBSR_PLAN_CACHE")) return environment("WBSR_PLAN_CACHE");
   if (cudnn::location().empty()) return "";
-  // As lib/data/index.ts finds its own folder.
+  // The same rules as for the folder of lib/data/index.ts.
   const fs::path cache = environment("XDG_CACHE_HOME"), home = environment("HOME");
   if (cache.is_absolute()) return (cache / "wbsr" / "plans").string();
   return home.is_absolute() ? (home / ".cache" / "wbsr" / "plans").string() : "";

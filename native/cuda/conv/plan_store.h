@@ -1,9 +1,9 @@
-// Plans that cuDNN has compiled before, for this process or an earlier one: it writes a plan as JSON, kernels and all, and
-// reads it in a thousandth of the time (0.4 to 1 s to compile, 1 ms to read, cuDNN 9.24). One file for each plan in a folder
-// of the user's. A plan is good only for the cuDNN, the card and the driver it was made for: they are part of its key.
+// Plans that cuDNN has compiled before, in this process or an earlier one. cuDNN writes a plan with its kernels as
+// JSON, which it reads in 1 ms instead of compiling for 0.4 to 1 s (cuDNN 9.24). One file per plan in a folder of the
+// user. A plan is valid only for the cuDNN, the card and the driver that it was made for, which are part of its key.
 //
-// Nothing here is an error. What cannot be read or does not fit is compiled anew; where nothing can be written nothing is
-// kept. Files hold code for the card, so a folder that others may write to is not used.
+// No failure here is an error. A plan that cannot be read or does not match is compiled again; if writing fails, the
+// plan is not kept. Files contain code for the card, so a folder that other users may write to is not used.
 #pragma once
 #include <optional>
 #include <string>
@@ -19,12 +19,12 @@ struct StoredPlan {
 
 class PlanStore {
  public:
-  // folder: empty keeps nothing. Made when the first plan is saved.
+  // folder: created when the first plan is saved; empty: nothing is kept.
   explicit PlanStore(std::string folder) : folder_(std::move(folder)) {}
 
   std::optional<StoredPlan> load(const std::string& key) const;
   void save(const std::string& key, const StoredPlan& plan) const;
-  void forget(const std::string& key) const;  // it did not work
+  void forget(const std::string& key) const;  // of a plan that failed
   // Leaves at most `files` plans, those used last.
   void trim(size_t files = 2048) const;
   const std::string& folder() const { return folder_; }

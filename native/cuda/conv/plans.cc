@@ -1,4 +1,4 @@
-// The cache of plans and how they come into it.
+// The cache of plans, and building them.
 #include <algorithm>
 #include <condition_variable>
 #include <cstdint>
@@ -57,7 +57,7 @@ class Plans : public ConvPlans {
     for (;;) {
       if (auto plan = lookUp(spec)) return plan;
       if (building_.insert(spec).second) break;
-      built_.wait(lock);  // another thread is at it; if it fails, this one tries
+      built_.wait(lock);  // another thread builds it; if that fails, this one tries
     }
     lock.unlock();
     std::shared_ptr<const ConvPlan> plan;
@@ -111,8 +111,8 @@ class Plans : public ConvPlans {
     std::vector<std::thread> others;
     for (size_t i = 1; i < threads; ++i) {
       others.emplace_back([&] {
-        // Else the end of OnDevice would go back to the thread's first device, 0, and make a context on a card that
-        // nobody asked for. A failure shows in what follows.
+        // Otherwise the end of OnDevice would set the thread's first device, 0, again and create a context on a card
+        // that is not used. A failure is reported by the next calls.
         cudaSetDevice(device_);
         work();
       });
@@ -131,7 +131,7 @@ class Plans : public ConvPlans {
   static std::shared_ptr<const ConvHandle> makeHandle(int device) {
     const OnDevice current(device);
     return {new ConvHandle(device), [device](const ConvHandle* handle) {
-              int before = device;  // no exception may leave here
+              int before = device;  // this function must not throw
               cudaGetDevice(&before);
               cudaSetDevice(device);
               delete handle;
@@ -139,7 +139,7 @@ class Plans : public ConvPlans {
             }};
   }
 
-  // Whose plans are good for this device.
+  // The device part of the plans' keys.
   static std::string makerOf(int device) {
     cudaDeviceProp card;
     int driver = 0;
@@ -157,7 +157,7 @@ class Plans : public ConvPlans {
            std::to_string(slope);
   }
 
-  // What an earlier process has compiled; null where it has not, or where cuDNN does not take it any more.
+  // A plan of an earlier process; null if there is none, or if cuDNN does not accept it any more.
   std::unique_ptr<ConvPlan> restore(const ConvSpec& spec, const std::shared_ptr<const ConvHandle>& builder) {
     const std::string key = keyOf(spec);
     const std::optional<StoredPlan> stored = store_.load(key);
@@ -239,7 +239,7 @@ class Plans : public ConvPlans {
         EngineSearch search = findEngines(graph, spec.precision, {builder->raw(), nullptr}, wanted);
         if (search.plans.empty() && search.failure.status != cudnn::CUDNN_STATUS_SUCCESS) failure = search.failure;
         for (EnginePlan& engine : search.plans) {
-          // Others are there at once, and cuDNN promises to write only those that it compiles.
+          // The others are fast to make, and cuDNN guarantees serialization only for those that it compiles.
           const bool worthKeeping = !store_.folder().empty() && (engine.compiled || timed);
           written.push_back({static_cast<int>(v), engine.name, worthKeeping ? writeEngine(engine) : ""});
           found.push_back(makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder));
@@ -248,7 +248,7 @@ class Plans : public ConvPlans {
         failure = refused;
       }
     }
-    // An engine counts a tensor's values in 32 bits or does not take it.
+    // Engines count the values of a tensor in 32 bits and refuse larger tensors.
     const int64_t most = int64_t{spec.batch} * spec.height * spec.width * std::max(spec.inChannels, spec.outChannels);
     if (found.empty() && most > INT32_MAX)
       throw Error("WBSR_OUT_OF_MEMORY",
@@ -259,7 +259,7 @@ class Plans : public ConvPlans {
           failure);
     size_t best = 0;
     if (found.size() > 1) {
-      const std::lock_guard lock(timing_);  // one at a time has the device to itself
+      const std::lock_guard lock(timing_);  // timings must not overlap
       best = fastestPlan(spec, found);
     }
     store_.save(keyOf(spec), written[best]);

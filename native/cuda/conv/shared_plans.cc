@@ -1,4 +1,4 @@
-// The plans that all models of a device have together.
+// The plans that all models of a device share.
 #include <algorithm>
 #include <map>
 #include <mutex>
@@ -15,7 +15,7 @@ struct Shared {
 };
 
 Shared& shared() {
-  static Shared* const one = new Shared;  // models may end after static objects have
+  static Shared* const one = new Shared;  // models may outlive static objects
   return *one;
 }
 

@@ -15,8 +15,8 @@ constexpr int kTile = 16;  // output pixels along an axis that a block of the we
 constexpr int kTilePixels = kTile * kTile;
 constexpr int kMaxBlocks = 128;  // of the weights' gradient; each leaves one partial sum
 
-// A convolution as a kernel sees it: ins -> outs, whichever direction that is. The weight of (out, in, tap) lies at
-// out * outStep + in * inStep + tap, or the mirrored tap.
+// A convolution ins -> outs in either direction. The weight of (out, in, tap) is at out * outStep + in * inStep + tap,
+// or at the mirrored tap.
 struct Direction {
   int height, width, kernel;
   int ins, outs, inStride, outStride;
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kThreads)
     out[index] = activation(sum + (bias ? bias[indexOf(d.outIndices, o)] : 0.f)) + (residual ? residual[index] : 0.f);
 }
 
-// What a block of the weights' gradient has to do. An item is a (tap, input channel) with all its output channels; the
+// The part of a block of the weights' gradient. An item is a (tap, input channel) with all its output channels; the
 // last one is the bias, whose input is 1.
 struct Items {
   int count, perBlock;  // perBlock: at most kThreads; blockIdx.y says which of them
@@ -119,13 +119,13 @@ __global__ void __launch_bounds__(kThreads)
     thinWeightsKernel(const float* in, const float* dOut, float* partial, SmallConv c, Items items) {
   WBSR_SHARED(float, shared);
   const int pad = c.kernel / 2, side = kTile + c.kernel - 1;
-  float* const gradients = shared;                       // (kTilePixels, 8); at the end what sumLanes wants
+  float* const gradients = shared;                       // (kTilePixels, 8); at the end sumLanes' memory
   float* const inputs = shared + kTilePixels * kVector;  // (side, side, 8)
   const int t = static_cast<int>(threadIdx.x), lanes = kThreads / items.perBlock, lane = t / items.perBlock;
   const int item = static_cast<int>(blockIdx.y) * items.perBlock + t % items.perBlock;
   const bool active = lane < lanes && item < items.count, bias = item == items.count - 1;
   const int channel = item % c.inChannels, tap = item / c.inChannels;
-  // Where the item's input of the tile's first pixel is.
+  // The item's input for the tile's first pixel.
   const int offset = bias ? 0 : (tap / c.kernel * side + tap % c.kernel) * kVector + channel;
   float sum[kVector] = {};
   for (int64_t tile = blockIdx.x; tile < items.tiles; tile += gridDim.x) {

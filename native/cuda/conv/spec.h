@@ -1,4 +1,4 @@
-// What the parts of the convolutions ask of a ConvSpec.
+// Properties of a ConvSpec that the parts of conv/ share.
 #pragma once
 #include "cuda/conv/conv.h"
 
@@ -7,13 +7,13 @@ namespace wbsr::cuda {
 // The convolution's own operands: T or float by the precision.
 Type operandType(Precision precision);
 
-// What the result's type is: y of Forward, dx of BackwardData, dw of BackwardWeights where its engine sums in float to the end.
+// The type of the result: y of Forward, dx of BackwardData, dw of BackwardWeights if its engine sums in float only.
 Type resultType(const ConvSpec& spec);
 
-// Specs that compute the same are one plan: what the direction does not use is cleared.
+// Clears the fields that the direction does not use, so that specs with the same result have the same plan.
 ConvSpec normalised(ConvSpec spec);
 
-// Throws WBSR_INTERNAL where there is no such convolution.
+// Throws WBSR_INTERNAL for a convolution that does not exist.
 void validate(const ConvSpec& spec);
 
 struct HashConvSpec {

@@ -6,8 +6,8 @@
 namespace wbsr::cuda {
 namespace {
 
-// By cuDNN where channels are many, else by kernels of ours: depthwise.cu, small_conv.cu between thin or pooled values,
-// direct.cu where small_conv.cu does not have the geometry.
+// cuDNN for many channels, else our kernels: depthwise.cu, small_conv.cu between thin or pooled values, direct.cu for
+// geometries that small_conv.cu does not support.
 enum class Way { Plan, Depthwise, Small, Direct };
 
 Way wayOf(const StepCompiler& compiler, const ConvGeometry& g) {
@@ -19,7 +19,7 @@ Way wayOf(const StepCompiler& compiler, const ConvGeometry& g) {
   return plain && g.kernel <= kSmallKernel ? Way::Small : Way::Direct;
 }
 
-// Sub-pixel planes in which y's channels, and so the filters, are ordered.
+// The number of sub-pixel planes by which y's channels, and therefore the filters, are ordered.
 int planesOf(const StepCompiler& compiler, const ConvGeometry& g) {
   return compiler.program().values[static_cast<size_t>(g.y)].groups;
 }
@@ -99,7 +99,7 @@ ConvSpec specOf(const StepCompiler& compiler, const ConvGeometry& g, ConvSpec::M
   return spec;
 }
 
-// What a plan of the gradient by x does itself: a gate, but no bias, other activation or residual.
+// A plan of the gradient by x supports a gate, but no bias, other activation or residual.
 ConvSpec inputSpec(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate) {
   ConvSpec spec = specOf(compiler, g, ConvSpec::BackwardData, gate >= 0 ? end : ConvEnd{});
   spec.gate = gate >= 0;
@@ -281,7 +281,7 @@ void compileToWeight(StepCompiler& compiler, const ConvGeometry& g) {
 }
 
 void compileToBias(StepCompiler& compiler, const ConvGeometry& g, int value) {
-  // Small convolutions have it from their weights' kernel.
+  // In small convolutions the kernel of the weights' gradient computes it.
   if (g.bias.parameter < 0 || (wayOf(compiler, g) == Way::Small && value == g.y)) return;
   const Values& values = compiler.values();
   const Layout l = values.layout(value);

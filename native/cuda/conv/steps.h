@@ -1,4 +1,4 @@
-// The steps of convolutions, ordinary and transposed: which code runs them, and their launches. Everything is told of the
+// The steps of convolutions, ordinary and transposed: which code runs them, and their launches. Names refer to the
 // ordinary convolution x -> y with the weight (O, I / groups, k, k); a transposed convolution is its gradient y -> x.
 #pragma once
 #include "cuda/program/step_compiler.h"
@@ -13,7 +13,7 @@ struct ConvGeometry {
   ParameterSlice bias;  // of the step's output; parameter -1: none
 };
 
-// What follows the convolution: activation(. + bias) + residual.
+// The operations after the convolution: activation(. + bias) + residual.
 struct ConvEnd {
   bool bias = false;
   ActivationKind activation = ActivationKind::None;
@@ -23,15 +23,15 @@ struct ConvEnd {
 
 // y = end(conv(x))
 void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end);
-// x = end(the gradient of conv by x, from y); gate: a value of x's layout whose sign tells an activation's derivative, -1:
-// none; then the end has that activation and nothing else.
+// x = end(the gradient of conv by x, from y); gate: a value of x's layout whose sign selects an activation's
+// derivative; the end then has that activation and nothing else. -1: none.
 void compileToInput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate);
 // Adds the gradient of the weight, from x and y, to the gradient arena: on the side stream, with memory of its own.
 void compileToWeight(StepCompiler& compiler, const ConvGeometry& g);
 // Adds the sum over the pixels of a value to the gradient of g.bias, where there is one.
 void compileToBias(StepCompiler& compiler, const ConvGeometry& g, int value);
 
-// Adds the plan that the functions above want.
+// Adds the plan that the functions above use.
 void addOutputPlan(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end,
                    std::vector<ConvSpec>& specs);
 void addInputPlan(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate,

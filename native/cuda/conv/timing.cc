@@ -14,14 +14,14 @@ size_t bytesOf(int64_t count, Type type) {
   return static_cast<size_t>(count) * (type == Type::Bf16 ? sizeof(bf16) : sizeof(float));
 }
 
-// Every byte 0x3c: 0.0115 as float and as bf16. Zeros would let the card clock higher than it does at work.
+// Every byte 0x3c: 0.0115 as float and as bf16. With zeros the card would clock higher than with real data.
 void fill(DeviceBuffer& buffer, size_t bytes, cudaStream_t stream) {
   buffer.reserve(bytes);
   WBSR_CUDA(cudaMemsetAsync(buffer.as<>(), 0x3c, bytes, stream));
 }
 
-// The best of some rounds of kRuns runs. As one graph, as the device runs plans: to make and submit a single execution
-// takes the processor longer than a small convolution takes the device.
+// The best of some rounds of kRuns runs, in one graph, as the device runs plans: the processor takes longer to submit a
+// single execution than the device takes for a small convolution.
 double seconds(const ConvPlan& plan, const ConvArguments& arguments, void* workspace, cudaStream_t stream) {
   for (int i = 0; i < kWarmUp; ++i) plan.run(arguments, workspace, stream);
   const auto runs = [&] {
@@ -30,7 +30,7 @@ double seconds(const ConvPlan& plan, const ConvArguments& arguments, void* works
   Graph graph;
   try {
     graph.capture(stream, runs);
-    graph.launch(stream);   // uploads it
+    graph.launch(stream);   // the first launch uploads the graph
   } catch (const Error&) {  // ended by another thread's call that waits for the device
     graph.reset();
   }
@@ -71,7 +71,7 @@ size_t fastestPlan(const ConvSpec& spec, const std::vector<std::unique_ptr<ConvP
     if (most > 0) workspace.reserve(most);
   } catch (const Error& error) {
     if (error.code != "WBSR_OUT_OF_MEMORY") throw;
-    stream.synchronise();  // what was queued still writes to the buffers that go now
+    stream.synchronise();  // queued work writes to the buffers that are freed here
     return 0;
   }
   const ConvArguments arguments{x.as<>(), w.as<>(), y.as<>(), bias.as<float>(), residual.as<>(), gate.as<>()};

@@ -33,8 +33,8 @@ struct Reciprocal {
   __device__ float operator()(float x) const { return 1.f / x; }
 };
 
-// dx from dy and the output y, but of silu and gelu the input x. The derivative of the relus is told by the sign of the
-// output: slopes are not negative.
+// dx from dy and the output y; of silu and gelu from the input x. The derivative of the relus follows from the sign of
+// the output, because slopes are not negative.
 struct ActivateBackward {
   float slope;
   __device__ float operator()(float dy, float y) const { return y > 0.f ? dy : dy * slope; }
@@ -63,7 +63,7 @@ inline float slopeOf(ActivationKind kind, float slope) {
   return kind == ActivationKind::None ? 1.f : kind == ActivationKind::Relu ? 0.f : slope;
 }
 
-// work(functor) with an activation that a step may apply to its result: one that padding may go through (layout.h).
+// work(functor) with an activation that a step may apply to its result, padding included (layout.h).
 template <typename F>
 void withEnd(ActivationKind kind, float slope, F&& work) {
   switch (kind) {

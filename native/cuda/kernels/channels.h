@@ -1,6 +1,7 @@
-// Kernels that treat each channel of an image on its own: a block has some neighbouring pixels of one image; a thread keeps
-// to one vector of eight channels, so that factors and sums stay in registers. Sums take two launches: blocks, then the
-// blocks' sums in order. How an image is cut depends on its own size only: its result is the same in every batch.
+// Kernels that process each channel of an image separately. A block has neighbouring pixels of one image; a thread has
+// one vector of eight channels, so that factors and sums stay in registers. Sums take two launches: blocks, then the
+// blocks' sums in order. How an image is cut depends on its own size only, so that its result is the same in every
+// batch.
 #pragma once
 #include <algorithm>
 
@@ -41,13 +42,13 @@ struct Place {
   }
 };
 
-// What a sum's functor learns beside the operands' values.
+// Arguments of a sum's functor besides the operands' values.
 struct Where {
   int64_t image, pixel;  // pixel: of all images
   int channel;           // the first of the vector
 };
 
-// Functors of sums: f(v, where, sum) adds to the sums of eight channels what one pixel has; v: a vector of each operand.
+// Functors of sums: f(v, where, sum) adds one pixel's terms to the sums of eight channels; v: a vector per operand.
 struct ValueSum {
   static constexpr int kOperands = 1;
   __device__ void operator()(const float (&v)[1][kVector], const Where&, float (&sum)[kVector]) const {

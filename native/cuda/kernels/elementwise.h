@@ -1,5 +1,5 @@
-// Elementwise kernels for any functor: of one and two operands, and of several for functors that know the channel. All are
-// bound by memory: a thread has kPerThread vectors in flight, neighbouring threads have neighbouring vectors.
+// Elementwise kernels for any functor: of one and two operands, and of several operands and the channel. All are bound
+// by memory: a thread has kPerThread vectors in flight, neighbouring threads have neighbouring vectors.
 #pragma once
 #include "cuda/kernels/vectors.h"
 
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kThreads) unaryKernel(const From* x, To* y, in
 #pragma unroll
       for (int k = 0; k < kVector; ++k) v[k] = f(v[k]);
       store(y + at * kVector, v);
-    } else if (at == full) {  // what does not fill a vector
+    } else if (at == full) {  // the last, partial vector
       for (int64_t k = full * kVector; k < count; ++k) y[k] = fromFloat<To>(f(toFloat(x[k])));
     }
   }

@@ -1,4 +1,4 @@
-// Conversions between types and layouts: casts, and the way between planar RGB and the thin layout.
+// Conversions between types, and between planar RGB and the thin layout.
 #include "cuda/kernels/formats.h"
 
 #include <type_traits>

@@ -1,5 +1,5 @@
-// Deterministic sums in two stages, as the kernels that reduce over pixels make them: the lanes of a block pairwise,
-// then the blocks' partial sums in their order. Both orders follow from the shape alone.
+// Deterministic sums in two stages for kernels that reduce over pixels: the lanes of a block pairwise, then the blocks'
+// partial sums in order. Both orders depend on the shape alone.
 #pragma once
 #include "cuda/kernels/vectors.h"
 
@@ -10,9 +10,9 @@ namespace wbsr::cuda {
 template <int kThreads>
 __device__ inline void sumLanes(float (&sum)[kVector], float* shared, int lanes, int step) {
   const int t = static_cast<int>(threadIdx.x), lane = t / step;
-  __syncthreads();  // what the caller had there has been read
+  __syncthreads();  // the caller's data there has been read
   for (int live = lanes; live > 1;) {
-    const int half = (live + 1) / 2;  // what a step writes lies below what the steps before read
+    const int half = (live + 1) / 2;  // a round writes below the data that it reads
     if (lane >= half && lane < live)
 #pragma unroll
       for (int k = 0; k < kVector; ++k) shared[k * kThreads + t] = sum[k];

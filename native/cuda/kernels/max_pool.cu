@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Where a thread is: one vector of one pixel of a grid of `height` rows.
+// The position of a thread: one vector of one pixel of a grid of `height` rows.
 struct Place {
   int64_t image;
   int y, x, vector;
@@ -24,7 +24,7 @@ struct Place {
   }
 };
 
-// NaN is larger than everything, as PyTorch has it.
+// NaN is larger than everything, as in PyTorch.
 __device__ inline bool larger(float candidate, float best) { return candidate > best || candidate != candidate; }
 
 template <typename T>
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kThreads)
   store(out + place.at(rows.outputs, columns.outputs, place.y, place.x, vectors), best);
 }
 
-// As a gather: the thread's input asks of every window that it is in whether it is its first largest value.
+// As a gather: for every window that contains the thread's input, is it the window's first largest value?
 template <typename T>
 __global__ void __launch_bounds__(kThreads) maxPoolBackwardKernel(const T* dOut, const T* in, T* dIn, WindowAxis rows,
                                                                   WindowAxis columns, int vectors, unsigned chunks) {

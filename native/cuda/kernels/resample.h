@@ -1,6 +1,5 @@
-// Linear maps between grids of pixels that treat rows and columns apart: resizing by any ratio, average pooling, and
-// their transposes, which are the gradients. Which samples an output takes, with which weights, is a table per axis,
-// made on the host.
+// Separable linear maps between grids of pixels: resizing by any ratio, average pooling, and their transposes, which
+// are the gradients. A table per axis, made on the host, holds the samples and weights of each output.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -10,10 +9,10 @@
 
 namespace wbsr::cuda {
 
-// Of each output, the inputs with a weight, ascending.
+// Of each output the inputs with their weights, ascending.
 using AxisTaps = std::vector<std::vector<std::pair<int, float>>>;
 
-// The taps of each of `inputs` inputs, where outputs have become inputs.
+// The transpose: the taps of each of `inputs` inputs in the outputs.
 AxisTaps transposed(const AxisTaps& taps, int inputs);
 
 // The same on the device: output o has the taps first[o] .. first[o + 1] - 1.

@@ -1,5 +1,5 @@
-// Eight neighbouring elements of bf16 or float as kernels move them: 16-byte accesses, arithmetic in float. Channel
-// counts are multiples of eight (layout.h), so a vector never crosses a pixel.
+// Vectors of eight neighbouring elements of bf16 or float: 16-byte accesses, arithmetic in float. Channel counts are
+// multiples of eight (layout.h), so a vector never spans two pixels.
 #pragma once
 #include "core/math/fastmath.h"
 #include "cuda/runtime.h"
@@ -8,8 +8,8 @@ namespace wbsr::cuda {
 
 constexpr int kVector = 8;
 
-// As they lie in memory. Kernels that move several load all of them before they use the first: loads in flight are what
-// hides the memory's latency.
+// As they are stored. Kernels load several of them before they use the first, because loads in flight hide the memory's
+// latency.
 template <typename T>
 struct Raw;
 template <>

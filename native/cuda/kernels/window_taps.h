@@ -8,7 +8,7 @@ namespace wbsr::cuda {
 enum class Interpolation { Nearest, Bilinear, Bicubic };
 
 // Output o lies at (o + 0.5) ratio - 0.5 between the inputs, ratio = num / den inputs per output; beyond the ends the
-// nearest input stands. Nearest: input floor(o ratio). a: of Keys' cubic.
+// nearest input is used. Nearest: input floor(o ratio). a: of Keys' cubic.
 AxisTaps resizeTaps(Interpolation mode, double a, int inputs, int outputs, int64_t num, int64_t den);
 
 // The inputs begin .. end - 1 of an output; length: what an average divides by, padding included.

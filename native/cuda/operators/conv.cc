@@ -1,4 +1,4 @@
-// Convolutions: conv/steps.h tells which code runs them.
+// Convolutions, run by conv/steps.h.
 #include "core/operators/conv.h"
 
 #include "cuda/conv/steps.h"
@@ -39,7 +39,7 @@ void register_conv(Registry& registry) {
       [](const StepCompiler& compiler, const Step& step, std::vector<ConvSpec>& specs) {
         addOutputPlan(compiler, forwardGeometry(step), endOf(step), specs);
       });
-  // What padding would make of it must stay finite.
+  // The activation must stay finite in the padding.
   registry.fuses(Conv::kKind, [](const Program&, const Step& step) { return sparesPadding(step.activation) ? 0 : 2; });
   registry.add(
       Conv::kBackwardData,

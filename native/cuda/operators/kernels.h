@@ -1,7 +1,7 @@
 // Launchers of the kernels that a Program's steps need beside cuDNN, one .cu file per family. All are asynchronous on
 // `stream`, may be captured in a graph, allocate nothing and are deterministic. Layouts: program/layout.h. T and its like are
-// bf16 or float, explicitly instantiated. `scratch` is device memory of at least the bytes that the function beside
-// tells. Counts may be 0. Pointers are 16-byte aligned.
+// bf16 or float, explicitly instantiated. `scratch` is device memory of at least the bytes that the matching ...Scratch
+// function returns. Counts may be 0. Pointers are 16-byte aligned.
 #pragma once
 #include <cuda_runtime.h>
 

@@ -18,7 +18,7 @@ struct Shape {
   float epsilon;
 };
 
-// Where a thread is, and sums over the lanes of its pixel. Every thread of the block calls sum().
+// The position of a thread, and sums over the lanes of its pixel. Every thread of the block calls sum().
 struct Place {
   int64_t pixel;
   int lane, lanes;

@@ -18,7 +18,7 @@ constexpr int kThreads = 256;
 // None, relu and leaky relu are one formula with slope 1, 0 and s.
 __device__ inline float activate(float x, float slope) { return x > 0.f ? x : x * slope; }
 
-// What a block works on: a piece of one row of the small value. chunks: pieces per row.
+// The part of a block: a piece of one row of the small value. chunks: pieces per row.
 struct Rows {
   int width, factor;
   int vectors;  // of eight channels, per pixel of large
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kThreads) shuffledKernel(const Small* small, L
   }
 }
 
-// The way back. dLarge, y (rows, r, W, r, vectors x 8), y may be null; dSmall (rows, W, r, r, vectors x 8)
+// The gradient. dLarge, y (rows, r, W, r, vectors x 8), y may be null; dSmall (rows, W, r, r, vectors x 8)
 template <int F, typename Large, typename Small>
 __global__ void __launch_bounds__(kThreads)
     shuffledBackwardKernel(const Large* dLarge, const Large* y, Small* dSmall, Rows shape, float slope) {
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // The order c r^2 + i r + j. A block has `pixels` neighbouring pixels of a row of small and `groupVectors` x 8 channels of large
-// (blockIdx.y says which); in shared memory lies what they are in small, (pixels, pitch), channels together.
+// (blockIdx.y). Shared memory holds the same data in the order of small, (pixels, pitch), channels together.
 struct Tile {
   int width, factor;
   int channels;       // of large, real ones
@@ -109,7 +109,7 @@ struct Tile {
   unsigned chunks;  // per row
 };
 
-// What follows from Tile for one block.
+// A block's part of a Tile.
 struct Part {
   int64_t row;
   int square, x0, pixels;   // pixels: of small, clipped
@@ -127,7 +127,7 @@ struct Part {
   }
 };
 
-// Vector `index` of the block's part of large: where it lies there and, for its first channel, in shared memory.
+// Vector `index` of the block's part of large: its position there and, of its first channel, in shared memory.
 struct Place {
   int channel, local;
   int64_t large;
@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   __syncthreads();
-  const int real = t.channels * part.square - part.first;  // what lies behind is padding, which nobody wrote
+  const int real = t.channels * part.square - part.first;  // behind it is padding, which was never written
   for (int index = threadIdx.x; index < part.pixels * part.smallVectors; index += kThreads) {
     const int pixel = index / part.smallVectors, vector = index % part.smallVectors;
     float v[kVector];
@@ -226,7 +226,7 @@ struct Generic {
     tile.largeChannels = padded(s.channels);
     tile.smallChannels = padded(s.channels * square);
     tile.groupVectors = std::min(vectors, kGroup);
-    // The odd vector at the end keeps neighbouring pixels out of each other's banks.
+    // The extra vector at the end puts neighbouring pixels into different banks.
     tile.pitch = std::min(tile.groupVectors * kVector * square, tile.smallChannels) + kVector;
     const size_t bytes = element * static_cast<size_t>(tile.pitch);
     tile.pixels = static_cast<int>(std::clamp<size_t>(kShared / bytes, 1, 64));
@@ -237,7 +237,7 @@ struct Generic {
   }
 };
 
-// A thin value has fewer than eight channels, so that its eight floats are also what padding makes of them.
+// A thin value has fewer than eight channels, so its eight floats are its padded size.
 void checkShape(const ShuffleShape& shape) {
   WBSR_CHECK(shape.activation != ActivationKind::Sigmoid);
   WBSR_CHECK(!shape.largeThin || shape.channels <= kVector);

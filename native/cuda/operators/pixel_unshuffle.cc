@@ -1,4 +1,4 @@
-// Pixel unshuffle is what the gradient of a pixel shuffle does, and the other way round.
+// Pixel unshuffle is the gradient of a pixel shuffle, and the other way round.
 #include "core/operators/pixel_unshuffle.h"
 
 #include "cuda/operators/kernels.h"

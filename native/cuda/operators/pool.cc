@@ -1,4 +1,4 @@
-// Pooling: averages are a linear map (kernels/resample.h), largest values have kernels of their own.
+// Pooling: averages are a linear map (kernels/resample.h), maxima have their own kernels.
 #include "core/operators/pool.h"
 
 #include "cuda/kernels/window_taps.h"
@@ -47,7 +47,7 @@ void compilePool(StepCompiler& compiler, const Step& step) {
       });
 }
 
-// in: dOut; of the largest values also the input.
+// in: dOut; of maxima also the input.
 void compileBackward(StepCompiler& compiler, const Step& step) {
   const auto& op = step.as<Pool>();
   const Layout in = compiler.values().layout(step.out), out = compiler.values().layout(step.in[0]);

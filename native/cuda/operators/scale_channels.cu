@@ -1,4 +1,4 @@
-// A value times a factor per image and channel, as channel attention has it, and its backward.
+// A value times a factor per image and channel, as in channel attention, and its backward.
 #include "core/operators/scale_channels.h"
 
 #include "cuda/kernels/channels.h"

@@ -1,7 +1,7 @@
 // Bilinear and bicubic enlargement by a whole factor (half-pixel centres, edges clamped) and its transpose. The
 // factor is whole, so weights depend on an output's phase within its input pixel only: each block makes the table of
-// all phases once. A window of `reach` input samples to either side holds every tap of every phase; taps that a phase
-// does not have get the weight 0, which is what the kernels' own formulas say there.
+// all phases once. A window of `reach` input samples to either side holds every tap of every phase; for taps that a
+// phase does not have, the formulas of the kernels give the weight 0.
 #include "core/operators/upsample.h"
 
 #include <algorithm>
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kThreads) upsampleKernel(const T* in, const T*
   }
 }
 
-// What input sample i receives from the outputs of that base and phase: window samples outside the input count for the
+// The weight of input sample i in the outputs of that base and phase: window samples outside the input are added to the
 // nearest one inside.
 template <bool kCubic>
 __device__ inline float received(const float (*table)[kWindow<kCubic>], int i, int base, int phase, int size) {
@@ -110,7 +110,7 @@ __device__ inline float received(const float (*table)[kWindow<kCubic>], int i, i
   return sum;
 }
 
-// Of the shared memory below; what lies behind them is read as vectors.
+// Of the shared memory below; the data behind them is read as vectors.
 WBSR_HD inline int columnWeightFloats(int columns, int span) { return (columns * span + 3) / 4 * 4; }
 
 // dOut (N, H f, W f, vectors x 8) -> dIn (N, H, W, vectors x 8), separable: a block has `columns` neighbouring pixels of
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ float table[kMaxFactor][window];
   __shared__ float rowWeights[window * kMaxFactor];
   WBSR_SHARED(float, shared);
-  const int span = window * s.factor;                        // outputs along an axis that look at one input sample
+  const int span = window * s.factor;                        // outputs along an axis that read one input sample
   float* columnWeights = shared;                             // (columns, span)
   float* sums = shared + columnWeightFloats(columns, span);  // ((columns + 2 reach) f, group x 8)
   const int64_t row = blockIdx.x / s.chunks;                 // n H + y
@@ -227,8 +227,8 @@ namespace {
 
 using operators::Upsample;
 
-// Modes and ratios that the kernels above do not have, by tables. `in`, `out`: values of the forward step; backward:
-// out's gradient goes to in's.
+// Modes and ratios that the kernels above do not support, by tables. `in`, `out`: values of the forward step; backward
+// computes in's gradient from out's.
 void compileByTable(StepCompiler& compiler, const Step& step, const Layout& in, const Layout& out, bool backward) {
   const auto& op = step.as<Upsample>();
   const Interpolation mode = op.mode() == Upsample::Nearest  ? Interpolation::Nearest
@@ -279,7 +279,7 @@ void compileUpsampleBackward(StepCompiler& compiler, const Step& step) {
 
 void register_upsample(Registry& registry) {
   registry.add(Upsample::kKind, compileUpsample);
-  // Rather than the convolution beside it: so the enlarged value never goes through memory.
+  // More than the convolution beside it, so that the enlarged value is never stored.
   registry.fuses(Upsample::kKind,
                  [](const Program&, const Step& step) { return step.activation == ActivationKind::None ? 3 : 0; });
   registry.add(Upsample::kBackward, compileUpsampleBackward);

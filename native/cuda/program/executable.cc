@@ -82,7 +82,7 @@ void Executable::run() {
     launchAll(Launches::Direct);
   } else {
     // A call that waits for the device in another thread of the process (a driver's, a library's) ends the capture.
-    // That is no failure of this device: what follows either runs, or fails for a reason of its own.
+    // That is no failure of this device. If the device has failed, the next call reports it.
     try {
       graph_.capture(context_.stream, [this] { launchAll(Launches::Captured); });
     } catch (const Error&) {

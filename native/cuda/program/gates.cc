@@ -16,14 +16,14 @@ bool fuseGate(Program& program) {
     const Step activation = program.steps[i];
     if (activation.kind != Activation::kBackward) continue;
     const auto& op = activation.as<Activation>();
-    // A gate is what the sign of the output tells.
+    // A gate depends on the sign of the output alone.
     if (op.function() != ActivationKind::Relu && op.function() != ActivationKind::LeakyRelu) continue;
     const int from = uses.producer[static_cast<size_t>(activation.in[0])];
     const Value& value = program.values[static_cast<size_t>(activation.out)];
     if (from < 0 || uses.count[static_cast<size_t>(activation.in[0])] != 1 || value.thin || value.pooled) continue;
     Step& data = program.steps[static_cast<size_t>(from)];
     if (data.kind != Conv::kBackwardData || data.activation != ActivationKind::None) continue;
-    if (data.as<Conv>().depthwise()) continue;  // whose kernel has no gate
+    if (data.as<Conv>().depthwise()) continue;  // its kernel has no gate
     data.activation = op.function();
     data.slope = op.slope();
     data.in.push_back(activation.in[1]);

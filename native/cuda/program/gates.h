@@ -1,4 +1,4 @@
-// The gradient of a relu becomes part of the convolution that makes its operand, after differentiate() and before plan():
+// Fuses the gradient of a relu into the convolution that computes its operand, after differentiate() and before plan():
 //   conv.backwardData + activation.backward -> one step with the activation's output as gate (in[1])
 #pragma once
 #include "core/program.h"

@@ -5,8 +5,8 @@
 namespace wbsr::cuda {
 namespace {
 
-// How many entries the side stream may be behind where the main stream waits for it all the same. So many keep it busy
-// until more come, and a wait for those before them stands for the next waits too.
+// A wait of the main stream leaves the side stream up to this many entries behind. They keep the side stream busy until
+// more are queued, and a wait for the entries before them covers the next waits too.
 constexpr int kBehind = 8;
 
 bool overlap(const std::vector<Launches::Range>& a, const std::vector<Launches::Range>& b) {
@@ -33,7 +33,7 @@ void Launches::schedule() {
   };
   for (int i = 0; i < static_cast<int>(entries_.size()); ++i) {
     Entry& entry = entries_[static_cast<size_t>(i)];
-    // Streams keep their order: the last entry that matters stands for those before it.
+    // Streams keep their order, so a wait for the last relevant entry covers those before it.
     int behind = 0, enough = -1;
     for (int j = i - 1; j > seen[entry.beside]; --j) {
       const Entry& other = entries_[static_cast<size_t>(j)];
@@ -44,8 +44,8 @@ void Launches::schedule() {
       break;
     }
     if (entry.beside) {
-      // The side stream begins within the pass, also where it would find everything there: what was queued on the main
-      // stream before the pass comes first.
+      // The side stream's first entry waits even if it depends on no entry of this pass: it must run after the work
+      // that was queued on the main stream before the pass.
       WBSR_CHECK(lastMain >= 0);
       if (seen[1] < 0) wait(entry, lastMain);
       last_ = i;
@@ -77,7 +77,7 @@ void Launches::run(cudaStream_t main, cudaStream_t side, Kind kind) {
       try {
         eventOf(last_).record(side);
         eventOf(last_).makeWait(main);
-      } catch (const Error&) {  // a device that has failed, or a capture that ends now
+      } catch (const Error&) {  // the device has failed, or the capture ends here
       }
     }
     throw;

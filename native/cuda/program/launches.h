@@ -1,6 +1,6 @@
-// What a pass queues on the device, in program order, on one stream or two: weight gradients, which nothing in the pass
-// reads, run beside the data gradients, which all wait for each other and alone leave much of the device idle. Each
-// stream keeps its order, so that sums into the gradient arena come in the order of the program.
+// The launches of a pass, in program order, on one stream or two. Weight gradients, which nothing in the pass reads,
+// run concurrently with the data gradients, which depend on each other and alone leave much of the device idle. Each
+// stream keeps its order, so that additions to the gradient arena happen in program order.
 #pragma once
 #include <functional>
 #include <memory>
@@ -19,15 +19,15 @@ class Launches {
     int64_t begin, end;
   };
 
-  // On the main stream. writes: what of it the side stream may read; it reads what it likes.
+  // On the main stream. writes: the written memory that the side stream may read. Its reads need no declaration.
   void add(const Range& writes, Work work);
-  // On the side stream. reads: what the main stream writes; it writes nothing that the main stream touches in this pass.
+  // On the side stream. reads: memory that the main stream writes. It must not write memory that the main stream uses.
   void addBeside(std::vector<Range> reads, Work work);
-  // Once all are there: which one waits for which one of the other stream.
+  // Decides which entry waits for which entry of the other stream. Called once, after the last add.
   void schedule();
 
-  // Queues all of it; however it ends, what comes next on `main` comes after what was queued on `side`. An event of a
-  // capture must not meet one of before it: each kind of run has its own.
+  // Queues everything. Afterwards, also after a failure, new work on `main` runs after the work on `side`. Events must
+  // not be shared between a capture and work outside of it, so each kind of run has its own.
   enum Kind { Direct, Captured };
   void run(cudaStream_t main, cudaStream_t side, Kind kind);
 
@@ -37,7 +37,7 @@ class Launches {
     bool beside;
     std::vector<Range> touches;  // reads of the side stream, what the main stream writes
     int waitsFor = -1;           // an entry of the other stream
-    int event = -1;              // recorded behind it, where others wait for it
+    int event = -1;              // recorded behind it if others wait for it
   };
   const std::vector<Entry>& entries() const { return entries_; }
 

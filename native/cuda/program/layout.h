@@ -31,7 +31,7 @@ inline Layout layoutOf(const Value& value) {
   return layout;
 }
 
-// Whether padding must not go through it: what it makes of 0 is not finite, or may grow so.
+// Whether padding must be left out: the result for 0 is not finite, or may become so.
 inline bool sparesPadding(ActivationKind kind) {
   return kind == ActivationKind::Exp || kind == ActivationKind::Reciprocal;
 }

@@ -1,4 +1,4 @@
-// What an operator has to work with where it turns a step of a Program into launches (cuda/registry.h).
+// The interface with which an operator turns a step of a Program into launches (cuda/registry.h).
 #pragma once
 #include <algorithm>
 #include <functional>
@@ -54,7 +54,7 @@ class StepCompiler {
     return static_cast<const T*>(upload(values.data(), values.size() * sizeof(T)));
   }
 
-  // What a convolution by cuDNN reads: the value itself, or its copy in bf16, which is queued here for the first reader.
+  // The operand of a convolution by cuDNN: the value, or its copy in bf16, which is queued here for the first reader.
   std::function<const void*()> operand(int value);
 
  private:

@@ -1,4 +1,4 @@
-// Where the values of a planned Program lie on the device, and in which type.
+// Addresses and types of the values of a planned Program on the device.
 #pragma once
 #include "core/program.h"
 #include "cuda/context.h"
@@ -17,7 +17,7 @@ class Values {
   // Of the whole batch, padding included.
   int64_t elements(int value) const { return layout(value).image() * program_.batch; }
 
-  // The address, valid until the context's memory moves: launches ask for it when they run.
+  // The address, valid until the context's memory moves, so launches call this when they run.
   void* at(int value) const;
   template <typename T>
   T* at(int value) const {
@@ -34,7 +34,7 @@ class Values {
   bool readsCopy(int value) const { return context_.half && layout(value).kind != Layout::Wide; }
   void* copyOf(int value) const;
   Launches::Range rangeOfCopy(int value) const;
-  // Of what a convolution reads: the copy or the value itself.
+  // Of the operand of a convolution: the copy or the value.
   Launches::Range rangeOfOperand(int value) const { return readsCopy(value) ? rangeOfCopy(value) : range(value); }
 
  private:
