@@ -1,77 +1,22 @@
-// Reads the data that a Python pickle describes, and runs nothing. A pickle is a program for a stack machine; this is
-// the part of that machine that files of torch.save need (protocols 2 to 5). Only the names of pickle-values.ts mean
-// anything. Any other name, and any opcode that is not implemented, ends reading with an error, so that no file can cause code to run.
-// Every opcode consumes at least one byte and adds at most one value, so time and memory are linear in the file's size.
+// Reads the data of a Python pickle without executing anything. A pickle is a program for a stack machine; this file
+// implements the part of that machine that files of torch.save need (protocols 2 to 5). Only the names of
+// pickle-values.ts are known. Any other name, and any opcode that is not implemented, ends reading with an error, so that
+// no file can cause code to run. Every opcode consumes at least one byte and adds at most one value, so time and memory
+// are linear in the file's size.
 
-import { countOf, type StoredTensor } from '../../files/tensor.js'
-import {
-  DTYPE,
-  isStorage,
-  NAMES,
-  Name,
-  Opaque,
-  type PickleDict,
-  type PickleValue,
-  type Storage,
-} from './pickle-values.js'
+import { PickleBytes } from './pickle-bytes.js'
+import { call, type PickleContext, storageOf } from './pickle-objects.js'
+import { DTYPE, NAMES, Name, Opaque, type PickleValue } from './pickle-values.js'
 
 const MARK = Symbol('mark')
 type Slot = PickleValue | typeof MARK
-
-/** What a pickle's tensors are read from. */
-export interface PickleContext {
-  /** Throws; `what` says what is wrong. */
-  fail(what: string): never
-  /** Called for every storage that is named. */
-  storage(key: string, type: string, count: number): void
-  /** The numbers of a tensor of this storage. */
-  tensor(storage: Storage, offset: number, shape: number[], strides: number[]): StoredTensor
-}
-
-const MAX_DIMENSIONS = 8
-/** More elements than any storage has. */
-const MAX_ELEMENTS = 2 ** 40
 
 /** One pickle of `bytes`, from `start` on. `end` is where the next one may follow. */
 export function readPickle(bytes: Buffer, start: number, context: PickleContext): { value: PickleValue; end: number } {
   const { fail } = context
   const stack: Slot[] = []
   const memo = new Map<number, PickleValue>()
-  let at = start
-
-  const need = (count: number): number => {
-    const from = at
-    if (!(count >= 0) || at + count > bytes.length) fail(`its pickle is truncated at byte ${from}`)
-    at += count
-    return from
-  }
-  const u8 = () => bytes[need(1)]!
-  const u16 = () => bytes.readUInt16LE(need(2))
-  const u32 = () => bytes.readUInt32LE(need(4))
-  const i32 = () => bytes.readInt32LE(need(4))
-  const u64 = () => {
-    const value = Number(bytes.readBigUInt64LE(need(8)))
-    if (!Number.isSafeInteger(value)) fail(`its pickle has a length of ${value} bytes`)
-    return value
-  }
-  const text = (length: number) => bytes.toString('utf8', need(length), at)
-  const raw = (length: number) => new Uint8Array(bytes.subarray(need(length), at))
-  const line = () => {
-    const stop = bytes.indexOf(10, at)
-    if (stop < 0) fail('its pickle is truncated')
-    const value = bytes.toString('utf8', at, stop)
-    at = stop + 1
-    return value
-  }
-  const integer = (length: number): number | bigint => {
-    if (length > 64) fail(`its pickle has an integer of ${length} bytes`)
-    let value = 0n
-    const from = need(length)
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[from + i]!)
-    if (length > 0 && bytes[from + length - 1]! & 0x80) value -= 1n << BigInt(8 * length)
-    const number = Number(value)
-    return Number.isSafeInteger(number) ? number : value
-  }
+  const input = new PickleBytes(bytes, start, fail)
 
   const pop = (): PickleValue => {
     if (stack.length === 0 || stack.at(-1) === MARK) return fail('its pickle takes more from the stack than is there')
@@ -112,86 +57,22 @@ export function readPickle(bytes: Buffer, start: number, context: PickleContext)
       )
     stack.push(new Name(full))
   }
-  const sizes = (value: PickleValue, what: string): number[] => {
-    if (!Array.isArray(value) || value.length > MAX_DIMENSIONS)
-      return fail(`a tensor has no list of at most ${MAX_DIMENSIONS} numbers as ${what}`)
-    for (const size of value)
-      if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
-        fail(`a tensor has ${String(size)} in its ${what}`)
-    return value as number[]
-  }
-  const tensor = (args: PickleValue[]): StoredTensor => {
-    const [storage, offset] = args
-    if (storage === undefined || !isStorage(storage)) return fail('a tensor has no storage')
-    if (typeof offset !== 'number' || !Number.isSafeInteger(offset) || offset < 0)
-      return fail(`a tensor has the storage offset ${String(offset)}`)
-    const shape = sizes(args[2], 'size')
-    const strides = sizes(args[3], 'strides')
-    if (shape.length !== strides.length) fail(`a tensor has ${shape.length} sizes and ${strides.length} strides`)
-    const count = countOf(shape)
-    const last = count === 0 ? -1 : shape.reduce((sum, size, i) => sum + (size - 1) * strides[i]!, offset)
-    if (count > MAX_ELEMENTS || last >= storage.count)
-      fail(
-        `a tensor of size (${shape.join(', ')}) with strides (${strides.join(', ')}) reaches outside of its storage of ${storage.count} elements`,
-      )
-    return context.tensor(storage, offset, shape, strides)
-  }
-  const call = (callee: PickleValue, args: PickleValue): PickleValue => {
-    if (!(callee instanceof Name)) return fail('its pickle calls something that is no name, and is refused')
-    if (!Array.isArray(args)) return fail(`its pickle calls ${callee.name} without a list of arguments`)
-    switch (NAMES[callee.name]) {
-      case 'dict': {
-        const dict: PickleDict = new Map()
-        // Python 2 passes the items as a list of pairs.
-        const items = args.find((a) => Array.isArray(a)) as PickleValue[] | undefined
-        for (const item of items ?? []) if (Array.isArray(item) && item.length === 2) dict.set(item[0], item[1])
-        return dict
-      }
-      case 'tensor':
-        return tensor(args)
-      case 'parameter':
-        return args[0]
-      case 'size':
-        return Array.isArray(args[0]) ? args[0] : fail('torch.Size has no list of sizes')
-      case 'opaque':
-        return new Opaque(callee.name)
-      default:
-        return fail(`its pickle calls ${callee.name}, which is no function, and is refused`)
-    }
-  }
-  const persistent = (id: PickleValue): Storage => {
-    const [kind, type, key, , count, view] = Array.isArray(id) ? id : []
-    const storageType = type instanceof Name ? /^torch\.(\w+)Storage$/.exec(type.name)?.[1] : undefined
-    if (kind !== 'storage' || storageType === undefined || typeof key !== 'string')
-      return fail('its pickle refers to something that is no storage')
-    if (typeof count !== 'number' || !Number.isSafeInteger(count) || count < 0 || count > MAX_ELEMENTS)
-      return fail(`storage ${key} has ${String(count)} elements`)
-    context.storage(key, storageType, count)
-    const storage: Storage = { key, type: storageType, count, offset: 0 }
-    if (view === undefined || view === null) return storage
-    // Files before PyTorch 1.0 may hold a part of another storage: (key, offset, size).
-    const [, from, size] = Array.isArray(view) ? view : []
-    if (typeof from !== 'number' || typeof size !== 'number' || !(from >= 0 && size >= 0 && from + size <= count))
-      return fail(`storage ${key} is not a part of the one that it names`)
-    return { ...storage, offset: from, count: size }
-  }
-
   for (;;) {
-    const position = at
-    const opcode = u8()
+    const position = input.at
+    const opcode = input.u8()
     switch (opcode) {
       case 0x80: {
-        const protocol = u8()
+        const protocol = input.u8()
         if (protocol < 2 || protocol > 5) fail(`its pickle has protocol ${protocol}, expected 2 to 5`)
         break
       }
       case 0x95: // FRAME
-        u64()
+        input.u64()
         break
       case 0x2e: {
         // STOP
         const value = pop()
-        return { value, end: at }
+        return { value, end: input.at }
       }
       case 0x28:
         stack.push(MARK)
@@ -213,42 +94,42 @@ export function readPickle(bytes: Buffer, start: number, context: PickleContext)
         stack.push(false)
         break
       case 0x4a:
-        stack.push(i32())
+        stack.push(input.i32())
         break
       case 0x4b:
-        stack.push(u8())
+        stack.push(input.u8())
         break
       case 0x4d:
-        stack.push(u16())
+        stack.push(input.u16())
         break
       case 0x8a:
-        stack.push(integer(u8()))
+        stack.push(input.integer(input.u8()))
         break
       case 0x8b:
-        stack.push(integer(u32()))
+        stack.push(input.integer(input.u32()))
         break
       case 0x47:
-        stack.push(bytes.readDoubleBE(need(8)))
+        stack.push(input.f64())
         break
       case 0x58:
       case 0x54: // BINUNICODE, BINSTRING
-        stack.push(text(u32()))
+        stack.push(input.text(input.u32()))
         break
       case 0x8c:
       case 0x55: // SHORT_BINUNICODE, SHORT_BINSTRING
-        stack.push(text(u8()))
+        stack.push(input.text(input.u8()))
         break
       case 0x8d:
-        stack.push(text(u64()))
+        stack.push(input.text(input.u64()))
         break
       case 0x42:
-        stack.push(raw(u32()))
+        stack.push(input.raw(input.u32()))
         break
       case 0x43:
-        stack.push(raw(u8()))
+        stack.push(input.raw(input.u8()))
         break
       case 0x8e:
-        stack.push(raw(u64()))
+        stack.push(input.raw(input.u64()))
         break
       case 0x5d: // EMPTY_LIST
       case 0x29: // EMPTY_TUPLE
@@ -313,24 +194,24 @@ export function readPickle(bytes: Buffer, start: number, context: PickleContext)
         setItems(popMark())
         break
       case 0x71: // BINPUT
-        memo.set(u8(), top())
+        memo.set(input.u8(), top())
         break
       case 0x72: // LONG_BINPUT
-        memo.set(u32(), top())
+        memo.set(input.u32(), top())
         break
       case 0x94: // MEMOIZE
         memo.set(memo.size, top())
         break
       case 0x68: // BINGET
-        remembered(u8())
+        remembered(input.u8())
         break
       case 0x6a: // LONG_BINGET
-        remembered(u32())
+        remembered(input.u32())
         break
       case 0x63: {
         // GLOBAL
-        const module = line()
-        name(module, line())
+        const module = input.line()
+        name(module, input.line())
         break
       }
       case 0x93: {
@@ -344,13 +225,13 @@ export function readPickle(bytes: Buffer, start: number, context: PickleContext)
       case 0x52: {
         // REDUCE
         const args = pop()
-        stack.push(call(pop(), args))
+        stack.push(call(pop(), args, context))
         break
       }
       case 0x81: {
         // NEWOBJ
         const args = pop()
-        stack.push(call(pop(), args))
+        stack.push(call(pop(), args, context))
         break
       }
       case 0x62: // BUILD: attributes of an object, of which none is used
@@ -358,7 +239,7 @@ export function readPickle(bytes: Buffer, start: number, context: PickleContext)
         top()
         break
       case 0x51: // BINPERSID
-        stack.push(persistent(pop()))
+        stack.push(storageOf(pop(), context))
         break
       default:
         fail(

@@ -4,7 +4,8 @@
 import { widen } from '../../files/half.js'
 import { damaged, type ReadBudget } from '../../files/read-budget.js'
 import { countOf, type StoredTensor } from '../../files/tensor.js'
-import { type PickleContext, readPickle } from './pickle.js'
+import { readPickle } from './pickle.js'
+import type { PickleContext } from './pickle-objects.js'
 import { type PickleValue, STORAGE_BYTES } from './pickle-values.js'
 import { readZip } from './zip.js'
 
