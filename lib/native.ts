@@ -214,8 +214,7 @@ export interface UpdateReport {
   seconds: number
 }
 
-export type TrainSettings = GradientSettings & UpdateJob
-export type TrainJob = TrainSettings & TrainData
+export type TrainJob = GradientSettings & UpdateJob & TrainData
 
 export interface TrainReport {
   /**

@@ -5,19 +5,19 @@ import { WbsrError } from '../errors.js'
 import type { ModelState } from '../model-state.js'
 import { permutation, randomFor } from '../random.js'
 import { calibrate, measuredTiles } from '../routing/calibrate.js'
-import type { TrainPlan } from './options.js'
+import type { TrainSettings } from './options.js'
 
 // Keeps the choice of calibration images apart from the other random numbers of a seed.
 const CALIBRATION_STREAM = 0xca11b
 
 export class Calibration {
-  readonly #plan: TrainPlan
+  readonly #settings: TrainSettings
   readonly #set: ValidationSet
   readonly #source: 'validation' | 'training'
 
   /** Chooses the images: all, or a seeded choice of `calibration.images`. */
-  constructor(plan: TrainPlan, dataset: Dataset, validation: ValidationSet | null) {
-    const { scale } = plan.network
+  constructor(settings: TrainSettings, dataset: Dataset, validation: ValidationSet | null) {
+    const { scale } = settings.network
     const all: readonly ValidationPair[] =
       validation?.files ??
       dataset.index.images.map(({ hr, lr, width, height }) => ({
@@ -26,24 +26,24 @@ export class Calibration {
         width: width / scale,
         height: height / scale,
       }))
-    const order = permutation(all.length, randomFor(plan.seed, CALIBRATION_STREAM))
-    const { images } = plan.calibration
+    const order = permutation(all.length, randomFor(settings.seed, CALIBRATION_STREAM))
+    const { images } = settings.calibration
     // In the order of the files where all are taken.
     const chosen = all.length > images ? [...order.subarray(0, images)].sort((a, b) => a - b).map((i) => all[i]!) : all
-    this.#plan = plan
-    this.#set = new ValidationSet(chosen, scale, plan.data.degradation)
+    this.#settings = settings
+    this.#set = new ValidationSet(chosen, scale, settings.data.degradation)
     this.#source = validation ? 'validation' : 'training'
   }
 
   /** LR pixels on which every subnet will run, halo not counted. */
   get pixels(): number {
-    const { tileSize, pixels } = this.#plan.calibration
+    const { tileSize, pixels } = this.#settings.calibration
     return Math.min(measuredTiles(this.#set.files, tileSize, pixels) * tileSize ** 2, this.#set.pixels)
   }
 
   /** What onProgress counts up to: pictures, and tiles times subnets. */
   units({ engine }: ModelState): number {
-    const { tileSize, pixels } = this.#plan.calibration
+    const { tileSize, pixels } = this.#settings.calibration
     const { files } = this.#set
     return files.length + measuredTiles(files, tileSize, pixels) * engine.subnets.length
   }
@@ -58,9 +58,9 @@ export class Calibration {
     steps: number,
     onProgress: (progress: { done: number; total: number }) => void,
   ): Promise<Record<string, unknown>> {
-    const { seed, calibration } = this.#plan
+    const { seed, calibration } = this.#settings
     const { tileSize, pixels } = calibration
-    const signal = this.#plan.signal ?? undefined
+    const signal = this.#settings.signal ?? undefined
     const set = this.#set
     const pairs = async function* () {
       for await (const { lr, hr } of set.images(signal))

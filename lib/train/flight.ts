@@ -10,7 +10,7 @@ import { aborted, wrapError } from '../errors.js'
 import type { NativeEngine, NativeLoss, TrainReport } from '../native.js'
 import { interruptible } from './interruptible.js'
 import type { LossController } from './loss.js'
-import type { TrainPlan } from './options.js'
+import type { TrainSettings } from './options.js'
 import { emaDecayAt, learningRateAt, subnetsOfStep } from './schedule.js'
 
 /** One step as it was given out. */
@@ -36,7 +36,7 @@ export interface Ended {
 }
 
 export interface FlightParts {
-  plan: TrainPlan
+  settings: TrainSettings
   engine: NativeEngine
   loss: LossController
   batches: Prefetcher<Batch>
@@ -57,8 +57,8 @@ export class Flight {
   #next: number
 
   constructor(parts: FlightParts) {
-    const { plan, engine } = parts
-    const learns = plan.loss.kind === 'bd' && plan.loss.sigma.learn
+    const { settings, engine } = parts
+    const learns = settings.loss.kind === 'bd' && settings.loss.sigma.learn
     this.#parts = parts
     this.#depth = engine.device.pipelined && !learns ? 2 : 1
     this.#next = parts.first
@@ -77,9 +77,9 @@ export class Flight {
 
   /** Gives the next step out as soon as its batch is there. @throws WbsrError WBSR_ABORTED; what the data ended with */
   async give(): Promise<void> {
-    const { plan, engine, loss, batches, begin, end } = this.#parts
+    const { settings, engine, loss, batches, begin, end } = this.#parts
     const from = performance.now()
-    const batch = await interruptible(batches.next(), plan.signal)
+    const batch = await interruptible(batches.next(), settings.signal)
     // What is under way keeps the device busy; its last step may have ended meanwhile.
     const before = this.#underway.at(-1)
     const idleFrom = before === undefined ? from : before.ended
@@ -90,14 +90,14 @@ export class Flight {
     const step: Step = {
       index,
       waited,
-      subnets: subnetsOfStep(plan.subnetsPerStep, engine.subnets.length, plan.seed, index),
-      learningRate: learningRateAt(at, steps, plan.optimizer.learningRate, plan.optimizer.finalLearningRate),
+      subnets: subnetsOfStep(settings.subnetsPerStep, engine.subnets.length, settings.seed, index),
+      learningRate: learningRateAt(at, steps, settings.optimizer.learningRate, settings.optimizer.finalLearningRate),
       sigma: loss.sigma(progress),
     }
     const native = await loss.nativeLoss(progress)
     await this.#parts.onBatch(index, batch, native)
-    if (plan.signal?.aborted) throw aborted('Training', plan.signal)
-    const { epsilon, weightDecay, betas } = plan.optimizer
+    if (settings.signal?.aborted) throw aborted('Training', settings.signal)
+    const { epsilon, weightDecay, betas } = settings.optimizer
     const pixels = 'source' in batch ? { source: batch.source } : { lr: batch.lr, hr: batch.hr }
     const job = engine.train({
       batch: batch.batchSize,
@@ -111,7 +111,7 @@ export class Flight {
       beta2: betas[1],
       epsilon,
       weightDecay,
-      emaDecay: emaDecayAt(index, plan.ema),
+      emaDecay: emaDecayAt(index, settings.ema),
       cancel: this.#parts.cancel,
     })
     const report = job.catch((error: unknown) => Promise.reject(wrapError(error, 'WBSR_INTERNAL', `Step ${index + 1}`)))

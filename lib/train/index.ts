@@ -13,7 +13,7 @@ import { Estimate, workOf } from './estimate.js'
 import { interruptible } from './interruptible.js'
 import { LossController } from './loss.js'
 import { fitPixelMixture } from './mixture.js'
-import { checkTrainOptions, type TrainOptions, type TrainPlan } from './options.js'
+import { checkTrainOptions, type TrainOptions, type TrainSettings } from './options.js'
 import { RunProgress } from './progress.js'
 import { CHECKPOINT_FILE, type FromReport, Start } from './start.js'
 import { Trainer } from './trainer.js'
@@ -38,19 +38,19 @@ export async function trainSupernet(options: TrainOptions): Promise<SupernetMode
   const failure = new AbortController()
   const signals = [asked.signal, asked.onProgress && failure.signal].filter((signal) => signal !== null)
   const signal = signals.length > 1 ? AbortSignal.any(signals) : (signals[0] ?? null)
-  const plan: TrainPlan = { ...asked, signal }
+  const settings: TrainSettings = { ...asked, signal }
   const estimate = new Estimate()
-  const progress = new RunProgress(plan.onProgress, estimate, (error) => failure.abort(error))
+  const progress = new RunProgress(settings.onProgress, estimate, (error) => failure.abort(error))
   let dataset: Dataset | null = null
   try {
     progress.enter('index', 0)
-    const start = await interruptible(Start.read(plan), signal)
-    const opened = openData(plan, start, progress)
+    const start = await interruptible(Start.read(settings), signal)
+    const opened = openData(settings, start, progress)
     // After an abort nobody waits for it.
     opened.then((data) => signal?.aborted && data.dataset.close()).catch(() => {})
     const data = await interruptible(opened, signal)
     dataset = data.dataset
-    return await train(plan, start, data, { progress, estimate })
+    return await train(settings, start, data, { progress, estimate })
   } catch (error) {
     if (failure.signal.aborted) throw failure.signal.reason
     // Whatever ends up here after an abort was caused by it, except for what a user must know of all the same.
@@ -74,10 +74,10 @@ interface Telling {
 }
 
 /** Phase 'index': training and validation images. */
-async function openData(plan: TrainPlan, start: Start, progress: RunProgress): Promise<RunData> {
-  const { network, data, batchSize, patchSize, sampler, seed } = plan
+async function openData(settings: TrainSettings, start: Start, progress: RunProgress): Promise<RunData> {
+  const { network, data, batchSize, patchSize, sampler, seed } = settings
   const { scale } = network
-  const signal = plan.signal ?? undefined
+  const signal = settings.signal ?? undefined
   const found =
     data.validation === undefined ? null : await ValidationSet.find(data.validation, { scale, lr: data.validationLr })
   const later = found?.pairs.length ?? 0
@@ -87,7 +87,7 @@ async function openData(plan: TrainPlan, start: Start, progress: RunProgress): P
     scale,
     patchSize,
     batchSize,
-    ...plan.length,
+    ...settings.length,
     first: (facts) => start.decide(facts),
     sampler,
     seed,
@@ -105,21 +105,21 @@ async function openData(plan: TrainPlan, start: Start, progress: RunProgress): P
 }
 
 async function train(
-  plan: TrainPlan,
+  settings: TrainSettings,
   start: Start,
   { dataset, validation }: RunData,
   { progress, estimate }: Telling,
 ): Promise<SupernetModel> {
-  const { network } = plan
-  const checkpointFile = plan.checkpoint && path.join(plan.checkpoint.directory, CHECKPOINT_FILE)
+  const { network } = settings
+  const checkpointFile = settings.checkpoint && path.join(settings.checkpoint.directory, CHECKPOINT_FILE)
   // Known now, and not when the first checkpoint is due.
   if (checkpointFile) await (await AtomicFile.open(checkpointFile)).discard()
-  const mixture = start.keptMixture() ?? (await interruptible(fitMixture(plan, dataset, progress), plan.signal))
-  const loss = new LossController(plan.loss, mixture)
+  const mixture = start.keptMixture() ?? (await interruptible(fitMixture(settings, dataset, progress), settings.signal))
+  const loss = new LossController(settings.loss, mixture)
   const lossState = start.keptLoss()
   if (lossState !== undefined) loss.restore(lossState)
 
-  const { engine, fallbackReason } = createEngine(network, plan.device)
+  const { engine, fallbackReason } = createEngine(network, settings.device)
   const state: ModelState = {
     engine,
     network,
@@ -130,8 +130,8 @@ async function train(
     fallbackReason,
     disposed: false,
   }
-  const calibration = new Calibration(plan, dataset, validation)
-  const { batchSize, patchSize, subnetsPerStep } = plan
+  const calibration = new Calibration(settings, dataset, validation)
+  const { batchSize, patchSize, subnetsPerStep } = settings
   estimate.plan(
     workOf(engine.subnets, subnetsPerStep, {
       step: batchSize * (patchSize / network.scale) ** 2,
@@ -143,9 +143,9 @@ async function train(
   let history: unknown[]
   try {
     const from = start.apply(engine)
-    await announce(plan, start, { dataset, validation }, from)
+    await announce(settings, start, { dataset, validation }, from)
     const trainer = new Trainer({
-      plan,
+      settings,
       dataset,
       validation,
       state,
@@ -157,13 +157,13 @@ async function train(
       estimate,
     })
     await trainer.run()
-    weights = engine.getArena(plan.ema > 0 ? 'ema' : 'weights')
+    weights = engine.getArena(settings.ema > 0 ? 'ema' : 'weights')
     history = trainer.history
   } finally {
     engine.dispose()
   }
   // An engine without the training's gradients and moments.
-  const finished: ModelState = { ...state, engine: createEngine(network, plan.device).engine }
+  const finished: ModelState = { ...state, engine: createEngine(network, settings.device).engine }
   try {
     finished.engine.setArena('weights', weights)
     progress.enter('calibration', calibration.units(finished))
@@ -186,7 +186,11 @@ async function train(
 }
 
 /** p_train(y) of BDLoss, from a sample of the training pixels; null for losses that need none. */
-async function fitMixture({ loss, seed }: TrainPlan, dataset: Dataset, progress: RunProgress): Promise<Mixture | null> {
+async function fitMixture(
+  { loss, seed }: TrainSettings,
+  dataset: Dataset,
+  progress: RunProgress,
+): Promise<Mixture | null> {
   if (loss.kind !== 'bd') return null
   const { dimension, components, minStd } = loss
   progress.enter('mixture', 1)
@@ -198,13 +202,13 @@ async function fitMixture({ loss, seed }: TrainPlan, dataset: Dataset, progress:
 }
 
 async function announce(
-  plan: TrainPlan,
+  settings: TrainSettings,
   start: Start,
   { dataset, validation }: RunData,
   from: FromReport | null,
 ): Promise<void> {
   const skipped = [...dataset.skipped, ...(validation?.skipped ?? [])]
-  if (!plan.onStart) {
+  if (!settings.onStart) {
     const warn = (message: string): void => process.emitWarning(message, 'WbsrWarning')
     for (const { file, reason } of skipped) warn(`${file} is left out: ${reason}`)
     if (from && from.initialised.length > 0)
@@ -216,12 +220,12 @@ async function announce(
     epochs: Math.ceil(dataset.steps / dataset.stepsPerEpoch),
     resumedFrom: start.progress().step,
     ...(from && { from }),
-    ...(plan.extend !== null && { extendedFrom: start.first }),
+    ...(settings.extend !== null && { extendedFrom: start.first }),
     images: dataset.index.images.length,
     patches: dataset.index.difficulties.length,
     validationImages: validation?.files.length ?? 0,
     skipped,
     classCounts: dataset.sampler.members.map((members) => members.length),
   }
-  await interruptible(Promise.resolve(plan.onStart(report)), plan.signal)
+  await interruptible(Promise.resolve(settings.onStart(report)), settings.signal)
 }

@@ -97,7 +97,7 @@ export interface TrainOptions extends DeviceOptions {
 }
 
 /** Options with every default filled in. */
-export interface TrainPlan {
+export interface TrainSettings {
   network: Network
   data: DataPlan
   from: SupernetModel | string | null
@@ -155,7 +155,7 @@ const KEYS = [
 ] as const
 
 /** @throws WbsrError WBSR_INVALID_OPTION */
-export function checkTrainOptions(value: unknown): TrainPlan {
+export function checkTrainOptions(value: unknown): TrainSettings {
   const options = checkObject(value, 'options', KEYS)
   const given = <T>(key: (typeof KEYS)[number], check: (v: unknown, name: string) => T, fallback: T): T =>
     options[key] === undefined ? fallback : check(options[key], key)
@@ -206,11 +206,11 @@ export function checkTrainOptions(value: unknown): TrainPlan {
     validateEverySteps: given<number | null>('validateEverySteps', (v, name) => checkInteger(v, name, 1), null),
     calibration: checkCalibration(options['calibration']),
     divergence: given('divergence', (v, name) => checkChoice(v, name, ['stop', 'ignore'] as const), 'stop'),
-    onStart: callback('onStart') as TrainPlan['onStart'],
-    onStep: callback('onStep') as TrainPlan['onStep'],
-    onEpoch: callback('onEpoch') as TrainPlan['onEpoch'],
-    onValidation: callback('onValidation') as TrainPlan['onValidation'],
-    onProgress: callback('onProgress') as TrainPlan['onProgress'],
+    onStart: callback('onStart') as TrainSettings['onStart'],
+    onStep: callback('onStep') as TrainSettings['onStep'],
+    onEpoch: callback('onEpoch') as TrainSettings['onEpoch'],
+    onValidation: callback('onValidation') as TrainSettings['onValidation'],
+    onProgress: callback('onProgress') as TrainSettings['onProgress'],
   }
 }
 

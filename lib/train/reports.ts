@@ -102,7 +102,25 @@ export interface EpochSums {
   gradientRatio: number
 }
 
+/** The numbers that are averaged over the steps of an epoch. */
+type StepNumbers = Omit<EpochSums, 'steps'>
+
 export const noSums = (): EpochSums => ({ steps: 0, loss: 0, data: 0, balance: 0, gradientRatio: 0 })
+
+export function addToSums(sums: EpochSums, step: StepNumbers): void {
+  sums.steps++
+  sums.loss += step.loss
+  sums.data += step.data
+  sums.balance += step.balance
+  sums.gradientRatio += step.gradientRatio
+}
+
+export const meansOf = ({ steps, loss, data, balance, gradientRatio }: EpochSums): StepNumbers => ({
+  loss: loss / steps,
+  data: data / steps,
+  balance: balance / steps,
+  gradientRatio: gradientRatio / steps,
+})
 
 const WINDOW = 50
 

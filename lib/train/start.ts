@@ -20,7 +20,7 @@ import {
   type StoredCheckpoint,
   tensorsDigest,
 } from './checkpoint.js'
-import type { TrainPlan } from './options.js'
+import type { TrainSettings } from './options.js'
 import { noSums } from './reports.js'
 
 export const CHECKPOINT_FILE = 'checkpoint.safetensors'
@@ -52,26 +52,26 @@ export class Start {
   first = 0
   /** All that decides the numbers of the run; what it leaves out (device, checkpointing, callbacks) does not, but for rounding. */
   fingerprint: Fingerprint = {}
-  readonly #plan: TrainPlan
+  readonly #settings: TrainSettings
   readonly #own: StoredCheckpoint | null
   readonly #base: StoredCheckpoint | null
   readonly #source: Source | null
 
   private constructor(
-    plan: TrainPlan,
+    settings: TrainSettings,
     own: StoredCheckpoint | null,
     base: StoredCheckpoint | null,
     source: Source | null,
   ) {
-    this.#plan = plan
+    this.#settings = settings
     this.#own = own
     this.#base = base
     this.#source = source
   }
 
   /** Reads the files that the run may start from. @throws WbsrError WBSR_NOT_FOUND, WBSR_INVALID_FILE, WBSR_DISPOSED */
-  static async read(plan: TrainPlan): Promise<Start> {
-    const { checkpoint, extend, network } = plan
+  static async read(settings: TrainSettings): Promise<Start> {
+    const { checkpoint, extend, network } = settings
     const named = typeof checkpoint?.resume === 'string' && checkpoint.resume !== 'auto'
     let own: StoredCheckpoint | null = null
     if (checkpoint && checkpoint.resume !== false) {
@@ -86,7 +86,7 @@ export class Start {
       base = own && (await sameFile(own.file, file)) ? own : await readCheckpoint(file, network)
       if (!base) throw new WbsrError('WBSR_NOT_FOUND', `${file}: there is no checkpoint to extend`)
     }
-    return new Start(plan, own, base, plan.from === null ? null : await readSource(plan.from, plan))
+    return new Start(settings, own, base, settings.from === null ? null : await readSource(settings.from, settings))
   }
 
   /**
@@ -125,7 +125,7 @@ export class Start {
 
   /** Puts the weights, and what else the start has, into the engine. @throws WbsrError WBSR_INVALID_FILE */
   apply(engine: NativeEngine): FromReport | null {
-    const { network, ema, seed } = this.#plan
+    const { network, ema, seed } = this.#settings
     const stored = this.resumed ?? this.extended
     if (stored) {
       restoreArenas(stored, engine, network, ema > 0)
@@ -158,7 +158,7 @@ export class Start {
     if (this.resumed) return this.resumed.progress
     if (!this.extended) return { step: 0, history: [], epoch: noSums(), best: null, guard: null }
     const { step, history, epoch, best, guard } = this.extended.progress
-    const { checkpoint } = this.#plan
+    const { checkpoint } = this.#settings
     const inPlace =
       checkpoint !== null && path.resolve(checkpoint.directory) === path.dirname(path.resolve(this.extended.file))
     return {
@@ -196,7 +196,7 @@ export class Start {
   }
 
   #fingerprintOf(facts: DataFacts, first: number, extended?: { step: number; digest: string }): Fingerprint {
-    const { length, data, batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed } = this.#plan
+    const { length, data, batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed } = this.#settings
     return {
       data: facts.fingerprint,
       steps: first + ('steps' in length ? length.steps : length.epochs * facts.stepsPerEpoch),
@@ -224,7 +224,7 @@ async function sameFile(a: string, b: string): Promise<boolean> {
   return one !== null && one === other
 }
 
-async function readSource(from: SupernetModel | string, { network }: TrainPlan): Promise<Source> {
+async function readSource(from: SupernetModel | string, { network }: TrainSettings): Promise<Source> {
   let tensors: Map<string, Tensor>
   let title = 'from'
   if (from instanceof SupernetModel) {

@@ -7,23 +7,28 @@ const network = srresnet({ scale: 2, widths: [8, 16], depths: [1, 2] })
 const base = { network, data: { train: 'photos/' } }
 
 t.test('defaults are those of the paper', async (t) => {
-  const plan = checkTrainOptions(base)
-  t.same(plan.length, { epochs: 100 })
-  t.equal(plan.batchSize, 16)
-  t.equal(plan.patchSize, 128)
-  t.match(plan.sampler, { classes: 10, classLevelFrom: 0.7, delta: 0.9, thresholds: 'interval' })
-  t.same(plan.optimizer, {
+  const settings = checkTrainOptions(base)
+  t.same(settings.length, { epochs: 100 })
+  t.equal(settings.batchSize, 16)
+  t.equal(settings.patchSize, 128)
+  t.match(settings.sampler, { classes: 10, classLevelFrom: 0.7, delta: 0.9, thresholds: 'interval' })
+  t.same(settings.optimizer, {
     learningRate: 2e-4,
     finalLearningRate: 1e-7,
     betas: [0.9, 0.999],
     epsilon: 1e-8,
     weightDecay: 0,
   })
-  t.equal(plan.ema, 0.999)
-  t.equal(plan.subnetsPerStep, 'sandwich')
-  t.equal(plan.seed, 1)
-  t.same(plan.device, { device: 'auto', threads: availableParallelism(), precision: undefined, autotune: undefined })
-  t.equal(plan.checkpoint, null)
+  t.equal(settings.ema, 0.999)
+  t.equal(settings.subnetsPerStep, 'sandwich')
+  t.equal(settings.seed, 1)
+  t.same(settings.device, {
+    device: 'auto',
+    threads: availableParallelism(),
+    precision: undefined,
+    autotune: undefined,
+  })
+  t.equal(settings.checkpoint, null)
   t.match(checkTrainOptions({ ...base, checkpoint: { directory: 'runs' } }).checkpoint, {
     directory: 'runs',
     everySteps: 500,

@@ -6,7 +6,13 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { type InferRegion, type NativeGraph, native, type TrainSettings } from '../../../lib/native.js'
+import {
+  type GradientSettings,
+  type InferRegion,
+  type NativeGraph,
+  native,
+  type UpdateJob,
+} from '../../../lib/native.js'
 
 const addon = path.resolve(
   path.dirname(fileURLToPath(import.meta.url)),
@@ -323,7 +329,7 @@ t.test('route: difficulties as gradientVectors gives them, classes by thresholds
   }
 })
 
-const settings: TrainSettings = {
+const settings: GradientSettings & UpdateJob = {
   batch: 2,
   width: 8,
   height: 8,
