@@ -4,7 +4,7 @@
 //   node bench/slim.mjs --model FILE --widths 32,44,52 --depths 4,6 --data ../shared/data
 //
 // --data: folder with train/free (photographs) and set5, set14, b100 (hr/ and lr_x<scale>/, same names); others by --train and
-// --sets. --steps, --batch, --patch (HR pixels), --learning-rate, --weights, --threads, --seed, --save FILE, --no-write.
+// --sets. --steps, --batch, --patch (HR pixels), --learning-rate, --weights, --threads, --seed, --pictures N (of --train, for the importance of channels), --save FILE, --no-write.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -17,6 +17,7 @@ const { values: options } = parseArgs({
   options: {
     model: { type: 'string' },
     widths: { type: 'string' },
+    pictures: { type: 'string', default: '0' },
     depths: { type: 'string' },
     data: { type: 'string', default: path.join(root, '../shared/data') },
     train: { type: 'string' },
@@ -81,12 +82,21 @@ const sets = {}
 for (const name of options.sets.split(',')) sets[name] = await picturesOf(name, scale)
 const widths = levels(options.widths)
 const depths = levels(options.depths)
-const slim = await slimFrom(original, { ...(widths && { widths }), ...(depths && { depths }) })
-const everySubnet = async (model) => {
+const train = options.train ?? path.join(options.data, 'train/free')
+const photographs = readdirSync(train).filter((file) => /\.(jpe?g|png)$/.test(file))
+const pictures = []
+for (const file of photographs.slice(0, Number(options.pictures)))
+  pictures.push(await resizeBicubic(await rgb(path.join(train, file)), { scale: 1 / scale }))
+const slim = await slimFrom(original, {
+  ...(widths && { widths }),
+  ...(depths && { depths }),
+  ...(pictures.length > 0 && { pictures }),
+})
+const everySubnet = async (model, chosen = Object.entries(sets)) => {
   const rows = []
   for (const { index, width, depth, flops, parameters } of model.subnets) {
     const row = { width, depth, flops, parameters, psnr: {} }
-    for (const [name, pairs] of Object.entries(sets)) row.psnr[name] = await scoreSubnet(model, pairs, index)
+    for (const [name, pairs] of chosen) row.psnr[name] = await scoreSubnet(model, pairs, index)
     rows.push(row)
     console.log(
       `${width}x${depth}: ${Object.entries(row.psnr)
@@ -105,13 +115,13 @@ console.log('bicubic', bicubic)
 const published = {}
 for (const [name, pairs] of Object.entries(sets)) published[name] = await scoreSubnet(original, pairs, 0)
 console.log('the model', published)
-console.log('slimmed, before training:')
-const before = await everySubnet(slim)
+console.log('slimmed, before training (first set):')
+const before = await everySubnet(slim, Object.entries(sets).slice(0, 1))
 
 const trainingStarted = performance.now()
 const trained = await trainSupernet({
   from: slim,
-  data: { train: options.train ?? path.join(options.data, 'train/free') },
+  data: { train },
   steps,
   batchSize,
   patchSize,

@@ -12,6 +12,20 @@ export interface ClassTable {
   kind: 'interval' | 'quantile'
 }
 
+/** Values that TileLosses holds of a class and subnet at most. */
+export const MOST_QUANTILES = 128
+
+/** How much single tiles lose, for the option `guarantee`. */
+export interface TileLosses {
+  /** [class - 1]: tiles measured. */
+  tiles: number[]
+  /**
+   * [class - 1][subnet]: dB of PSNR that tiles lose against the largest subnet with this subnet or any that costs more,
+   * ascending; of more than MOST_QUANTILES tiles the values at evenly spaced ranks.
+   */
+  quantiles: number[][][]
+}
+
 /** Table of the calibrated router (method.md section 6), measured on validation tiles. */
 export interface RouterTable {
   /** [class - 1][subnet]: mean squared error per RGB sample in [0, 1]. */
@@ -22,6 +36,8 @@ export interface RouterTable {
   frequency: number[]
   tiles: number
   tileSize: number
+  /** Absent in tables of older versions. */
+  tileLosses?: TileLosses
 }
 
 /** The mixture that models p_train(y) for BDLoss. */

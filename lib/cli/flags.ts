@@ -18,6 +18,7 @@ export interface UpscaleFlags extends DeviceFlags {
   compression?: number
   metadata: 'keep' | 'strip'
   router?: Router
+  loss?: number
   budget?: number
   alpha?: UpscaleOptions['alphaChannel']
   wrap?: boolean

@@ -110,7 +110,19 @@ const KEYS = [
   'onProgress',
   'signal',
 ] as const
-const RUN_KEYS = ['name', 'classes', 'router', 'budget', 'alpha', 'subnets', 'halo', 'tile', 'budgetScope']
+const RUN_KEYS = [
+  'name',
+  'classes',
+  'router',
+  'loss',
+  'budget',
+  'guarantee',
+  'alpha',
+  'subnets',
+  'halo',
+  'tile',
+  'budgetScope',
+]
 
 /** @throws WbsrError WBSR_INVALID_OPTION */
 export function checkEvaluateOptions(value: unknown, state: ModelState): EvaluationPlan {
@@ -184,7 +196,14 @@ function checkCalibration(value: unknown): EvaluationPlan['calibration'] {
   }
 }
 
-const NO_TABLE = { squaredError: [], bicubicSquaredError: [], frequency: [], tiles: 0, tileSize: 64 }
+const NO_TABLE = {
+  squaredError: [],
+  bicubicSquaredError: [],
+  frequency: [],
+  tiles: 0,
+  tileSize: 64,
+  tileLosses: { tiles: [], quantiles: [] },
+}
 
 function checkRun(value: unknown, at: string, state: ModelState, protocol: 'full' | 'paper'): CheckedRun {
   const { name, classes, ...upscale } = checkObject(value, at, RUN_KEYS) as EvaluationRun

@@ -3,10 +3,14 @@ import { invalidOption } from '../errors.js'
 import type { UpscaleOptions } from '../infer/options.js'
 import type { ModelState } from '../model-state.js'
 import { checkInteger, checkObject } from '../options.js'
+import { DEFAULT_BUDGET, DEFAULT_LOSS } from '../routing/options.js'
 
 /** One way to choose subnets, of those that are compared. */
 export interface EvaluationRun
-  extends Pick<UpscaleOptions, 'router' | 'budget' | 'alpha' | 'subnets' | 'halo' | 'tile' | 'budgetScope'> {
+  extends Pick<
+    UpscaleOptions,
+    'router' | 'loss' | 'budget' | 'guarantee' | 'alpha' | 'subnets' | 'halo' | 'tile' | 'budgetScope'
+  > {
   /** Default: made of the settings, e.g. 'calibrated 0.6'. */
   name?: string
   /** K other than the model's: thresholds and router table are measured anew on `calibration`. */
@@ -30,7 +34,10 @@ export function defaultRuns({ engine, router }: ModelState): EvaluationRun[] {
   const largest: EvaluationRun = { name: 'largest', router: { subnet: last } }
   if (last === 0) return [largest]
   const routed: EvaluationRun[] = router
-    ? [0.4, 0.6, 0.8].map((budget) => ({ router: 'calibrated', budget }))
+    ? [
+        { router: 'calibrated', loss: DEFAULT_LOSS },
+        ...[0.4, 0.6, 0.8].map((budget) => ({ router: 'calibrated' as const, budget })),
+      ]
     : [{ router: 'projection' }]
   return [{ name: 'smallest', router: { subnet: 0 } }, ...routed, largest]
 }
@@ -45,7 +52,7 @@ export function sweepRuns(value: unknown, state: ModelState): EvaluationRun[] {
   ]) as Sweep
   const base: EvaluationRun = {
     ...(router !== undefined && { router }),
-    ...(budget !== undefined && { budget }),
+    budget: budget ?? DEFAULT_BUDGET,
   }
   const numbers = (list: unknown, name: string, least: number, most: number): number[] => {
     if (list === undefined) return []
@@ -65,12 +72,19 @@ export function spread(count: number, all: number): number[] {
   return Array.from({ length: count }, (_, i) => Math.round((i * (all - 1)) / (count - 1)))
 }
 
+function goalOf({ loss, budget, guarantee }: EvaluationRun, router: string): unknown[] {
+  if (router === 'projection') return []
+  if (guarantee) return [`${100 * guarantee.confidence} % within ${guarantee.loss} dB`]
+  if (budget === undefined && router === 'calibrated') return [`loss ${loss ?? DEFAULT_LOSS}`]
+  return [budget ?? DEFAULT_BUDGET]
+}
+
 /** What a run is called that has no name. */
 export function nameOf(run: EvaluationRun, state: ModelState): string {
-  const { router = state.router ? 'calibrated' : 'projection', budget = 0.6, alpha, subnets, halo, tile } = run
+  const { router = state.router ? 'calibrated' : 'projection', alpha, subnets, halo, tile } = run
   const parts: unknown[] = []
   if (typeof router === 'object') parts.push('subnet', router.subnet)
-  else parts.push(router, ...(router === 'projection' ? [] : [budget]))
+  else parts.push(router, ...goalOf(run, router))
   if (alpha !== undefined) parts.push('alpha', alpha)
   if (run.classes !== undefined) parts.push(`K=${run.classes}`)
   if (subnets !== undefined) {

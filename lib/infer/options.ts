@@ -40,7 +40,7 @@ export interface UpscaleOptions extends RoutingOptions, ReadOptions {
    */
   protocol?: 'full' | 'paper'
   /**
-   * The difficulties for which the budget is met. 'picture' (default): those of this picture, exactly. 'dataset': those
+   * The difficulties for which a budget is met. 'picture' (default): those of this picture, exactly. 'dataset': those
    * of the router table, with an estimated halo, as in a stream (the result then equals the stream's).
    */
   budgetScope?: 'picture' | 'dataset'

@@ -4,7 +4,7 @@ import { WbsrError } from '../errors.js'
 import { cutPixels } from '../images/pixels.js'
 import type { ModelState } from '../model-state.js'
 import { type InferRegion, native } from '../native.js'
-import { mapForPaper } from '../routing/class-map.js'
+import { expectationOf, frequencyOfTiles, mapForPaper } from '../routing/class-map.js'
 import { classOf, difficultyOf } from '../routing/classes.js'
 import type { RawImage } from '../types.js'
 import type { UpscaleSettings } from './options.js'
@@ -120,6 +120,9 @@ export async function upscalePaper(
       })),
       flops,
       flopsOfLargest: largest * count,
+      spent: flops / (largest * count),
+      expected: expectationOf(state, settings, map, frequencyOfTiles(state, classes)),
+      expectedOverall: state.router && expectationOf(state, settings, map, state.router.frequency),
       histogram,
     },
     seconds,

@@ -1,4 +1,5 @@
 // What upscale returns: pixels, and which subnet made which tile.
+import type { Expectation } from '../routing/class-map.js'
 import type { PictureMetadata, RawImage } from '../types.js'
 
 /** The upscaled pixels. */
@@ -25,6 +26,12 @@ export interface Allocation {
   flops: number
   /** 2 x MAC of the largest subnet on the whole picture (protocol 'paper': on every tile). */
   flopsOfLargest: number
+  /** flops / flopsOfLargest. */
+  spent: number
+  /** What the router table expects for the tiles of this picture; null: the model has none. */
+  expected: Expectation | null
+  /** The same for the pictures that the table was measured on: the loss that the option `loss` sets. */
+  expectedOverall: Expectation | null
   /** Tiles of each subnet, by index into model.subnets. */
   histogram: number[]
 }

@@ -9,7 +9,7 @@ import { continueImage, Unwrapper, wrapPixels } from '../images/wrap.js'
 import { checkUsable, type ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
 import { allSettled, markHandled } from '../promises.js'
-import { MERGED_TILES, mapForDataset, mapForPicture } from '../routing/class-map.js'
+import { expectationOf, frequencyIn, MERGED_TILES, mapForDataset, mapForPicture } from '../routing/class-map.js'
 import { type PixelBand, routeGroup, rowsOf } from '../routing/route-group.js'
 import { pictureFlops } from '../tiling/flops.js'
 import { type Grid, groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
@@ -150,6 +150,8 @@ async function upscaleFull(
   })
   const seconds = (performance.now() - start) / 1000
   const network = pass.totals.networkSeconds
+  const { flops } = pass.totals
+  const flopsOfLargest = pictureFlops(state.engine.subnets.at(-1)!, width, height)
   return {
     data,
     width: width * scale,
@@ -157,8 +159,11 @@ async function upscaleFull(
     channels,
     allocation: {
       tiles,
-      flops: pass.totals.flops,
-      flopsOfLargest: pictureFlops(state.engine.subnets.at(-1)!, width, height),
+      flops,
+      flopsOfLargest,
+      spent: flops / flopsOfLargest,
+      expected: expectationOf(state, settings, map, frequencyIn(state, grid, classes)),
+      expectedOverall: state.router && expectationOf(state, settings, map, state.router.frequency),
       histogram,
     },
     seconds,

@@ -2,7 +2,14 @@
 // Nothing in a file is believed: whatever is missing, unknown or of another shape is named in a WBSR_INVALID_FILE.
 import { WbsrError, wrapError } from '../errors.js'
 import { readSafetensors, type Safetensors, type Tensor, writeSafetensors } from '../files/safetensors.js'
-import type { ClassTable, Mixture, ModelState, RouterTable, SourceDescription } from '../model-state.js'
+import {
+  type ClassTable,
+  type Mixture,
+  MOST_QUANTILES,
+  type ModelState,
+  type RouterTable,
+  type SourceDescription,
+} from '../model-state.js'
 import type { NativeParameter } from '../native.js'
 import { checkNetwork } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
@@ -256,7 +263,24 @@ function checkRouter(file: string, value: unknown, classes: ClassTable, network:
     isTable(router['tileSize'], [])
   if (!valid)
     throw invalidFile(file, `metadata wbsr.router is not a table of ${classes.count} classes by ${subnets} subnets`)
+  if (router['tileLosses'] !== undefined && !areTileLosses(router['tileLosses'], classes.count, subnets))
+    throw invalidFile(
+      file,
+      `metadata wbsr.router has tileLosses that are not { tiles, quantiles } of ${classes.count} classes by ${subnets} subnets`,
+    )
   return router as unknown as RouterTable
+}
+
+/** Counts of tiles, and for each class and subnet as many ascending values as are stored of so many tiles. */
+function areTileLosses(value: unknown, classes: number, subnets: number): boolean {
+  const { tiles, quantiles } = (value ?? {}) as Record<string, unknown>
+  if (!isTable(tiles, [classes]) || !Array.isArray(quantiles) || quantiles.length !== classes) return false
+  return (tiles as number[]).every((count, k) => {
+    if (!Number.isInteger(count) || count < 0 || count > 2 ** 31) return false
+    const stored = Math.min(count, MOST_QUANTILES)
+    const rows = quantiles[k] as number[][]
+    return isTable(rows, [subnets, stored]) && rows.every((row) => row.every((v, i) => i === 0 || v >= row[i - 1]!))
+  })
 }
 
 function checkMixture(file: string, value: unknown): Mixture {

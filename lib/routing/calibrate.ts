@@ -10,6 +10,7 @@ import { groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
 import type { RawImage } from '../types.js'
 import { defaultRegionPixels } from './options.js'
 import { routeGroup } from './route-group.js'
+import { quantilesOf } from './tile-loss.js'
 import { TileSample } from './tile-sample.js'
 import { chunksOf, cutWindow, ErrorSums, measureWindows, type TileWindow } from './tile-windows.js'
 
@@ -159,5 +160,9 @@ function tableOf(sums: ErrorSums, areas: readonly number[], tiles: number, tileS
     frequency: areas.map((n) => n / area),
     tiles,
     tileSize,
+    tileLosses: {
+      tiles: sums.tileLosses.map(({ length }) => length),
+      quantiles: sums.tileLosses.map((losses) => quantilesOf(losses, columns.length)),
+    },
   }
 }

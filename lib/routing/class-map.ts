@@ -1,5 +1,5 @@
 // The class -> subnet map of one picture, of a stream or of the paper's protocol, at a budget (method.md section 6).
-import type { ModelState } from '../model-state.js'
+import type { ModelState, RouterTable } from '../model-state.js'
 import type { NativeEngine } from '../native.js'
 import { flopsOf, pictureFlops, regionFlops } from '../tiling/flops.js'
 import { type Grid, groupSpan, tileArea } from '../tiling/grid.js'
@@ -7,7 +7,8 @@ import type { Overlap } from '../tiling/overlap.js'
 import { groupBand, groupRegions } from '../tiling/regions.js'
 import { fitBudget } from './fit-budget.js'
 import type { RoutingSettings } from './options.js'
-import type { ClassMap } from './router.js'
+import type { ClassMap, Goal } from './router.js'
+import { classLosses } from './tile-loss.js'
 
 /** Average edge, in tiles, of the regions that a picture's tiles are merged into. */
 export const MERGED_TILES = 2
@@ -33,16 +34,31 @@ function shareOfPicture(
   return flops / pictureFlops(engine.subnets.at(-1)!, grid.width, grid.height)
 }
 
-/** The router's map at a budget for tiles of these class frequencies. */
-function mapAt(state: ModelState, settings: RoutingSettings, frequency: readonly number[], budget: number): ClassMap {
+/** The router's map for tiles of these class frequencies. */
+function mapAt(state: ModelState, settings: RoutingSettings, frequency: readonly number[], goal: Goal): ClassMap {
   const { subnets } = state.engine
   const costs = subnets.map((subnet) => subnet.flops / subnets.at(-1)!.flops)
   const { router, alpha, subnets: allowed } = settings
-  const input = { classes: state.classes.count, costs, frequency, budget, alpha, table: state.router }
+  const input = { classes: state.classes.count, costs, frequency, goal, alpha, table: state.router }
   if (!allowed) return router.map(input)
   const of = <T>(values: readonly T[]): T[] => allowed.map((m) => values[m]!)
-  const table = state.router && { ...state.router, squaredError: state.router.squaredError.map(of) }
+  const table = state.router && only(state.router, of)
   return router.map({ ...input, costs: of(costs), table }).map((m) => allowed[m]!)
+}
+
+/** A table of fewer subnets. */
+function only(table: RouterTable, of: <T>(values: readonly T[]) => T[]): RouterTable {
+  const { tileLosses } = table
+  return {
+    ...table,
+    squaredError: table.squaredError.map(of),
+    ...(tileLosses && { tileLosses: { ...tileLosses, quantiles: tileLosses.quantiles.map(of) } }),
+  }
+}
+
+/** The map that a quality decides: one for all pictures, whose frequencies are those of the router table. */
+function mapForQuality(state: ModelState, settings: RoutingSettings): ClassMap | null {
+  return 'budget' in settings.goal ? null : mapAt(state, settings, state.router!.frequency, settings.goal)
 }
 
 /** The router's map at the largest budget at which its actual cost, by `shareOf`, is within the wanted budget. */
@@ -52,9 +68,45 @@ function mapWithin(
   frequency: readonly number[],
   shareOf: (map: ClassMap) => number,
 ): ClassMap {
-  const { router, budget } = settings
-  if (!router.hasBudget || budget === 1) return mapAt(state, settings, frequency, budget)
-  return fitBudget(budget, (effective) => mapAt(state, settings, frequency, effective), shareOf)
+  const { router, goal } = settings
+  if (!('budget' in goal) || !router.goals.includes('budget') || goal.budget === 1)
+    return mapAt(state, settings, frequency, goal)
+  return fitBudget(goal.budget, (budget) => mapAt(state, settings, frequency, { budget }), shareOf)
+}
+
+/** What the router table expects of a map. */
+export interface Expectation {
+  /** Mean loss of PSNR against the largest subnet (of those that the option `subnets` allows), dB. */
+  loss: number
+  /** Mean cost as a share of the largest subnet's, halo not counted. */
+  cost: number
+}
+
+/** The expectation for tiles of these class frequencies; null: the model has no table. */
+export function expectationOf(
+  state: ModelState,
+  { subnets: allowed }: Pick<RoutingSettings, 'subnets'>,
+  map: ClassMap,
+  frequency: readonly number[],
+): Expectation | null {
+  if (!state.router) return null
+  const losses = classLosses(state.router, allowed?.at(-1))
+  const { subnets } = state.engine
+  const mean = (of: (k: number) => number) => frequency.reduce((sum, share, k) => sum + share * of(k), 0)
+  return {
+    loss: mean((k) => losses[k]![map[k]!]!),
+    cost: mean((k) => subnets[map[k]!]!.flops / subnets.at(-1)!.flops),
+  }
+}
+
+/** Shares of a picture's area by class. */
+export function frequencyIn(state: ModelState, grid: Grid, classes: ArrayLike<number>): number[] {
+  const frequency = new Array<number>(state.classes.count).fill(0)
+  for (let i = 0; i < classes.length; i++) {
+    const { width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
+    frequency[classes[i]! - 1]! += (width * height) / (grid.width * grid.height)
+  }
+  return frequency
 }
 
 /**
@@ -69,12 +121,9 @@ export function mapForPicture(
   classes: ArrayLike<number>,
   overlap: Overlap,
 ): ClassMap {
-  const frequency = new Array<number>(state.classes.count).fill(0)
-  for (let i = 0; i < classes.length; i++) {
-    const { width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
-    frequency[classes[i]! - 1]! += (width * height) / (grid.width * grid.height)
-  }
-  return mapWithin(state, settings, frequency, (map) =>
+  const quality = mapForQuality(state, settings)
+  if (quality) return quality
+  return mapWithin(state, settings, frequencyIn(state, grid, classes), (map) =>
     shareOfPicture(state.engine, grid, classes, map, overlap, settings.regionPixels),
   )
 }
@@ -84,6 +133,8 @@ export function mapForPicture(
  * ones without a table), and halo is counted as if every region were `edge` LR pixels wide and high.
  */
 export function mapForDataset(state: ModelState, settings: RoutingSettings, edge: number, overlap: Overlap): ClassMap {
+  const quality = mapForQuality(state, settings)
+  if (quality) return quality
   const { count } = state.classes
   const frequency = state.router?.frequency ?? new Array<number>(count).fill(1 / count)
   const largest = pictureFlops(state.engine.subnets.at(-1)!, edge, edge)
@@ -95,12 +146,17 @@ export function mapForDataset(state: ModelState, settings: RoutingSettings, edge
   return mapWithin(state, settings, frequency, (map) => map.reduce((sum, m, k) => sum + frequency[k]! * costs[m]!, 0))
 }
 
+/** Shares of tiles of one size by class. */
+export function frequencyOfTiles(state: ModelState, classes: ArrayLike<number>): number[] {
+  const frequency = new Array<number>(state.classes.count).fill(0)
+  for (let i = 0; i < classes.length; i++) frequency[classes[i]! - 1]! += 1 / classes.length
+  return frequency
+}
+
 /**
  * The map of the paper's protocol, where all tiles have one size and no halo is counted: routers get the budget as it is,
  * without a correction for halo and merging.
  */
 export function mapForPaper(state: ModelState, settings: RoutingSettings, classes: ArrayLike<number>): ClassMap {
-  const frequency = new Array<number>(state.classes.count).fill(0)
-  for (let i = 0; i < classes.length; i++) frequency[classes[i]! - 1]! += 1 / classes.length
-  return mapAt(state, settings, frequency, settings.budget)
+  return mapForQuality(state, settings) ?? mapAt(state, settings, frequencyOfTiles(state, classes), settings.goal)
 }

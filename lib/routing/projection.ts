@@ -36,13 +36,14 @@ export function projectionBudgetMap(
 /** 'projection'. */
 export const projection: RouterKind = {
   needsTable: false,
-  hasBudget: false,
+  goals: [],
   map: ({ classes, costs }) => projectionMap(classes, costs.length),
 }
 
 /** 'projection-budget'. */
 export const projectionBudget: RouterKind = {
   needsTable: false,
-  hasBudget: true,
-  map: ({ classes, costs, budget, alpha }) => projectionBudgetMap(classes, costs, budget, alpha),
+  goals: ['budget'],
+  map: ({ classes, costs, goal, alpha }) =>
+    projectionBudgetMap(classes, costs, 'budget' in goal ? goal.budget : 1, alpha),
 }

@@ -4,6 +4,18 @@ import type { RouterTable } from '../model-state.js'
 /** [class - 1]: index into the subnets sorted by cost. */
 export type ClassMap = number[]
 
+/** At least the share `confidence` of tiles loses at most `loss` dB of PSNR against the largest subnet. */
+export interface Guarantee {
+  /** dB, above 0. */
+  loss: number
+  /** 0.5 .. 0.9999. */
+  confidence: number
+}
+
+/** What a map is chosen for: a mean cost, an expected loss of PSNR in dB, or a loss that few tiles exceed. */
+export type Goal = { budget: number } | { loss: number } | { guarantee: Guarantee }
+export type GoalName = 'budget' | 'loss' | 'guarantee'
+
 /** Input of a router, which gives every class a subnet. */
 export interface RouterInput {
   /** K. */
@@ -12,8 +24,8 @@ export interface RouterInput {
   costs: readonly number[]
   /** [class - 1]: share of the area, sums to 1. */
   frequency: readonly number[]
-  /** Mean cost wanted, 0..1, in the unit of `costs`; 1 sets no limit. */
-  budget: number
+  /** A budget is a mean cost, 0..1, in the unit of `costs`; 1 sets no limit. */
+  goal: Goal
   /** Option `alpha`. */
   alpha: number
   /** Not null where the router needs it. */
@@ -24,7 +36,10 @@ export interface RouterInput {
 export interface RouterKind {
   /** Only models with a router table can use it. */
   needsTable: boolean
-  /** Its map depends on the budget; the budget is then corrected for halo and merging (see fit-budget.ts). */
-  hasBudget: boolean
+  /**
+   * What its map can be chosen for, the default first; empty: it has no choice. A budget is corrected for halo and merging
+   * (see fit-budget.ts).
+   */
+  goals: readonly GoalName[]
   map(input: RouterInput): ClassMap
 }

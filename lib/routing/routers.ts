@@ -14,20 +14,21 @@ const ROUTERS = {
   projection,
   /** m = argmin |alpha k C_m / K - C_t|, the paper's formula under a budget. */
   'projection-budget': projectionBudget,
-  /** The map with the least expected squared error under a mean cost, from the model's router table. */
+  /** The cheapest map of an expected loss, or the best one under a mean cost, from the model's router table. */
   calibrated,
 } satisfies Record<string, RouterKind>
 
 /**
  * - 'projection': m = ceil(k M / K), the paper's map from class to subnet; has no budget.
  * - 'projection-budget': m = argmin |alpha k C_m / K - C_t|, the paper's formula under a budget.
- * - 'calibrated': the map with the least expected squared error under a mean cost, from the model's router table.
+ * - 'calibrated': from the model's router table, the cheapest map whose expected loss against the largest subnet is `loss`;
+ *   or the map with the least expected squared error under the mean cost `budget`; or what `guarantee` asks for.
  * - { subnet }: always the same subnet (an index into model.subnets); has no budget.
  */
 export type Router = keyof typeof ROUTERS | { subnet: number }
 
 function fixed(subnet: number): RouterKind {
-  return { needsTable: false, hasBudget: false, map: ({ classes }) => Array<number>(classes).fill(subnet) }
+  return { needsTable: false, goals: [], map: ({ classes }) => Array<number>(classes).fill(subnet) }
 }
 
 /** Names of the routers that a model can use, as an error message lists them. */

@@ -6,6 +6,7 @@ import { type InferRegion, native } from '../native.js'
 import type { tileArea } from '../tiling/grid.js'
 import { AUTO_HALO, BLEND } from '../tiling/overlap.js'
 import type { RawImage } from '../types.js'
+import { lossOf } from './tile-loss.js'
 
 /** Context beyond a tile's edge, as upscaling has it. */
 const HALO = AUTO_HALO + BLEND
@@ -24,16 +25,19 @@ export interface TileWindow {
   tileHeight: number
 }
 
-/** Sums over the tiles of each class. */
+/** Sums over the tiles of each class, and what every tile loses. */
 export class ErrorSums {
   readonly error: number[][]
   readonly bicubic: number[]
   readonly samples: number[]
+  /** [class - 1][tile][subnet]: dB against the largest subnet. */
+  readonly tileLosses: number[][][]
 
   constructor(classes: number, subnets: number) {
     this.error = Array.from({ length: classes }, () => new Array<number>(subnets).fill(0))
     this.bicubic = new Array<number>(classes).fill(0)
     this.samples = new Array<number>(classes).fill(0)
+    this.tileLosses = Array.from({ length: classes }, () => [])
   }
 }
 
@@ -94,6 +98,7 @@ export async function measureWindows(
   const targets = await Promise.all(
     tiles.map(({ tile: { hr } }) => native.toRgbFloat(hr.data, srWidth, srHeight, hr.channels)),
   )
+  const samplesOf = ({ tileWidth, tileHeight }: TileWindow) => 3 * tileWidth * tileHeight * scale * scale
   const errorOf = async (i: number, prediction: Float32Array): Promise<number> => {
     const { x, y, tileWidth, tileHeight } = tiles[i]!.tile
     const rect = Int32Array.of(x, y, tileWidth, tileHeight).map((n) => n * scale)
@@ -102,8 +107,9 @@ export async function measureWindows(
   for (const [i, { class: k, tile }] of tiles.entries()) {
     const bicubic = await native.resizeBicubic(inputs[i]!, width, height, 3, srWidth, srHeight, 0)
     sums.bicubic[k - 1]! += await errorOf(i, bicubic as Float32Array)
-    sums.samples[k - 1]! += 3 * tile.tileWidth * tile.tileHeight * scale * scale
+    sums.samples[k - 1]! += samplesOf(tile)
   }
+  const errors = tiles.map(() => new Array<number>(engine.subnets.length).fill(0))
   for (const { index } of engine.subnets) {
     const outputs = tiles.map(() => ({
       sum: new Float32Array(3 * srWidth * srHeight),
@@ -136,8 +142,15 @@ export async function measureWindows(
       cancel: cancellation.flag,
     })
     cancellation.check()
-    for (const [i, { class: k }] of tiles.entries()) sums.error[k - 1]![index]! += await errorOf(i, outputs[i]!.sum)
+    for (const [i, { class: k }] of tiles.entries()) {
+      errors[i]![index] = await errorOf(i, outputs[i]!.sum)
+      sums.error[k - 1]![index]! += errors[i]![index]!
+    }
     onSubnet()
+  }
+  for (const [i, { class: k, tile }] of tiles.entries()) {
+    const means = errors[i]!.map((error) => error / samplesOf(tile))
+    sums.tileLosses[k - 1]!.push(means.map((error) => lossOf(error, means.at(-1)!)))
   }
 }
 

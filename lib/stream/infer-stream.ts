@@ -227,7 +227,8 @@ class InferStream extends Transform {
  *
  * Tiles without `picture` are pictures of their own: their halo is used as context, nothing is blended.
  *
- * The budget is met on average over the pictures that the router table was measured on, not for each single picture.
+ * A budget is met on average over the pictures that the router table was measured on, not for each single picture; `loss` and
+ * `guarantee` choose the same map as upscale does.
  *
  * @throws WbsrError WBSR_INVALID_OPTION, WBSR_DISPOSED; as 'error' event also WBSR_ABORTED and for tiles of wrong shape
  */

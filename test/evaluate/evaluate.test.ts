@@ -63,7 +63,7 @@ t.test('figures are those of upscale, psnr and ssim', async (t) => {
   })
   t.same(
     evaluation.runs.map(({ name }) => name),
-    ['bicubic', 'smallest', 'calibrated 0.4', 'calibrated 0.6', 'calibrated 0.8', 'largest'],
+    ['bicubic', 'smallest', 'calibrated loss 0.02', 'calibrated 0.4', 'calibrated 0.6', 'calibrated 0.8', 'largest'],
   )
   const [set] = evaluation.sets
   t.same(
@@ -394,8 +394,8 @@ t.test('bad options are named', async (t) => {
     [{ sets, runs: [{ budget: 2 }] }, 'for budget but received 2'],
     [{ sets, runs: [{ speed: 2 }] }, 'for runs[0] but received "speed"'],
     [
-      { sets, runs: [{}, { budget: 0.6 }] },
-      'distinct names other than \'bicubic\' for runs but received "calibrated 0.6"',
+      { sets, runs: [{}, { loss: 0.02 }] },
+      'distinct names other than \'bicubic\' for runs but received "calibrated loss 0.02"',
     ],
     [{ sets, runs: [{ subnets: [1, 0] }] }, 'ascending indices of subnets, 0 to 3 for subnets but received [1, 0]'],
     [{ sets, runs: [{ router: { subnet: 1 }, subnets: [1] }] }, 'nothing with router { subnet } for subnets'],

@@ -187,6 +187,31 @@ t.test('files that do not fit are refused, with what was expected', async (t) =>
       tileSize: 32,
     }),
   })
+  const lossesOf = (tileLosses: unknown) => ({
+    ...metadata,
+    'wbsr.router': JSON.stringify({
+      squaredError: [[4, 3, 2, 1]],
+      bicubicSquaredError: [1],
+      frequency: [1],
+      tiles: 2,
+      tileSize: 32,
+      tileLosses,
+    }),
+  })
+  const rows = [0.3, 0.2, 0.1, 0].map((loss) => [0, loss])
+  for (const tileLosses of [
+    [],
+    { tiles: [2] },
+    { tiles: [3], quantiles: [rows] },
+    { tiles: [2.5], quantiles: [rows] },
+    { tiles: [2], quantiles: [rows.slice(1)] },
+    { tiles: [2], quantiles: [rows.map(([a, b]) => [b! + 1, a])] },
+    { tiles: [2], quantiles: [rows.map(() => [0, 'much'])] },
+  ])
+    await refuses(tensors(), /tileLosses that are not .* of 1 classes by 4 subnets/, own, lossesOf(tileLosses))
+  await writeSafetensors(file, tensors(), lossesOf({ tiles: [2], quantiles: [rows] }))
+  using measured = await loadSupernet(file, own)
+  t.same(measured.router!.tileLosses, { tiles: [2], quantiles: [rows] })
   await refuses(tensors(), /metadata wbsr\.mixture is not/, own, {
     ...metadata,
     'wbsr.mixture': JSON.stringify({ dimension: 2 }),
@@ -256,8 +281,10 @@ t.test('a model can be saved while it runs and after an abort', async (t) => {
   await model.save(path.join(dir, 'idle.safetensors'))
   const stop = new AbortController()
   const work = model.upscale(large, { tile: 16, signal: stop.signal, onProgress: () => stop.abort() })
+  // It may end before the file is written.
+  const ended = t.rejects(work, { code: 'WBSR_ABORTED' })
   await model.save(path.join(dir, 'busy.safetensors'))
-  await t.rejects(work, { code: 'WBSR_ABORTED' })
+  await ended
   await model.save(path.join(dir, 'aborted.safetensors'))
   for (const name of ['busy', 'aborted'])
     t.ok(

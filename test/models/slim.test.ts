@@ -11,6 +11,7 @@ import { tiesOf } from '../../lib/models/slim/ties.js'
 import { native } from '../../lib/native.js'
 import { GraphBuilder, type Network } from '../../lib/networks/network.js'
 import { graphNodes } from '../../lib/networks/nodes.js'
+import { randomFor } from '../../lib/random.js'
 
 const shared = path.resolve(import.meta.dirname, '../../../shared/data')
 const absent = existsSync(shared) ? false : '../shared/data is not here'
@@ -217,6 +218,41 @@ t.test('channels that belong together', async (t) => {
     ],
   )
   t.same(groups[3]!.atoms[2]!.places.get(12), [8, 9, 10, 11], 'all sub-pixels of a channel')
+})
+
+t.test('importance on pictures', async (t) => {
+  // Channels with large weights that a bias switches off.
+  const g = new GraphBuilder({ scale: 2, widths: [8], depths: [1] })
+  const hidden = g.relu(g.conv('first', g.input(), 'width'))
+  const network = g.build('switched', g.pixelShuffle(g.conv('last', hidden, 12), 2))
+  using model = modelOf(network)
+  const { engine } = stateOf(model)
+  const weights = engine.getArena('weights')
+  const offsetOf = (name: string) => engine.parameters.find((p) => p.name === name)!.offset
+  for (const channel of [0, 2, 3, 6]) {
+    weights[offsetOf('first.bias') + channel] = -1e4
+    for (let i = 0; i < 27; i++) weights[offsetOf('first.weight') + 27 * channel + i]! *= 10
+  }
+  engine.setArena('weights', weights)
+  const random = randomFor(4)
+  const image = {
+    data: Uint8Array.from({ length: 70 * 66 * 3 }, () => random.integer(256)),
+    width: 70,
+    height: 66,
+    channels: 3 as const,
+  }
+  const orderOf = ({ network }: Model) => network.graph.nodes.find(({ name }) => name === 'first')!['order']
+  using measured = await slimFrom(model, { widths: [4, 8], pictures: [image] })
+  t.same(orderOf(measured), [1, 4, 5, 7, 0, 2, 3, 6])
+  t.ok(largestGap(await forward(measured, 0), await forward(measured, 1)) < 1e-5)
+  t.same(await forward(measured, 1), await forward(model, 0))
+  using judged = await slimFrom(model, { widths: [4, 8] })
+  t.same(orderOf(judged), [0, 2, 3, 6, 1, 4, 5, 7], 'by the weights')
+  const refuse = (pictures: unknown, error: { code: string; message?: RegExp }) =>
+    t.rejects(slimFrom(model, { widths: [4, 8], pictures: pictures as never }), error)
+  await refuse([], { code: 'WBSR_INVALID_OPTION', message: /1 to 16 pictures for pictures/ })
+  await refuse(['missing.png'], { code: 'WBSR_NOT_FOUND' })
+  await refuse([new Uint8Array(9)], { code: 'WBSR_INVALID_IMAGE', message: /pictures\[0\]/ })
 })
 
 t.test('a slimmed model trains, is saved and exported', async (t) => {

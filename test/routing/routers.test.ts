@@ -20,7 +20,7 @@ t.test('classOf counts the thresholds below a difficulty, the length of the grad
 t.test('the option router finds its row, and offers only what the model can use', async (t) => {
   const calibrated = fakeState()
   const plain = fakeState({ router: null })
-  const input = { classes: 4, costs: [0.25, 1], frequency: [0.25, 0.25, 0.25, 0.25], budget: 1, alpha: 1 }
+  const input = { classes: 4, costs: [0.25, 1], frequency: [0.25, 0.25, 0.25, 0.25], goal: { budget: 1 }, alpha: 1 }
   t.strictSame(checkRouter('projection', plain).map({ ...input, table: null }), [0, 0, 1, 1])
   t.strictSame(checkRouter({ subnet: 1 }, plain).map({ ...input, table: null }), [1, 1, 1, 1])
   t.equal(checkRouter(undefined, plain), checkRouter('projection', plain))

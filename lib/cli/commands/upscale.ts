@@ -42,7 +42,12 @@ export function upscaleCommand(program: Command): void {
           .default('keep'),
       )
       .option('--router <name>', 'projection, projection-budget, calibrated or subnet:N', router)
-      .option('--budget <share>', "of the largest subnet's cost, above 0 and at most 1 (default: 0.6)", number(0, 1))
+      .addOption(
+        new Option('--loss <dB>', 'that may be lost against the largest subnet (default: 0.02)')
+          .argParser(number(0, 100))
+          .conflicts('budget'),
+      )
+      .option('--budget <share>', "instead: of the largest subnet's cost, above 0 and at most 1", number(0, 1))
       .addOption(
         new Option('--alpha <use>', 'what an alpha channel is (default: auto)').choices(['auto', 'opacity', 'data']),
       )

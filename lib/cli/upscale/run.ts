@@ -25,9 +25,10 @@ const label = (file: string, end: 'input' | 'output') => (file === STANDARD ? `s
 const suffixOf = (target: Target) =>
   'scale' in target ? `-x${target.scale}` : `-${target.width ?? ''}x${target.height ?? ''}`
 
-function upscaleOptions({ router, budget, alpha, wrap }: UpscaleFlags): PictureSettings['upscale'] {
+function upscaleOptions({ router, loss, budget, alpha, wrap }: UpscaleFlags): PictureSettings['upscale'] {
   return {
     ...(router !== undefined && { router }),
+    ...(loss !== undefined && { loss }),
     ...(budget !== undefined && { budget }),
     ...(alpha !== undefined && { alphaChannel: alpha }),
     ...(wrap !== undefined && { wrap }),

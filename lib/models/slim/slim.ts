@@ -1,18 +1,27 @@
 // A supernet made of a trained network: subnets of its most important channels and its first blocks.
-import { checkDeviceOptions, createEngine, DEVICE_KEYS, type DeviceOptions } from '../../devices.js'
+import { checkDeviceOptions, createEngine, DEVICE_KEYS, type DeviceChoice, type DeviceOptions } from '../../devices.js'
 import { invalidOption, WbsrError, wrapError } from '../../errors.js'
+import type { NativeParameter } from '../../native.js'
 import { checkLevels } from '../../networks/check.js'
 import type { Network } from '../../networks/network.js'
 import { graphNodes } from '../../networks/nodes.js'
 import { checkObject } from '../../options.js'
+import type { ImageInput } from '../../types.js'
 import { SupernetModel, stateOf, UNTRAINED } from '../model.js'
-import { inOrderOfImportance } from './order.js'
+import { importanceByPictures, importanceByWeights } from './importance.js'
+import { inOrderOfImportance, withoutOrder } from './order.js'
+import { tiesOf } from './ties.js'
 
 export interface SlimOptions extends DeviceOptions {
   /** Ascending or not; the largest is the model's own width (`model.architecture.features`). Default: that width alone. */
   widths?: readonly number[]
   /** The largest is the model's own depth (`model.architecture.blocks`). Default: that depth alone. */
   depths?: readonly number[]
+  /**
+   * 1 to 16 LR pictures on which it is measured how much every channel matters: the middle 64x64 pixels run once without
+   * each. Takes as many passes as the network has channels, so for small networks. Default: judged by the weights.
+   */
+  pictures?: readonly ImageInput[]
 }
 
 /** The levels of an option, ascending, which end in the network's own. `why` there is only that one; null: there may be more. */
@@ -54,7 +63,7 @@ function checkDepths(network: Network, value: unknown): readonly number[] {
 /**
  * Makes a supernet of a model, e.g. one that loadModel read: its largest subnet is the model, with the same weights and, to
  * the bit, the same results; narrower subnets have the channels that are most important in each group of channels that
- * belong together (by the weights that make and that read them), shallower ones the first blocks. Their results are poor
+ * belong together (by the weights that make and that read them, or on `pictures`), shallower ones the first blocks. Their results are poor
  * until they are trained: `trainSupernet({ from: slim, ... })`.
  *
  * @returns another model, on the device of `model` unless the options say otherwise; `model` stays as it is
@@ -63,12 +72,15 @@ function checkDepths(network: Network, value: unknown): readonly number[] {
  */
 export async function slimFrom(model: SupernetModel, options: SlimOptions): Promise<SupernetModel> {
   if (!(model instanceof SupernetModel)) throw invalidOption('model', 'a model of loadModel or loadSupernet', model)
-  checkObject(options, 'slimFrom options', ['widths', 'depths', ...DEVICE_KEYS])
+  checkObject(options, 'slimFrom options', ['widths', 'depths', 'pictures', ...DEVICE_KEYS])
   const state = stateOf(model)
   const { network: whole, engine } = state
   const { kind, threads, precision } = engine.device
   const own = { device: kind, precision, ...(threads > 0 && { threads }) }
   const device = checkDeviceOptions(options.device === undefined ? { ...own, ...options } : options)
+  const { pictures } = options
+  if (pictures !== undefined && (!Array.isArray(pictures) || pictures.length < 1 || pictures.length > 16))
+    throw invalidOption('pictures', 'an array of 1 to 16 pictures', pictures)
   const widths = [...checkWidths(whole, options.widths)]
   const depths = [...checkDepths(whole, options.depths)]
   const parameters = engine.parameters
@@ -78,18 +90,53 @@ export async function slimFrom(model: SupernetModel, options: SlimOptions): Prom
   } catch (error) {
     throw wrapError(error)
   }
-  const cut: Network = { ...whole, widths, depths, graph: { ...whole.graph, widths, depths } }
-  const network = inOrderOfImportance(cut, parameters, weights)
-  const { engine: slim, fallbackReason } = createEngine(network, device)
-  try {
-    const same = (p: (typeof parameters)[number], i: number) =>
-      p.name === parameters[i]?.name && p.offset === parameters[i]?.offset && p.count === parameters[i]?.count
-    if (!slim.parameters.every(same)) throw new WbsrError('WBSR_INTERNAL', 'A cut network has other parameters')
-    slim.setArena('weights', weights)
-  } catch (error) {
-    slim.dispose()
-    throw wrapError(error)
-  }
+  const cut = withoutOrder({ ...whole, widths, depths, graph: { ...whole.graph, widths, depths } })
+  const network = widths.length > 1 ? await ordered(cut, parameters, weights, pictures, device) : cut
+  const { engine: slim, fallbackReason } = engineWith(network, parameters, weights, device)
   const { source } = state
   return new SupernetModel({ ...UNTRAINED, source, engine: slim, network, fallbackReason, disposed: false })
+}
+
+/** An engine with these weights. */
+function engineWith(
+  network: Network,
+  parameters: readonly NativeParameter[],
+  weights: Float32Array,
+  device: DeviceChoice,
+): ReturnType<typeof createEngine> {
+  const created = createEngine(network, device)
+  const { engine } = created
+  try {
+    const same = ({ name, offset, count }: NativeParameter, i: number) =>
+      name === parameters[i]?.name && offset === parameters[i]?.offset && count === parameters[i]?.count
+    if (!engine.parameters.every(same)) throw new WbsrError('WBSR_INTERNAL', 'A cut network has other parameters')
+    engine.setArena('weights', weights)
+  } catch (error) {
+    engine.dispose()
+    throw wrapError(error)
+  }
+  return created
+}
+
+async function ordered(
+  network: Network,
+  parameters: readonly NativeParameter[],
+  weights: Float32Array,
+  pictures: readonly ImageInput[] | undefined,
+  device: DeviceChoice,
+): Promise<Network> {
+  const ties = tiesOf(network)
+  if (!pictures)
+    return inOrderOfImportance(network, ties, importanceByWeights(network, ties.groups, parameters, weights))
+  // The largest subnet alone: its widths need not be such that the network can be cut to.
+  const widths = network.widths.slice(-1)
+  const whole = { ...network, widths, graph: { ...network.graph, widths } }
+  const { engine } = engineWith(whole, parameters, weights, device)
+  try {
+    return inOrderOfImportance(network, ties, await importanceByPictures(whole, ties.groups, engine, pictures))
+  } catch (error) {
+    throw wrapError(error)
+  } finally {
+    engine.dispose()
+  }
 }
