@@ -30,6 +30,30 @@ void shuffleGeneric(const Layout& small, const float* in, const Layout& large, f
                  at(small, (c * factor + y % factor) * factor + x % factor, y / factor, x / factor)];
 }
 
+// Blocked to thin, the RGB end: the `factor` sub-pixels of one row of one channel are neighbours in a block, so they are
+// copied together. kFactor > 0: known while compiling.
+template <int kFactor>
+void shuffleToThin(const Layout& small, const float* in, const Layout& large, float* out, int batch, int factor,
+                   int channels) {
+  const int r = kFactor > 0 ? kFactor : factor;
+#pragma omp parallel for collapse(2) schedule(static)
+  for (int n = 0; n < batch; ++n)
+    for (int y = 0; y < small.h; ++y)
+      for (int c = 0; c < channels; ++c)
+        for (int i = 0; i < r; ++i) {
+          const int first = (c * r + i) * r;
+          const float* from = in + n * small.image() + at(small, first, y, 0);
+          float* to = out + n * large.image() + at(large, c, y * r + i, 0);
+          for (int x = 0; x < small.w; ++x)
+            for (int j = 0; j < r; ++j) to[x * r + j] = from[int64_t{x} * small.lanes + j];
+        }
+}
+
+// Whether the sub-pixels of one row never lie in two blocks.
+bool copiesTogether(const Layout& small, const Layout& large, int factor) {
+  return small.kind == Layout::Blocked && large.kind == Layout::Thin && small.lanes % factor == 0;
+}
+
 void unshuffleGeneric(const Layout& small, float* gradIn, const Layout& large, const float* gradOut, int batch,
                       int factor, int channels) {
   if (small.kind == Layout::Blocked) std::fill(gradIn, gradIn + small.image() * batch, 0.f);
@@ -50,7 +74,15 @@ void forward(const StepView& s) {
   const float* in = s.in(0);
   float* out = s.out();
   if (s.inValue(0).groups == 1) {
-    shuffleGeneric(small, in, large, out, batch, factor, s.outValue().channels);
+    const int channels = s.outValue().channels;
+    if (!copiesTogether(small, large, factor))
+      shuffleGeneric(small, in, large, out, batch, factor, channels);
+    else if (factor == 2)
+      shuffleToThin<2>(small, in, large, out, batch, factor, channels);
+    else if (factor == 4)
+      shuffleToThin<4>(small, in, large, out, batch, factor, channels);
+    else
+      shuffleToThin<0>(small, in, large, out, batch, factor, channels);
     activate(kernels, out, step.activation, step.slope, s.outFloats());
     return;
   }
