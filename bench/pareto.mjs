@@ -1,0 +1,198 @@
+// PSNR over seconds: every static subnet on the whole picture, the routers at several settings and tile sizes, bicubic and
+// lanczos3 (sharp), on small photographs (@stdlib, reduced to 768x512 HR) and, where ../shared/data is there, on 4K ones. Each
+// set gets a table and a picture in bench/results.
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import sharp from 'sharp'
+import { loadSupernet, psnr, resizeBicubic, shippedModels } from '../dist/index.js'
+import { root } from '../scripts/run.mjs'
+import { median } from './contest.mjs'
+import { picture } from './model.mjs'
+
+const SMALL = ['march-pastoral', 'nagasaki-boats', 'black-canyon', 'locomotion-house-cat', 'airplane-from-above']
+const LOSSES = [0.005, 0.01, 0.02, 0.05, 0.1]
+const BUDGETS = [0.3, 0.4, 0.6, 0.8]
+const WANTED = { small: 0.75, '4K': 0.6 }
+
+/** HR pictures, cut to a multiple of the scale. */
+async function setOf(name, scale) {
+  if (name === 'small') return Promise.all(SMALL.map((file) => picture(file, 768, 512)))
+  const folder = path.join(root, '..', 'shared', 'data', 'test4k')
+  if (!existsSync(folder)) return []
+  const files = readdirSync(folder, { recursive: true }).filter((file) => /\.(jpe?g|png)$/i.test(String(file)))
+  return Promise.all(
+    files.map(async (file) => {
+      const image = sharp(path.join(folder, String(file)))
+        .removeAlpha()
+        .toColourspace('srgb')
+      const { width = 0, height = 0 } = await image.metadata()
+      const size = { width: width - (width % scale), height: height - (height % scale) }
+      const { data } = await image
+        .extract({ left: 0, top: 0, ...size })
+        .raw()
+        .toBuffer({ resolveWithObject: true })
+      return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), ...size, channels: 3 }
+    }),
+  )
+}
+
+/** name -> { kind, run(lr, hr) -> { pixels, flops share } } */
+function entrants(model) {
+  const largest = model.subnets.length - 1
+  const upscale = (options) => async (lr) => {
+    const result = await model.upscale(lr, options)
+    return { image: result, share: result.allocation.flops / result.allocation.flopsOfLargest }
+  }
+  const size = (hr) => ({ width: hr.width, height: hr.height })
+  const all = [
+    {
+      name: 'bicubic',
+      kind: 'resize',
+      run: async (lr, hr) => ({ image: await resizeBicubic(lr, size(hr)), share: 0 }),
+    },
+    {
+      name: 'lanczos3 (sharp)',
+      kind: 'resize',
+      run: async (lr, hr) => {
+        /** @type {import('sharp').CreateRaw} */
+        const raw = { width: lr.width, height: lr.height, channels: 3 }
+        const data = await sharp(lr.data, { raw })
+          .resize({ ...size(hr), fit: 'fill', kernel: 'lanczos3' })
+          .raw()
+          .toBuffer()
+        return {
+          image: { ...size(hr), data: new Uint8Array(data.buffer, data.byteOffset, data.length), channels: 3 },
+          share: 0,
+        }
+      },
+    },
+  ]
+  for (const { index, width, depth } of model.subnets)
+    all.push({
+      name: `${width}x${depth} whole picture`,
+      kind: index === largest ? 'largest' : 'static',
+      run: upscale({ router: { subnet: index }, tile: 'image' }),
+    })
+  for (const loss of LOSSES)
+    all.push({ name: `calibrated, loss ${loss}`, kind: 'routed', run: upscale({ router: 'calibrated', loss }) })
+  for (const budget of BUDGETS)
+    all.push({ name: `calibrated, budget ${budget}`, kind: 'routed', run: upscale({ router: 'calibrated', budget }) })
+  for (const tile of [32, 128])
+    all.push({
+      name: `calibrated, loss 0.02, tile ${tile}`,
+      kind: 'routed',
+      run: upscale({ router: 'calibrated', loss: 0.02, tile }),
+    })
+  all.push({ name: 'projection', kind: 'routed', run: upscale({ router: 'projection' }) })
+  all.push({
+    name: 'projection-budget 0.6',
+    kind: 'routed',
+    run: upscale({ router: 'projection-budget', budget: 0.6 }),
+  })
+  return all
+}
+
+/** Every entrant on every picture, in turns: mean PSNR on Y and the sum of the pictures' median seconds. */
+async function measure(all, pictures, scale, rounds) {
+  const points = all.map(({ name, kind }) => ({ name, kind, psnr: 0, seconds: 0, share: 0 }))
+  for (const hr of pictures) {
+    const lr = await resizeBicubic(hr, { width: hr.width / scale, height: hr.height / scale })
+    const times = all.map(() => [])
+    for (let round = -1; round < rounds; round++)
+      for (let i = 0; i < all.length; i++) {
+        const k = (i + round + 1) % all.length
+        const start = performance.now()
+        const { image, share } = await all[k].run(lr, hr)
+        if (round >= 0) times[k].push((performance.now() - start) / 1000)
+        else {
+          points[k].psnr += (await psnr(image, hr, { shave: scale })) / pictures.length
+          points[k].share += share / pictures.length
+        }
+      }
+    times.forEach((list, k) => {
+      points[k].seconds += median(list)
+    })
+  }
+  return points
+}
+
+const COLOURS = { resize: '#888', static: '#3366cc', largest: '#3366cc', routed: '#cc3311' }
+
+function drawing(title, points) {
+  const shown = points.filter((p) => p.kind !== 'resize')
+  const [left, top, width, height] = [70, 40, 640, 380]
+  const most = Math.max(...shown.map((p) => p.seconds)) * 1.05
+  const levels = shown.map((p) => p.psnr)
+  const [low, high] = [Math.min(...levels) - 0.02, Math.max(...levels) + 0.02]
+  const x = (seconds) => left + (seconds / most) * width
+  const y = (value) => top + ((high - value) / (high - low)) * height
+  const marks = shown.map(
+    (p) =>
+      `<circle cx="${x(p.seconds).toFixed(1)}" cy="${y(p.psnr).toFixed(1)}" r="4" fill="${COLOURS[p.kind]}"><title>${p.name}: ${p.seconds.toFixed(3)} s, ${p.psnr.toFixed(3)} dB</title></circle>` +
+      `<text x="${(x(p.seconds) + 6).toFixed(1)}" y="${(y(p.psnr) + 4).toFixed(1)}" font-size="9" fill="#333">${p.name.replace('calibrated, ', '').replace(' whole picture', '')}</text>`,
+  )
+  const ticks = [0, 0.25, 0.5, 0.75, 1].flatMap((t) => [
+    `<text x="${(left + t * width).toFixed(0)}" y="${top + height + 18}" text-anchor="middle">${(t * most).toFixed(2)}</text>`,
+    `<text x="${left - 8}" y="${(top + (1 - t) * height + 4).toFixed(0)}" text-anchor="end">${(low + t * (high - low)).toFixed(2)}</text>`,
+  ])
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="800" height="480" font-family="sans-serif" font-size="11">
+<rect width="800" height="480" fill="#fff"/>
+<text x="${left}" y="22" font-size="14">${title}</text>
+<rect x="${left}" y="${top}" width="${width}" height="${height}" fill="none" stroke="#999"/>
+${ticks.join('\n')}
+<text x="${left + width / 2}" y="${top + height + 40}" text-anchor="middle">seconds (blue: one subnet, red: routed)</text>
+<text x="16" y="${top + height / 2}" transform="rotate(-90 16 ${top + height / 2})" text-anchor="middle">PSNR on Y, dB</text>
+${marks.join('\n')}
+</svg>
+`
+}
+
+/** Part `pareto` of `npm run bench`: a trained model is needed (--model FILE, else the package's x2). */
+export async function pareto({ threads, rounds, model: file }) {
+  const name = file ?? (shippedModels().some((m) => m.name === 'wbsr:x2') ? 'wbsr:x2' : null)
+  if (!name) return { table: [{ what: 'PSNR over seconds', against: '', skipped: 'no trained model: --model FILE' }] }
+  const model = await loadSupernet(name, { device: 'cpu', threads })
+  const table = []
+  const details = {}
+  for (const set of ['small', '4K']) {
+    const pictures = await setOf(set, model.scale)
+    const what = `${path.basename(name)}, ${set} photographs`
+    if (pictures.length === 0) {
+      table.push({ what, against: 'largest subnet', skipped: '../shared/data/test4k is not there' })
+      continue
+    }
+    const points = await measure(entrants(model), pictures, model.scale, set === 'small' ? rounds : Math.min(rounds, 3))
+    const largest = points.find((p) => p.kind === 'largest')
+    for (const p of points)
+      console.log(
+        `${set.padEnd(6)}${p.name.padEnd(34)}${p.psnr.toFixed(3)} dB  ${p.seconds.toFixed(3)} s  ${(p.seconds / largest.seconds).toFixed(2)} of the seconds  ${p.share.toFixed(2)} of the FLOPs`,
+      )
+    const routed = points.find((p) => p.name === 'calibrated, loss 0.02')
+    const beaten = points
+      .filter((p) => p.kind === 'routed')
+      .filter((r) => points.some((s) => s.kind === 'static' && s.seconds < r.seconds && s.psnr > r.psnr))
+    table.push({
+      what: `${what}: loss 0.02`,
+      against: 'largest subnet, whole picture',
+      seconds: routed.seconds,
+      theirs: largest.seconds,
+      ratio: routed.seconds / largest.seconds,
+      target: `<= ${WANTED[set]}`,
+      reached: routed.seconds / largest.seconds <= WANTED[set],
+      checked: `${(routed.psnr - largest.psnr).toFixed(3)} dB`,
+    })
+    table.push({
+      what: `${what}: routed points that a static subnet beats in both`,
+      against: '',
+      target: '0',
+      reached: beaten.length === 0,
+      checked: beaten.map((p) => p.name).join('; ') || 'none',
+    })
+    const folder = path.join(root, 'bench', 'results')
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(path.join(folder, `pareto-${set.toLowerCase()}.svg`), drawing(what, points))
+    details[set] = points
+  }
+  model.dispose()
+  return { table, details }
+}
