@@ -64,34 +64,51 @@ function missingPackages() {
   ].filter((name) => name !== null)
 }
 
+/** How apt-get is run here: as it is, through sudo without a password, or (null) not at all. */
+async function aptGet() {
+  if (!which('apt-get')) return null
+  if (process.getuid?.() === 0) return ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get']
+  const allowed =
+    which('sudo') &&
+    (await run('sudo', ['-n', 'true']).then(
+      () => true,
+      () => false,
+    ))
+  return allowed ? ['sudo', '-n', 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get'] : null
+}
+
+/** @param {string[]} apt @param {string[]} packages */
+async function install([command, ...before], packages) {
+  await run(command, [...before, 'update'], { what: 'apt-get update' })
+  await run(command, [...before, 'install', '-y', '--no-install-recommends', ...packages], { what: 'apt-get install' })
+}
+
 async function debianPackages() {
   const missing = missingPackages()
   if (missing.length === 0) return
   const byHand = `install them and run this again, on Debian: apt-get install ${missing.join(' ')}`
   if (!which('apt-get')) throw new SetupError(`These are missing: ${missing.join(', ')}; ${byHand}`)
-  let prefix = []
-  if (process.getuid?.() !== 0) {
-    const allowed =
-      which('sudo') &&
-      (await run('sudo', ['-n', 'true']).then(
-        () => true,
-        () => false,
-      ))
-    if (!allowed)
-      throw new SetupError(
-        `These Debian packages are missing, and this user is neither root nor has sudo without a password: ${missing.join(', ')}; ${byHand}`,
-      )
-    prefix = ['sudo', '-n', 'env']
-  } else {
-    prefix = ['env']
-  }
-  const [command, ...before] = [...prefix, 'DEBIAN_FRONTEND=noninteractive', 'apt-get']
-  await step(`installing Debian packages ${missing.join(', ')} with apt-get`, async () => {
-    await run(command, [...before, 'update'], { what: 'apt-get update' })
-    await run(command, [...before, 'install', '-y', '--no-install-recommends', ...missing], { what: 'apt-get install' })
-  })
+  const apt = await aptGet()
+  if (!apt)
+    throw new SetupError(
+      `These Debian packages are missing, and this user is neither root nor has sudo without a password: ${missing.join(', ')}; ${byHand}`,
+    )
+  await step(`installing Debian packages ${missing.join(', ')} with apt-get`, () => install(apt, missing))
   const still = missingPackages()
   if (still.length > 0) throw new SetupError(`apt-get ran but these are still missing: ${still.join(', ')}`)
+}
+
+/** ffmpeg is for the tests of video alone, which are skipped where it cannot be had. */
+async function ffmpegForTests() {
+  if (!forTest || which('ffmpeg')) return
+  const apt = await aptGet()
+  if (!apt) return
+  await step('installing ffmpeg for the tests of video with apt-get', () =>
+    install(apt, ['ffmpeg']).then(
+      () => '',
+      () => 'it cannot be had: these tests are skipped',
+    ),
+  )
 }
 
 /** Whether node_modules has the versions of package-lock.json; optional packages of other systems may be absent. */
@@ -206,6 +223,7 @@ async function typeScriptBuild() {
 try {
   checkPlace()
   await debianPackages()
+  await ffmpegForTests()
   await npmPackages()
   await nativeBuild()
   if (forTest) {

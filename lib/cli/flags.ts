@@ -71,3 +71,19 @@ export interface ExportFlags {
 export interface DoctorFlags extends DeviceFlags {
   json?: boolean
 }
+
+export interface VideoFlags extends DeviceFlags {
+  model?: string
+  scale?: number
+  size?: { width?: number; height?: number }
+  router?: Router
+  budget?: number
+  threshold?: number
+  encoder?: string
+  encoderOptions?: string
+  segment?: number
+  /** false: --no-resume */
+  resume: boolean
+  json?: boolean
+  quiet?: boolean
+}

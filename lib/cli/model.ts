@@ -41,6 +41,7 @@ export class Models {
   readonly #flags: DeviceFlags
   readonly #open = new Map<string, Promise<SupernetModel>>()
   readonly #name: string | undefined
+  #first: SupernetModel | null = null
   /** Of all of them. */
   readonly scale: number
 
@@ -79,6 +80,7 @@ export class Models {
   }
 
   async #checked(model: SupernetModel, check: (model: SupernetModel) => void): Promise<this> {
+    this.#first = model
     try {
       check(model)
       return this
@@ -92,6 +94,11 @@ export class Models {
     let model = this.#open.get(name)
     if (!model) this.#open.set(name, (model = openModel(name, this.#flags)))
     return model
+  }
+
+  /** The one that was named, or the plain one of the package. */
+  get only(): SupernetModel {
+    return this.#first!
   }
 
   /** The model for a picture. */

@@ -5,10 +5,12 @@ import { doctorCommand } from './commands/doctor.js'
 import { exportCommand, importCommand, modelsCommand } from './commands/models.js'
 import { trainCommand } from './commands/train.js'
 import { upscaleCommand } from './commands/upscale.js'
+import { videoCommand } from './commands/video.js'
 import { version } from './version.js'
 
 const COMMANDS = [
   upscaleCommand,
+  videoCommand,
   trainCommand,
   modelsCommand,
   importCommand,

@@ -45,7 +45,7 @@ export async function writeBytes(handle: FileHandle, bytes: Uint8Array): Promise
  * Creates a folder and what it lies in. Not mkdir's own recursion: in Node 20 it never ends where a file system answers
  * ENOENT below a folder that exists, as /proc does.
  */
-async function makeFolder(folder: string): Promise<void> {
+export async function makeFolder(folder: string): Promise<void> {
   if (await statOrNull(folder)) return
   await makeFolder(path.dirname(folder))
   await mkdir(folder).catch((error) => {

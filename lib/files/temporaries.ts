@@ -34,7 +34,7 @@ function textOf(file: string): string {
 }
 
 /** When a process started, in clock ticks; null: there is no such process (or no /proc). */
-function startOf(pid: number): string | null {
+export function processStart(pid: number): string | null {
   // The name in brackets may hold anything.
   return textOf(`/proc/${pid}/stat`).split(')').at(-1)!.split(' ')[20] ?? null
 }
@@ -54,7 +54,7 @@ function machine(): string {
 }
 
 let own: { machine: string; start: string } | null = null
-const self = () => (own ??= { machine: machine(), start: startOf(process.pid) ?? '0' })
+const self = () => (own ??= { machine: machine(), start: processStart(process.pid) ?? '0' })
 
 function prefixOf(target: string): string {
   const name = Buffer.from(path.basename(target)).subarray(0, NAME_BYTES).toString().replaceAll('\ufffd', '')
@@ -144,7 +144,7 @@ export async function sweepTemporaries(target: string): Promise<void> {
   for (const name of await listing.names) {
     if (!name.startsWith(prefix)) continue
     const [, machine, pid, start] = OWNER.exec(name.slice(prefix.length)) ?? []
-    if (machine !== self().machine || startOf(Number(pid)) === start) continue
+    if (machine !== self().machine || processStart(Number(pid)) === start) continue
     await rm(path.join(folder, name), { force: true }).catch(() => {})
   }
 }

@@ -6,7 +6,7 @@
 import type { Cancellation } from '../cancellation.js'
 import { hasAlpha, joinAlpha } from '../images/alpha.js'
 import { checkUsable, type ModelState } from '../model-state.js'
-import { type NativeCanvas, type NativeEngine, native } from '../native.js'
+import { type InferRegion, type NativeCanvas, type NativeEngine, native } from '../native.js'
 import { allSettled, markHandled } from '../promises.js'
 import { type PixelBand, rowsOf } from '../routing/route-group.js'
 import { regionFlops } from '../tiling/flops.js'
@@ -50,6 +50,7 @@ export class PicturePass {
   readonly #regionPixels: number
   readonly #cancellation: Cancellation
   readonly #target: PixelArray | null
+  readonly #chosen: ((group: number) => readonly InferRegion[]) | null
   /** Weighted sums of the rows from #top on; created with the first group. */
   #canvas: NativeCanvas | null = null
   #top = 0
@@ -60,7 +61,10 @@ export class PicturePass {
   #end = 0
   #band: PixelBand | null = null
 
-  /** @param target pixels of the whole SR picture; strips are then views of it, else separate arrays */
+  /**
+   * @param target pixels of the whole SR picture; strips are then views of it, else separate arrays
+   * @param chosen regions of a group that run, at least one, in place of all; pixels outside of them are not valid then
+   */
   constructor(
     state: ModelState,
     grid: Grid,
@@ -69,6 +73,7 @@ export class PicturePass {
     regionPixels: number,
     cancellation: Cancellation,
     target: PixelArray | null = null,
+    chosen: ((group: number) => readonly InferRegion[]) | null = null,
   ) {
     this.#state = state
     this.#grid = grid
@@ -77,6 +82,7 @@ export class PicturePass {
     this.#regionPixels = regionPixels
     this.#cancellation = cancellation
     this.#target = target
+    this.#chosen = chosen
     this.#hasAlpha = hasAlpha(channels)
     this.#margin = Math.max(overlap.margin, this.#hasAlpha ? overlap.blend + CUBIC_REACH : 0)
   }
@@ -112,15 +118,9 @@ export class PicturePass {
     const canvas = this.#canvas ?? (await this.#takeCanvas())
 
     const mask = band.mask?.subarray((top - band.top) * width, (bottom - band.top) * width)
-    const regions = groupRegions(
-      engine,
-      this.#grid,
-      group,
-      { top, bottom, mask },
-      subnets,
-      this.#overlap,
-      this.#regionPixels,
-    )
+    const regions = this.#chosen
+      ? [...this.#chosen(group)]
+      : groupRegions(engine, this.#grid, group, { top, bottom, mask }, subnets, this.#overlap, this.#regionPixels)
     // Alpha as data: the network gets the colours alone.
     const seen = (band.colours ? this.#channels - 1 : this.#channels) as 1 | 2 | 3 | 4
     const data = rowsOf(band.colours ?? band.data, width * seen, top - band.top, bottom - band.top)

@@ -68,7 +68,7 @@ async function ahead(count: number, most: number, start: (index: number) => Prom
 const GLOBAL_PIXELS = 1 << 18
 const GLOBAL_TILE = 256
 
-function tileEdge(tile: UpscaleSettings['tile'], width: number, height: number): number {
+export function tileEdge(tile: UpscaleSettings['tile'], width: number, height: number): number {
   if (typeof tile === 'number') return tile
   return tile === 'image' || width * height <= GLOBAL_PIXELS ? Math.max(width, height) : GLOBAL_TILE
 }

@@ -1,0 +1,117 @@
+// Frames of a video with their exact timestamps: ffmpeg writes pixels to one pipe and a line for each frame to another.
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import { WbsrError } from '../errors.js'
+import { asPixels } from '../images/pixels.js'
+import { type Ffmpeg, Running, stop } from './ffmpeg.js'
+import type { FramePixels } from './frames.js'
+import type { VideoFacts } from './probe.js'
+
+export interface Frame {
+  /** Interleaved RGB. */
+  data: FramePixels
+  /** Ticks of the video's time base. */
+  pts: number
+}
+
+/** Names of the scale filter for matrices of ffprobe; others cannot be converted by it. */
+const MATRICES: Record<string, string> = {
+  bt709: 'bt709',
+  smpte170m: 'smpte170m',
+  bt470bg: 'bt601',
+  smpte240m: 'smpte240m',
+  fcc: 'fcc',
+  bt2020nc: 'bt2020',
+}
+/** Height from which players take a video that does not say it for bt709. */
+const HD_HEIGHT = 720
+
+/** How Y'CbCr is read, and written again; null: the video is RGB or of another kind, which ffmpeg is to judge. */
+export function matrixOf({ colours, height, pixelFormat }: VideoFacts): { filter: string; tag: string } | null {
+  if (/^(gbr|rgb|bgr|gray|pal|argb|abgr|0rgb|x2|mono)/.test(pixelFormat)) return null
+  const tag = colours.matrix ?? (height >= HD_HEIGHT ? 'bt709' : 'smpte170m')
+  const filter = MATRICES[tag]
+  return filter === undefined ? null : { filter, tag }
+}
+
+function scaleFilter(facts: VideoFacts): string {
+  const matrix = matrixOf(facts)
+  const range = facts.colours.range === 'pc' ? 'pc' : 'tv'
+  const colours = matrix ? `:in_color_matrix=${matrix.filter}:in_range=${range}` : ''
+  return `scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp${colours}:out_range=pc`
+}
+
+/** Buffers of a stream, cut into pieces of `bytes`. */
+async function* pieces(stream: Readable, bytes: number): AsyncGenerator<Buffer> {
+  let piece = Buffer.allocUnsafe(bytes)
+  let filled = 0
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    for (let at = 0; at < chunk.length; ) {
+      const count = chunk.copy(piece, filled, at, Math.min(chunk.length, at + bytes - filled))
+      filled += count
+      at += count
+      if (filled < bytes) continue
+      yield piece
+      piece = Buffer.allocUnsafe(bytes)
+      filled = 0
+    }
+  }
+  if (filled > 0) throw new Error(`${filled} bytes of a frame of ${bytes}`)
+}
+
+/** Timestamps out of the lines of the muxer framecrc. */
+async function* timestamps(stream: Readable): AsyncGenerator<number> {
+  let last = -1
+  for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+    if (line.startsWith('#') || line.trim() === '') continue
+    const [, , pts, duration] = line.split(',').map((cell) => Number(cell.trim()))
+    // Frames without a time follow the one before.
+    last = Number.isInteger(pts) ? pts! : last + (Number.isInteger(duration) && duration! > 0 ? duration! : 1)
+    yield last
+  }
+}
+
+/**
+ * Decodes the frames of a video in order, upright.
+ *
+ * @param from seconds before which frames may be left out; the first one that comes is at or before it, or the video's first
+ * @throws WbsrError WBSR_INVALID_FILE with ffmpeg's own words
+ */
+export async function* decodeFrames(
+  tools: Ffmpeg,
+  file: string,
+  facts: VideoFacts,
+  from: number | null,
+): AsyncGenerator<Frame> {
+  const { index, width, height, bits, timeBase } = facts
+  const common = ['-map', `0:${index}`, ...tools.passthrough, '-enc_time_base', timeBase.join('/')]
+  const args = [
+    ...['-hide_banner', '-v', 'error', '-nostdin', '-copyts'],
+    ...(from === null ? [] : ['-ss', from.toFixed(6)]),
+    ...['-i', file],
+    ...common,
+    ...['-c:v', 'wrapped_avframe', '-flush_packets', '1', '-f', 'framecrc', 'pipe:3'],
+    ...common,
+    ...['-vf', scaleFilter(facts), '-pix_fmt', bits === 16 ? 'rgb48le' : 'rgb24', '-f', 'rawvideo', 'pipe:1'],
+  ]
+  const what = `Decoding ${file}`
+  const running = new Running(tools.ffmpeg, args, what, ['ignore', 'pipe', 'pipe', 'pipe'])
+  const { child } = running
+  try {
+    const times = timestamps(child.stdio[3] as Readable)
+    for await (const bytes of pieces(child.stdout!, width * height * 3 * (bits / 8))) {
+      const { value, done } = await times.next()
+      if (done) throw new Error('a frame without a timestamp')
+      yield { data: asPixels(bytes, bits), pts: value as number }
+    }
+    await running.ended
+  } catch (error) {
+    stop(child)
+    if (error instanceof WbsrError) throw error
+    // What ffmpeg said explains a stream that ended early.
+    await running.ended
+    throw new WbsrError('WBSR_INVALID_FILE', `${what} failed: ${(error as Error).message}`, { cause: error })
+  } finally {
+    stop(child)
+  }
+}
