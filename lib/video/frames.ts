@@ -40,7 +40,8 @@ export interface FrameWork {
   saved: number
 }
 
-const TILE = 64
+/** Edge of a tile, in LR pixels. */
+export const TILE = 64
 
 export class FrameUpscaler {
   readonly width: number

@@ -8,12 +8,14 @@ import { type SupernetModel, stateOf } from '../models/model.js'
 import { native } from '../native.js'
 import { checkString } from '../options.js'
 import { markHandled } from '../promises.js'
+import { MERGED_TILES, mapForDataset } from '../routing/class-map.js'
+import { overlapOf } from '../tiling/overlap.js'
 import { assemble } from './assemble.js'
 import { chooseEncoder, choosePixelFormat, containerOf } from './containers.js'
 import { decodeFrames, type Frame } from './decode.js'
 import { type EncoderSettings, SegmentEncoder } from './encode.js'
 import { type Ffmpeg, findFfmpeg } from './ffmpeg.js'
-import { type FramePixels, FrameUpscaler, type FrameWork } from './frames.js'
+import { type FramePixels, FrameUpscaler, type FrameWork, TILE } from './frames.js'
 import { checkVideoOptions, type VideoOptions, type VideoSettings } from './options.js'
 import { probe, type VideoFacts } from './probe.js'
 import { Segments } from './segments.js'
@@ -96,15 +98,9 @@ async function madeOf(
     .update(JSON.stringify(state.network))
     .update(JSON.stringify(state.router))
     .update(new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength))
-  // The router, a function, as what it makes of the classes.
-  const map = settings.frames.router.map({
-    classes: state.classes.count,
-    costs: state.engine.subnets.map(({ flops }) => flops / state.engine.subnets.at(-1)!.flops),
-    frequency: state.router?.frequency ?? new Array<number>(state.classes.count).fill(1 / state.classes.count),
-    budget: settings.frames.budget,
-    alpha: settings.frames.alpha,
-    table: state.router,
-  })
+  // The router is a function; what counts is its map.
+  const overlap = overlapOf(frames.halo, state.engine, state.source !== undefined)
+  const map = mapForDataset(state, settings.frames, MERGED_TILES * TILE, overlap)
   const segmentFrames = settings.segmentFrames
   return JSON.parse(
     JSON.stringify({
