@@ -1,6 +1,7 @@
 // Degrades LR pixels as drawn: blur, noise, JPEG. Sizes and positions stay, so LR remains aligned with HR.
-import sharp from 'sharp'
+
 import { cutPixels } from '../images/pixels.js'
+import { loadSharp } from '../images/sharp.js'
 import { type BatchSource, native } from '../native.js'
 import { randomFor } from '../random.js'
 import type { RgbImage } from './decode.js'
@@ -29,10 +30,10 @@ export async function degrade(image: RgbImage, draw: DegradationDraw): Promise<R
   if (draw.jpeg) {
     const raw = { width, height, channels: 3 as const }
     // Huffman tables of its own change the size of the file only.
-    const file = await sharp(data, { raw })
+    const file = await loadSharp()(data, { raw })
       .jpeg({ ...draw.jpeg, optimiseCoding: false })
       .toBuffer()
-    const decoded = await sharp(file).raw().toBuffer()
+    const decoded = await loadSharp()(file).raw().toBuffer()
     data = new Uint8Array(decoded.buffer, decoded.byteOffset, decoded.byteLength)
   }
   return { data, width, height }

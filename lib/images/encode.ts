@@ -1,6 +1,6 @@
 // Whole pictures out, by sharp. Pictures that are made row by row go through png.ts instead.
 import { setImmediate } from 'node:timers/promises'
-import sharp, { type Sharp } from 'sharp'
+import type { Sharp } from 'sharp'
 import { invalidOption, WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
 import { checkInteger, checkObject } from '../options.js'
@@ -8,6 +8,7 @@ import type { PixelArray, RawImage } from '../types.js'
 import { type OutputFormat, outputFormat } from './formats.js'
 import { checkOutputSize } from './limits.js'
 import { checkRawImage } from './raw-image.js'
+import { loadSharp } from './sharp.js'
 
 export interface EncodeOptions {
   /** JPEG, WebP and AVIF: 1..100, default 95. */
@@ -135,7 +136,7 @@ export async function encodeImage(image: RawImage, file: string, options: Encode
   checkOutputSize(image, format, file)
   const pixels = await integers(data, format)
   const deep = pixels instanceof Uint16Array && (format === 'png' || format === 'tiff')
-  const pipeline = sharp(pixels, { raw: { width, height, channels }, limitInputPixels: false }).toColourspace(
+  const pipeline = loadSharp()(pixels, { raw: { width, height, channels }, limitInputPixels: false }).toColourspace(
     outputSpace(channels, deep),
   )
   await encodePipeline(pipeline, file, format, checked, pixels.byteLength)

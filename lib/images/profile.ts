@@ -4,9 +4,9 @@ import { createHash } from 'node:crypto'
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import sharp from 'sharp'
 import { greyToneCurve, invertCurve } from './icc-curve.js'
 import { asPixels } from './pixels.js'
+import { loadSharp } from './sharp.js'
 import { descriptorName } from './source.js'
 import { wrapTiff } from './tiff-wrap.js'
 
@@ -52,7 +52,7 @@ async function toSrgb(
   const tiff = wrapTiff({ data, width: data.length / channels, height: 1, channels, icc })
   const space = channels === 1 ? (deep ? 'grey16' : 'b-w') : deep ? 'rgb16' : 'srgb'
   // ignoreIcc: sharp would go by way of another space than withIccProfile, which takes the picture's profile itself.
-  const { data: bytes, info } = await sharp(tiff, { ignoreIcc: true })
+  const { data: bytes, info } = await loadSharp()(tiff, { ignoreIcc: true })
     .toColourspace(space)
     .withIccProfile('srgb')
     .raw({ depth: deep ? 'ushort' : 'uchar' })
@@ -131,11 +131,11 @@ let srgb: Promise<Buffer> | null = null
 
 /** A profile of sRGB: libvips' own. */
 export function srgbProfile(): Promise<Buffer> {
-  srgb ??= sharp({ create: { width: 1, height: 1, channels: 3, background: '#000' } })
+  srgb ??= loadSharp()({ create: { width: 1, height: 1, channels: 3, background: '#000' } })
     .withIccProfile('srgb')
     .png()
     .toBuffer()
-    .then((png) => sharp(png).metadata())
+    .then((png) => loadSharp()(png).metadata())
     .then(({ icc }) => icc!)
   return srgb
 }
@@ -185,7 +185,7 @@ async function rgbWriter(icc: Uint8Array, channels: 3 | 4): Promise<ProfileWrite
     async rows(data, width) {
       const deep = data instanceof Uint16Array
       const tiff = wrapTiff({ data, width, height: data.length / channels / width, channels, icc: srgb })
-      const bytes = await sharp(tiff, { ignoreIcc: true, limitInputPixels: false })
+      const bytes = await loadSharp()(tiff, { ignoreIcc: true, limitInputPixels: false })
         .toColourspace(deep ? 'rgb16' : 'srgb')
         .withIccProfile(descriptorName(fd))
         .raw({ depth: deep ? 'ushort' : 'uchar' })

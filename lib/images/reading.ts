@@ -3,10 +3,11 @@
 //
 // libvips' messages and sharp's warnings are global to the process: they belong to one picture for certain only while
 // nothing else is read. A picture that is read without any warning needs no such care, and most are.
-import sharp, { type Sharp, type SharpOptions } from 'sharp'
+import type { Sharp, SharpOptions } from 'sharp'
 import { WbsrError } from '../errors.js'
 import { repairJpeg } from './jpeg-repair.js'
 import { SharedLock } from './shared-lock.js'
+import { loadSharp } from './sharp.js'
 import type { ImageSource } from './source.js'
 
 const lock = new SharedLock()
@@ -88,7 +89,7 @@ export class TolerantReader {
 
   #opener(failOn: 'warning' | 'error', heard: string[]): ReadSharp {
     return (options = {}) =>
-      sharp(this.#source.input, { failOn, limitInputPixels: false, sequentialRead: true, ...options }).on(
+      loadSharp()(this.#source.input, { failOn, limitInputPixels: false, sequentialRead: true, ...options }).on(
         'warning',
         (text: string) => {
           heardByAll++

@@ -13,7 +13,6 @@ import type { ImageConvention } from '../networks/image.js'
 import type { Network } from '../networks/network.js'
 import { checkChoice, checkInteger, checkNumber, checkObject, checkString } from '../options.js'
 import type { ImportedGraph } from './graphs/import-graph.js'
-import { readNcnn } from './graphs/ncnn.js'
 import { isNcnnParam } from './graphs/ncnn-files.js'
 import { openModelFile, SupernetModel, UNTRAINED } from './model.js'
 import { describeContents } from './model-file.js'
@@ -118,6 +117,7 @@ function ncnnPair(file: string): { param: string; bin: string } {
 
 async function ofNcnn(file: string, convention: Partial<ImageConvention>): Promise<Found> {
   const { param, bin } = ncnnPair(file)
+  const { readNcnn } = await import('./graphs/ncnn.js')
   const [paramBytes, binBytes] = [await bytesOf(param), await bytesOf(bin)]
   const budget = new ReadBudget(bin, binBytes.length)
   return ofGraph(

@@ -1,5 +1,5 @@
 // Writes one picture file from tiles, top to bottom. In the end the file is complete or absent.
-import sharp from 'sharp'
+
 import { WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
 import { type EncodeOptions, encodePipeline, outputSpace, quantise } from '../images/encode.js'
@@ -8,6 +8,7 @@ import { bytesNeeded, checkOutputSize, checkRoom } from '../images/limits.js'
 import { metadataChunks } from '../images/metadata-chunks.js'
 import { PngEncoder } from '../images/png.js'
 import { type ProfileWriter, profileWriter } from '../images/profile.js'
+import { loadSharp } from '../images/sharp.js'
 import { addTiffMetadata } from '../images/tiff-metadata.js'
 import { Unwrapper } from '../images/wrap.js'
 import type { PictureMetadata, PixelArray, Tile } from '../types.js'
@@ -157,7 +158,7 @@ export class PictureFile {
     const { width, height, channels, bits } = this.#shape()
     const deep = bits === 16 && this.#format === 'tiff'
     // ignoreIcc: the samples must stay in the space of the profile.
-    let pipeline = sharp(this.#atomic.temporary, {
+    let pipeline = loadSharp()(this.#atomic.temporary, {
       limitInputPixels: false,
       sequentialRead: true,
       ignoreIcc: true,
