@@ -1,11 +1,40 @@
 import t from 'tap'
+import { native } from '../../lib/native.js'
+import { srresnet } from '../../lib/networks/srresnet.js'
 import { calibratedMap } from '../../lib/routing/calibrated.js'
 import { classOf, difficultyOf } from '../../lib/routing/classes.js'
 import { fitBudget } from '../../lib/routing/fit-budget.js'
 import { projectionBudgetMap, projectionMap } from '../../lib/routing/projection.js'
 import { checkRouter } from '../../lib/routing/routers.js'
 import { fakeState } from '../support/fake-engine.js'
+import { picture } from '../support/infer-pictures.js'
 import { integer, random } from '../support/random.js'
+import { realState } from '../support/real-state.js'
+
+t.test('difficulty and class equal those of the native router to the bit', async (t) => {
+  const { engine } = realState(srresnet({ scale: 2, widths: [8], depths: [1] }))
+  const [width, height, tile] = [203, 61, 8]
+  const data = picture(width, height, 3, 'float').data
+  const rects: number[] = []
+  for (let y = 0; y < height; y += tile)
+    for (let x = 0; x < width; x += tile) rects.push(x, y, Math.min(tile, width - x), Math.min(tile, height - y))
+  const vectors = await native.gradientVectors(data, width, height, 3, Int32Array.from(rects))
+  const difficulties = Float64Array.from({ length: rects.length / 4 }, (_, i) => difficultyOf(vectors, i))
+  // Thresholds that are difficulties themselves, and neighbours of them.
+  const thresholds = [...difficulties]
+    .sort((a, b) => a - b)
+    .filter((_, i) => i % 25 === 7)
+    .flatMap((value) => [value * (1 - 2 ** -52), value, value * (1 + 2 ** -52)])
+  const routed = await engine.route({ data, width, height, tile, thresholds })
+  t.strictSame(routed.difficulties, difficulties)
+  const classes = { count: thresholds.length + 1, thresholds, kind: 'interval' as const }
+  t.strictSame(
+    routed.classes,
+    Int32Array.from(difficulties, (value) => classOf(classes, value)),
+  )
+  t.ok(new Set(routed.classes).size > thresholds.length / 3, 'many classes occur')
+  engine.dispose()
+})
 
 t.test('classOf counts the thresholds below a difficulty, the length of the gradient vector', async (t) => {
   const classes = { count: 4, thresholds: [0.1, 0.2, 0.4], kind: 'interval' as const }
