@@ -77,6 +77,7 @@ export interface VideoFlags extends DeviceFlags {
   scale?: number
   size?: { width?: number; height?: number }
   router?: Router
+  loss?: number
   budget?: number
   threshold?: number
   encoder?: string
@@ -84,6 +85,20 @@ export interface VideoFlags extends DeviceFlags {
   segment?: number
   /** false: --no-resume */
   resume: boolean
+  json?: boolean
+  quiet?: boolean
+}
+
+export interface EvaluateFlags extends DeviceFlags {
+  model: string
+  lr?: string
+  directory?: string
+  protocol?: 'full' | 'paper'
+  by?: 'set' | 'picture' | 'class'
+  pictures?: string
+  /** false: --no-ssim */
+  ssim: boolean
+  csv?: boolean
   json?: boolean
   quiet?: boolean
 }

@@ -2,6 +2,7 @@
 import { Command, type Help } from 'commander'
 import { completionCommand } from './commands/completion.js'
 import { doctorCommand } from './commands/doctor.js'
+import { evaluateCommand } from './commands/evaluate.js'
 import { exportCommand, importCommand, modelsCommand } from './commands/models.js'
 import { trainCommand } from './commands/train.js'
 import { upscaleCommand } from './commands/upscale.js'
@@ -12,6 +13,7 @@ const COMMANDS = [
   upscaleCommand,
   videoCommand,
   trainCommand,
+  evaluateCommand,
   modelsCommand,
   importCommand,
   exportCommand,

@@ -23,7 +23,7 @@ export async function video(input: string, output: string, flags: VideoFlags): P
     throw new UsageError('Expected files: a video is read twice and its timestamps are written at last')
   const terminal = new Terminal({ quiet: flags.quiet ?? false, live: flags.json !== true })
   const interrupt = listenForInterrupts()
-  const { router, budget, threshold, encoder, segment, scale, size } = flags
+  const { router, loss, budget, threshold, encoder, segment, scale, size } = flags
   await using models = await Models.open(flags.model, scale ?? FACTOR, flags, (model) => {
     const { fallbackReason } = model.device()
     if (fallbackReason && flags.device === 'auto') terminal.warn(fallbackReason)
@@ -45,6 +45,7 @@ export async function video(input: string, output: string, flags: VideoFlags): P
   try {
     const result = await upscaleVideo(models.only, input, output, {
       ...(router !== undefined && { router }),
+      ...(loss !== undefined && { loss }),
       ...(budget !== undefined && { budget }),
       ...(threshold !== undefined && { threshold }),
       ...(scale !== undefined && { scale }),

@@ -1,11 +1,11 @@
 // wbsr models, import, export, doctor, completion and help, as they are built.
 import { spawnSync } from 'node:child_process'
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { makeProgram } from '../../lib/cli/program.js'
 import { loadModel } from '../../lib/index.js'
-import { skip, tinyModel, wbsr } from '../support/cli.js'
+import { drawPicture, skip, tinyModel, wbsr } from '../support/cli.js'
 
 if (skip) {
   t.pass('the built program', { skip })
@@ -52,6 +52,20 @@ t.test('export and import', async (t) => {
   const damaged = await wbsr(['import', at('damaged.pth'), at('d.safetensors')])
   t.equal(damaged.status, 1)
   t.notOk(existsSync(at('d.safetensors')))
+})
+
+t.test('evaluate', async (t) => {
+  mkdirSync(at('hr'))
+  await drawPicture(at('hr/a.png'), 64, 48)
+  const { status, said, text } = await wbsr(['evaluate', at('hr'), `other=${at('hr/a.png')}`, '-m', model, '--no-ssim'])
+  t.equal(status, 0, said)
+  t.match(text, /^hr, x2: 1 pictures, LR: /)
+  t.match(text, /\nother, x2: 1 pictures/)
+  t.match(text, /\| bicubic +\| +\d+\.\d\d \|/)
+  const json = await wbsr(['evaluate', at('hr'), '-m', model, '--no-ssim', '--json'])
+  t.match(JSON.parse(json.text), { sets: [{ name: 'hr', pictures: [{}] }], model: { scale: 2 } })
+  t.equal((await wbsr(['evaluate', at('hr'), '-m', model, '--pictures', 'sr'])).status, 2)
+  t.equal((await wbsr(['evaluate', at('none'), '-m', model])).status, 1)
 })
 
 t.test('doctor', async (t) => {

@@ -24,7 +24,8 @@ export function videoCommand(program: Command): void {
       )
       .option('--size <WxH>', 'size of the result in pixels: 1920x1080; 1920x and x1080 keep the shape', size)
       .option('--router <name>', 'projection, projection-budget, calibrated or subnet:N', router)
-      .option('--budget <share>', "of the largest subnet's cost, above 0 and at most 1 (default: 0.6)", number(0, 1))
+      .option('--loss <dB>', 'of PSNR that may be lost against the largest subnet (default: 0.02)', number(0, 100))
+      .option('--budget <share>', "instead: share of the largest subnet's cost, above 0 and at most 1", number(0, 1))
       .option(
         '--threshold <levels>',
         'largest difference, of 255, that counts as unchanged (default: 0, exactly equal)',
