@@ -186,6 +186,8 @@ export interface GradientSettings {
   height: number
   subnets: number[]
   loss: NativeLoss
+  /** 0 .. 1, default 0: share of the first subnet's output in what the others aim at. */
+  distillation?: number
   cancel?: Int32Array
 }
 

@@ -106,6 +106,7 @@ export class Flight {
       ...pixels,
       subnets: step.subnets,
       loss: native,
+      distillation: settings.distillation,
       learningRate: step.learningRate,
       beta1: betas[0],
       beta2: betas[1],

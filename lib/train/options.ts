@@ -6,7 +6,15 @@ import { invalidOption } from '../errors.js'
 import { SupernetModel } from '../models/model.js'
 import { checkNetwork } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
-import { checkChoice, checkFunction, checkInteger, checkObject, checkSignal, checkString } from '../options.js'
+import {
+  checkChoice,
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  checkObject,
+  checkSignal,
+  checkString,
+} from '../options.js'
 import { CALIBRATION_PIXELS } from '../routing/calibrate.js'
 import { type CheckedLoss, checkLoss, type LossOptions } from './loss.js'
 import { checkBelowOne, checkOptimizer, type OptimizerOptions } from './optimizer.js'
@@ -74,6 +82,11 @@ export interface TrainOptions extends DeviceOptions {
   ema?: number | false
   /** Default 'sandwich'. */
   subnetsPerStep?: SubnetsPerStep
+  /**
+   * In-place distillation, 0 .. 1: the smaller subnets of a step aim at a mixture of HR and, with this share, what the largest
+   * subnet made of the batch in the same step. Only with 'sandwich'. Default 0.
+   */
+  distillation?: number
   /** Default 1. */
   seed?: number
   /** Ends the run with WBSR_ABORTED; a checkpoint is written first when checkpointing is on. */
@@ -111,6 +124,7 @@ export interface TrainSettings {
   /** 0: off. */
   ema: number
   subnetsPerStep: SubnetsPerStep
+  distillation: number
   seed: number
   device: DeviceChoice
   signal: AbortSignal | null
@@ -140,6 +154,7 @@ const KEYS = [
   'optimizer',
   'ema',
   'subnetsPerStep',
+  'distillation',
   'seed',
   ...DEVICE_KEYS,
   'signal',
@@ -177,6 +192,9 @@ export function checkTrainOptions(value: unknown): TrainSettings {
   }
   if (options['from'] !== undefined && options['extend'] !== undefined)
     throw invalidOption('extend', 'no value together with from', options['extend'])
+  const distillation = given('distillation', (v, name) => checkNumber(v, name, 0, 1), 0)
+  if (distillation > 0 && options['subnetsPerStep'] === 'single')
+    throw invalidOption('distillation', `nothing with subnetsPerStep 'single'`, distillation)
   const callback = (key: 'onStart' | 'onStep' | 'onEpoch' | 'onValidation' | 'onProgress') =>
     given<((report: never) => unknown) | null>(key, checkFunction, null)
   return {
@@ -199,6 +217,7 @@ export function checkTrainOptions(value: unknown): TrainSettings {
       (v, name) => checkChoice(v, name, ['sandwich', 'single'] as const),
       'sandwich',
     ),
+    distillation,
     seed: given('seed', (v, name) => checkInteger(v, name, 0), 1),
     device: checkDeviceOptions(options),
     signal: given<AbortSignal | null>('signal', checkSignal, null),

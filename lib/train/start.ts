@@ -196,7 +196,8 @@ export class Start {
   }
 
   #fingerprintOf(facts: DataFacts, first: number, extended?: { step: number; digest: string }): Fingerprint {
-    const { length, data, batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed } = this.#settings
+    const { length, data, batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed, distillation } =
+      this.#settings
     return {
       data: facts.fingerprint,
       steps: first + ('steps' in length ? length.steps : length.epochs * facts.stepsPerEpoch),
@@ -208,6 +209,7 @@ export class Start {
       ema,
       subnetsPerStep,
       seed,
+      ...(distillation > 0 && { distillation }),
       ...(data.degradation && { degradation: data.degradation }),
       ...(this.#source && { from: this.#source.digest }),
       ...(extended && { extends: extended }),

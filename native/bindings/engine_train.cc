@@ -72,6 +72,11 @@ void Engine::readGradientJob(const Napi::Object& object, KeepAlive& keep, Gradie
   }
   job.subnets = subnetsOf(object);
   job.loss = readLoss(env, object.Get("loss"));
+  if (!object.Get("distillation").IsUndefined()) {
+    job.distillation = numberOf(object, "distillation");
+    if (!(job.distillation >= 0 && job.distillation <= 1))
+      throwExpected("a number between 0 and 1", "distillation", object.Get("distillation"), env);
+  }
   job.cancel = cancelOf(object, keep);
 }
 

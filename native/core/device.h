@@ -91,6 +91,8 @@ struct GradientJob {
   int batch = 0, height = 0, width = 0;
   std::vector<int> subnets;
   LossSpec loss;
+  // 0 .. 1: share of the first subnet's output in what the others aim at (core/math/distill.h).
+  double distillation = 0;
   const volatile int32_t* cancel = nullptr;
 };
 

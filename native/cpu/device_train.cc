@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/math/distill.h"
 #include "cpu/cpu_device.h"
 #include "image/image.h"
 
@@ -68,7 +69,7 @@ TrainReport CpuDevice::computeGradients(const GradientJob& job) {
   context_.gradients = gradient_.data();
 
   TrainReport report;
-  std::vector<float> output(static_cast<size_t>(inputs) * scale * scale);
+  std::vector<float> output(static_cast<size_t>(inputs) * scale * scale), distilled;
   const double share = 1.0 / static_cast<double>(job.subnets.size());
   for (int subnet : job.subnets) {
     RunArguments arguments;
@@ -80,6 +81,12 @@ TrainReport CpuDevice::computeGradients(const GradientJob& job) {
     const LossSums loss = executables_.get(subnet, job.batch, job.height, job.width, {}, true).run(arguments);
     report.losses.push_back(loss.loss);
     report.mean.add(loss, share);
+    if (job.distillation > 0 && distilled.empty() && job.subnets.size() > 1) {
+      const float part = static_cast<float>(job.distillation);
+      distilled.resize(output.size());
+      for (size_t i = 0; i < output.size(); ++i) distilled[i] = math::distilledTarget(hr[i], output[i], part);
+      hr = distilled.data();
+    }
   }
   report.finite = !halted_ && std::isfinite(report.mean.loss) && gradientIsFinite();
   halted_ = !report.finite;

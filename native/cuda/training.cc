@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "cuda/distill.h"
 #include "cuda/kernels/formats.h"
 
 namespace wbsr::cuda {
@@ -88,7 +89,9 @@ void Training::runPasses(Slot& slot, const GradientJob& job, int parts) {
   for (int part = 0; part < parts; ++part) {
     const int first = static_cast<int>(int64_t{job.batch} * part / parts),
               count = static_cast<int>(int64_t{job.batch} * (part + 1) / parts) - first;
-    for (int subnet : job.subnets) {
+    const float* target = slot.hr.as<float>() + first * hrPixels * 8;
+    for (size_t i = 0; i < job.subnets.size(); ++i) {
+      const int subnet = job.subnets[i];
       if (state_.cancelled(job.cancel)) throw Error("WBSR_ABORTED", "the job was cancelled");
       Executable& program = state_.executable(subnet, count, job.height, job.width, job.height, job.width, true);
       program.reserve();
@@ -101,12 +104,17 @@ void Training::runPasses(Slot& slot, const GradientJob& job, int parts) {
         const bf16* copy = reinterpret_cast<const bf16*>(slot.lr.as<float>() + copyAt) + first * lrPixels * 8;
         WBSR_CUDA(cudaMemcpyAsync(program.inputCopy(), copy, lrBytes / 2, cudaMemcpyDeviceToDevice, stream));
       }
-      WBSR_CUDA(cudaMemcpyAsync(context_.target.as(), slot.hr.as<float>() + first * hrPixels * 8, hrBytes,
-                                cudaMemcpyDeviceToDevice, stream));
+      WBSR_CUDA(cudaMemcpyAsync(context_.target.as(), target, hrBytes, cudaMemcpyDeviceToDevice, stream));
       program.run();
       WBSR_CUDA(
           cudaMemcpyAsync(sums, context_.lossSums.as(), kLossSums * sizeof(double), cudaMemcpyDeviceToDevice, stream));
       sums += kLossSums;
+      if (i == 0 && job.distillation > 0 && job.subnets.size() > 1) {
+        slot.distilled.reserve(hrBytes);
+        distill(target, program.outputThin(), slot.distilled.as<float>(), count * hrPixels * 8,
+                static_cast<float>(job.distillation), stream);
+        target = slot.distilled.as<float>();
+      }
     }
   }
   slot.consumed.record(stream);
@@ -307,7 +315,7 @@ int64_t Training::bytes() const {
   size_t sum = stop_.bytes();
   for (const Slot& s : slots_)
     sum += s.pixels.bytes() + s.settings.bytes() + s.results.bytes() + s.uploaded.bytes() + s.sums.bytes() +
-           s.hr.bytes() + s.lr.bytes();
+           s.hr.bytes() + s.lr.bytes() + s.distilled.bytes();
   for (const UpdateSlot& s : updateSlots_) sum += s.settings.bytes() + s.result.bytes() + s.settingsOnDevice.bytes();
   return static_cast<int64_t>(sum);
 }

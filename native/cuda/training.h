@@ -39,7 +39,8 @@ class Training {
     PinnedBuffer settings;  // loss parameters
     PinnedBuffer results;   // loss sums of every part and subnet, then the stop flag
     DeviceBuffer uploaded, sums;
-    DeviceBuffer hr, lr;  // (N, H, W, 8) float; lr with its copy in T behind it
+    DeviceBuffer hr, lr;     // (N, H, W, 8) float; lr with its copy in T behind it
+    DeviceBuffer distilled;  // as hr, of a part: what all subnets but the first aim at
     Event ready, consumed, done;
     LossSpec loss;
     int subnets = 0, parts = 1;

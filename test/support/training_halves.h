@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/device.h"
+#include "core/math/distill.h"
 #include "support/check.h"
 
 namespace wbsr::test {
@@ -89,6 +90,24 @@ inline void checkTrainingHalves(const Graph& graph, const std::function<std::uni
   const double movedGap = worst(moved, movedByHalves);
   // Weights near 1 lose digits of a step of 1e-2 x gradient.
   check(movedGap < tolerance + 1e-3, name + ": a step of two half batches, " + std::to_string(movedGap));
+
+  // Distillation: the others aim at a mixture with the first one's output, through which no gradient passes.
+  const auto teacher = make(), student = make(), both = make();
+  GradientJob alone = job;
+  alone.subnets = {last};
+  const std::vector<float> ofTeacher = gradients(*teacher, alone);
+  std::vector<float> output(hrFloats), mixed(hrFloats);
+  teacher->forward(last, lr.data(), output.data(), batch, size, size);
+  for (size_t i = 0; i < hrFloats; ++i) mixed[i] = math::distilledTarget(hr[i], output[i], 0.75f);
+  alone.subnets = {0};
+  alone.hr = mixed.data();
+  std::vector<float> separately = gradients(*student, alone);
+  for (size_t i = 0; i < parameters; ++i) separately[i] += ofTeacher[i];
+  GradientJob together = job;
+  together.distillation = 0.75;
+  const double distilledGap = worst(separately, gradients(*both, together));
+  check(distilledGap < tolerance, name + ": gradients with distillation, " + std::to_string(distilledGap));
+  check(worst(separately, expected) > 10 * tolerance, name + ": which differ from those without");
 
   // A gradient from outside that is not finite updates nothing, nor does any step after it until weights are set; and the
   // same gradient is refused again.

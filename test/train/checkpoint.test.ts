@@ -45,7 +45,7 @@ async function record(options: TrainOptions, folder: string, stopAfter?: number 
 
 for (const [name, more] of [
   ['sandwich, learned sigma', { loss: { kind: 'bd', components: 2, sigma: { initial: 0.02, learn: true } } }],
-  ['degraded LR', { loss: 'l1', data: { train: '', degradation: 'photo' } }],
+  ['degraded LR, distillation', { loss: 'l1', distillation: 0.5, data: { train: '', degradation: 'photo' } }],
   [
     'single, l2, weight decay',
     { subnetsPerStep: 'single', loss: 'l2', optimizer: { learningRate: 1e-3, weightDecay: 0.01 } },
@@ -157,6 +157,7 @@ t.test('a checkpoint of another run is refused with what differs', async (t) => 
     { data: { train, cache: false, degradation: 'photo' } },
     /degradation is absent there and \{"blur":.*"validation":true\} here/,
   )
+  await refuses({ distillation: 0.5 }, /distillation is absent there and 0\.5 here/)
   await refuses({ sampler: { delta: 0.5 } }, /sampler\.delta is 0\.9 there and 0\.5 here/)
   await refuses(
     { data: { train: path.join(train, 'nagasaki-boats.png'), cache: false } },

@@ -21,6 +21,7 @@ t.test('defaults are those of the paper', async (t) => {
   })
   t.equal(settings.ema, 0.999)
   t.equal(settings.subnetsPerStep, 'sandwich')
+  t.equal(settings.distillation, 0)
   t.equal(settings.seed, 1)
   t.same(settings.device, {
     device: 'auto',
@@ -72,6 +73,11 @@ t.test('every bad option is named with what was expected', async (t) => {
     [{ ...base, steps: 1.5 }, 'for steps but received 1.5'],
     [{ ...base, epochs: '3' }, 'for epochs but received "3"'],
     [{ ...base, batchSize: 0 }, 'Expected an integer between 1 and 4096 for batchSize but received 0'],
+    [{ ...base, distillation: 1.5 }, 'Expected a number between 0 and 1 for distillation but received 1.5'],
+    [
+      { ...base, distillation: 0.5, subnetsPerStep: 'single' },
+      "Expected nothing with subnetsPerStep 'single' for distillation but received 0.5",
+    ],
     [{ ...base, patchSize: 33 }, 'Expected a multiple of the scale 2 for patchSize but received 33'],
     [{ ...base, patchSize: 4 }, 'Expected an integer between 8 and 4096 for patchSize but received 4'],
     [{ ...base, sampler: { classes: 1 } }, 'for sampler.classes but received 1'],

@@ -202,3 +202,24 @@ t.test('without validation images the router is calibrated on training images', 
   t.same(model.network, tiny)
   model.dispose()
 })
+
+t.test('distillation changes what smaller subnets aim at, and nothing else', async (t) => {
+  const train = await cuttings(t.testdir())
+  const losses = async (distillation: number) => {
+    const { reports, onStep } = recorder()
+    const model = await trainSupernet(run(train, { steps: 2, loss: 'l1', distillation, onStep }))
+    model.dispose()
+    return reports.map((report) => Object.fromEntries(report.losses.map(({ subnet, loss }) => [subnet, loss])))
+  }
+  const [without, half, whole] = [await losses(0), await losses(0.5), await losses(1)]
+  t.same(Object.keys(without[0]!), Object.keys(half[0]!), 'the same subnets')
+  const others = Object.keys(without[0]!).filter((subnet) => subnet !== '3')
+  t.equal(others.length, 2)
+  t.equal(half[0]!['3'], without[0]!['3'], 'the largest aims at HR')
+  // Before the first update all weights are the same: the loss against a mixture is no larger than the mixture of losses.
+  for (const subnet of others) {
+    t.not(half[0]![subnet], without[0]![subnet])
+    t.ok(half[0]![subnet]! <= (without[0]![subnet]! + whole[0]![subnet]!) / 2 + 1e-6)
+  }
+  t.not(half[1]!['3'], without[1]!['3'], 'shared weights went another way')
+})
