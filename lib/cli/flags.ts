@@ -24,6 +24,7 @@ export interface UpscaleFlags extends DeviceFlags {
   wrap?: boolean
   page?: number
   map?: boolean
+  memory?: number
   skipExisting?: boolean
   json?: boolean
   quiet?: boolean

@@ -100,6 +100,24 @@ t.test('any factor and size, every format, the map', async (t) => {
   t.same(await sizeOf(at('f-map.png')), [80, 60])
 })
 
+t.test('large results are made in bands, to the same pixels', async (t) => {
+  const wide = await drawPicture(at('wide-in.png'), 300, 700)
+  const args = ['upscale', wide, '-m', model, '--router', 'subnet:2']
+  const plain = await wbsr([...args, '-o', at('held.png'), '--json'])
+  const bands = await wbsr([...args, '-o', at('bands.png'), '--memory', '1', '--json'])
+  t.same([plain.status, bands.status], [0, 0], bands.said)
+  t.ok(samePicture(await decodeImage(at('held.png')), await decodeImage(at('bands.png'))))
+  const [a, b] = [plain, bands].map(({ text }) => lines(text)[0])
+  t.same([b.size, b.tilesPerSubnet, b.passes], [a.size, a.tilesPerSubnet, a.passes])
+  t.equal((await sharp(at('bands.png')).metadata()).density, 288)
+  const out = await wbsr([...args, '-o', '-', '--memory', '1', '-f', 'tiff'])
+  t.same(await sizeOf(out.out), [600, 1400])
+  // A resize needs the whole picture.
+  const sized = await wbsr([...args, '-o', at('sized.png'), '--memory', '1', '--size', '500x'])
+  t.equal(sized.status, 0, sized.said)
+  t.same(await sizeOf(at('sized.png')), [500, 1167])
+})
+
 t.test('standard input and output', async (t) => {
   const { status, out, said } = await wbsr(['upscale', '-', '-m', model, '--format', 'jpeg'], {
     input: readFileSync(one),

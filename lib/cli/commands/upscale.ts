@@ -54,6 +54,7 @@ export function upscaleCommand(program: Command): void {
       .option('--wrap', 'the picture is a texture that repeats')
       .option('--page <number>', 'of a TIFF, GIF or WebP, from 0', integer(0, 1_000_000))
       .option('--map', 'also write NAME-map.png: which subnet ran where')
+      .option('--memory <MB>', 'pixels of a result above which it is made in bands (default: 256)', number(0, 1e6))
       .option('--skip-existing', 'leave out pictures whose result is there already')
       .option('--json', 'one JSON object per picture on standard output')
       .option('--quiet', 'errors only'),

@@ -9,7 +9,7 @@ import { pipeline } from 'node:stream/promises'
 import { WbsrError } from '../../errors.js'
 import type { ReadOptions } from '../../images/decoder.js'
 import { type EncodeOptions, encodeImage } from '../../images/encode.js'
-import { type ImageHeader, readImage } from '../../images/images.js'
+import { type ImageHeader, imageHeader, readImage } from '../../images/images.js'
 import { scaleMetadata } from '../../images/metadata.js'
 import { resizeBicubic } from '../../index.js'
 import type { UpscaleOptions } from '../../infer/options.js'
@@ -18,10 +18,11 @@ import type { UpscaleResult } from '../../infer/result.js'
 import type { SupernetModel } from '../../models/model.js'
 import { checkPlacedTile } from '../../stream/picture-assembler.js'
 import { PictureFile } from '../../stream/picture-file.js'
-import type { PictureMetadata, RawImage } from '../../types.js'
+import type { EncodedInput, PictureMetadata, RawImage } from '../../types.js'
 import type { Models } from '../model.js'
 import type { Target } from '../values.js'
 import { type Job, STANDARD } from './jobs.js'
+import { isLarge, upscaleLarge } from './large.js'
 
 export interface PictureSettings {
   models: Models
@@ -29,6 +30,8 @@ export interface PictureSettings {
   upscale: Omit<UpscaleOptions, 'signal' | 'onProgress' | keyof ReadOptions>
   read: ReadOptions
   encode: Required<EncodeOptions>
+  /** Bytes of a result above which it is made in bands. */
+  largest: number
   metadata: 'keep' | 'strip'
   signal: AbortSignal
   /** Share of a picture that has run, 0 .. 1. */
@@ -40,7 +43,9 @@ export interface Decoded {
   model: SupernetModel
   image: RawImage
   header: ImageHeader
-  file: PictureFile
+  /** null: the result is made in bands, and so is its file. */
+  file: PictureFile | null
+  input: EncodedInput
   /** Of the temporary folder that standard output is written from. */
   remove: (() => Promise<void>) | null
   name: string
@@ -49,8 +54,9 @@ export interface Decoded {
 export interface Finished extends Decoded {
   result: RawImage
   metadata: PictureMetadata | null
-  /** Of the first pass. */
-  allocation: UpscaleResult['allocation']
+  /** Of the largest subnet's work, and tiles of each subnet, in the first pass. */
+  share: number
+  tilesPerSubnet: number[]
   overlay: RawImage | null
   seconds: number
   passes: number
@@ -80,10 +86,14 @@ async function readStandardInput(stream: Readable, signal: AbortSignal): Promise
 }
 
 export async function decodePicture(job: Job, settings: PictureSettings): Promise<Decoded> {
-  const { models, read, encode, metadata, signal } = settings
+  const { models, read, encode, metadata, signal, target, largest } = settings
   const input = job.input === STANDARD ? await readStandardInput(process.stdin, signal) : job.input
-  const { image, header } = await readImage(input, 'standard input', read)
+  const header = await imageHeader(input, 'standard input', read)
   const model = await models.for(input)
+  const large = isLarge(model, header, targetSize(target, header), largest, job.map !== null)
+  const empty = { data: new Uint8Array(0), width: header.width, height: header.height, channels: header.channels }
+  const decoded = large ? { image: empty, header } : await readImage(input, 'standard input', read)
+  const { image } = decoded
   let name = job.output
   let remove: Decoded['remove'] = null
   if (job.output === STANDARD) {
@@ -94,7 +104,8 @@ export async function decodePicture(job: Job, settings: PictureSettings): Promis
   }
   try {
     const options = { ...encode, metadata, colourSpace: 'input', checkSpace: true } as const
-    return { model, image, header, name, remove, file: await PictureFile.open(name, job.format, options, signal) }
+    const file = large ? null : await PictureFile.open(name, job.format, options, signal)
+    return { model, image, header: decoded.header, input, name, remove, file }
   } catch (error) {
     await remove?.()
     throw error
@@ -102,8 +113,8 @@ export async function decodePicture(job: Job, settings: PictureSettings): Promis
 }
 
 export async function discardPicture({ file, remove }: Decoded): Promise<void> {
-  await file.stop()
-  await file.discard()
+  await file?.stop()
+  await file?.discard()
   await remove?.()
 }
 
@@ -111,6 +122,11 @@ export async function runPicture(decoded: Decoded, job: Job, settings: PictureSe
   const { target, upscale, signal, onProgress } = settings
   const { model, image, header } = decoded
   const start = performance.now()
+  if (!decoded.file) {
+    const large = await upscaleLarge(model, decoded.input, header, decoded.name, job, settings)
+    const seconds = (performance.now() - start) / 1000
+    return { ...decoded, ...large, metadata: null, overlay: null, seconds, passes: 1 }
+  }
   const wanted = targetSize(target, image)
   const factor = Math.max(wanted.width / image.width, wanted.height / image.height)
   const passes = passesFor(factor, model.scale)
@@ -141,7 +157,8 @@ export async function runPicture(decoded: Decoded, job: Job, settings: PictureSe
     ...decoded,
     result,
     metadata: kept && scaleMetadata(kept, result.width / image.width, result.width, result.height),
-    allocation,
+    share: allocation.flops / allocation.flopsOfLargest,
+    tilesPerSubnet: allocation.histogram,
     overlay,
     seconds: (performance.now() - start) / 1000,
     passes,
@@ -151,19 +168,28 @@ export async function runPicture(decoded: Decoded, job: Job, settings: PictureSe
 const plain = ({ data, width, height, channels }: RawImage): RawImage => ({ data, width, height, channels })
 
 export async function encodePicture(finished: Finished, job: Job, settings: PictureSettings): Promise<void> {
-  const { file, result, metadata, overlay, remove, name } = finished
+  const { file, remove, name } = finished
   try {
-    const tile = checkPlacedTile({ x: 0, y: 0, ...result, ...(metadata && { metadata }) })
-    await file.add(tile, () => settings.signal.aborted)
-    if (settings.signal.aborted) throw new WbsrError('WBSR_ABORTED', `Writing ${job.output} was aborted`)
-    if (overlay) await encodeImage(overlay, job.map!)
-    await file.finish()
+    if (file) await writeWhole(file, finished, job, settings)
     if (job.output === STANDARD) await pipeline(createReadStream(name), process.stdout, { end: false })
   } catch (error) {
-    await file.stop()
-    await file.discard()
+    await file?.stop()
+    await file?.discard()
     throw error
   } finally {
     await remove?.()
   }
+}
+
+async function writeWhole(
+  file: PictureFile,
+  { result, metadata, overlay }: Finished,
+  job: Job,
+  { signal }: PictureSettings,
+): Promise<void> {
+  const tile = checkPlacedTile({ x: 0, y: 0, ...result, ...(metadata && { metadata }) })
+  await file.add(tile, () => signal.aborted)
+  if (signal.aborted) throw new WbsrError('WBSR_ABORTED', `Writing ${job.output} was aborted`)
+  if (overlay) await encodeImage(overlay, job.map!)
+  await file.finish()
 }

@@ -19,6 +19,8 @@ const FATAL: readonly unknown[] = ['WBSR_DEVICE_FAILED', 'WBSR_DISPOSED', 'WBSR_
 
 /** Where a model of the package is to be chosen and nothing is said of the size. */
 const FACTOR = 2
+/** MB of a result above which it is made in bands. */
+const LARGEST = 256
 
 const label = (file: string, end: 'input' | 'output') => (file === STANDARD ? `standard ${end}` : file)
 
@@ -70,6 +72,7 @@ export async function upscaleAll(inputs: string[], flags: UpscaleFlags): Promise
     read,
     encode: { quality: flags.quality ?? 95, compressionLevel: flags.compression ?? 6 },
     metadata: flags.metadata,
+    largest: (flags.memory ?? LARGEST) * 1e6,
     signal: interrupt.signal,
     onProgress: (job, share) => account.progress(job, share),
   }
@@ -129,10 +132,9 @@ class Account {
     this.#terminal.status(`${place}${percent(share)}${left}  ${label(input, 'input')}`)
   }
 
-  written(job: Job, { header, result, allocation, image, seconds, passes }: Finished): void {
+  written(job: Job, { header, result, share, tilesPerSubnet, image, seconds, passes }: Finished): void {
     this.#counts.written++
     this.#settled++
-    const share = allocation.flops / allocation.flopsOfLargest
     const { input, output } = job
     if (this.#json)
       this.#print({
@@ -145,7 +147,7 @@ class Account {
         passes,
         seconds,
         share,
-        tilesPerSubnet: allocation.histogram,
+        tilesPerSubnet,
         warnings: header.warnings,
         ...(job.map !== null && { map: job.map }),
       })
