@@ -30,7 +30,7 @@ class Contestant:
         self.readers = [0] * len(self.nodes)
         self.last = list(range(len(self.nodes)))
         for i, node in enumerate(self.nodes):
-            # A stack stands for its last input at the largest depth.
+            # At the largest depth the value of a stack is its last input.
             inputs = node["inputs"][-1:] if node["op"] == "stack" else node["inputs"]
             for k in inputs:
                 self.readers[k] += 1

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 /** The project's folder. */
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 
-/** A failure whose message says what went wrong and what to do; no stack is needed. */
+/** A failure with a message that explains it and what to do; no stack is needed. */
 export class SetupError extends Error {}
 
 /**

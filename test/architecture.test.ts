@@ -1,4 +1,4 @@
-// docs/architecture.md says which room may know which: includes and imports keep to its tables, which have no circle.
+// Includes and imports follow the tables of docs/architecture.md, which have no cycle.
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +7,7 @@ import t from 'tap'
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const text = readFileSync(path.join(root, 'docs', 'architecture.md'), 'utf8')
 
-/** Rooms of native/ or lib/ with the rooms that each may know, from the document's tables. */
+/** Rooms of native/ or lib/ with the rooms that each may include, from the document's tables. */
 function table(top: 'native' | 'lib') {
   const rows = text.matchAll(new RegExp(`^\\| \`${top}/(\\w+)\` +\\|([^|]*)\\|`, 'gm'))
   return new Map([...rows].map(([, room, known]) => [room!, known!.split(',').map((name) => name.trim())]))

@@ -1,4 +1,4 @@
-// Trains one of the supernets that the package ships, as its configuration in this folder says:
+// Trains one of the supernets that the package ships, by its configuration in this folder:
 //
 //   node train/run.mjs train/x2.json            starts, or goes on from the checkpoint
 //   node train/run.mjs train/x2.json --steps N  adds N steps to a finished or stopped run (`extend`)

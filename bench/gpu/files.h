@@ -1,4 +1,4 @@
-// What contestants hand each other: raw float32 and uint8 files, and the photographs that carry.sh decoded.
+// The files that contestants exchange: raw float32 and uint8, and the photographs that carry.sh decoded.
 #pragma once
 #include <cstdint>
 #include <fstream>

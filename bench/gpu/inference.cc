@@ -108,7 +108,7 @@ class Inference {
     return found->second;
   }
 
-  // The program of the shape, its input in place unless told otherwise.
+  // The program of the shape; by default its input is in place.
   cuda::Executable& fill(const Request& request, bool input = true) {
     const Shape& shape = of(request);
     cuda::Executable& program =

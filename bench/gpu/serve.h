@@ -1,4 +1,4 @@
-// How a contestant is asked: one line of key=value words, separated by tabs (values may have
+// The requests to a contestant: one line of key=value words, separated by tabs (values may have
 // spaces), on stdin, one line of JSON on stdout (contest.py is the other
 // end). Whatever a command throws becomes {"error": ...}, and the contestant lives on.
 #pragma once

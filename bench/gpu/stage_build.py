@@ -94,7 +94,7 @@ def build(run, record):
     first = next((line for line in text.splitlines() if "error" in line.lower()), last_lines(text))
     if run.left() < 60:
         return failed(f"{status}: {first}", **result)
-    # A compiler that this was not tried with may know new warnings: they are a failure, but not of the other stages.
+    # An untested compiler may have new warnings: they are a failure, but not of the other stages.
     run.say(f"build: {status}: {first[:200]}; again without warnings as errors")
     wrapper = BUILD / "cxx-without-werror"
     wrapper.write_text(f'#!/bin/sh\nexec {shutil.which(env.get("CXX", "g++"))} "$@" -Wno-error\n')

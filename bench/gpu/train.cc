@@ -1,4 +1,4 @@
-// Does training work on this device: SRResNet's supernet from fresh weights on the photographs, sandwich steps with
+// Checks training on this device: SRResNet's supernet from fresh weights on the photographs, sandwich steps with
 // BDLoss, and then the full network on a photograph that was held out, against bicubic. Arguments: key=value words as
 // a contestant's: photographs=DIR steps=1000 batch=16 patch=128 [widths= depths= held=NAME size=N]; size: of the held-out
 // photograph only that many rows and columns. One line of JSON;

@@ -202,14 +202,14 @@ export class Dataset {
     return await this.#images.get(`lr ${lr}`, async () => {
       const { scale } = this.index
       const low = await readRgb(lr)
-      // Whether HR was cut down was known when it was indexed; an LR file that was rounded up says it too.
+      // The index knows whether HR was cropped; an LR file whose size was rounded up shows it too.
       const whole = (cut: number, lowSide: number): number => (lowSide * scale > cut ? cut + 1 : cut)
       const size = { width: whole(image.width, low.width), height: whole(image.height, low.height) }
       return cropPair({ hr, lr }, size, low, scale)
     })
   }
 
-  /** Both. All settle before one fails: nothing goes on reading once the caller knows of the error. */
+  /** Both. A failure is reported after all have settled, so that no read is in progress then. */
   async #load(image: IndexedImage): Promise<DecodedPair> {
     const [high, low] = await Promise.allSettled([this.#high(image), this.#low(image)])
     if (high.status === 'rejected') throw high.reason
@@ -222,7 +222,7 @@ export class Dataset {
     if (this.#options.signal?.aborted) throw aborted('Reading training data', this.#options.signal)
   }
 
-  /** Which crops step k (from 0) sees: positions shifted by up to half a grid step, mirrored and transposed at random. */
+  /** The crops of step k (from 0): positions shifted by up to half a grid step, mirrored and transposed at random. */
   crops(step: number): { patches: Uint32Array; crops: CropSpec[] } {
     const { index } = this
     const patches = this.sampler.draw(step)
@@ -317,7 +317,7 @@ export class Dataset {
 
   /**
    * RGB pixels (count, 3) drawn uniformly from the training images, for the mixture of BDLoss. To bound the time, at most 64
-   * images are decoded, chosen at random; each gives as many pixels as its size asks for.
+   * images are decoded, chosen at random; each gives a number of pixels in proportion to its size.
    *
    * @throws WbsrError as batch does
    */

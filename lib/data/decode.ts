@@ -70,7 +70,7 @@ export async function readRgb(file: string, options: ReadOptions = {}): Promise<
 /** The bytes of a file. @throws WbsrError WBSR_NOT_FOUND or WBSR_IO, naming the file */
 export async function readBytes(file: string): Promise<Buffer> {
   try {
-    // Reading a pipe would wait for whoever writes to it.
+    // Reading a pipe would wait for its writer.
     const found = await stat(file)
     if (!found.isFile() && !found.isDirectory()) throw new WbsrError('WBSR_IO', `${file}: is not a regular file`)
     return await readFile(file)

@@ -187,7 +187,7 @@ async function measure(
       ...(known ?? (await measurePixels(pair, bytes, lrBytes, grid, maxPixels))),
     }
     if (directory !== null && !known) await writeCached(directory, key, result)
-    // What an entry of the cache says of the size is what is used of it.
+    // Only the size is used of an entry of the cache.
     if (known && maxPixels !== undefined && known.width * known.height > maxPixels)
       throw new Unusable(pair.hr, `larger than maxPixels ${maxPixels} (${known.width}x${known.height})`)
     if (result.difficulties.length === 0)

@@ -15,7 +15,7 @@ export interface PairedFiles {
   skipped: SkippedImage[]
 }
 
-/** What the marks in a name say: photo_LR4 is the LR file of photo. */
+/** The meaning of the marks in a name: photo_LR4 is the LR file of photo. */
 interface MarkedName {
   /** In lower case, without marks. */
   key: string
@@ -45,7 +45,7 @@ function marksOf(stem: string, scale: number): MarkedName {
       if (rest === key) continue
       key = rest
       if (means === null) scaled = true
-      // photo_HR_x4 is HR: what it says of its side counts more than that it names a scale.
+      // photo_HR_x4 is HR: a mark of HR or LR counts more than a scale.
       else side ??= means
       found = true
     }

@@ -1,4 +1,4 @@
-// Gradient classes and Hierarchical Equalization Sampling (HES): which patches a training step sees (method.md section 3).
+// Gradient classes and Hierarchical Equalization Sampling (HES): chooses the patches of a step (method.md section 3).
 import { invalidOption } from '../errors.js'
 import type { ClassTable } from '../model-state.js'
 import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'

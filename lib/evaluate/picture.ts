@@ -10,7 +10,7 @@ import { makeGrid, tileArea } from '../tiling/grid.js'
 import type { CheckedRun, EvaluationPlan } from './options.js'
 import { type ClassQuality, type PictureResult, pool } from './results.js'
 
-/** LR pixels of the tiles whose classes are told apart. */
+/** Side in LR pixels of the tiles that are classified. */
 const CLASS_TILE = 32
 
 /** The window of SSIM. */

@@ -93,7 +93,7 @@ export interface Evaluation {
 export const psnrOf = (squaredError: number): number =>
   squaredError === 0 ? Infinity : 10 * Math.log10(255 ** 2 / squaredError)
 
-/** The mean squared error that a PSNR stands for. */
+/** The mean squared error of a PSNR. */
 export const errorOf = (psnr: number): number => (psnr === Infinity ? 0 : 255 ** 2 / 10 ** (psnr / 10))
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length

@@ -23,7 +23,7 @@ export class ReadBudget {
     this.#limit = Math.max(FLOOR_BYTES, BYTES_PER_BYTE * size)
   }
 
-  /** @throws WbsrError WBSR_INVALID_FILE where more memory is asked for than a file of this size can need */
+  /** @throws WbsrError WBSR_INVALID_FILE for more memory than a file of this size can need */
   take(bytes: number, what: string): void {
     this.#taken += bytes
     if (!(bytes >= 0) || !(this.#taken <= this.#limit))

@@ -1,4 +1,4 @@
-// A tensor as a weights file stores it. Values are read only for tensors that a network asks for.
+// A tensor as a weights file stores it. Values are read only for tensors that a network uses.
 
 export interface StoredTensor {
   readonly shape: readonly number[]

@@ -48,7 +48,7 @@ interface Tally {
   varied: number
 }
 
-/** Sees the pixels of a picture, in any pieces, and tells what its alpha is. */
+/** Determines the meaning of a picture's alpha from its pixels, which are added in pieces of any size. */
 export class AlphaJudge {
   readonly #channels: 2 | 4
   readonly #zero: Tally = { count: 0, varied: 0 }

@@ -29,7 +29,7 @@ export interface ReadOptions {
   maxPixels?: number
 }
 
-/** ReadOptions, and what only wbsr itself asks for. */
+/** ReadOptions, and options for internal use. */
 export interface DecodeOptions extends ReadOptions {
   /** Nobody will look at the warnings. */
   quiet?: boolean
@@ -205,7 +205,7 @@ export class EncodedImage {
     return { data: pixels, width, height: rows, channels }
   }
 
-  /** 12 bits in samples of 16 without a word on it look black; only a whole picture can tell. */
+  /** 12 bits in samples of 16 look black if the file does not declare them; only a whole picture shows it. */
   #checkDepth(pixels: Uint16Array, range: RowRange | undefined): void {
     if (this.#checkedDepth || (range && range.rows < this.#layout.height)) return
     this.#checkedDepth = true
@@ -221,7 +221,7 @@ export class EncodedImage {
 /** The largest sample of a camera or microscope of 12 bits. */
 export const DARK_DEPTH = 4095
 
-/** What is said of 16-bit samples that use 12 bits or less. */
+/** The warning about 16-bit samples that use 12 bits or less. */
 export function darkWarning(most: number): string {
   return `its 16-bit samples reach ${most} of 65535 only: samples of 12 bits or less are to be scaled before`
 }
@@ -276,7 +276,7 @@ async function planColours(
   const own = profileSpace(icc)
   if (channels < 3 && (own === 'GRAY' || own === 'RGB ')) {
     const curve = await greyCurve(icc)
-    // PNG and others want grey profiles for grey pictures: an RGB profile is applied, and not kept.
+    // PNG and others require grey profiles for grey pictures, so an RGB profile is applied and not kept.
     if (own === 'RGB ') return curve ? { conversion: { kind: 'curve', curve } } : none
     return { conversion: curve && wanted === 'srgb' ? { kind: 'curve', curve } : none.conversion, icc }
   }

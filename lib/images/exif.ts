@@ -1,6 +1,6 @@
 // EXIF of an enlarged picture. The block is changed in place, so that offsets inside of maker notes stay right.
 
-/** What an enlarged picture's EXIF has to say. */
+/** Values of an enlarged picture's EXIF. */
 export interface ExifChange {
   width: number
   height: number

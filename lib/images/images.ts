@@ -10,7 +10,10 @@ export type { ImageHeader, ReadOptions } from './decoder.js'
 export { type EncodeOptions, encodeImage } from './encode.js'
 export { checkRawImage } from './raw-image.js'
 
-/** Decoded bytes that a RowSource holds at most (more only if the rows asked for need it): enough for a whole 4K picture at 16 bits. */
+/**
+ * Most decoded bytes of a RowSource (more only if the requested rows need it): enough for a whole 4K picture at 16
+ * bits.
+ */
 const BAND_BYTES = 64 << 20
 
 function rawHeader({ data, width, height, channels }: RawImage): ImageHeader {

@@ -1,4 +1,4 @@
-// What a picture file can hold, and whether there is room for it: asked before anything is computed for it.
+// The limits of picture formats and the room on the disk, checked before anything is computed for a file.
 import { statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { WbsrError } from '../errors.js'
@@ -45,7 +45,7 @@ export function bytesNeeded(shape: OutputShape, format: OutputFormat, compressio
   return raw * SHARE.lossless + raw * (format === 'tiff' ? SHARE.lossless : SHARE.lossy)
 }
 
-/** @throws WbsrError WBSR_IO: the disk has less room than `bytes`. Where the system does not tell, it is not checked. */
+/** @throws WbsrError WBSR_IO: the disk has less room than `bytes`. Not checked if the system does not report it. */
 export async function checkRoom(file: string, bytes: number): Promise<void> {
   let free: number
   try {

@@ -1,4 +1,4 @@
-// What a file says beside its pixels, and what of it holds for the enlarged picture.
+// The metadata of a file, and the part of it that applies to the enlarged picture.
 import { invalidOption } from '../errors.js'
 import type { PictureMetadata } from '../types.js'
 import { changeExif } from './exif.js'

@@ -1,4 +1,4 @@
-// Animated PNG: libvips reads the first frame and does not tell of the others.
+// Animated PNG: libvips reads the first frame and does not report the others.
 
 /** Frames of a PNG file, of which these are the first bytes: 1 unless an animation control chunk says more. */
 export function pngFrames(start: Buffer): number {

@@ -11,7 +11,7 @@ import { loadSharp } from './sharp.js'
 import type { ImageSource } from './source.js'
 
 const lock = new SharedLock()
-/** Warnings that any read has heard so far; sharp gives them to whichever read ends next. */
+/** Warnings of all reads so far; sharp reports them to the read that ends next. */
 let heardByAll = 0
 
 /** First warnings of libjpeg after which the picture is whole. */
@@ -45,7 +45,7 @@ export class TolerantReader {
 
   /**
    * @param strict refuse whatever there is a warning of
-   * @param wanted whether anybody reads the warnings: to tell whose they are may cost a second read
+   * @param wanted whether the warnings are used: a second read may be necessary to assign them to a picture
    */
   constructor(source: ImageSource, strict: boolean, wanted = true) {
     this.#source = source

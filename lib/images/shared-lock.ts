@@ -3,7 +3,7 @@
 export class SharedLock {
   #active = 0
   #exclusive = false
-  /** Shared work begun so far; tells whether other work ran beside one's own. */
+  /** Shared work begun so far; it shows whether other work ran concurrently. */
   #begun = 0
   readonly #waiting: (() => void)[] = []
 

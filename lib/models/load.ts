@@ -26,7 +26,7 @@ export interface LoadModelOptions extends DeviceOptions {
   mean?: readonly number[]
   /** Of networks with one channel: luma in 0..1 ('full'), or in 16/255..235/255 ('video'). Default: the architecture's. */
   luma?: 'full' | 'video'
-  /** Where the file does not say it or has several (CARN for several scales, RRDBNet at x3). */
+  /** For files that do not contain the scale or have several (CARN for several scales, RRDBNet at x3). */
   scale?: number
 }
 

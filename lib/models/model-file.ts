@@ -36,7 +36,7 @@ export function invalidFile(file: string, what: string, cause?: unknown): WbsrEr
   return new WbsrError('WBSR_INVALID_FILE', `${file}: ${what}`, { cause })
 }
 
-/** What a model file says about the model, as safetensors metadata. */
+/** The description of the model in a model file, as safetensors metadata. */
 export function describeModel(model: ModelDescription): Record<string, string> {
   const metadata: Record<string, string> = {
     'wbsr.format': String(FORMAT),

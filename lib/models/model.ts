@@ -58,9 +58,9 @@ export interface ModelArchitecture {
   blocks: number
   /** Of the largest subnet. */
   parameters: number
-  /** 255: the network sees values in 0..255, 1: in 0..1. Pictures are given and come in their own range in any case. */
+  /** 255: the network's values are in 0..255, 1: in 0..1. Pictures keep their own range in any case. */
   range: number
-  /** What is subtracted from R, G and B in 0..1 before the network sees them. */
+  /** Subtracted from R, G and B in 0..1 before they enter the network. */
   mean: readonly number[]
   /** 3: RGB. 1: the network enlarges luma, and differences of colour are interpolated. */
   channels: number

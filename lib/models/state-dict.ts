@@ -28,7 +28,7 @@ const WRAPPERS = [
   'module',
 ]
 
-/** First parts of keys that say nothing about the network. */
+/** First parts of keys that have no meaning for the network. */
 const PREFIXES = new Set([...WRAPPERS, '_orig_mod', 'network_g', 'sr_model', 'backbone'])
 
 const MAX_NESTING = 4
@@ -60,7 +60,7 @@ function dictsOf(value: unknown, nesting = 0): Map<string, StoredTensor>[] {
   return found
 }
 
-/** The same tensors without a first part that all keys share, or that is known to say nothing. */
+/** The same tensors without a first part that all keys share, or that is known to have no meaning. */
 function withoutPrefix(dict: StateDict): StateDict[] {
   const counts = new Map<string, number>()
   for (const key of dict.keys()) {

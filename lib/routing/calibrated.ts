@@ -1,4 +1,4 @@
-// The calibrated router: what the model's table says of every class decides on its subnet (method.md section 6).
+// The calibrated router: chooses the subnet of each class by the model's router table (method.md section 6).
 
 import type { RouterTable } from '../model-state.js'
 import { leastWithin } from './lagrange.js'

@@ -41,7 +41,10 @@ export class ErrorSums {
   }
 }
 
-/** The tile with its halo, in a window whose sides the network takes (see sizeMultiple), the window shifted inwards at the picture's borders so that all windows have one size. */
+/**
+ * The tile with its halo, in a window whose sides the network accepts. Windows are shifted inwards at borders: one
+ * size.
+ */
 export function cutWindow(
   lr: RawImage,
   hr: RawImage,

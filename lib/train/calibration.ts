@@ -49,7 +49,7 @@ export class Calibration {
   }
 
   /**
-   * Measures the table and puts it into the model. Returns what the training record says of it.
+   * Measures the table and puts it into the model. Returns the entry of the training record.
    *
    * @throws WbsrError WBSR_NON_FINITE: the weights give no finite pictures; WBSR_ABORTED; naming a file that became unreadable
    */

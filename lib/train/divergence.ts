@@ -66,7 +66,7 @@ export class DivergenceGuard {
   readonly #patience: number
   readonly #first: number
   #start: number | null
-  /** Limits of batches that were given out and are not booked yet. */
+  /** Limits of batches that are in flight. */
   readonly #limits = new Map<number, Limits>()
   /** Mean limits of the batches measured last. */
   #known: Limits | null = null
@@ -122,7 +122,7 @@ export class DivergenceGuard {
     return null
   }
 
-  /** At the end of the run: whether what was seen last, though less than it takes before, tells enough. */
+  /** At the end of the run: whether the last steps, though fewer than are required before, are evidence enough. */
   finish(last: number): Divergence | null {
     if (this.#evidence && this.#evidence.steps > 0)
       return this.#confirms(this.#evidence) ? found(this.#evidence, last) : null

@@ -70,7 +70,7 @@ export class Estimate {
       this.#validationSeconds = (now - this.#from.time) / 1000
   }
 
-  /** Seconds until the end of the run; null where no speed is known that could tell. */
+  /** Seconds until the end of the run; null while no speed is known. */
   seconds(): number | null {
     const { left, seconds } = this.#steps
     if (!this.#work || this.#phase === 'index' || this.#phase === 'mixture') return null

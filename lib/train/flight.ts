@@ -13,7 +13,7 @@ import type { LossController } from './loss.js'
 import type { TrainSettings } from './options.js'
 import { emaDecayAt, learningRateAt, subnetsOfStep } from './schedule.js'
 
-/** One step as it was given out. */
+/** One submitted step. */
 export interface Step {
   /** From 0. */
   index: number
@@ -117,7 +117,7 @@ export class Flight {
     })
     const report = job.catch((error: unknown) => Promise.reject(wrapError(error, 'WBSR_INTERNAL', `Step ${index + 1}`)))
     const underway: Underway = { ...step, report, ended: null }
-    // Who takes the step hears of its failure.
+    // take() rethrows the failure.
     report
       .catch(() => {})
       .then(() => {

@@ -46,14 +46,14 @@ export async function trainSupernet(options: TrainOptions): Promise<SupernetMode
     progress.enter('index', 0)
     const start = await interruptible(Start.read(settings), signal)
     const opened = openData(settings, start, progress)
-    // After an abort nobody waits for it.
+    // After an abort no caller waits for it.
     opened.then((data) => signal?.aborted && data.dataset.close()).catch(() => {})
     const data = await interruptible(opened, signal)
     dataset = data.dataset
     return await train(settings, start, data, { progress, estimate })
   } catch (error) {
     if (failure.signal.aborted) throw failure.signal.reason
-    // Whatever ends up here after an abort was caused by it, except for what a user must know of all the same.
+    // After an abort all errors are consequences of it, except those that the user must see nevertheless.
     const own = error instanceof WbsrError && ['WBSR_IO', 'WBSR_NON_FINITE', 'WBSR_DIVERGED'].includes(error.code)
     if (signal?.aborted && !own) throw aborted('Training', signal)
     throw error

@@ -1,4 +1,4 @@
-// What trainSupernet tells its callbacks, and the meter behind the speeds in it.
+// The reports of trainSupernet's callbacks, and the meter for the speeds in them.
 
 /** Before the first step. */
 export interface StartReport {

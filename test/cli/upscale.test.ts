@@ -1,4 +1,4 @@
-// wbsr upscale, as it is built: inputs, sizes, formats, names, what it says.
+// The built program's command upscale: inputs, sizes, formats, names, output.
 import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'

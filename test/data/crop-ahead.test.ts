@@ -64,7 +64,7 @@ for (const lrFiles of [false, true]) {
     const ahead = await open(budget)
     let most = 0
     for (let step = 0; step < 60; step += 2) {
-      // Two at a time, as the prefetcher asks for them.
+      // Two at a time, as in the prefetcher.
       const batches = await Promise.all([ahead.batch(step), ahead.batch(step + 1)])
       most = Math.max(most, ahead.memory.bytes)
       for (const [i, batch] of batches.entries())

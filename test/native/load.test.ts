@@ -1,4 +1,4 @@
-// Loading the addon: what a bundled build is told, and which C library the addon asks for.
+// Loading the addon: the error of a bundled build, and the C library that the addon needs.
 import { execFileSync } from 'node:child_process'
 import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'

@@ -61,7 +61,7 @@ t.test('a bounded number of tiles, progress', async (t) => {
   )
   t.same(told.at(-1), { done: 3 + 20 * 3, total: 3 + 20 * 3 })
   t.ok(told.every(({ done, total }, i) => total === 63 && (i === 0 || done > told[i - 1]!.done)))
-  // A network that takes multiples of 8 only sees a little more.
+  // A network that accepts only multiples of 8 has a slightly larger input.
   const eights = fakeState({ thresholds })
   Object.assign(eights.engine, { sizeMultiple: 8 })
   t.equal((await calibrate(eights, pairs(images), { ...options, onProgress: undefined })).tiles, 20)

@@ -1,4 +1,4 @@
-// Colour profiles made by hand, and what they mean, computed from their numbers alone (ICC.1: matrix/TRC and grey
+// Colour profiles written byte by byte, and their meaning computed from their numbers alone (ICC.1: matrix/TRC and grey
 // profiles; IEC 61966-2-1 for sRGB). The reference for what lcms makes of them.
 
 export type Curve = { gamma: number } | { table: readonly number[] } | { srgb: true }

@@ -1,4 +1,4 @@
-// Runs that diverge end with an error that says so; ordinary ones, however they begin, do not.
+// Runs that diverge end with an error that reports it; ordinary runs do not, however they begin.
 import { existsSync, mkdirSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'

@@ -10,7 +10,7 @@ import { cuttings, numbers, recorder, run, weights } from '../support/training.j
 
 const constant = { learningRate: 1e-3, finalLearningRate: 1e-3 }
 
-/** Trains, saves the model beside the checkpoint, and returns what was told. */
+/** Trains, saves the model beside the checkpoint, and returns the reports. */
 async function trained(options: TrainOptions, stopAfter?: number) {
   const starts: StartReport[] = []
   const steps: StepReport[] = []

@@ -1,5 +1,5 @@
 // Training on a device that takes the next step before it has reported this one, and that makes its batches itself: the CPU
-// said to be such a device, with reports that take their time. Numbers must be those of the plain path.
+// declared to be such a device, with delayed reports. Numbers must equal those of the plain path.
 import { existsSync, mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'

@@ -1,4 +1,4 @@
-// What a run tells of where it is: phases, progress, seconds to go; and that every phase hears an abort.
+// Progress reports of a run: phases, progress, remaining seconds; and an abort in every phase.
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'

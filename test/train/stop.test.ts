@@ -69,7 +69,7 @@ t.test('an abort does not hide a loss that is not finite, nor save its weights',
   const directory = path.join(train, 'run')
   const stop = new AbortController()
   const { Engine } = native
-  // Fires while the second step runs, too late for the engine to hear of it.
+  // Fires while the second step runs, too late for the engine.
   native.Engine = class extends Engine {
     override async train(job: Parameters<InstanceType<typeof Engine>['train']>[0]) {
       const report = await super.train({ ...job, cancel: undefined })

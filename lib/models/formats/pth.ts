@@ -22,7 +22,7 @@ const isZip = (bytes: Buffer) => bytes.length >= 4 && bytes.readUInt32LE(0) === 
 /** Raw little-endian bytes of each storage, known when the pickle was read. */
 type Storages = Map<string, Buffer>
 
-/** What the pickle says of each storage. */
+/** Type and size of each storage that the pickle names. */
 type Described = Map<string, { type: string; count: number }>
 
 /** Numbers of one storage as float32. */

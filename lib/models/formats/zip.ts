@@ -85,7 +85,7 @@ export async function readZip(file: string, bytes: Buffer, budget: ReadBudget): 
           file,
           `the archive's entry ${name} has ${data.length} bytes where ${entry.uncompressedSize} are expected`,
         )
-      // PyTorch can be told to leave checksums out; they are 0 then.
+      // PyTorch has an option to leave checksums out, which are then 0.
       if (entry.crc32 !== 0 && crc32(data) !== entry.crc32)
         throw damaged(file, `the archive's entry ${name} is damaged: its checksum differs`)
       return data

@@ -8,7 +8,7 @@ const MAX_LAYERS = 20_000
 
 /** Weights in half precision. */
 const TAG_HALF = 0x01306b47
-/** Weights in float32 that say so. */
+/** Weights in float32 with a tag that declares it. */
 const TAG_FLOAT = 0x0002c056
 
 export function isNcnnParam(bytes: Buffer): boolean {
@@ -88,7 +88,7 @@ export class Weights {
     return new Float32Array(new Uint8Array(this.#take(4 * count, what)).buffer)
   }
 
-  /** Numbers after a tag that says how they are stored. */
+  /** Numbers after a tag that declares their format. */
   tagged(count: number, what: string): Float32Array {
     const tag = this.#take(4, what).readUInt32LE(0)
     if (tag === 0 || tag === TAG_FLOAT) return this.plain(count, what)

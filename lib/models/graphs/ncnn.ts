@@ -253,7 +253,7 @@ class Importer {
   }
 }
 
-/** Luma networks begin with a convolution of one channel; the input layer itself does not say. */
+/** Luma networks begin with a convolution of one channel; the input layer does not declare its channels. */
 function inputChannels(layers: readonly Layer[]): number {
   const blobs = new Set<string>()
   for (const { type, inputs, outputs, parameters } of layers) {

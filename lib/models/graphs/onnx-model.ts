@@ -4,7 +4,7 @@ import protobuf from 'protobufjs/light.js'
 import { damaged } from '../../files/read-budget.js'
 
 const field = (id: number, type: string, rule?: 'repeated') => ({ id, type, ...(rule && { rule }) })
-// onnx.proto has proto2 syntax, in which numbers are not packed unless said.
+// onnx.proto has proto2 syntax, in which numbers are not packed unless declared.
 const unpacked = (id: number, type: string) => ({ id, type, rule: 'repeated', options: { packed: false } })
 
 const root = protobuf.Root.fromJSON({

@@ -4,9 +4,9 @@ import { type ZipEntry, zipOf } from './zip.js'
 export interface TorchTensor {
   shape: readonly number[]
   data: Float32Array | Uint16Array | Float64Array | BigInt64Array
-  /** 'Float' unless told otherwise. */
+  /** Default 'Float'. */
   type?: string
-  /** Row-major unless told otherwise. */
+  /** Default row-major. */
   strides?: readonly number[]
   offset?: number
   /** Elements that the pickle claims of the storage. */

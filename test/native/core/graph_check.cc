@@ -1,5 +1,5 @@
-// What a graph tells of a network: channels and slices of its parameters at every width, sizes that it takes, how far it
-// reaches, what it costs; and what it refuses, in which words.
+// Properties that Graph computes: channels and slices of the parameters at every width, accepted sizes, the
+// receptive field and the cost; and the messages for networks that it refuses.
 #include <algorithm>
 #include <cmath>
 #include <functional>

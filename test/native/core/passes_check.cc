@@ -220,7 +220,7 @@ void placesAreSound(Program program, const std::string& name, bool residualInPla
     for (int value : reads) range(value, [&](int& held) { broken += held != value; });
     if (step.out < 0) continue;
     for (int value : reads) {
-      // Written while it is read: only where the plan says so.
+      // Written while it is read: only where plan() allows it.
       if (program.offsets[static_cast<size_t>(value)] < 0 || program.offsets[static_cast<size_t>(step.out)] < 0)
         continue;
       const int64_t a = program.offsets[static_cast<size_t>(value)], b = program.offsets[static_cast<size_t>(step.out)];

@@ -199,7 +199,7 @@ void sharedStepAgrees() {
   followsAdam(start, two, "two threads");
   // Gradients of one and two threads differ by d = 2e-5 of the largest at most (gradientsAgree). A step moves a weight by
   // lr m^ / sqrt(v^), which a change d of the gradients g moves by at most about 2 lr d / |g|. The steps of weights whose
-  // gradient is below a thousandth of the largest are as good as signs of rounding errors: they say nothing.
+  // gradient is below a thousandth of the largest have the signs of rounding errors and are left out.
   std::vector<double> most(one.gradients.size(), 0.0);
   for (size_t t = 0; t < most.size(); ++t)
     for (float g : one.gradients[t]) most[t] = std::max(most[t], static_cast<double>(std::fabs(g)));

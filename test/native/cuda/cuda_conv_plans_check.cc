@@ -32,7 +32,7 @@ void checkCache() {
   same.slope = 0.3f, same.gate = true, same.x = Type::Float;
   check(plans->get(same) == plans->get(b), "what a direction does not use is not part of the key");
 
-  // Several threads that ask for the same get the same.
+  // Several threads that request the same plan get the same one.
   const auto shared = makeConvPlans(0, 0);
   std::vector<std::shared_ptr<const ConvPlan>> got(4);
   std::vector<std::thread> threads;
@@ -221,7 +221,7 @@ void checkFaults() {
   failNextCudnn("cudnnBackendExecute", cudnn::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED);
   check(has(thrown(run), "WBSR_OUT_OF_MEMORY"), "no memory left in an execution");
   check(thrown(run).empty(), "the plan can be run on");
-  // Of full memory cuDNN does not always say that it is that.
+  // cuDNN does not always report full memory as such.
   host_cuda::setMemoryLimit(host_cuda::live().bytes + (100 << 20));
   failNextCudnn("cudnnBackendExecute", cudnn::CUDNN_STATUS_EXECUTION_FAILED);
   check(has(thrown(run), "WBSR_OUT_OF_MEMORY"), "a kernel that cannot be loaded into full memory");

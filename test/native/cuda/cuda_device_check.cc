@@ -212,7 +212,7 @@ void modelsShareTheDevice() {
 }
 
 #ifdef WBSR_HOST_CUDA
-// A capture that fails is tried three times, costs no result, and is told.
+// A capture that fails is tried three times, changes no result, and is reported.
 void capturesGiveUp() {
   const Graph graph = srresnet(2, {8}, {1});
   const auto device = makeCuda(graph, Precision::Bf16, toFloat(randomParameters(graph, 1)));

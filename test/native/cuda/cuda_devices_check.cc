@@ -66,7 +66,7 @@ int main() {
 #endif
   checkCudnnMissing();
 #ifndef WBSR_HOST_CUDA
-  // Found where it is looked for when nobody names it, also after it was not.
+  // Found in the default places, also after an earlier search failed.
   const wbsr::FoundDevices state = findDevices();
   check(!state.devices.empty(), "a device: " + state.reason);
   for (const auto& device : state.devices) {

@@ -47,7 +47,7 @@ double activated(double x, ActivationKind kind, double slope) {
   return x;
 }
 
-// Of the output y, as the backward pass knows it; of silu and gelu, of the input.
+// By the output y, as in the backward pass; of silu and gelu by the input.
 double derivative(double y, ActivationKind kind, double slope) {
   const double e = 1 / (1 + std::exp(-y));
   if (kind == ActivationKind::Silu) return e * (1 + y * (1 - e));

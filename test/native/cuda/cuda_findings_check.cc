@@ -1,4 +1,4 @@
-// What a user is told about the GPUs of machines we do not have (native/cuda/findings.h).
+// The messages about the GPUs of machines that the tests do not have (native/cuda/findings.h).
 #include "cuda/findings.h"
 
 #include "support/check.h"

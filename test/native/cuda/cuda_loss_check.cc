@@ -170,7 +170,7 @@ void notFinite(const Named& n, cudaStream_t stream) {
     }
 }
 
-// A captured launch takes its parameters and pixels from memory: each replay sees what is there by then.
+// A captured launch reads its parameters and pixels from memory, so each replay uses their current values.
 void replays(cudaStream_t stream) {
   const int64_t count = 40;
   const Batch batch = someBatch(count);

@@ -164,7 +164,7 @@ void cropsAgree() {
         "a step from crops: loss " + std::to_string(actual.mean.loss) + " for " + std::to_string(expected.mean.loss));
 }
 
-// What is not finite stops the updates until weights are set again, and says so from then on.
+// A value that is not finite stops the updates until weights are set again; later reports say so.
 void nonFiniteStops() {
   const Graph graph = srresnet(2, {8}, {1});
   const Pair pair = makePair(graph, Precision::Bf16, 3);

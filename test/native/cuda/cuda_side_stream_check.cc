@@ -18,7 +18,7 @@ using cuda::Launches;
 
 namespace {
 
-// --- Who waits for whom, by hand ---
+// --- Which entry waits for which, written out ---
 
 void waitsByHand() {
   const cuda::DeviceBuffer arena, other;
@@ -46,7 +46,7 @@ void waitsByHand() {
   l.run(stream, side, Launches::Direct);
   check(order == "mmssssmmmms", "work is queued in the order of the program: " + order);
 
-  // The side stream begins within the pass. It may be a few behind where somebody waits for it.
+  // The side stream begins within the pass. A wait for it may leave it a few entries behind.
   Launches late;
   late.add({&arena, 0, 1}, [] {});
   for (int i = 0; i < 30; ++i) late.addBeside({{&other, i, i + 1}}, [] {});
@@ -342,7 +342,7 @@ int main([[maybe_unused]] int argc, [[maybe_unused]] char** argv) {
     prepareDevice();
 #ifdef WBSR_HOST_CUDA
     if (argc >
-        1) {  // a planted bug, for test/native/cuda/cuda-checks.test.ts: the side stream goes ahead, or nobody waits for it
+        1) {  // a planted bug, for test/native/cuda/cuda-checks.test.ts: a wait of or for the side stream is left out
       const bool fork = std::string(argv[1]) == "forgotten fork";
       const uint64_t before = host_cuda::waits();
       const auto expected = gradientsOf(*deviceOf(mutated(), Precision::Bf16), mutated(), {});

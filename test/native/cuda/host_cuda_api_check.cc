@@ -24,7 +24,7 @@ void add(int* x, int value, cudaStream_t stream) { cuda::launch(addKernel, 1, 1,
 void copy(const int* from, int* to, cudaStream_t stream) { cuda::launch(copyKernel, 1, 1, 0, stream, from, to); }
 int valueOf(const DeviceArray<int>& x) { return x.download()[0]; }
 
-// The call gives the error, and cudaGetLastError tells it once.
+// The call returns the error, and cudaGetLastError reports it once.
 void gives(cudaError_t actual, cudaError_t expected, const std::string& what) {
   check(actual == expected, what + ": " + cudaGetErrorName(actual) + " instead of " + cudaGetErrorName(expected));
   check(cudaGetLastError() == expected, what + ": is the last error");
@@ -126,7 +126,7 @@ void checkDeferred() {
     check(valueOf(y) == (wait ? 7 : 0), wait ? "a stream waits for the event of another" : "a forgotten wait shows");
     one.synchronise();
   }
-  // The same where the stream that is read is the one that somebody waits for.
+  // The same if the stream that is read is the one that is waited for.
   for (const bool wait : {false, true}) {
     host_cuda::setMode(Mode::DeferredAhead);
     x.zero();

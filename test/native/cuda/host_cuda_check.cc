@@ -82,7 +82,7 @@ __global__ void histogramKernel(const unsigned* in, int count, unsigned* bins, u
   }
 }
 
-// out (10, threads): what each collective gives each lane of a value that tells the lane.
+// out (10, threads): the result of each collective in each lane, of values that identify the lane.
 __global__ void collectivesKernel(long long* out) {
   const int i = static_cast<int>(threadIdx.x), n = static_cast<int>(blockDim.x), lane = i % 32;
   out[i] = __shfl_sync(all, lane * 3, 5);
@@ -97,7 +97,7 @@ __global__ void collectivesKernel(long long* out) {
   out[9 * n + i] = __reduce_add_sync(all, static_cast<unsigned>(lane));
 }
 
-// Lanes hand values on through shared memory.
+// Lanes exchange values through shared memory.
 __global__ void rotateKernel(const int* in, int* out, bool barrier) {
   __shared__ int buffer[64];
   const int i = static_cast<int>(threadIdx.x);
@@ -128,7 +128,7 @@ __global__ void indexKernel(unsigned* out) {
   out[block * blockDim.x * blockDim.y * blockDim.z + thread] = block * 1000 + thread;
 }
 
-// --- kernels that are wrong, if told so ---
+// --- kernels with optional bugs ---
 
 __global__ void reverseKernel(float* x, bool barrier) {
   WBSR_SHARED(float, buffer);
@@ -358,7 +358,7 @@ unsigned short nearestBf16(float value) {
   if (std::isnan(value)) return 0x7fff;
   if (std::isinf(value)) return static_cast<unsigned short>(bits >> 16);
   const unsigned low = bits >> 16 & 0x7fffu, high = low + 1;
-  // Beyond the largest number the next step of the grid stands for infinity.
+  // Beyond the largest number the next step of the grid means infinity.
   const double above = high == 0x7f80u ? std::ldexp(1., 128) : widen(high), x = std::fabs(static_cast<double>(value));
   const double down = x - widen(low), up = above - x;
   return static_cast<unsigned short>(sign | (down < up ? low : up < down ? high : low % 2 ? high : low));

@@ -194,7 +194,7 @@ void fullMemory() {
   check(most > 1, "some batch was cut into parts");
 }
 
-// Any call may fail: the model says so and stays unusable, others live on, and everything can be given back.
+// Any call may fail: the model reports it and stays unusable, others are not affected, and everything can be freed.
 void failuresAreContained() {
   const Graph graph = srresnet(2, {8}, {1});
   const std::vector<float> input = noise(3 * 6 * 6, 6), hr = noise(3 * 144, 2);

@@ -1,4 +1,4 @@
-// What tests steer and ask of the CUDA on the host. Only where WBSR_HOST_CUDA is defined.
+// Controls and queries of the CUDA on the host for tests. Only if WBSR_HOST_CUDA is defined.
 #pragma once
 #include <functional>
 #include <string>
@@ -29,7 +29,7 @@ void failNext(const std::string& call, cudaError_t error, int after = 0);
 void forgetWait(int after = 0);
 uint64_t waits();  // calls of cudaStreamWaitEvent so far
 
-// What the machine has. error: what cudaGetDeviceCount says when there is none.
+// The machine's devices. error: the result of cudaGetDeviceCount if there are none.
 void setDevices(int count, cudaError_t error = cudaErrorNoDevice);
 void setMemoryLimit(size_t bytes);  // of one device's live bytes; 0: as it is at first, 8 GiB
 

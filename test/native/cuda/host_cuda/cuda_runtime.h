@@ -16,7 +16,7 @@
 
 namespace wbsr::host_cuda {
 
-// Queues the launch after checks that a device makes too; what is wrong is told by cudaGetLastError.
+// Queues the launch after the checks that a device makes too; cudaGetLastError reports failures.
 void queueLaunch(Launch launch, cudaStream_t stream);
 
 template <typename... Parameters>

@@ -14,7 +14,7 @@ inline void __syncthreads(HOST_CUDA_HERE) { wbsr::host_cuda::blockBarrier({"__sy
 inline void __syncwarp(unsigned mask = 0xffffffffu, HOST_CUDA_HERE) {
   wbsr::host_cuda::warpBarrier(mask, {"__syncwarp", where});
 }
-// A read-modify-write, since ThreadSanitizer does not know fences.
+// A read-modify-write, because ThreadSanitizer does not support fences.
 namespace wbsr::host_cuda {
 inline int fenceWord = 0;
 }

@@ -37,7 +37,7 @@ Status refuse(Status status, const std::string& message) {
 }
 Status refuse(const Refusal& refusal) { return refuse(refusal.status, refusal.message); }
 
-// What failNextCudnn() asked of this function, else success.
+// The failure that failNextCudnn() set for this function, else success.
 Status injected(const std::string& function) {
   const std::lock_guard lock(failing);
   if (failingAfter < 0 || failingFunction != function) return CUDNN_STATUS_SUCCESS;

@@ -1,4 +1,4 @@
-// What the parts of the fake cuDNN know of descriptors.
+// Descriptors, for the parts of the fake cuDNN.
 #pragma once
 #include <cstring>
 #include <limits>

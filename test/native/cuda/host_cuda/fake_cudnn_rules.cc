@@ -255,7 +255,7 @@ Refusal checkFinal(const Node& node) {
   return {};
 }
 
-// Mode A: one that does not finalize, one that may not be taken, one that wants too much, then those that are right.
+// Mode A: one that does not finalize, one that must not be used, one that needs too much memory, then usable ones.
 std::vector<int> enginesFor(const Node& graph, int mode) {
   const std::vector<Operation> operations = readGraph(graph);
   if (!unsupported(operations).empty()) return {};

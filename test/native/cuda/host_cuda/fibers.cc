@@ -46,7 +46,7 @@ constexpr bool kFiberPerThread = false;
 constexpr uint64_t kWatchedFirst = 2, kWatchedLast = 2;
 constexpr int kWatchedLaunches = 3;
 
-// What ThreadSanitizer has to know of order between threads.
+// The order between threads, for ThreadSanitizer.
 void orderAfter([[maybe_unused]] char& point) {
 #ifdef HOST_CUDA_TSAN
   __tsan_acquire(&point);
@@ -93,7 +93,7 @@ struct Fiber {
 #else
   ucontext_t at;
 #endif
-  const void* bottom = nullptr;  // AddressSanitizer wants to know
+  const void* bottom = nullptr;  // for AddressSanitizer
   size_t size = 0;
   void* fakeStack = nullptr;
   void* memory = nullptr;
@@ -139,7 +139,7 @@ struct Engine {
 };
 Engine* engine = nullptr;  // of the launch that runs
 
-// Whose code runs, for ThreadSanitizer: what the engine does itself is the launching thread's.
+// The running thread, for ThreadSanitizer: the engine's own code belongs to the launching thread.
 void asThread() {
 #ifdef HOST_CUDA_TSAN
   if (engine->watched) __tsan_switch_to_fiber(engine->current->tsan, __tsan_switch_to_fiber_no_sync);
@@ -399,7 +399,7 @@ const uint64_t* warpExchange(unsigned mask, uint64_t value, const Site& site) {
   Warp& warp = warpOf(mask, site);
   uint64_t* values = warp.values[warp.barrier.phase];
   values[laneOf()] = value;
-  // The values of the other phase are written again only when every lane has come here: whoever reads these is done.
+  // The values of the other phase are written again only when every lane has arrived here, after its reads.
   arrive(warp.barrier, laneCount(), false, site);
   return values;
 }

@@ -93,7 +93,7 @@ bool release(void* data, bool device) {
   return true;
 }
 
-// Where a copy goes and whether its pointers are what it says they are.
+// The direction of a copy; checks that its pointers match.
 bool validCopy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   const bool toDevice = isDevice(to, bytes), fromDevice = isDevice(from, bytes);
   if (touchesDevice(to) != toDevice || touchesDevice(from) != fromDevice) return false;  // runs over the end
@@ -119,7 +119,7 @@ struct Copy {
   }
 };
 
-// Pageable host memory is read before the call returns, and written by then, as the manual says.
+// Pageable host memory is read or written before the call returns, as documented in the manual.
 cudaError_t queueCopy(Copy copy, cudaMemcpyKind kind, cudaStream_t stream) {
   if (copy.width == 0 || copy.height == 0) return cudaSuccess;
   if (copy.width > copy.toPitch || copy.width > copy.fromPitch) return failed(cudaErrorInvalidValue);

@@ -1,4 +1,4 @@
-// What the runtime on the host knows. One mutex guards all of it, and is held while queued work runs.
+// The state of the runtime on the host. One mutex guards all of it, and is held while queued work runs.
 #pragma once
 #include <chrono>
 #include <deque>
@@ -89,7 +89,7 @@ void runAll(int device);
 Live liveHandles();
 
 // --- graphs.cc ---
-// What a call that could wait for the device says while this thread captures; spoils the capture.
+// The result of a call that could wait for the device while this thread captures; invalidates the capture.
 cudaError_t unlessCapturing();
 void spoil(Capture& capture);
 // Waiting for the whole device ends the captures of other threads on it, whatever their mode; the waiting thread does not

@@ -56,7 +56,7 @@ void append(Stream& queue, std::function<void()> work) {
   if (streams().mode == Mode::Immediate) runUntil(queue, queue.submitted);
 }
 
-// What a call about an event says that was last recorded in a capture.
+// The result of a call about an event that was last recorded in a capture.
 cudaError_t capturedEvent(CUevent_st& event) {
   spoil(*event.capture);
   return failed(cudaErrorCapturedEvent);
