@@ -94,8 +94,35 @@ t.test('the tarball installs into an empty folder', { skip }, async (t) => {
     readdirSync(path.join(home, 'third-party')).includes('Apache-2.0.txt'),
     'licences of the shipped libraries are there',
   )
+  t.same(
+    readdirSync(path.join(home, 'weights')).sort(),
+    readdirSync(path.join(root, 'weights')).sort(),
+    'the models, their cards and the authors of the photographs',
+  )
   for (const [link, target] of readFileSync(path.join(home, 'README.md'), 'utf8').matchAll(/\]\(([^()#\s]+)\)/g))
     if (!/^[a-z]+:/.test(target!)) t.ok(existsSync(path.join(home, target!)), `the README's ${link} is there`)
+})
+
+t.test('the models of the package load by name', { skip }, async (t) => {
+  const names = readdirSync(path.join(root, 'weights'))
+    .filter((name) => name.endsWith('.safetensors'))
+    .map((name) => `wbsr:${path.parse(name).name}`)
+  writeFileSync(
+    path.join(app, 'shipped.mjs'),
+    `import { loadSupernet, shippedModels } from 'wbsr'
+     const scales = await Promise.all(shippedModels().map(async ({ name }) => (await loadSupernet(name)).scale))
+     const nope = await loadSupernet('wbsr:nope').catch(({ message }) => message)
+     console.log(JSON.stringify({ names: shippedModels().map(({ name }) => name), scales, nope }))`,
+  )
+  const { status, stdout, stderr } = run(process.execPath, ['shipped.mjs'], app)
+  t.equal(status, 0, stderr)
+  const answer = JSON.parse(stdout)
+  t.same(answer.names, names.sort())
+  t.same(
+    answer.scales,
+    names.map((name) => Number(name['wbsr:x'.length])),
+  )
+  t.match(answer.nope, /^Expected a file or a model of the package \(/)
 })
 
 // Loads the addon through the package's own loader, lets it compute, and prints which files were mapped to do so.
