@@ -1,5 +1,5 @@
 // `npm run bench`: the table of ratios that bench/README.md explains, each pair measured in one run. Options:
-//   --only inference,training,networks,routing,pareto,memory   some parts
+//   --only inference,training,networks,routing,pareto,loop,memory   some parts
 //   --rounds N                                 turns per contestant (default 7; medians are reported)
 //   --threads N                                default 2
 //   --model FILE                               a trained x4 model for the routing part
@@ -11,6 +11,7 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { native } from '../dist/native.js'
 import { root } from '../scripts/run.mjs'
+import { eventLoop } from './event_loop.mjs'
 import { memory } from './memory.mjs'
 import { inference, training } from './network.mjs'
 import { networksPart } from './networks.mjs'
@@ -18,7 +19,7 @@ import { pareto } from './pareto.mjs'
 import { versions } from './peers.mjs'
 import { routing } from './routing.mjs'
 
-const parts = { inference, training, networks: networksPart, routing, pareto, memory }
+const parts = { inference, training, networks: networksPart, routing, pareto, loop: eventLoop, memory }
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string' },
