@@ -20,6 +20,7 @@ const families: Record<string, Network> = {
   carn: api.carn({ scale: 3, widths: small.widths }),
   'carn, mobile': api.carn({ scale: 4, widths: [8], groups: 4, mobile: true }),
   disp: api.disp({ scale: 2, ...small }),
+  'disp, skip': api.disp({ scale: 2, ...small, skip: true }),
   edsr: api.edsr({ scale: 4, ...small, residualScale: 0.1 }),
   espcn: api.espcn({ scale: 3, widths: small.widths }),
   fmen: api.fmen({ scale: 2, ...small }),
