@@ -18,6 +18,7 @@ import type { Network } from '../networks/network.js'
 import { checkChoice, checkObject, checkString } from '../options.js'
 import { createInferStream } from '../stream/infer-stream.js'
 import type { StreamOptions } from '../stream/options.js'
+import { RowStream, type RowStreamOptions } from '../stream/row-stream.js'
 import { isGlobal } from '../tiling/overlap.js'
 import type { ImageInput } from '../types.js'
 import { type ExportOptions, exportOnnx, exportSafetensors } from './export.js'
@@ -203,6 +204,17 @@ export class SupernetModel {
    */
   inferStream(options?: StreamOptions): Transform {
     return createInferStream(this.#alive(), options)
+  }
+
+  /**
+   * A Transform of the bytes of a picture's rows, top to bottom in pieces of any size, into those of the enlarged picture. Memory
+   * grows with the width, not with the height. The budget is met for the difficulties that the router table was measured on.
+   * `width` and `height` of the stream are those of the result. It ends with WBSR_INVALID_IMAGE where fewer or more rows come.
+   *
+   * @throws WbsrError WBSR_INVALID_OPTION, WBSR_DISPOSED
+   */
+  upscaleStream(options: RowStreamOptions): RowStream {
+    return new RowStream(this.#alive(), options)
   }
 
   /** Frees native memory at once. Everything but dispose then ends with WBSR_DISPOSED. */
