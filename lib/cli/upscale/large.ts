@@ -4,13 +4,17 @@ import { pipeline } from 'node:stream/promises'
 import type { ImageHeader } from '../../images/images.js'
 import { type EncodedInput, stitchTo, tilesOf, type UpscaledTile } from '../../index.js'
 import { type SupernetModel, stateOf } from '../../models/model.js'
-import { isGlobal, overlapOf } from '../../tiling/overlap.js'
 import type { Job } from './jobs.js'
-import type { Finished, PictureSettings } from './picture.js'
+import type { Finished, PictureSettings } from './types.js'
 
 const TILE = 64
-/** Context that tilesOf reads by default. */
-const READ_HALO = 16
+/** LR pixels of context that are read around tiles: at least what `halo: 'auto'` uses of them, of models of wbsr and of others. */
+const READ_HALO = { own: 16, other: 52 }
+
+/** LR pixels of tile rows that are in memory together: wide pictures have fewer rows at a time, and compute more halo. */
+const GROUP_PIXELS = 1.3e6
+/** As many as upscale() takes where they fit. */
+const GROUP_ROWS = 4
 
 /** Whether a picture's result is made in bands: it is larger than the limit, and neither a map nor a resize is wanted. */
 export function isLarge(
@@ -20,8 +24,7 @@ export function isLarge(
   limit: number,
   map: boolean,
 ): boolean {
-  const state = stateOf(model)
-  const { minimumSize = 1, sizeMultiple = 1 } = state.engine
+  const { minimumSize = 1, sizeMultiple = 1 } = stateOf(model).engine
   return (
     wanted.width * wanted.height * channels * (bits / 8) > limit &&
     wanted.width === width * model.scale &&
@@ -30,7 +33,7 @@ export function isLarge(
     // Such networks need the picture continued or whole.
     sizeMultiple === 1 &&
     Math.min(width, height) >= minimumSize &&
-    !isGlobal(state.engine)
+    !model.architecture.global
   )
 }
 
@@ -47,10 +50,10 @@ export async function upscaleLarge(
 ): Promise<LargeResult> {
   const { upscale, read, encode, metadata, signal, onProgress } = settings
   const { alphaChannel, wrap, ...routing } = upscale
-  const { engine, source } = stateOf(model)
-  const { margin } = overlapOf('auto', engine, source !== undefined)
+  const halo = model.architecture.format === 'wbsr' ? READ_HALO.own : READ_HALO.other
   const total = Math.ceil(header.width / TILE) * Math.ceil(header.height / TILE)
   const tilesPerSubnet = new Array<number>(model.subnets.length).fill(0)
+  const groupRows = Math.max(1, Math.min(GROUP_ROWS, Math.floor(GROUP_PIXELS / (header.width * TILE))))
   let done = 0
   let cost = 0
   let area = 0
@@ -67,8 +70,8 @@ export async function upscaleLarge(
   })
   const reading = { ...read, ...(alphaChannel && { alphaChannel }), ...(wrap !== undefined && { wrap }) }
   await pipeline(
-    tilesOf(input, { size: TILE, halo: Math.max(READ_HALO, margin), ...reading, signal }),
-    model.inferStream({ ...routing, signal }),
+    tilesOf(input, { size: TILE, halo, ...reading, signal }),
+    model.inferStream({ ...routing, groupRows, signal }),
     count,
     stitchTo(file, { ...encode, metadata, signal }),
   )

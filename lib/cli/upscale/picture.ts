@@ -7,60 +7,19 @@ import type { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { WbsrError } from '../../errors.js'
-import type { ReadOptions } from '../../images/decoder.js'
-import { type EncodeOptions, encodeImage } from '../../images/encode.js'
-import { type ImageHeader, imageHeader, readImage } from '../../images/images.js'
+import { encodeImage } from '../../images/encode.js'
+import { imageHeader, readImage } from '../../images/images.js'
 import { scaleMetadata } from '../../images/metadata.js'
 import { resizeBicubic } from '../../index.js'
-import type { UpscaleOptions } from '../../infer/options.js'
 import { allocationOverlay } from '../../infer/overlay.js'
 import type { UpscaleResult } from '../../infer/result.js'
-import type { SupernetModel } from '../../models/model.js'
 import { checkPlacedTile } from '../../stream/picture-assembler.js'
 import { PictureFile } from '../../stream/picture-file.js'
-import type { EncodedInput, PictureMetadata, RawImage } from '../../types.js'
-import type { Models } from '../model.js'
+import type { RawImage } from '../../types.js'
 import type { Target } from '../values.js'
 import { type Job, STANDARD } from './jobs.js'
 import { isLarge, upscaleLarge } from './large.js'
-
-export interface PictureSettings {
-  models: Models
-  target: Target
-  upscale: Omit<UpscaleOptions, 'signal' | 'onProgress' | keyof ReadOptions>
-  read: ReadOptions
-  encode: Required<EncodeOptions>
-  /** Bytes of a result above which it is made in bands. */
-  largest: number
-  metadata: 'keep' | 'strip'
-  signal: AbortSignal
-  /** Share of a picture that has run, 0 .. 1. */
-  onProgress(job: Job, share: number): void
-}
-
-/** A decoded picture and the file that its result goes to, open already: a folder without permission is known by now. */
-export interface Decoded {
-  model: SupernetModel
-  image: RawImage
-  header: ImageHeader
-  /** null: the result is made in bands, and so is its file. */
-  file: PictureFile | null
-  input: EncodedInput
-  /** Of the temporary folder that standard output is written from. */
-  remove: (() => Promise<void>) | null
-  name: string
-}
-
-export interface Finished extends Decoded {
-  result: RawImage
-  metadata: PictureMetadata | null
-  /** Of the largest subnet's work, and tiles of each subnet, in the first pass. */
-  share: number
-  tilesPerSubnet: number[]
-  overlay: RawImage | null
-  seconds: number
-  passes: number
-}
+import type { Decoded, Finished, PictureSettings } from './types.js'
 
 /** The size of the result. @throws WbsrError WBSR_INVALID_OPTION where it is nothing */
 export function targetSize(target: Target, { width, height }: { width: number; height: number }) {

@@ -10,9 +10,9 @@ import { Models } from '../model.js'
 import { duration, percent, Terminal } from '../terminal.js'
 import type { Target } from '../values.js'
 import { type Job, planJobs, STANDARD } from './jobs.js'
-import type { PictureSettings } from './picture.js'
-import { type Decoded, decodePicture, discardPicture, encodePicture, type Finished, runPicture } from './picture.js'
+import { decodePicture, discardPicture, encodePicture, runPicture } from './picture.js'
 import { runPipeline } from './pipeline.js'
+import type { Decoded, Finished, PictureSettings } from './types.js'
 
 /** Errors after which no other picture can be enlarged. */
 const FATAL: readonly unknown[] = ['WBSR_DEVICE_FAILED', 'WBSR_DISPOSED', 'WBSR_ABORTED', 'WBSR_INTERNAL']

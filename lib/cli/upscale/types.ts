@@ -1,0 +1,47 @@
+// What pictures are on their way through the stages of wbsr upscale.
+import type { ReadOptions } from '../../images/decoder.js'
+import type { EncodeOptions } from '../../images/encode.js'
+import type { ImageHeader } from '../../images/images.js'
+import type { EncodedInput, PictureMetadata, RawImage, SupernetModel, UpscaleOptions } from '../../index.js'
+import type { PictureFile } from '../../stream/picture-file.js'
+import type { Models } from '../model.js'
+import type { Target } from '../values.js'
+import type { Job } from './jobs.js'
+
+export interface PictureSettings {
+  models: Models
+  target: Target
+  upscale: Omit<UpscaleOptions, 'signal' | 'onProgress' | keyof ReadOptions>
+  read: ReadOptions
+  encode: Required<EncodeOptions>
+  /** Bytes of a result above which it is made in bands. */
+  largest: number
+  metadata: 'keep' | 'strip'
+  signal: AbortSignal
+  /** Share of a picture that has run, 0 .. 1. */
+  onProgress(job: Job, share: number): void
+}
+
+/** A decoded picture and the file that its result goes to, open already: a folder without permission is known by now. */
+export interface Decoded {
+  model: SupernetModel
+  image: RawImage
+  header: ImageHeader
+  /** null: the result is made in bands, and so is its file. */
+  file: PictureFile | null
+  input: EncodedInput
+  /** Of the temporary folder that standard output is written from. */
+  remove: (() => Promise<void>) | null
+  name: string
+}
+
+export interface Finished extends Decoded {
+  result: RawImage
+  metadata: PictureMetadata | null
+  /** Of the largest subnet's work, and tiles of each subnet, in the first pass. */
+  share: number
+  tilesPerSubnet: number[]
+  overlay: RawImage | null
+  seconds: number
+  passes: number
+}
