@@ -1,6 +1,7 @@
 #include "cpu/conv_primitives.h"
 
 #include "core/error.h"
+#include "core/instruction_set.h"
 
 namespace wbsr::cpu {
 
@@ -91,10 +92,8 @@ static int readLanes() {
                     {1, 1}};
   const auto desc = forwardDesc(engine, dnnl::algorithm::convolution_direct, descs, scratchpadAttributes());
   const memory::desc chosen = desc.src_desc();
-#if defined(__x86_64__)
-  if (chosen == memory::desc({1, 64, 32, 32}, Type::f32, Tag::nChw16c) && __builtin_cpu_supports("avx512vl")) return 16;
-#endif
-  return 8;
+  const bool wide = chosen == memory::desc({1, 64, 32, 32}, Type::f32, Tag::nChw16c);
+  return wide && instructionSet() == InstructionSet::Avx512 ? 16 : 8;
 }
 
 int lanesOfBlocks() {
