@@ -41,13 +41,20 @@ export function size(text: string): { width?: number; height?: number } {
   return sides
 }
 
-const ROUTER_NAMES = ['projection', 'projection-budget', 'calibrated'] as const
+// Types alone are imported, so that the help is there without the addon; the type has every router.
+const ROUTERS: Record<Exclude<Router, { subnet: number }>, true> = {
+  projection: true,
+  'projection-budget': true,
+  calibrated: true,
+}
+
+/** Values of --router, for its help. */
+export const ROUTER_CHOICES = `${Object.keys(ROUTERS).join(', ')} or subnet:N`
 
 /** A router by its name, or subnet:N. */
 export function router(text: string): Router {
   const subnet = /^subnet:(\d+)$/.exec(text)?.[1]
   if (subnet !== undefined) return { subnet: Number(subnet) }
-  const name = ROUTER_NAMES.find((known) => known === text)
-  if (name === undefined) throw invalid(`${ROUTER_NAMES.join(', ')} or subnet:N`)
-  return name
+  if (!Object.hasOwn(ROUTERS, text)) throw invalid(ROUTER_CHOICES)
+  return text as keyof typeof ROUTERS
 }

@@ -4,6 +4,7 @@ import type { UpscaleOptions } from '../infer/options.js'
 import type { ModelState } from '../model-state.js'
 import { checkInteger, checkObject } from '../options.js'
 import { DEFAULT_BUDGET, DEFAULT_LOSS } from '../routing/options.js'
+import type { Router } from '../routing/routers.js'
 
 /** One way to choose subnets, of those that are compared. */
 export interface EvaluationRun
@@ -24,7 +25,7 @@ export interface Sweep {
   /** How many subnets the router may choose, M: spread evenly over the subnets by cost, smallest and largest among them. */
   subnets?: readonly number[]
   /** Default: 'calibrated' where the model has a router table, else 'projection'. */
-  router?: 'projection' | 'projection-budget' | 'calibrated'
+  router?: Exclude<Router, { subnet: number }>
   /** Default 0.6. */
   budget?: number
 }

@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander'
 import type { UpscaleFlags } from '../flags.js'
 import { deviceFlags } from '../model.js'
-import { integer, number, router, size } from '../values.js'
+import { integer, number, ROUTER_CHOICES, router, size } from '../values.js'
 
 export function upscaleCommand(program: Command): void {
   deviceFlags(
@@ -41,7 +41,7 @@ export function upscaleCommand(program: Command): void {
           .choices(['keep', 'strip'])
           .default('keep'),
       )
-      .option('--router <name>', 'projection, projection-budget, calibrated or subnet:N', router)
+      .option('--router <name>', ROUTER_CHOICES, router)
       .addOption(
         new Option('--loss <dB>', 'that may be lost against the largest subnet (default: 0.02)')
           .argParser(number(0, 100))

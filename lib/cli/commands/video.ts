@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander'
 import type { VideoFlags } from '../flags.js'
 import { deviceFlags } from '../model.js'
-import { integer, number, router, size } from '../values.js'
+import { integer, number, ROUTER_CHOICES, router, size } from '../values.js'
 
 export function videoCommand(program: Command): void {
   deviceFlags(
@@ -23,7 +23,7 @@ export function videoCommand(program: Command): void {
           .conflicts('size'),
       )
       .option('--size <WxH>', 'size of the result in pixels: 1920x1080; 1920x and x1080 keep the shape', size)
-      .option('--router <name>', 'projection, projection-budget, calibrated or subnet:N', router)
+      .option('--router <name>', ROUTER_CHOICES, router)
       .option('--loss <dB>', 'of PSNR that may be lost against the largest subnet (default: 0.02)', number(0, 100))
       .option('--budget <share>', "instead: share of the largest subnet's cost, above 0 and at most 1", number(0, 1))
       .option(
