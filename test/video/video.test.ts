@@ -220,6 +220,19 @@ t.test('a run that was stopped goes on, to the same frames', async (t) => {
   t.match(other.warnings, [/begins anew/])
 })
 
+const clip = path.resolve('../shared/data/video/carphone_pristine.mp4')
+t.test('a clip of a camera', { skip: existsSync(clip) ? false : '../shared/data/video is not there' }, async (t) => {
+  const out = at('carphone.mp4')
+  const { frames, saved, width, height } = await upscaleVideo(model, clip, out, { ...fast, scale: 1.5 })
+  t.same([frames, width, height], [120, 264, 216])
+  t.ok(saved < 0.5, 'the noise of a camera changes nearly everything')
+  const [a, b] = [video(clip), video(out)]
+  for (const key of ['time_base', 'nb_frames', 'sample_aspect_ratio', 'avg_frame_rate']) t.equal(b[key], a[key], key)
+  t.same(frameTimes(out), frameTimes(clip))
+  const shrunk = psnrOf(rgbFrames(out, 'scale=176:144:flags=area'), rgbFrames(clip))
+  t.ok(shrunk > 30, `${shrunk} dB`)
+})
+
 t.test('what is refused, and in which words', async (t) => {
   const source = at('flat.mp4')
   mkdirSync(at('folder.mp4'))
