@@ -4,13 +4,14 @@
 //   node bench/slim.mjs --model FILE --widths 32,44,52 --depths 4,6 --data ../shared/data
 //
 // --data: folder with train/free (photographs) and set5, set14, b100 (hr/ and lr_x<scale>/, same names); others by --train and
-// --sets. --steps, --batch, --patch (HR pixels), --learning-rate, --weights, --threads, --seed, --pictures N (of --train, for the importance of channels), --save FILE, --no-write.
+// --sets. --steps, --batch, --patch (HR pixels), --learning-rate, --threads, --seed; --pictures N (of --train, to measure how
+// much channels matter), --share S (of averageModels), --save FILE, --no-write.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import sharp from 'sharp'
-import { loadModel, psnr, resizeBicubic, slimFrom, trainSupernet } from '../dist/index.js'
+import { averageModels, loadModel, psnr, resizeBicubic, slimFrom, trainSupernet } from '../dist/index.js'
 import { root } from '../scripts/run.mjs'
 
 const { values: options } = parseArgs({
@@ -18,6 +19,7 @@ const { values: options } = parseArgs({
     model: { type: 'string' },
     widths: { type: 'string' },
     pictures: { type: 'string', default: '0' },
+    share: { type: 'string', default: '0.7' },
     depths: { type: 'string' },
     data: { type: 'string', default: path.join(root, '../shared/data') },
     train: { type: 'string' },
@@ -131,6 +133,8 @@ const trained = await trainSupernet({
   sampler: { kind: 'uniform' },
   optimizer: { learningRate },
   device: 'cpu',
+  // Its router table is not looked at here.
+  calibration: { images: 1, pixels: 4096 },
   divergence: 'ignore',
   onStep: ({ step, losses, eta }) => {
     if (step % 50 === 0)
@@ -143,6 +147,9 @@ const trainingSeconds = (performance.now() - trainingStarted) / 1000
 if (options.save) await trained.save(options.save)
 console.log(`after ${steps} steps (${trainingSeconds.toFixed(0)} s):`)
 const after = await everySubnet(trained)
+const share = Number(options.share)
+console.log(`with a share of ${share} of these weights:`)
+const averaged = { share, subnets: await everySubnet(await averageModels(trained, slim, { share })) }
 
 if (!options['no-write']) {
   const date = new Date().toISOString()
@@ -157,6 +164,7 @@ if (!options['no-write']) {
     published,
     before,
     after,
+    averaged,
     seconds: (performance.now() - started) / 1000,
   }
   const file = path.join(

@@ -59,6 +59,7 @@ export {
   type ShippedModel,
   shippedModels,
 } from './models/shipped.js'
+export { type AverageOptions, averageModels } from './models/slim/average.js'
 export { type SlimOptions, slimFrom } from './models/slim/slim.js'
 export type { NativeChannels, NativeGraph, NativeNode, Precision } from './native.js'
 export { type CarnOptions, carn } from './networks/carn.js'

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import * as api from '../../lib/index.js'
-import { loadModel, type SupernetModel as Model, SupernetModel, slimFrom } from '../../lib/index.js'
+import { averageModels, loadModel, type SupernetModel as Model, SupernetModel, slimFrom } from '../../lib/index.js'
 import { subnetTensors } from '../../lib/models/graphs/subnet-slices.js'
 import { stateOf, UNTRAINED } from '../../lib/models/model.js'
 import { tiesOf } from '../../lib/models/slim/ties.js'
@@ -289,6 +289,34 @@ t.test('a slimmed model trains, is saved and exported', async (t) => {
   const { order } = slim.network.graph.nodes.find(({ name }) => name === 'conv_1')! as unknown as { order: number[] }
   const changed = order.map((channel) => after[offset + channel] !== before[offset + channel])
   t.same(changed, [...Array(8).fill(true), ...Array(4).fill(false)])
+})
+
+t.test('weights between two models', async (t) => {
+  using model = modelOf(api.rlfn({ scale: 2, widths: [12], depths: [2] }))
+  using start = await slimFrom(model, { widths: [8, 12] })
+  using trained = await slimFrom(model, { widths: [8, 12] })
+  const { engine } = stateOf(trained)
+  const weights = engine.getArena('weights')
+  engine.setArena(
+    'weights',
+    weights.map((v) => 3 * v),
+  )
+  using between = await averageModels(trained, start, { share: 0.25 })
+  const made = stateOf(between).engine.getArena('weights')
+  t.ok(
+    largestGap(
+      made,
+      weights.map((v) => 1.5 * v),
+    ) < 1e-6,
+  )
+  using own = await averageModels(trained, start, { share: 0 })
+  t.same(await forward(own, 1), await forward(model, 0))
+  t.equal(between.router, null)
+  const refuse = (other: unknown, options: object, message: RegExp) =>
+    t.rejects(averageModels(trained, other as Model, options), { code: 'WBSR_INVALID_OPTION', message })
+  await refuse(model, {}, /a model of the same network \(widths is \[12\] there and \[8,12\] here\) for start/)
+  await refuse(start, { share: 1.1 }, /between 0 and 1 for share/)
+  await refuse(5, {}, /a model for start but received 5/)
 })
 
 t.test('what cannot be cut', async (t) => {

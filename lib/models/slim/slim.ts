@@ -1,7 +1,7 @@
 // A supernet made of a trained network: subnets of its most important channels and its first blocks.
 import { checkDeviceOptions, createEngine, DEVICE_KEYS, type DeviceChoice, type DeviceOptions } from '../../devices.js'
 import { invalidOption, WbsrError, wrapError } from '../../errors.js'
-import type { NativeParameter } from '../../native.js'
+import type { NativeEngine, NativeParameter } from '../../native.js'
 import { checkLevels } from '../../networks/check.js'
 import type { Network } from '../../networks/network.js'
 import { graphNodes } from '../../networks/nodes.js'
@@ -75,9 +75,7 @@ export async function slimFrom(model: SupernetModel, options: SlimOptions): Prom
   checkObject(options, 'slimFrom options', ['widths', 'depths', 'pictures', ...DEVICE_KEYS])
   const state = stateOf(model)
   const { network: whole, engine } = state
-  const { kind, threads, precision } = engine.device
-  const own = { device: kind, precision, ...(threads > 0 && { threads }) }
-  const device = checkDeviceOptions(options.device === undefined ? { ...own, ...options } : options)
+  const device = checkDeviceOptions(options.device === undefined ? { ...ownDevice(engine), ...options } : options)
   const { pictures } = options
   if (pictures !== undefined && (!Array.isArray(pictures) || pictures.length < 1 || pictures.length > 16))
     throw invalidOption('pictures', 'an array of 1 to 16 pictures', pictures)
@@ -97,8 +95,14 @@ export async function slimFrom(model: SupernetModel, options: SlimOptions): Prom
   return new SupernetModel({ ...UNTRAINED, source, engine: slim, network, fallbackReason, disposed: false })
 }
 
+/** Options for another engine on the same device. */
+export function ownDevice({ device }: NativeEngine): DeviceOptions {
+  const { kind, threads, precision } = device
+  return { device: kind, precision, ...(threads > 0 && { threads }) }
+}
+
 /** An engine with these weights. */
-function engineWith(
+export function engineWith(
   network: Network,
   parameters: readonly NativeParameter[],
   weights: Float32Array,
