@@ -121,9 +121,12 @@ t.test('what is no file is named, and never read', async (t) => {
   await symlink('nowhere', path.join(root, 'dangling.jpg'))
   await symlink('circle.webp', path.join(root, 'circle.webp'))
   execFileSync('mkfifo', [path.join(root, 'pipe.png'), path.join(root, 'pipe.txt')])
-  const server = createServer().listen(path.join(root, 'socket.tif'))
+  // By a relative path: addresses of sockets have at most 107 bytes.
+  const folder = process.cwd()
+  process.chdir(root)
+  const server = createServer().listen('socket.tif')
   t.teardown(() => server.close())
-  await once(server, 'listening')
+  await once(server, 'listening').finally(() => process.chdir(folder))
   const at = (...names: string[]): string[] => names.map((name) => path.join(root, name))
   const reasons = async (spec: string | string[]): Promise<[string, string][]> => {
     const skipped: SkippedImage[] = []
