@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import * as wbsr from '../lib/index.js'
 import { checkUpscaleOptions } from '../lib/infer/options.js'
 import type { ModelState } from '../lib/model-state.js'
@@ -24,46 +24,53 @@ function section(heading: string): string {
   return readme.slice(from, readme.indexOf('\n#', from + heading.length))
 }
 
-t.test(
-  'the example works when pasted',
-  { skip: existsSync(path.join(root, 'dist', 'index.js')) ? false : 'dist/ is not built (node scripts/setup.mjs)' },
-  async (t) => {
-    const folder = t.testdir()
-    mkdirSync(path.join(folder, 'photos'))
-    await sharp(photograph('allium-oreophilum'))
-      .extract({ left: 300, top: 200, width: 256, height: 192 })
-      .toFile(path.join(folder, 'photos', 'a.jpg'))
-    await sharp(photograph('nagasaki-boats'))
-      .extract({ left: 300, top: 200, width: 150, height: 100 })
-      .png()
-      .toFile(path.join(folder, 'in.png'))
-    const example = /```js\n([\s\S]*?)```/.exec(readme)![1]!
-    t.match(example, /steps: 500,/)
-    const pasted = example
-      .replace('steps: 500,', 'steps: 5,')
-      .replace(`from 'wbsr'`, `from ${JSON.stringify(path.join(root, 'dist', 'index.js'))}`)
-    t.match(pasted, /dist\/index\.js/)
-    writeFileSync(path.join(folder, 'example.mjs'), pasted)
-    // Without the modules that tap preloads.
-    const { NODE_OPTIONS: _options, ...env } = process.env
-    const child = spawn(process.execPath, ['example.mjs'], {
-      cwd: folder,
-      env: { ...env, XDG_CACHE_HOME: folder },
-      stdio: ['ignore', 'pipe', 'pipe'],
+/** Runs an example in `folder`, where in.png lies; resolves with what it prints. */
+async function runPasted(t: Test, folder: string, example: string): Promise<string> {
+  const pasted = example.replace(`from 'wbsr'`, `from ${JSON.stringify(path.join(root, 'dist', 'index.js'))}`)
+  t.match(pasted, /dist\/index\.js/)
+  writeFileSync(path.join(folder, 'example.mjs'), pasted)
+  await sharp(photograph('nagasaki-boats'))
+    .extract({ left: 300, top: 200, width: 150, height: 100 })
+    .png()
+    .toFile(path.join(folder, 'in.png'))
+  // Without the modules that tap preloads.
+  const { NODE_OPTIONS: _options, ...env } = process.env
+  const child = spawn(process.execPath, ['example.mjs'], {
+    cwd: folder,
+    env: { ...env, XDG_CACHE_HOME: folder },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text
     })
-    let output = ''
-    for (const stream of [child.stdout, child.stderr])
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        output += text
-      })
-    const [code] = (await once(child, 'close')) as [number]
-    t.equal(code, 0, output)
-    t.match(output, /^300 x 200 in [\d.]+ s, tiles per subnet: \d/m)
-    const { width, height } = await sharp(path.join(folder, 'out.png')).metadata()
-    t.same([width, height], [300, 200])
-    t.ok(existsSync(path.join(folder, 'x2.safetensors')))
-  },
-)
+  const [code] = (await once(child, 'close')) as [number]
+  t.equal(code, 0, output)
+  t.match(output, /^300 x 200 in [\d.]+ s, tiles per subnet: \d/m)
+  const { width, height } = await sharp(path.join(folder, 'out.png')).metadata()
+  t.same([width, height], [300, 200])
+  return output
+}
+
+const exampleOf = (heading: string) => /```js\n([\s\S]*?)```/.exec(section(heading))![1]!
+const notBuilt = existsSync(path.join(root, 'dist', 'index.js')) ? false : 'dist/ is not built (node scripts/setup.mjs)'
+
+t.test('the first example works when pasted', { skip: notBuilt }, async (t) => {
+  await runPasted(t, t.testdir(), exampleOf('## Example'))
+})
+
+t.test('the training example works when pasted', { skip: notBuilt }, async (t) => {
+  const folder = t.testdir()
+  mkdirSync(path.join(folder, 'photos'))
+  await sharp(photograph('allium-oreophilum'))
+    .extract({ left: 300, top: 200, width: 256, height: 192 })
+    .toFile(path.join(folder, 'photos', 'a.jpg'))
+  const example = exampleOf('## Train your own')
+  t.match(example, /steps: 500,/)
+  await runPasted(t, folder, example.replace('steps: 500,', 'steps: 5,'))
+  t.ok(existsSync(path.join(folder, 'x2.safetensors')))
+})
 
 t.test('what it calls is exported', async (t) => {
   const api = section('## API')

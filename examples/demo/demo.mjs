@@ -1,6 +1,6 @@
-// `npm run demo`: the main job on real photographs. Trains a small x2 supernet on seven of the nine public-domain
-// photographs of @stdlib (dev dependencies) for about 90 seconds, streams held-out photographs through it and says
-// what every router makes of them. Writes pictures into demo-output/.
+// `npm run demo`: the main job on real photographs. First the model that comes with the package enlarges two photographs. Then
+// a small x2 supernet is trained on seven other public-domain photographs of @stdlib (dev dependencies) for about 90
+// seconds, and the two are streamed through it. Tables say what every router makes of them. Writes pictures into demo-output/.
 import { mkdir } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
@@ -8,17 +8,17 @@ import { pipeline } from 'node:stream/promises'
 import sharp from 'sharp'
 import {
   allocationOverlay,
-  psnr,
+  loadSupernet,
   resizeBicubic,
+  shippedModels,
   srresnet,
-  ssim,
   stitchTo,
   tilesOf,
   trainSupernet,
   WbsrError,
 } from 'wbsr'
+import { compare, SCALE, show, Table } from './compare.mjs'
 import { lossCurve } from './loss-curve.mjs'
-import { alignedTable } from './table.mjs'
 
 /** @typedef {import('wbsr').RawImage} RawImage */
 /** @typedef {import('wbsr').SupernetModel} SupernetModel */
@@ -33,7 +33,6 @@ const TRAINING = [
   'locomotion-house-cat',
 ]
 const HELD_OUT = ['march-pastoral', 'nagasaki-boats']
-const SCALE = 2
 const TRIAL_STEPS = 40
 
 /**
@@ -107,75 +106,6 @@ async function train(seconds, output) {
   return model
 }
 
-/** @typedef {{ gflops: number, share: number, seconds: number }} Cost */
-
-/** Collects the table: quality of every picture made, against its original. */
-class Table {
-  /** @type {string[][]} */
-  rows = []
-  #bicubic = 0
-
-  /**
-   * @param {string} photograph
-   * @param {string} method
-   * @param {RawImage} sr
-   * @param {RawImage} hr
-   * @param {Cost | null} cost
-   */
-  async add(photograph, method, sr, hr, cost) {
-    const y = await psnr(sr, hr, { shave: SCALE })
-    const rgb = await psnr(sr, hr, { channel: 'rgb', shave: SCALE })
-    const similarity = await ssim(sr, hr, { shave: SCALE })
-    if (method === 'bicubic') this.#bicubic = y
-    const gain = y - this.#bicubic
-    this.rows.push([
-      photograph,
-      method,
-      y.toFixed(2),
-      method === 'bicubic' ? '' : (gain < 0 ? '' : '+') + gain.toFixed(2),
-      rgb.toFixed(2),
-      similarity.toFixed(4),
-      cost ? cost.gflops.toFixed(1) : '',
-      cost ? `${(100 * cost.share).toFixed(0)} %` : '',
-      cost ? cost.seconds.toFixed(2) : '',
-    ])
-  }
-}
-
-/**
- * Bicubic, the ends of the family alone, and every router.
- * @param {SupernetModel} model
- * @param {string} name
- * @param {RawImage} lr
- * @param {RawImage} hr
- * @param {Table} table
- */
-async function compare(model, name, lr, hr, table) {
-  await table.add(name, 'bicubic', await resizeBicubic(lr, { width: hr.width, height: hr.height }), hr, null)
-  const largest = model.subnets[model.subnets.length - 1]
-  const smallest = model.subnets[0]
-  /** @type {[string, import('wbsr').UpscaleOptions][]} */
-  const runs = [
-    [`largest subnet alone (${largest.width}x${largest.depth})`, { router: { subnet: largest.index }, tile: 'image' }],
-    [`smallest subnet alone (${smallest.width}x${smallest.depth})`, { router: { subnet: 0 }, tile: 'image' }],
-    ['projection', { router: 'projection' }],
-    ['projection-budget 0.6', { router: 'projection-budget', budget: 0.6 }],
-    ['calibrated 0.8', { router: 'calibrated', budget: 0.8 }],
-    ['calibrated 0.6', { router: 'calibrated', budget: 0.6 }],
-    ['calibrated 0.4', { router: 'calibrated', budget: 0.4 }],
-  ]
-  for (const [method, options] of runs) {
-    await model.upscale(lr, options) // primitives are built on first use: the second run shows the steady state
-    const result = await model.upscale(lr, options)
-    const { flops, flopsOfLargest } = result.allocation
-    await table.add(name, method, result, hr, {
-      gflops: flops / 1e9,
-      share: flops / flopsOfLargest,
-      seconds: result.seconds,
-    })
-  }
-}
-
 /**
  * Tiles out of a file, through the model, into a file: what a server does.
  * @param {SupernetModel} model
@@ -239,6 +169,46 @@ async function readRgb(file) {
   return { data: new Uint8Array(data), width: info.width, height: info.height, channels: 3 }
 }
 
+/** @typedef {{ held: string, lr: RawImage, hr: RawImage }} Pair */
+
+/**
+ * A photograph, cut to a multiple of the scale, and its LR picture.
+ * @param {string} held
+ * @returns {Promise<Pair>}
+ */
+async function pairOf(held) {
+  const original = await readRgb(photograph(held))
+  const lr = await resizeBicubic(original, { scale: 1 / SCALE })
+  const [width, height] = [lr.width * SCALE, lr.height * SCALE]
+  const data = await asSharp(original).extract({ left: 0, top: 0, width, height }).raw().toBuffer()
+  return { held, lr, hr: { data: new Uint8Array(data), width, height, channels: 3 } }
+}
+
+/**
+ * The model that comes with the package, which has seen none of these photographs.
+ * @param {Pair[]} pictures
+ * @param {string} output
+ */
+async function useShipped(pictures, output) {
+  const card = shippedModels().find((m) => m.name === 'wbsr:x2')
+  if (!card) return
+  const model = await loadSupernet(card.name)
+  console.log(`${card.name}: ${card.network.name}, ${model.subnets.length} subnets, ${card.bytes} bytes`)
+  const table = new Table()
+  for (const { held, lr, hr } of pictures) {
+    await compare(model, held, lr, hr, table)
+    const sr = await model.upscale(lr)
+    await asSharp(/** @type {RawImage} */ (sr)).toFile(path.join(output, `${held}-shipped-x2.png`))
+    await asSharp(allocationOverlay(sr, sr.allocation)).toFile(path.join(output, `${held}-shipped-allocation.png`))
+    await detail(
+      [await resizeBicubic(lr, { width: hr.width, height: hr.height }), sr, hr],
+      path.join(output, `${held}-shipped-detail.png`),
+    )
+  }
+  model.dispose()
+  show(table)
+}
+
 async function main() {
   const seconds = Number(process.env['WBSR_DEMO_SECONDS'] ?? 90)
   if (!(seconds > 0))
@@ -249,23 +219,17 @@ async function main() {
   const output = path.resolve('demo-output')
   await mkdir(output, { recursive: true })
 
+  const pictures = await Promise.all(HELD_OUT.map(pairOf))
+  await useShipped(pictures, output)
+
+  console.log(`\nNow a model of its own: trained for ${seconds} seconds on ${TRAINING.length} other photographs`)
   const model = await train(seconds, output)
   const { name, threads } = model.device()
   console.log(`Trained on ${name}, ${threads} threads`)
   await model.save(path.join(output, 'model-x2.safetensors'))
 
   const table = new Table()
-  for (const held of HELD_OUT) {
-    const original = await readRgb(photograph(held))
-    const lr = await resizeBicubic(original, { scale: 1 / SCALE })
-    const [width, height] = [lr.width * SCALE, lr.height * SCALE]
-    /** @type {RawImage} */
-    const hr = {
-      data: new Uint8Array(await asSharp(original).extract({ left: 0, top: 0, width, height }).raw().toBuffer()),
-      width,
-      height,
-      channels: 3,
-    }
+  for (const { held, lr, hr } of pictures) {
     await compare(model, held, lr, hr, table)
 
     const lrFile = path.join(output, `${held}-lr.png`)
@@ -277,19 +241,13 @@ async function main() {
 
     const shown = await model.upscale(lr, { router: 'calibrated', budget: 0.6, tile: 32 })
     await asSharp(allocationOverlay(shown, shown.allocation)).toFile(path.join(output, `${held}-allocation.png`))
-    await detail([await resizeBicubic(lr, { width, height }), sr, hr], path.join(output, `${held}-detail.png`))
+    await detail(
+      [await resizeBicubic(lr, { width: hr.width, height: hr.height }), sr, hr],
+      path.join(output, `${held}-detail.png`),
+    )
   }
   model.dispose()
-  console.log(
-    `\nAgainst the originals: x${SCALE}, LR by antialiased bicubic, border of ${SCALE} pixels shaved, SSIM on Y, gain in dB over bicubic on Y`,
-  )
-  console.log(`FLOPs with halo, "of largest": of the largest subnet on the whole picture\n`)
-  console.log(
-    alignedTable(
-      ['photograph', 'method', 'PSNR-Y', 'gain', 'PSNR-RGB', 'SSIM', 'GFLOP', 'of largest', 'seconds'],
-      table.rows,
-    ),
-  )
+  show(table)
   console.log(`\nPictures, loss curve and model are in ${output}`)
 }
 
