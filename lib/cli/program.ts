@@ -22,10 +22,10 @@ const COMMANDS = [
 ]
 
 const ENDING = `
-Exit status: 0 done; 1 nothing came of it; 2 wrong command line or configuration; 3 some inputs failed, the others are
-done; 130, 143, 129 stopped by Ctrl+C, SIGTERM, SIGHUP; 141 the reader of standard output went away.
+Exit status: 0 done; 1 no model, no device or another error; 2 wrong command line or configuration; 3 inputs failed, one
+or all; 130, 143, 129 stopped by Ctrl+C, SIGTERM, SIGHUP; 141 the reader of standard output went away.
 
-Colour, progress and estimated times appear on a terminal only; NO_COLOR turns colour off.
+Colour and the line of progress appear on a terminal only; NO_COLOR turns colour off.
 docs/cli.md is the guide.`
 
 /** Everything that can stand on the command line. */

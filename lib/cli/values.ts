@@ -1,9 +1,13 @@
 // Values of options, from their text.
 import { InvalidArgumentError } from 'commander'
+import type { OutputFormat } from '../images/formats.js'
 import type { Router } from '../index.js'
 
 /** Factor of both sides, or a size in pixels; a side that is left out follows the picture's shape. */
 export type Target = { scale: number } | { width?: number; height?: number }
+
+/** Most that --scale and --size enlarge a side: each pass of a network multiplies the pixels that are held. */
+export const MAX_FACTOR = 64
 
 const invalid = (expected: string) => new InvalidArgumentError(`Expected ${expected}.`)
 
@@ -39,6 +43,16 @@ export function size(text: string): { width?: number; height?: number } {
   if (values.length === 0 || values.some((side) => side < 1 || side > 1 << 24))
     throw invalid('WIDTHxHEIGHT, WIDTHx or xHEIGHT in pixels, e.g. 1920x1080')
   return sides
+}
+
+const FORMATS = ['png', 'jpeg', 'webp', 'tiff', 'avif'] as const
+const EXTENSIONS: Record<string, OutputFormat> = { jpg: 'jpeg', tif: 'tiff' }
+
+/** A format by its name, or by the extension that its files have. */
+export function format(text: string): OutputFormat {
+  const name = FORMATS.find((known) => known === (EXTENSIONS[text] ?? text))
+  if (name === undefined) throw invalid(`${FORMATS.join(', ')}`)
+  return name
 }
 
 // Types alone are imported, so that the help is there without the addon; the type has every router.

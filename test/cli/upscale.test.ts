@@ -67,6 +67,10 @@ t.test('folders with their tree, patterns, and pictures that cannot be read', as
   t.same(await sizeOf(at('out/a/b/two.jpg')), [128, 200])
   t.notOk(existsSync(at('out/a/cut.png')))
   t.same(temporaries(home), [])
+  // A name that is not there needs no --out to be reported.
+  const none = await wbsr(['upscale', 'none.png', '-m', model], { cwd: home })
+  t.equal(none.status, 3)
+  t.match(none.said, /there is no file or folder none\.png/)
 
   // Below the fixed part of a pattern; what is there already is left out.
   const again = await wbsr(['upscale', 'in/**/*.{png,jpg}', '-m', model, '-o', 'out', '--skip-existing', '--json'], {
@@ -94,6 +98,13 @@ t.test('any factor and size, every format, the map', async (t) => {
     t.equal(status, 0, said)
     t.same(await sizeOf(at(name)), size, name)
   }
+  const jpg = await wbsr(['upscale', small, '-m', model, '-f', 'jpg'])
+  t.equal(jpg.status, 0, jpg.said)
+  t.equal((await sharp(at('small-x2.jpg')).metadata()).format, 'jpeg')
+  const huge = await wbsr(['upscale', small, '-m', model, '--size', '100000x', '-o', at('huge.png')])
+  t.equal(huge.status, 3)
+  t.match(huge.said, /at most 64 times 40x30 for --size but it would be 100000x75000/)
+  t.notOk(existsSync(at('huge.png')))
   const { status } = await wbsr(['upscale', small, '-m', model, '--scale', '8', '--map', '-o', at('f.png'), '--quiet'])
   t.equal(status, 0)
   t.same(await sizeOf(at('f.png')), [320, 240])
@@ -146,6 +157,11 @@ t.test('mistakes of the command line', async (t) => {
     [['upscale', one, '-m', model, '--router', 'calibrated'], /no router table/],
     [['upscale', one, '-m', model, '--router', 'subnet:9'], /between 0 and 3 for router\.subnet/],
     [['upscale', one, two, '-m', model], /Expected --out FOLDER/],
+    [
+      ['upscale', one, two, '-m', model, '-o', at('new.png')],
+      /several inputs, but .*new\.png is the name of a picture/,
+    ],
+    [['upscale', one, '-m', model, '-f', 'bmp'], /Expected png, jpeg, webp, tiff, avif/],
     [['upscale', one, two, '-m', model, '-o', '-'], /Expected a folder for --out/],
     [['upscale', one, two, '-m', model, '-o', two], /is a file/],
     [['upscale', one, '-m', model, '-o', at('x.bmp')], /a file name ending in/],
@@ -178,4 +194,21 @@ t.test('a result is never that of two pictures, nor its own input', async (t) =>
   t.equal(own.status, 3)
   t.match(own.said, /the result would overwrite it/)
   t.ok(readFileSync(at('same/p.png')).equals(before))
+
+  // Nor the input of another, nor is a map.
+  mkdirSync(at('same/d'))
+  copyFileSync(one, at('same/d/p.png'))
+  const other = await wbsr(['upscale', 'd/p.png', 'p.png', '-m', model, '-o', '.'], { cwd: at('same') })
+  t.equal(other.status, 3)
+  t.match(other.said, /d\/p\.png: the result would overwrite p\.png, which is an input/)
+  t.match(other.said, /error: p\.png: the result would overwrite it/)
+  t.ok(readFileSync(at('same/p.png')).equals(before))
+  copyFileSync(one, at('same/q-map.png'))
+  const map = await wbsr(['upscale', 'same/q-map.png', '-m', model, '--map', '-o', 'same/q.png'], { cwd: home })
+  t.equal(map.status, 3)
+  t.match(map.said, /the map would overwrite it/)
+  t.ok(readFileSync(at('same/q-map.png')).equals(before))
+  const maps = await wbsr(['upscale', 'same/p.jpg', 'same/p.png', '-m', model, '--map', '-o', 'm/'], { cwd: home })
+  t.equal(maps.status, 3)
+  t.match(maps.said, /m\/p-map\.png would also be the result of same\/p\.jpg/)
 })

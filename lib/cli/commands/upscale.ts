@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander'
 import type { UpscaleFlags } from '../flags.js'
 import { deviceFlags } from '../model.js'
-import { integer, number, ROUTER_CHOICES, router, size } from '../values.js'
+import { format, integer, MAX_FACTOR, number, ROUTER_CHOICES, router, size } from '../values.js'
 
 export function upscaleCommand(program: Command): void {
   deviceFlags(
@@ -21,18 +21,18 @@ export function upscaleCommand(program: Command): void {
       .option('-o, --out <path>', 'a file, a folder, or - for standard output (default: NAME-x2 beside a single file)')
       .addOption(
         new Option('-s, --scale <factor>', "any factor (default: the model's)")
-          .argParser(number(1, 64))
+          .argParser(number(1, MAX_FACTOR))
           .conflicts('size'),
       )
       .option('--size <WxH>', 'size of the result in pixels: 1920x1080; 1920x and x1080 keep the shape', size)
       .addOption(
-        new Option('-f, --format <name>', "of the results (default: that of --out's name or of the input)").choices([
-          'png',
-          'jpeg',
-          'webp',
-          'tiff',
-          'avif',
-        ]),
+        // Choices are what is completed; the parser, which is set after them, also takes jpg and tif.
+        new Option(
+          '-f, --format <name>',
+          "of the results (default: that of --out's name or of the input; png on standard output)",
+        )
+          .choices(['png', 'jpeg', 'webp', 'tiff', 'avif'])
+          .argParser(format),
       )
       .option('-q, --quality <1..100>', 'of JPEG, WebP and AVIF (default: 95)', integer(1, 100))
       .option('--compression <0..9>', 'of PNG (default: 6)', integer(0, 9))

@@ -3,7 +3,7 @@ import { existsSync, realpathSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { findImages, type SkippedImage } from '../../data/files.js'
-import { expandBraces, kindOf } from '../../data/glob.js'
+import { expandBraces, isPattern, kindOf } from '../../data/glob.js'
 import { WbsrError } from '../../errors.js'
 import { type OutputFormat, outputFormat } from '../../images/formats.js'
 import { UsageError } from '../exit.js'
@@ -85,7 +85,7 @@ async function findInputs(
     }
     try {
       const kind = await kindOf(input)
-      many ||= kind === 'folder' || kind === null
+      many ||= kind === 'folder' || (kind === null && isPattern(input))
       const skipped: SkippedImage[] = []
       const files = await findImages(input, 'input', skipped)
       const base = baseOf(input, kind)
@@ -133,6 +133,10 @@ async function outputsOf(found: readonly Found[], many: boolean, naming: Naming)
   if (many || out.endsWith('/') || (await isFolder(out))) {
     if (existsSync(out) && !(await isFolder(out)))
       throw new UsageError(`Expected a folder for --out but ${out} is a file`)
+    if (WRITABLE.test(out) && !existsSync(out))
+      throw new UsageError(
+        `Expected a folder for --out, as there are several inputs, but ${out} is the name of a picture (${out}/ is a folder)`,
+      )
     return ({ input, base }) =>
       path.join(out, named(input === STANDARD ? 'stdin.png' : path.relative(base, input), format))
   }
@@ -156,9 +160,29 @@ function realOr(file: string): string {
   }
 }
 
+const filesOf = ({ output, map }: Job) => (map === null ? [output] : [output, map])
+
+/**
+ * Why a job's files must not be written, or null.
+ *
+ * @param takers by output: the input whose result it is
+ * @param sources real paths of all inputs
+ */
+function refusal(job: Job, takers: ReadonlyMap<string, string>, sources: ReadonlySet<string>): string | null {
+  for (const file of filesOf(job)) {
+    const what = file === job.map ? 'the map' : 'the result'
+    const real = realOr(file)
+    if (job.input !== STANDARD && real === realOr(job.input)) return `${what} would overwrite it`
+    const other = takers.get(file)
+    if (other !== undefined) return `${file} would also be the result of ${other}: use another --format or --out`
+    if (sources.has(real)) return `${what} would overwrite ${file}, which is an input: use another --out`
+  }
+  return null
+}
+
 /**
  * Finds the pictures and names their results. A folder's tree is kept below `out`, also that below a pattern's fixed part;
- * files below `out` are no inputs.
+ * files below `out` are no inputs. No file is written twice, and none over an input.
  *
  * @throws UsageError where the command line makes no sense; what is wrong with single inputs is in `failed`
  */
@@ -166,10 +190,13 @@ export async function planJobs(inputs: readonly string[], naming: Naming): Promi
   const plan: Jobs = { jobs: [], failed: [], skipped: [] }
   const { found, many } = await findInputs(inputs, plan.failed)
   const outputOf = await outputsOf(found, many, naming)
+  const isResult = ({ input, base }: Found) =>
+    many && naming.out !== undefined && inside(naming.out, input) && inside(base, naming.out)
+  const used = found.filter((entry) => !isResult(entry))
+  const sources = new Set(used.map(({ input }) => (input === STANDARD ? STANDARD : realOr(input))))
   const takers = new Map<string, string>()
-  for (const entry of found) {
+  for (const entry of used) {
     const { input } = entry
-    if (many && naming.out && inside(naming.out, input) && inside(entry.base, naming.out)) continue
     const output = outputOf(entry)
     const job: Job = {
       input,
@@ -178,18 +205,12 @@ export async function planJobs(inputs: readonly string[], naming: Naming): Promi
       map: naming.map ? mapName(output) : null,
     }
     if (output !== STANDARD) {
-      const other = takers.get(output)
-      const refused =
-        other !== undefined
-          ? `${output} would also be the result of ${other}: use another --format or --out`
-          : input !== STANDARD && realOr(output) === realOr(input)
-            ? 'the result would overwrite it'
-            : null
+      const refused = refusal(job, takers, sources)
       if (refused !== null) {
         plan.failed.push({ input, error: new WbsrError('WBSR_INVALID_OPTION', `${input}: ${refused}`) })
         continue
       }
-      takers.set(output, input)
+      for (const file of filesOf(job)) takers.set(file, input)
       if (naming.skipExisting && (await kindOf(output)) === 'file') {
         plan.skipped.push(job)
         continue

@@ -16,12 +16,12 @@ import type { UpscaleResult } from '../../infer/result.js'
 import { checkPlacedTile } from '../../stream/picture-assembler.js'
 import { PictureFile } from '../../stream/picture-file.js'
 import type { RawImage } from '../../types.js'
-import type { Target } from '../values.js'
+import { MAX_FACTOR, type Target } from '../values.js'
 import { type Job, STANDARD } from './jobs.js'
 import { isLarge, upscaleLarge } from './large.js'
 import type { Decoded, Finished, PictureSettings } from './types.js'
 
-/** The size of the result. @throws WbsrError WBSR_INVALID_OPTION where it is nothing */
+/** The size of the result. */
 export function targetSize(target: Target, { width, height }: { width: number; height: number }) {
   const side = (value: number) => Math.max(1, Math.round(value))
   if ('scale' in target) return { width: side(width * target.scale), height: side(height * target.scale) }
@@ -29,6 +29,15 @@ export function targetSize(target: Target, { width, height }: { width: number; h
     width: target.width ?? side((width * target.height!) / height),
     height: target.height ?? side((height * target.width!) / width),
   }
+}
+
+/** @throws WbsrError WBSR_INVALID_OPTION where a side of `wanted` is more than MAX_FACTOR times that of the picture */
+function checkFactor(wanted: { width: number; height: number }, { width, height }: { width: number; height: number }) {
+  if (Math.max(wanted.width / width, wanted.height / height) <= MAX_FACTOR) return
+  throw new WbsrError(
+    'WBSR_INVALID_OPTION',
+    `Expected at most ${MAX_FACTOR} times ${width}x${height} for --size but it would be ${wanted.width}x${wanted.height}`,
+  )
 }
 
 /** How often a network of that scale runs until the picture is at least as large as wanted; at least once. */
@@ -48,8 +57,11 @@ export async function decodePicture(job: Job, settings: PictureSettings): Promis
   const { models, read, encode, metadata, signal, target, largest } = settings
   const input = job.input === STANDARD ? await readStandardInput(process.stdin, signal) : job.input
   const header = await imageHeader(input, 'standard input', read)
+  const wanted = targetSize(target, header)
+  // A scale is bounded where it is parsed.
+  if (!('scale' in target)) checkFactor(wanted, header)
   const model = await models.for(input)
-  const large = isLarge(model, header, targetSize(target, header), largest, job.map !== null)
+  const large = isLarge(model, header, wanted, largest, job.map !== null)
   const empty = { data: new Uint8Array(0), width: header.width, height: header.height, channels: header.channels }
   const decoded = large ? { image: empty, header } : await readImage(input, 'standard input', read)
   const { image } = decoded

@@ -31,7 +31,6 @@ function upscaleOptions({ router, loss, budget, alpha, wrap }: UpscaleFlags): Pi
   return {
     ...(router !== undefined && { router }),
     ...(loss !== undefined && { loss }),
-    ...(loss !== undefined && { loss }),
     ...(budget !== undefined && { budget }),
     ...(alpha !== undefined && { alphaChannel: alpha }),
     ...(wrap !== undefined && { wrap }),
