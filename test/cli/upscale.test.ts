@@ -4,7 +4,7 @@ import path from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
 import { decodeImage } from '../../lib/images/images.js'
-import { loadSupernet, resizeBicubic } from '../../lib/index.js'
+import { defaultModelFor, loadSupernet, resizeBicubic } from '../../lib/index.js'
 import { drawPicture, sizeOf, skip, temporaries, tinyModel, wbsr } from '../support/cli.js'
 import { samePicture } from '../support/pictures.js'
 
@@ -85,6 +85,15 @@ t.test('folders with their tree, patterns, and pictures that cannot be read', as
   t.match(lines(twice.text).at(-1), { written: 3, failed: 3 })
 })
 
+t.test('without --model the one of the package that suits the picture', async (t) => {
+  const { status, said } = await wbsr(['upscale', one, '-o', at('package.png')])
+  t.equal(status, 0, said)
+  const { name } = await defaultModelFor(one, { scale: 2 })
+  await using net = await loadSupernet(name)
+  const { data, width, height, channels } = await net.upscale(one)
+  t.ok(samePicture(await decodeImage(at('package.png')), { data, width, height, channels }))
+})
+
 t.test('any factor and size, every format, the map', async (t) => {
   const small = await drawPicture(at('small.png'), 40, 30)
   for (const [args, name, size] of [
@@ -149,7 +158,6 @@ t.test('standard input and output', async (t) => {
 
 t.test('mistakes of the command line', async (t) => {
   const cases = [
-    [['upscale', one], /Expected --model FILE/],
     [['upscale', one, '-m', at('none.safetensors')], /none\.safetensors does not exist/],
     [['upscale', one, '-m', model, '--scale', '2', '--size', '10x10'], /cannot be used with/],
     [['upscale', one, '-m', model, '--size', 'large'], /WIDTHxHEIGHT/],
