@@ -196,8 +196,12 @@ void CpuDevice::runApart(const std::vector<const Region*>& regions, const std::v
       blending = false;
     }
   };
-#pragma omp parallel num_threads(static_cast <int>(threads))
-  work(runners_[static_cast<size_t>(omp_get_thread_num())]->runner());
+  const int team = static_cast<int>(threads);
+#pragma omp parallel num_threads(team)
+  {
+    omp_set_num_threads(1);  // of this thread: oneDNN plans its primitives for as many as there are
+    work(runners_[static_cast<size_t>(omp_get_thread_num())]->runner());
+  }
   if (failure) std::rethrow_exception(failure);
   WBSR_CHECK(blended == count);
 }
