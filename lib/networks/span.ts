@@ -59,7 +59,9 @@ export function span(options: SpanOptions): Network {
   const convention = { ...CONVENTION, ...options.convention }
 
   const image = g.input()
-  const head = g.conv(folded('conv_1'), toNetwork(g, image, convention), 'width', FOLDED_INIT)
+  const head = g.conv(folded('conv_1'), toNetwork(g, image, convention), 'width', {
+    initGain: FOLDED_INIT.initGain / convention.range,
+  })
   const { output: second } = spanBlock(g, 'block_1', head, { gate: true })
   // The first two of a depth's blocks are the network's first and last; the stack holds those between them.
   const between = g.stack(second, (x, i) => (i < 2 ? x : spanBlock(g, `block_${i}`, x, { gate: true }).output))
