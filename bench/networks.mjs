@@ -95,7 +95,7 @@ export async function networksPart({ folder, threads, rounds }) {
   const details = {}
   for (const [name, network] of networks) {
     const { files, flops, output } = await prepare(folder, name, network)
-    const contestants = [new Contestant('wbsr', process.execPath, [path.join(here, 'ours_graph.mjs'), String(threads)])]
+    const contestants = [new Contestant('wbsr', process.execPath, [path.join(here, 'ours.mjs'), String(threads)])]
     if (!ort.missing)
       contestants.push(
         new Contestant('ONNX Runtime', process.execPath, [

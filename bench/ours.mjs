@@ -1,4 +1,5 @@
-// wbsr as a contestant: the largest subnet of an SRResNet family on the batch that the peers get. Argument: threads.
+// wbsr as a contestant: the largest subnet of a network (a file with its graph, else an SRResNet family) on the batch that the
+// peers get. Argument: threads.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { native } from '../dist/native.js'
 import { srresnet } from '../dist/networks/srresnet.js'
@@ -16,9 +17,10 @@ const floats = (file) => {
 }
 
 await serve({
-  load({ weights, input, target, shape, scale, widths, depths, learningRate }) {
+  load({ graph, weights, input, target, shape, scale, widths, depths, learningRate }) {
     engine?.dispose()
-    engine = new native.Engine(srresnet({ scale, widths, depths }).graph, { threads })
+    const described = graph ? JSON.parse(readFileSync(graph, 'utf8')) : srresnet({ scale, widths, depths }).graph
+    engine = new native.Engine(described, { threads })
     engine.setArena('weights', engineWeights(engine, weights))
     const [batch, , height, width] = shape
     job = { lr: floats(input), batch, height, width }

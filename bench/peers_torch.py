@@ -118,9 +118,9 @@ class Contestant:
         return {"shape": list(values.shape)}
 
 
-def main():
+def serve(contestant):
+    """Answers requests until the input ends."""
     torch.set_num_threads(int(sys.argv[1]))
-    contestant = Contestant()
     for line in sys.stdin:
         try:
             request = json.loads(line)
@@ -131,4 +131,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    serve(Contestant())

@@ -5,7 +5,6 @@ Argument: number of threads. Activations work in place where their input has no 
 Memory format (contiguous or channels-last) is whichever is faster here, tried once at load.
 """
 import json
-import sys
 import time
 import warnings
 
@@ -13,7 +12,7 @@ warnings.filterwarnings("ignore")
 import torch
 import torch.nn.functional as F
 
-from peers_torch import read_floats, read_safetensors
+from peers_torch import Contestant, read_floats, read_safetensors, serve
 
 
 def resize(x, size, mode):
@@ -21,7 +20,7 @@ def resize(x, size, mode):
     return F.interpolate(x, size=size, mode=mode, align_corners=align)
 
 
-class Contestant:
+class GraphContestant(Contestant):
     def load(self, request):
         with open(request["graph"]) as file:
             graph = json.load(file)
@@ -110,23 +109,5 @@ class Contestant:
             self.result = values[self.output]
         return {"seconds": time.perf_counter() - start}
 
-    def save(self, request):
-        values = self.result.contiguous()
-        with open(request["output"], "wb") as file:
-            file.write(bytes(values.untyped_storage())[: values.numel() * 4])
-        return {"shape": list(values.shape)}
 
-
-def main():
-    torch.set_num_threads(int(sys.argv[1]))
-    contestant = Contestant()
-    for line in sys.stdin:
-        try:
-            request = json.loads(line)
-            answer = getattr(contestant, request["do"])(request)
-        except Exception as error:
-            answer = {"error": repr(error)}
-        print(json.dumps(answer), flush=True)
-
-
-main()
+serve(GraphContestant())
