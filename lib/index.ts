@@ -1,5 +1,7 @@
 // The public surface of wbsr.
 
+export { comparePictures } from './compare/index.js'
+export type { ComparedPicture, CompareFigures, CompareOptions, Comparison } from './compare/options.js'
 export type { DegradationOptions } from './data/degradation.js'
 export type { FileSpec, SkippedImage } from './data/files.js'
 export type { DataOptions } from './data/options.js'

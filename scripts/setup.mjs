@@ -98,17 +98,25 @@ async function debianPackages() {
   if (still.length > 0) throw new SetupError(`apt-get ran but these are still missing: ${still.join(', ')}`)
 }
 
-/** ffmpeg is for the tests of video alone, which are skipped where it cannot be had. */
-async function ffmpegForTests() {
-  if (!forTest || which('ffmpeg')) return
-  const apt = await aptGet()
-  if (!apt) return
-  await step('installing ffmpeg for the tests of video with apt-get', () =>
-    install(apt, ['ffmpeg']).then(
-      () => '',
-      () => 'it cannot be had: these tests are skipped',
-    ),
-  )
+/** Programs that some tests alone need, which are skipped where they cannot be had. */
+const FOR_TESTS = [
+  { name: 'ffmpeg', tests: 'video' },
+  { name: 'chromium', tests: 'pages' },
+]
+
+async function programsForTests() {
+  if (!forTest) return
+  for (const { name, tests } of FOR_TESTS) {
+    if (which(name)) continue
+    const apt = await aptGet()
+    if (!apt) return
+    await step(`installing ${name} for the tests of ${tests} with apt-get`, () =>
+      install(apt, [name]).then(
+        () => '',
+        () => 'it cannot be had: these tests are skipped',
+      ),
+    )
+  }
 }
 
 /** Whether node_modules has the versions of package-lock.json; optional packages of other systems may be absent. */
@@ -223,7 +231,7 @@ async function typeScriptBuild() {
 try {
   checkPlace()
   await debianPackages()
-  await ffmpegForTests()
+  await programsForTests()
   await npmPackages()
   await nativeBuild()
   if (forTest) {

@@ -90,6 +90,19 @@ export interface VideoFlags extends DeviceFlags {
   quiet?: boolean
 }
 
+export interface CompareFlags extends DeviceFlags {
+  out?: string
+  model?: string
+  labels?: string
+  title?: string
+  router?: Router
+  loss?: number
+  budget?: number
+  map?: string
+  json?: boolean
+  quiet?: boolean
+}
+
 export interface EvaluateFlags extends DeviceFlags {
   model: string
   lr?: string

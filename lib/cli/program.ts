@@ -1,5 +1,6 @@
 // The commands of wbsr. Their modules are loaded when they run, so that help and completion come at once.
 import { Command, type Help } from 'commander'
+import { compareCommand } from './commands/compare.js'
 import { completionCommand } from './commands/completion.js'
 import { doctorCommand } from './commands/doctor.js'
 import { evaluateCommand } from './commands/evaluate.js'
@@ -14,6 +15,7 @@ const COMMANDS = [
   videoCommand,
   trainCommand,
   evaluateCommand,
+  compareCommand,
   modelsCommand,
   importCommand,
   exportCommand,
