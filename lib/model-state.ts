@@ -15,6 +15,9 @@ export interface ClassTable {
 /** Values that TileLosses holds of a class and subnet at most. */
 export const MOST_QUANTILES = 128
 
+/** Pictures whose class shares a router table holds at most. */
+export const MOST_PICTURES = 256
+
 /** How much single tiles lose, for the option `guarantee`. */
 export interface TileLosses {
   /** [class - 1]: tiles measured. */
@@ -36,6 +39,11 @@ export interface RouterTable {
   frequency: number[]
   tiles: number
   tileSize: number
+  /**
+   * [picture][class - 1]: shares of each picture's area, sum 1; of many pictures MOST_PICTURES evenly spaced ones. Absent in
+   * tables of older versions.
+   */
+  pictures?: number[][]
   /** Absent in tables of older versions. */
   tileLosses?: TileLosses
 }

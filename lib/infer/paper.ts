@@ -122,7 +122,7 @@ export async function upscalePaper(
       flopsOfLargest: largest * count,
       spent: flops / (largest * count),
       expected: expectationOf(state, settings, map, frequencyOfTiles(state, classes)),
-      expectedOverall: state.router && expectationOf(state, settings, map, state.router.frequency),
+      expectedOverall: expectationOf(state, settings, map),
       histogram,
     },
     seconds,

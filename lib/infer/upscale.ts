@@ -163,7 +163,7 @@ async function upscaleFull(
       flopsOfLargest,
       spent: flops / flopsOfLargest,
       expected: expectationOf(state, settings, map, frequencyIn(state, grid, classes)),
-      expectedOverall: state.router && expectationOf(state, settings, map, state.router.frequency),
+      expectedOverall: expectationOf(state, settings, map),
       histogram,
     },
     seconds,

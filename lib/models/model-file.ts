@@ -263,6 +263,9 @@ function checkRouter(file: string, value: unknown, classes: ClassTable, network:
     isTable(router['tileSize'], [])
   if (!valid)
     throw invalidFile(file, `metadata wbsr.router is not a table of ${classes.count} classes by ${subnets} subnets`)
+  const { pictures } = router
+  if (pictures !== undefined && !(Array.isArray(pictures) && isTable(pictures, [pictures.length, classes.count])))
+    throw invalidFile(file, `metadata wbsr.router has pictures that are not shares of ${classes.count} classes each`)
   if (router['tileLosses'] !== undefined && !areTileLosses(router['tileLosses'], classes.count, subnets))
     throw invalidFile(
       file,

@@ -3,7 +3,7 @@
 // bounded, seeded choice of their tiles only, spread over the classes.
 import { Cancellation } from '../cancellation.js'
 import { WbsrError, wrapError } from '../errors.js'
-import { checkUsable, type ModelState, type RouterTable } from '../model-state.js'
+import { checkUsable, MOST_PICTURES, type ModelState, type RouterTable } from '../model-state.js'
 import { checkFunction, checkInteger, checkObject, checkSignal } from '../options.js'
 import { randomFor } from '../random.js'
 import { groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
@@ -65,9 +65,13 @@ export function measuredTiles(
   return Math.min(all, mostTiles(tileSize, pixels))
 }
 
-/** Classes of all tiles of a picture, row by row. Adds the area of each class to `areas`. */
-async function classesOf(state: ModelState, lr: RawImage, tileSize: number, areas: number[]): Promise<number[]> {
-  const grid = makeGrid(lr.width, lr.height, tileSize)
+/** Classes of all tiles of a picture, row by row, and the area of each class in pixels. */
+async function classesOf(
+  state: ModelState,
+  lr: RawImage,
+  grid: ReturnType<typeof makeGrid>,
+): Promise<{ classes: number[]; areas: number[] }> {
+  const areas = new Array<number>(state.classes.count).fill(0)
   const classes: number[] = []
   for (let group = 0; group < grid.groups; group++) {
     const { y0, y1 } = groupSpan(grid, group)
@@ -79,7 +83,7 @@ async function classesOf(state: ModelState, lr: RawImage, tileSize: number, area
     const { width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
     areas[k - 1]! += width * height
   })
-  return classes
+  return { classes, areas }
 }
 
 /**
@@ -105,7 +109,7 @@ export async function calibrate(
   const { network, engine } = state
   const { scale } = network
   const sample = new TileSample<TileWindow>(state.classes.count, mostTiles(tileSize, pixels))
-  const areas = new Array<number>(state.classes.count).fill(0)
+  const pictures: number[][] = []
   const sums = new ErrorSums(state.classes.count, engine.subnets.length)
   const sizes = { tile: tileSize, multiple: engine.sizeMultiple ?? 1 }
   let read = 0
@@ -124,7 +128,8 @@ export async function calibrate(
         )
       }
       const grid = makeGrid(lr.width, lr.height, tileSize)
-      const classes = await classesOf(state, lr, tileSize, areas)
+      const { classes, areas } = await classesOf(state, lr, grid)
+      pictures.push(areas)
       await sample.add(classes, randomFor(seed, TILE_STREAM, read), (i) =>
         cutWindow(lr, hr, scale, tileArea(grid, i % grid.columns, Math.floor(i / grid.columns)), sizes),
       )
@@ -141,7 +146,7 @@ export async function calibrate(
     }
     if (tiles.length === 0)
       throw new WbsrError('WBSR_NO_DATA', 'Expected at least one picture to calibrate the router with')
-    return tableOf(sums, areas, tiles.length, tileSize)
+    return tableOf(sums, pictures, tiles.length, tileSize)
   } catch (error) {
     throw wrapError(cancellation.explain(error))
   } finally {
@@ -149,17 +154,33 @@ export async function calibrate(
   }
 }
 
-function tableOf(sums: ErrorSums, areas: readonly number[], tiles: number, tileSize: number): RouterTable {
+function sharesOf(areas: readonly number[]): number[] {
   const area = areas.reduce((a, b) => a + b)
+  return areas.map((n) => n / area)
+}
+
+/** @param pictures area of each class in each picture */
+function tableOf(
+  sums: ErrorSums,
+  pictures: readonly (readonly number[])[],
+  tiles: number,
+  tileSize: number,
+): RouterTable {
+  const stored = Math.min(pictures.length, MOST_PICTURES)
+  const every = pictures.length / stored
   const means = (values: readonly number[]): number[] =>
     fillUnseen(sums.samples.map((n, k) => (n > 0 ? values[k]! / n : null)))
   const columns = sums.error[0]!.map((_, subnet) => means(sums.error.map((row) => row[subnet]!)))
   return {
     squaredError: sums.samples.map((_, k) => columns.map((column) => column[k]!)),
     bicubicSquaredError: means(sums.bicubic),
-    frequency: areas.map((n) => n / area),
+    frequency: sharesOf(sums.samples.map((_, k) => pictures.reduce((sum, areas) => sum + areas[k]!, 0))),
     tiles,
     tileSize,
+    // Four digits: what a tile more or less of a picture changes is more.
+    pictures: Array.from({ length: stored }, (_, i) =>
+      sharesOf(pictures[Math.floor(i * every)]!).map((share) => Math.round(share * 1e4) / 1e4),
+    ),
     tileLosses: {
       tiles: sums.tileLosses.map(({ length }) => length),
       quantiles: sums.tileLosses.map((losses) => quantilesOf(losses, columns.length)),

@@ -3,7 +3,7 @@
 import type { RouterTable } from '../model-state.js'
 import { leastWithin } from './lagrange.js'
 import type { ClassMap, Guarantee, RouterKind } from './router.js'
-import { classLosses, lostTiles } from './tile-loss.js'
+import { addedErrors, lostTiles } from './tile-loss.js'
 
 /**
  * The map with the least expected squared error whose expected cost is within the budget.
@@ -23,18 +23,19 @@ export function calibratedMap(
 }
 
 /**
- * The cheapest map whose expected loss is within the wanted one.
+ * The cheapest map with which pictures like those of the calibration lose at most so much PSNR in the mean. What is limited
+ * is the mean of their added errors x; since 10 log10(1 + x) is concave, the mean loss is at most that of the mean x.
  *
- * @param losses [class - 1][subnet]: dB against the largest subnet, at least 0
+ * @param added [class - 1][subnet], see addedErrors()
  * @param loss wanted mean, dB
  */
 export function lossMap(
-  losses: readonly (readonly number[])[],
+  added: readonly (readonly number[])[],
   costs: readonly number[],
   frequency: readonly number[],
   loss: number,
 ): ClassMap {
-  return leastWithin({ value: losses.map(() => costs), weight: losses, frequency }, loss)
+  return leastWithin({ value: added.map(() => costs), weight: added, frequency }, 10 ** (loss / 10) - 1)
 }
 
 /**
@@ -59,7 +60,7 @@ export const calibrated: RouterKind = {
   needsTable: true,
   goals: ['loss', 'budget', 'guarantee'],
   map: ({ table, costs, frequency, goal }) => {
-    if ('loss' in goal) return lossMap(classLosses(table!), costs, frequency, goal.loss)
+    if ('loss' in goal) return lossMap(addedErrors(table!), costs, frequency, goal.loss)
     if ('guarantee' in goal) return guaranteedMap({ tileLosses: table!.tileLosses! }, costs.length, goal.guarantee)
     // At budget 1 rounding of the costs must not exclude the largest subnet.
     return calibratedMap(table!.squaredError, costs, frequency, goal.budget < 1 ? goal.budget : Infinity)

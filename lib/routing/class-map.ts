@@ -8,7 +8,7 @@ import { groupBand, groupRegions } from '../tiling/regions.js'
 import { fitBudget } from './fit-budget.js'
 import type { RoutingSettings } from './options.js'
 import type { ClassMap, Goal } from './router.js'
-import { classLosses } from './tile-loss.js'
+import { expectedLoss, expectedLossOverall } from './tile-loss.js'
 
 /** Average edge, in tiles, of the regions that a picture's tiles are merged into. */
 export const MERGED_TILES = 2
@@ -76,26 +76,31 @@ function mapWithin(
 
 /** What the router table expects of a map. */
 export interface Expectation {
-  /** Mean loss of PSNR against the largest subnet (of those that the option `subnets` allows), dB. */
+  /** Loss of a picture's PSNR against the largest subnet (of those that the option `subnets` allows), dB. */
   loss: number
   /** Mean cost as a share of the largest subnet's, halo not counted. */
   cost: number
 }
 
-/** The expectation for tiles of these class frequencies; null: the model has no table. */
+/**
+ * What a map is expected to lose and cost; null: the model has no table.
+ *
+ * @param frequency shares of a picture's tiles by class; absent: mean over the pictures of the calibration
+ */
 export function expectationOf(
   state: ModelState,
   { subnets: allowed }: Pick<RoutingSettings, 'subnets'>,
   map: ClassMap,
-  frequency: readonly number[],
+  frequency?: readonly number[],
 ): Expectation | null {
-  if (!state.router) return null
-  const losses = classLosses(state.router, allowed?.at(-1))
+  const { router: table } = state
+  if (!table) return null
+  const against = allowed?.at(-1)
   const { subnets } = state.engine
-  const mean = (of: (k: number) => number) => frequency.reduce((sum, share, k) => sum + share * of(k), 0)
+  const shares = frequency ?? table.frequency
   return {
-    loss: mean((k) => losses[k]![map[k]!]!),
-    cost: mean((k) => subnets[map[k]!]!.flops / subnets.at(-1)!.flops),
+    loss: frequency ? expectedLoss(table, frequency, map, against) : expectedLossOverall(table, map, against),
+    cost: shares.reduce((sum, share, k) => sum + share * subnets[map[k]!]!.flops, 0) / subnets.at(-1)!.flops,
   }
 }
 

@@ -10,8 +10,8 @@ export interface RoutingOptions {
   /** Default: 'calibrated' where the model has a router table, else 'projection'. See {@link Router}. */
   router?: Router
   /**
-   * Quality wanted: dB of PSNR, 0 .. 100, that may be lost against the largest subnet, expected over the pictures that the
-   * router table was measured on. One price per dB holds for all pictures, so easy ones cost less than hard ones. For
+   * Quality wanted: dB, 0 .. 100, that a picture's PSNR may lose against the largest subnet, in the mean over the pictures
+   * that the router table was measured on. One price per dB holds for all pictures, so easy ones cost less than hard ones. For
    * 'calibrated', and its default: 0.02.
    */
   loss?: number

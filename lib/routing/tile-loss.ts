@@ -10,9 +10,52 @@ export function lossOf(squaredError: number, ofLargest: number): number {
   return 10 * Math.log10((squaredError + ROUNDING) / (ofLargest + ROUNDING))
 }
 
-/** [class - 1][subnet]: dB that a class loses, at least 0, against a subnet, by default the largest. */
-export function classLosses({ squaredError }: Pick<RouterTable, 'squaredError'>, against = -1): number[][] {
-  return squaredError.map((errors) => errors.map((error) => Math.max(0, lossOf(error, errors.at(against)!))))
+type Errors = Pick<RouterTable, 'squaredError' | 'frequency' | 'pictures'>
+
+/** [class - 1][subnet]: squared error, rounding included, and never below that with the subnet it is compared with. */
+function errorsAgainst({ squaredError }: Pick<Errors, 'squaredError'>, against: number): number[][] {
+  return squaredError.map((row) => row.map((error) => Math.max(error, row.at(against)!) + ROUNDING))
+}
+
+/** Mean of [class - 1] values over tiles of these shares. */
+function mean(shares: readonly number[], values: readonly number[]): number {
+  return shares.reduce((sum, share, k) => sum + share * values[k]!, 0)
+}
+
+/**
+ * [class - 1][subnet]: what the tiles of a class add to the squared error of a picture, as a share of its error with the
+ * subnet `against` (default: the largest), so that its mean over classes is the mean over the pictures of the calibration.
+ * Tiles count by their error, as in a picture's PSNR: relative to the picture, not to the tile.
+ */
+export function addedErrors(table: Errors, against = -1): number[][] {
+  const { frequency } = table
+  // Older versions stored the shares of all pictures together only.
+  const pictures = table.pictures?.length ? table.pictures : [frequency]
+  const errors = errorsAgainst(table, against)
+  const least = errors.map((row) => row.at(against)!)
+  const ofPictures = pictures.map((shares) => mean(shares, least))
+  const average = (of: (shares: readonly number[]) => number) =>
+    pictures.reduce((sum, shares, p) => sum + of(shares) / ofPictures[p]!, 0) / pictures.length
+  return errors.map((row, k) => {
+    const share = average((shares) => shares[k]!)
+    // A class that no picture has costs what it would in an average one.
+    const perError = share > 0 && frequency[k]! > 0 ? share / frequency[k]! : average(() => 1)
+    return row.map((error) => perError * (error - least[k]!))
+  })
+}
+
+/** What a picture of these class shares is expected to lose in PSNR with a map against the subnet `against`, in dB. */
+export function expectedLoss(table: Errors, shares: readonly number[], map: readonly number[], against = -1): number {
+  const errors = errorsAgainst(table, against)
+  const own = errors.map((row, k) => row[map[k]!]!)
+  const least = errors.map((row) => row.at(against)!)
+  return 10 * Math.log10(mean(shares, own) / mean(shares, least))
+}
+
+/** The same, mean over the pictures of the calibration. */
+export function expectedLossOverall(table: Errors, map: readonly number[], against = -1): number {
+  const pictures = table.pictures?.length ? table.pictures : [table.frequency]
+  return pictures.reduce((sum, shares) => sum + expectedLoss(table, shares, map, against), 0) / pictures.length
 }
 
 /**

@@ -6,7 +6,15 @@ import { randomFor } from '../../lib/random.js'
 import { calibrate } from '../../lib/routing/calibrate.js'
 import { guaranteedMap, lossMap } from '../../lib/routing/calibrated.js'
 import { checkRouting } from '../../lib/routing/options.js'
-import { classLosses, lossOf, lostTiles, quantilesOf, ranksOf } from '../../lib/routing/tile-loss.js'
+import {
+  addedErrors,
+  expectedLoss,
+  expectedLossOverall,
+  lossOf,
+  lostTiles,
+  quantilesOf,
+  ranksOf,
+} from '../../lib/routing/tile-loss.js'
 import { createInferStream } from '../../lib/stream/infer-stream.js'
 import type { RawImage, UpscaledTile } from '../../lib/types.js'
 import { type FakeState, fakeState } from '../support/fake-engine.js'
@@ -20,29 +28,63 @@ t.test('losses in dB, by hand', async (t) => {
   close(lossOf(0.5e-3, 1e-3), -3.005)
   // Both round to the same 8 bits.
   t.ok(lossOf(1e-9, 0) < 0.005)
-  t.same(
-    classLosses({
-      squaredError: [
-        [4e-3, 2e-3, 1e-3],
-        [0.5e-3, 1e-3, 1e-3],
-      ],
-    }).map((row) => row.map((loss) => Number(loss.toFixed(1)))),
-    [
-      [6, 3, 0],
-      [0, 0, 0],
-    ],
-    'at least 0',
-  )
+})
+
+t.test('what classes add to the error of pictures, by hand', async (t) => {
+  // Errors far above that of rounding, 1.3e-6.
+  const squaredError = [
+    [3e-3, 2e-3, 1e-3],
+    [30e-3, 20e-3, 10e-3],
+    [5e-3, 10e-3, 10e-3],
+  ]
+  const near = (actual: number[][], wanted: number[][]) =>
+    t.ok(
+      actual.every((row, k) => row.every((v, m) => Math.abs(v - wanted[k]![m]!) < 0.005)),
+      JSON.stringify(actual),
+    )
+  // All tiles in one picture, whose error is 0.5 * 1e-3 + 0.5 * 10e-3: the easy class hardly shows.
+  const frequency = [0.5, 0.5, 0]
+  near(addedErrors({ squaredError, frequency }), [
+    [2 / 5.5, 1 / 5.5, 0],
+    [20 / 5.5, 10 / 5.5, 0],
+    [0, 0, 0],
+  ])
+  // Two pictures of one class each: both lose as much.
+  const pictures = [
+    [1, 0, 0],
+    [0, 1, 0],
+  ]
+  near(addedErrors({ squaredError, frequency, pictures }), [
+    [2, 1, 0],
+    [2, 1, 0],
+    [0, 0, 0],
+  ])
+  near(addedErrors({ squaredError, frequency, pictures }, 1), [
+    [0.5, 0, 0],
+    [0.5, 0, 0],
+    [0, 0, 0],
+  ])
+  // A class that is in no picture is not free.
+  const unseen = addedErrors({ squaredError, frequency: [1, 0, 0], pictures: [[1, 0, 0]] })
+  t.ok(unseen[1]![0]! > 19, String(unseen[1]))
+
+  const loss = (shares: number[], map: number[]) => expectedLoss({ squaredError, frequency }, shares, map)
+  t.ok(Math.abs(loss([1, 0, 0], [0, 2, 2]) - 10 * Math.log10(3)) < 0.01)
+  t.ok(Math.abs(loss([0.5, 0.5, 0], [0, 2, 2]) - 10 * Math.log10(6.5 / 5.5)) < 0.01)
+  t.equal(loss([0, 0, 1], [0, 0, 0]), 0, 'never better than the largest subnet')
+  const overall = expectedLossOverall({ squaredError, frequency, pictures }, [0, 2, 2])
+  t.ok(Math.abs(overall - 5 * Math.log10(3)) < 0.01, `${overall}: mean of both pictures`)
 })
 
 t.test('the cheapest map of an expected loss, by hand', async (t) => {
-  const losses = [
+  const added = [
     [0.02, 0.01, 0],
     [0.1, 0.04, 0],
     [0.5, 0.3, 0],
   ]
+  const inDecibel = (share: number) => 10 * Math.log10(1 + share)
   const costs = [0.25, 0.5, 1]
-  const at = (loss: number, frequency = [0.5, 0.25, 0.25]) => lossMap(losses, costs, frequency, loss)
+  const at = (share: number, frequency = [0.5, 0.25, 0.25]) => lossMap(added, costs, frequency, inDecibel(share))
   t.same(at(0), [2, 2, 2])
   t.same(at(0.005), [1, 2, 2], 'half of the tiles at 0.01')
   t.same(at(0.01), [0, 2, 2])
@@ -68,7 +110,7 @@ t.test('the cheapest map of an expected loss, against brute force', async (t) =>
     const wanted = 0.15 * next()
     const mean = (map: number[], of: (k: number, m: number) => number) =>
       map.reduce((sum, m, k) => sum + frequency[k]! * of(k, m), 0)
-    const map = lossMap(losses, costs, frequency, wanted)
+    const map = lossMap(losses, costs, frequency, 10 * Math.log10(1 + wanted))
     const cost = mean(map, (_, m) => costs[m]!)
     if (mean(map, (k, m) => losses[k]![m]!) > wanted + 1e-9) t.fail('loses more than wanted')
     let best = Infinity
