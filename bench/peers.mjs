@@ -5,7 +5,14 @@ import path from 'node:path'
 import { root, run, which } from '../scripts/run.mjs'
 
 const folder = path.join(root, 'bench', 'peers')
-export const versions = { onnxruntime: '1.30.0', torch: '2.13.0' }
+export const versions = {
+  'onnxruntime-node': '1.30.0',
+  'onnxruntime-web': '1.30.0',
+  '@tensorflow/tfjs': '4.11.0',
+  '@tensorflow/tfjs-backend-wasm': '4.11.0',
+  '@upscalerjs/default-model': '1.0.0',
+  torch: '2.13.0',
+}
 
 const reason = (error) =>
   String(error.message)
@@ -14,38 +21,42 @@ const reason = (error) =>
     .filter((line) => /err|no matching|could not|failed|ENOTFOUND/i.test(line))
     .at(-1) ?? error.message
 
-/** { folder } with onnxruntime-node in its node_modules. Only its npm package is fetched: CPU libraries are inside. */
-export async function onnxRuntime() {
-  const home = path.join(folder, 'onnxruntime')
+/** Installs npm packages into bench/peers/NAME, whose scripts do not run. { folder } with them, or { missing }. */
+export async function npmPackages(name, packages, env = {}) {
+  const home = path.join(folder, name)
+  const loads = packages.map((one) => `require.resolve('${one}')`).join(';')
   const works = () =>
-    run(process.execPath, ['-e', "require('onnxruntime-node')"], { cwd: home }).then(
+    run(process.execPath, ['-e', loads], { cwd: home }).then(
       () => true,
       () => false,
     )
-  if (!existsSync(path.join(home, 'node_modules', 'onnxruntime-node')) || !(await works())) {
+  if (!existsSync(path.join(home, 'node_modules')) || !(await works())) {
     mkdirSync(home, { recursive: true })
     writeFileSync(path.join(home, 'package.json'), '{ "private": true }\n')
-    console.log(`bench: installing onnxruntime-node ${versions.onnxruntime} into bench/peers`)
+    const wanted = packages.map((one) => `${one}@${versions[one]}`)
+    console.log(`bench: installing ${wanted.join(', ')} into bench/peers`)
+    const flags = ['--no-audit', '--no-fund', '--ignore-scripts', '--no-package-lock']
     try {
-      const env = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip', ONNXRUNTIME_NODE_INSTALL_CUDA: 'skip' }
-      await run(
-        'npm',
-        [
-          'install',
-          '--no-audit',
-          '--no-fund',
-          '--ignore-scripts',
-          '--no-package-lock',
-          `onnxruntime-node@${versions.onnxruntime}`,
-        ],
-        { cwd: home, env },
-      )
-      if (!(await works())) return { missing: 'onnxruntime-node was installed but cannot be loaded' }
+      await run('npm', ['install', ...flags, ...wanted], { cwd: home, env: { ...process.env, ...env } })
+      if (!(await works())) return { missing: `${packages.join(', ')} installed but not found` }
     } catch (error) {
-      return { missing: `onnxruntime-node could not be installed: ${reason(error)}` }
+      return { missing: `${packages.join(', ')} could not be installed: ${reason(error)}` }
     }
   }
-  return { folder: home, version: versions.onnxruntime }
+  return { folder: home }
+}
+
+/** { folder } with onnxruntime-node in its node_modules. Only its npm package is fetched: CPU libraries are inside. */
+export async function onnxRuntime() {
+  const env = { ONNXRUNTIME_NODE_INSTALL: 'skip', ONNXRUNTIME_NODE_INSTALL_CUDA: 'skip' }
+  const found = await npmPackages('onnxruntime', ['onnxruntime-node'], env)
+  if (found.missing) return found
+  try {
+    await run(process.execPath, ['-e', "require('onnxruntime-node')"], { cwd: found.folder })
+  } catch {
+    return { missing: 'onnxruntime-node was installed but cannot be loaded' }
+  }
+  return found
 }
 
 /** { python } whose `import torch` works. */

@@ -1,5 +1,5 @@
 // `npm run bench`: the table of ratios that bench/README.md explains, each pair measured in one run. Options:
-//   --only inference,training,networks,routing,pareto,loop,memory   some parts
+//   --only inference,training,networks,routing,pareto,peers,loop,memory   some parts
 //   --rounds N                                 turns per contestant (default 7; medians are reported)
 //   --threads N                                default 2
 //   --model FILE                               a trained x4 model for the routing part
@@ -17,9 +17,10 @@ import { inference, training } from './network.mjs'
 import { networksPart } from './networks.mjs'
 import { pareto } from './pareto.mjs'
 import { versions } from './peers.mjs'
+import { pictures } from './pictures.mjs'
 import { routing } from './routing.mjs'
 
-const parts = { inference, training, networks: networksPart, routing, pareto, loop: eventLoop, memory }
+const parts = { inference, training, networks: networksPart, routing, pareto, peers: pictures, loop: eventLoop, memory }
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string' },
@@ -44,7 +45,7 @@ const columns = [
   ['ours s', (row) => seconds(row.seconds)],
   ['other s', (row) => seconds(row.theirs)],
   ['ratio', (row) => row.ratio?.toFixed(3) ?? '-'],
-  ['wanted', (row) => row.target],
+  ['wanted', (row) => row.target ?? ''],
   [
     '',
     (row) => (row.skipped ? `skipped: ${row.skipped}` : row.reached === undefined ? '' : row.reached ? 'yes' : 'NO'),
