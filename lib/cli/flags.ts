@@ -51,6 +51,8 @@ export interface TrainFlags extends DeviceFlags {
   extend?: string
   /** false: --no-checkpoint */
   checkpoint?: string | boolean
+  /** false: --no-report */
+  report?: string | boolean
   resume?: string
   json?: boolean
   quiet?: boolean

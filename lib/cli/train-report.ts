@@ -19,13 +19,16 @@ const SKIPPED_SHOWN = 5
 export class TrainReporter {
   readonly #terminal: Terminal
   readonly #json: boolean
+  readonly #page: string | null
   #step: StepReport | null = null
   #phase: string | null = null
   #told = performance.now()
   #epochTold = -Infinity
 
-  constructor({ json, quiet }: { json: boolean; quiet: boolean }) {
+  /** @param page the HTML report of the run; null: none */
+  constructor({ json, quiet, page }: { json: boolean; quiet: boolean; page: string | null }) {
     this.#json = json
+    this.#page = page
     this.#terminal = new Terminal({ quiet: quiet || json })
   }
 
@@ -70,6 +73,7 @@ export class TrainReporter {
       `${images} photographs, ${patches} patches, ${validationImages} to validate on; ${steps} steps` +
         (resumedFrom > 0 ? `, ${resumedFrom} of them done before` : ''),
     )
+    if (this.#page !== null) this.#terminal.line(`${this.#page} shows the run in a browser`)
     for (const { file, reason } of skipped.slice(0, SKIPPED_SHOWN))
       this.#terminal.warn(`${file} is left out: ${reason}`)
     if (skipped.length > SKIPPED_SHOWN)

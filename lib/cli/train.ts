@@ -59,6 +59,15 @@ function checkpointOf(flags: TrainFlags, config: Json, out: string): Json | unde
   }
 }
 
+/** Where the page about the run goes: beside the checkpoint, or beside the model where there is none. */
+function reportOf(flags: TrainFlags, config: Json, checkpoint: Json | undefined, out: string): unknown {
+  if (flags.report !== undefined && flags.report !== true) return flags.report
+  if (config['report'] !== undefined) return config['report']
+  const { dir, name } = path.parse(out)
+  const folder = checkpoint?.['directory']
+  return typeof folder === 'string' ? path.join(folder, 'report.html') : path.join(dir, `${name}.report.html`)
+}
+
 /** The options of trainSupernet out of those of the command line and of a configuration; those of the command line win. */
 export function trainOptions(photographs: string[], flags: TrainFlags, config: Json): { out: string; options: Json } {
   const { out: configured, network, data: _data, optimizer: _optimizer, checkpoint: _checkpoint, ...rest } = config
@@ -97,6 +106,7 @@ export function trainOptions(photographs: string[], flags: TrainFlags, config: J
         from: flags.from,
         extend: flags.extend,
         checkpoint,
+        report: reportOf(flags, config, checkpoint, out),
       }),
       optimizer: { ...part(config, 'optimizer'), ...given({ learningRate: flags.learningRate }) },
       ...deviceOptions(flags),
@@ -107,7 +117,12 @@ export function trainOptions(photographs: string[], flags: TrainFlags, config: J
 export async function train(photographs: string[], flags: TrainFlags): Promise<void> {
   const { out, options } = trainOptions(photographs, flags, await readConfig(flags.config))
   const interrupt = listenForInterrupts()
-  const reporter = new TrainReporter({ json: flags.json ?? false, quiet: flags.quiet ?? false })
+  const page = options['report'] as TrainOptions['report']
+  const reporter = new TrainReporter({
+    json: flags.json ?? false,
+    quiet: flags.quiet ?? false,
+    page: typeof page === 'object' ? page.file : page || null,
+  })
   try {
     await using model = await trainSupernet({
       ...(options as unknown as TrainOptions),

@@ -4,25 +4,11 @@ import { access } from 'node:fs/promises'
 import path from 'node:path'
 import type { RgbImage } from '../data/decode.js'
 import { encodeImage } from '../images/encode.js'
-import { allocationOverlay, costColour } from '../infer/overlay.js'
+import { allocationOverlay, errorMap } from '../infer/overlay.js'
 import type { RawImage } from '../types.js'
 import type { EvaluationPicture } from './options.js'
 import type { Made } from './picture.js'
 import { fileNameOf } from './store.js'
-
-/** Mean error of R, G and B, of 255, that is drawn red. */
-const FULL = 32
-
-/** |sr - hr|, mean of R, G and B: blue (equal) over green to red (32 of 255 and more). */
-export function errorMap(sr: RgbImage, hr: RgbImage): RgbImage {
-  const { width, height } = hr
-  const data = new Uint8Array(3 * width * height)
-  for (let i = 0; i < data.length; i += 3) {
-    const sum = [0, 1, 2].reduce((all, c) => all + Math.abs(sr.data[i + c]! - hr.data[i + c]!), 0)
-    data.set(costColour(sum / 3 / FULL), i)
-  }
-  return { data, width, height }
-}
 
 /** SET/PICTURE/RUN.KIND.png in the directory. */
 function mapFile(directory: string, set: string, picture: string, run: string, kind: EvaluationPicture): string {

@@ -1,4 +1,4 @@
-// The allocation as a picture: which subnet ran where. It is for inspection and not part of upscaling, so a plain pixel
+// The allocation as a picture: which subnet ran where; and the error as one. They are for inspection and not part of upscaling, so a plain pixel
 // loop in JavaScript is fast enough.
 import { invalidOption } from '../errors.js'
 import { checkRawImage } from '../images/images.js'
@@ -18,6 +18,23 @@ export function costColour(t: number): [number, number, number] {
   const position = Math.min(1, Math.max(0, t)) * (ramp.length - 1)
   const i = Math.min(Math.floor(position), ramp.length - 2)
   return ramp[i]!.map((v, c) => Math.round(v + (ramp[i + 1]![c]! - v) * (position - i))) as [number, number, number]
+}
+
+/** Mean error of R, G and B, of 255, that is drawn red. */
+const FULL = 32
+
+/** |sr - hr| of RGB pixels, mean of R, G and B: blue (equal) over green to red (32 of 255 and more). */
+export function errorMap<T extends { data: Uint8Array; width: number; height: number }>(
+  sr: T,
+  hr: T,
+): { data: Uint8Array; width: number; height: number } {
+  const { width, height } = hr
+  const data = new Uint8Array(3 * width * height)
+  for (let i = 0; i < data.length; i += 3) {
+    const sum = [0, 1, 2].reduce((all, c) => all + Math.abs(sr.data[i + c]! - hr.data[i + c]!), 0)
+    data.set(costColour(sum / 3 / FULL), i)
+  }
+  return { data, width, height }
 }
 
 /**

@@ -1,13 +1,13 @@
 // Charts as SVG: lines over steps, and bars. Colours and sizes are in pages/report.css, by class.
 import { escapeHtml } from './document.js'
 
-const WIDTH = 640
-const HEIGHT = 260
+const WIDTH = 480
+const HEIGHT = 240
 const LEFT = 64
 const RIGHT = 12
 const TOP = 12
 const BOTTOM = 40
-const X_TICKS = 6
+const X_TICKS = 5
 const Y_TICKS = 5
 
 export interface Line {

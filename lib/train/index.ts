@@ -15,6 +15,7 @@ import { LossController } from './loss.js'
 import { fitPixelMixture } from './mixture.js'
 import { checkTrainOptions, type TrainOptions, type TrainSettings } from './options.js'
 import { RunProgress } from './progress.js'
+import { endOf, RunReport } from './report/report.js'
 import { CHECKPOINT_FILE, type FromReport, Start } from './start.js'
 import { Trainer } from './trainer.js'
 
@@ -50,7 +51,15 @@ export async function trainSupernet(options: TrainOptions): Promise<SupernetMode
     opened.then((data) => signal?.aborted && data.dataset.close()).catch(() => {})
     const data = await interruptible(opened, signal)
     dataset = data.dataset
-    return await train(settings, start, data, { progress, estimate })
+    const report = await openReport(settings, start, data)
+    try {
+      const model = await train(settings, start, data, { progress, estimate, report })
+      await report?.end('finished', null)
+      return model
+    } catch (error) {
+      await report?.end(...endOf(error, signal))
+      throw error
+    }
   } catch (error) {
     if (failure.signal.aborted) throw failure.signal.reason
     // After an abort all errors are consequences of it, except those that the user must see nevertheless.
@@ -71,6 +80,7 @@ interface RunData {
 interface Telling {
   progress: RunProgress
   estimate: Estimate
+  report: RunReport | null
 }
 
 /** Phase 'index': training and validation images. */
@@ -104,11 +114,39 @@ async function openData(settings: TrainSettings, start: Start, progress: RunProg
   return { dataset, validation }
 }
 
+/** The page about the run, if it is wanted. @throws WbsrError WBSR_INVALID_FILE, WBSR_IO: it cannot be there */
+async function openReport(settings: TrainSettings, start: Start, data: RunData): Promise<RunReport | null> {
+  if (!settings.report) return null
+  const { network, batchSize, patchSize, subnetsPerStep } = settings
+  const { dataset, validation } = data
+  const { images } = dataset.index
+  const facts: [string, string][] = [
+    [
+      'network',
+      `${network.name} ×${network.scale}, widths ${network.widths.join(', ')}, depths ${network.depths.join(', ')}`,
+    ],
+    [
+      'photographs',
+      `${images.length}, ${dataset.index.difficulties.length} patches; ${validation?.files.length ?? 0} to validate on`,
+    ],
+    ['left out', `${dataset.skipped.length + (validation?.skipped.length ?? 0)} photographs`],
+    ['a step', `${batchSize} patches of ${patchSize} × ${patchSize} HR pixels, subnets: ${subnetsPerStep}`],
+  ]
+  return await RunReport.open({
+    settings,
+    dataset,
+    validation,
+    fingerprint: start.fingerprint,
+    facts: { rows: facts, options: start.fingerprint },
+    first: start.progress().step,
+  })
+}
+
 async function train(
   settings: TrainSettings,
   start: Start,
   { dataset, validation }: RunData,
-  { progress, estimate }: Telling,
+  { progress, estimate, report }: Telling,
 ): Promise<SupernetModel> {
   const { network } = settings
   const checkpointFile = settings.checkpoint && path.join(settings.checkpoint.directory, CHECKPOINT_FILE)
@@ -120,6 +158,7 @@ async function train(
   if (lossState !== undefined) loss.restore(lossState)
 
   const { engine, fallbackReason } = createEngine(network, settings.device)
+  report?.addFact('device', `${engine.device.kind}: ${engine.device.name}`)
   const state: ModelState = {
     engine,
     network,
@@ -155,6 +194,7 @@ async function train(
       from: start.progress(),
       progress,
       estimate,
+      report,
     })
     await trainer.run()
     weights = engine.getArena(settings.ema > 0 ? 'ema' : 'weights')
@@ -168,6 +208,7 @@ async function train(
     finished.engine.setArena('weights', weights)
     progress.enter('calibration', calibration.units(finished))
     const calibrated = await calibration.run(finished, dataset.steps, ({ done }) => progress.advance(done))
+    await report?.makeExamples(finished, dataset.steps)
     finished.training = {
       steps: dataset.steps,
       stepsPerEpoch: dataset.stepsPerEpoch,

@@ -47,6 +47,15 @@ export interface CalibrationOptions {
   pixels?: number
 }
 
+export interface ReportOptions {
+  /** The page, e.g. 'run/report.html'. */
+  file: string
+  /** Seconds between two writings at least; more where writing takes long. Default 20. */
+  everySeconds?: number
+  /** Photographs of which parts are shown: LR, bicubic, SR, HR, errors, subnets. 0 .. 12, default 4. */
+  examples?: number
+}
+
 export interface TrainOptions extends DeviceOptions {
   /** E.g. srresnet({ scale: 4 }). Default: that of `from`, where it is a model. */
   network?: Network
@@ -96,6 +105,11 @@ export interface TrainOptions extends DeviceOptions {
   validateEverySteps?: number
   calibration?: CalibrationOptions
   /**
+   * A page about the run, one HTML file, written while it runs (docs/pages.md): a file, or an object; false (default): none.
+   * A run that is resumed or extended goes on in the same page. It does not change the numbers of the run.
+   */
+  report?: string | false | ReportOptions
+  /**
    * 'stop' (default): a run whose loss, or whose validation, stays far above that of bicubic interpolation ends with
    * WBSR_DIVERGED; 'ignore': it goes on.
    */
@@ -132,6 +146,8 @@ export interface TrainSettings {
   /** null: after every epoch. */
   validateEverySteps: number | null
   calibration: Required<CalibrationOptions>
+  /** null: none. */
+  report: Required<ReportOptions> | null
   divergence: 'stop' | 'ignore'
   onStart: ((report: StartReport) => unknown) | null
   onStep: ((report: StepReport) => unknown) | null
@@ -161,6 +177,7 @@ const KEYS = [
   'checkpoint',
   'validateEverySteps',
   'calibration',
+  'report',
   'divergence',
   'onStart',
   'onStep',
@@ -224,6 +241,7 @@ export function checkTrainOptions(value: unknown): TrainSettings {
     checkpoint: checkCheckpoint(options['checkpoint']),
     validateEverySteps: given<number | null>('validateEverySteps', (v, name) => checkInteger(v, name, 1), null),
     calibration: checkCalibration(options['calibration']),
+    report: checkReport(options['report']),
     divergence: given('divergence', (v, name) => checkChoice(v, name, ['stop', 'ignore'] as const), 'stop'),
     onStart: callback('onStart') as TrainSettings['onStart'],
     onStep: callback('onStep') as TrainSettings['onStep'],
@@ -248,6 +266,18 @@ function checkCheckpoint(value: unknown): Required<CheckpointOptions> | null {
     directory: checkString(checkpoint['directory'], 'checkpoint.directory'),
     everySteps: checkInteger(checkpoint['everySteps'] ?? 500, 'checkpoint.everySteps', 1),
     resume,
+  }
+}
+
+function checkReport(value: unknown): Required<ReportOptions> | null {
+  if (value === undefined || value === false) return null
+  const given =
+    typeof value === 'string' ? { file: value } : checkObject(value, 'report', ['file', 'everySeconds', 'examples'])
+  const { file, everySeconds = 20, examples = 4 } = given as Partial<ReportOptions>
+  return {
+    file: checkString(file, typeof value === 'string' ? 'report' : 'report.file'),
+    everySeconds: checkNumber(everySeconds, 'report.everySeconds', 0, 86_400),
+    examples: checkInteger(examples, 'report.examples', 0, 12),
   }
 }
 

@@ -16,6 +16,7 @@ import { interruptible } from './interruptible.js'
 import type { LossController } from './loss.js'
 import type { TrainSettings } from './options.js'
 import type { RunProgress } from './progress.js'
+import type { RunReport } from './report/report.js'
 import { addToSums, type EpochSums, type HistoryEntry, Meter, meansOf, noSums } from './reports.js'
 import { Saves } from './saves.js'
 import { measure, onAverage } from './validation.js'
@@ -36,6 +37,8 @@ export interface RunParts {
   from: Pick<Progress, 'step' | 'history' | 'epoch' | 'best' | 'guard'>
   progress: RunProgress
   estimate: Estimate
+  /** null: none is wanted. */
+  report: RunReport | null
 }
 
 export class Trainer {
@@ -124,7 +127,7 @@ export class Trainer {
     this.#checkDivergence(ended)
     await this.#saves.writePending()
     this.#reportProgress()
-    await this.#call(settings.onStep, {
+    const told = {
       ...this.#due.position(this.#step),
       loss: report.loss,
       data: report.data,
@@ -136,7 +139,9 @@ export class Trainer {
       ...this.#meter.read(),
       eta: this.#parts.estimate.seconds() ?? 0,
       ...(report.parts > 1 && { parts: report.parts }),
-    })
+    }
+    this.#parts.report?.step(told)
+    await this.#call(settings.onStep, told)
 
     await this.#settle()
     const last = this.#due.isLast(this.#step)
@@ -207,6 +212,10 @@ export class Trainer {
     if (closes) await this.#endEpoch(at)
     const validates = validation !== null && this.#due.validates(this.#step) && this.history.at(-1)?.step !== this.#step
     if (validates) await this.#validate(validation, at)
+    // The engine is idle then.
+    const { report, state, settings } = this.#parts
+    if (report?.wantsExamples && this.#due.any(this.#step))
+      await onAverage(state.engine, settings.ema > 0, () => report.makeExamples(state, this.#step))
     return closes || validates
   }
 
@@ -225,12 +234,13 @@ export class Trainer {
   }
 
   async #validate(validation: ValidationSet, at: Position): Promise<void> {
-    const { settings, state, progress } = this.#parts
+    const { settings, state, progress, report } = this.#parts
     const started = performance.now()
     const ema = settings.ema > 0
+    const classes = report?.classQuality() ?? null
     progress.enter('validation', validation.files.length)
     const scores = await onAverage(state.engine, ema, () =>
-      measure(state, validation, settings.signal ?? undefined, (done) => progress.advance(done)),
+      measure(state, validation, settings.signal ?? undefined, (done) => progress.advance(done), classes),
     )
     const entry = { ...at, ...scores, ema }
     this.history.push(entry)
@@ -240,7 +250,9 @@ export class Trainer {
     const best = this.#best.validated(entry)
     if (best && this.#saves.enabled) await this.#saves.writeBest(this.#snapshot())
     this.#reportProgress()
-    await this.#call(settings.onValidation, { ...entry, best, seconds: (performance.now() - started) / 1000 })
+    const seconds = (performance.now() - started) / 1000
+    if (classes) report?.validated(entry, best, seconds, classes.scores())
+    await this.#call(settings.onValidation, { ...entry, best, seconds })
     // The seconds of an epoch do not include validation.
     this.#epochStarted += performance.now() - started
   }

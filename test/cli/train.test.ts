@@ -40,6 +40,8 @@ t.test('trains, and goes on from where it was', async (t) => {
   t.match(said, /step 6: bicubic [\d.]+ dB, smallest subnet [+-][\d.]+, largest [+-][\d.]+/)
   t.match(said, /m\.safetensors: x2, 4 subnets/)
   t.ok(existsSync(at('m.run/checkpoint.safetensors')))
+  t.match(said, /m\.run\/report\.html shows the run in a browser/)
+  t.match(readFileSync(at('m.run/report.html'), 'utf8'), /Step 6 of 6/)
   const used = await wbsr(['upscale', 'photos/a.png', '-m', 'm.safetensors', '-o', 'a2.png'], { cwd: home })
   t.equal(used.status, 0, used.said)
   t.same(await sizeOf(at('a2.png')), [320, 240])
@@ -55,6 +57,7 @@ t.test('trains, and goes on from where it was', async (t) => {
   const from = await run('-o', 'from.safetensors', '--steps', '2', '--from', 'm.safetensors', '--no-checkpoint')
   t.equal(from.status, 0, from.said)
   t.notOk(existsSync(at('from.run')))
+  t.ok(existsSync(at('from.report.html')))
 })
 
 t.test('Ctrl+C leaves a checkpoint, and the same command goes on', async (t) => {

@@ -44,6 +44,8 @@ export function trainCommand(program: Command): void {
         'of the run (default: the name of the model with .run in place of its extension)',
       )
       .option('--no-checkpoint', 'keep nothing of a run that is stopped')
+      .option('--report <file>', 'page about the run, written while it runs (default: report.html in that folder)')
+      .option('--no-report', 'no such page')
       .option('--resume <when>', 'auto (default), yes, no, or a checkpoint file')
       .option('--json', 'one JSON object per report on standard output')
       .option('--quiet', 'errors only'),
