@@ -5,7 +5,7 @@ export type { ComparedPicture, CompareFigures, CompareOptions, Comparison } from
 export type { DegradationOptions } from './data/degradation.js'
 export type { FileSpec, SkippedImage } from './data/files.js'
 export type { DataOptions } from './data/options.js'
-export type { SamplerOptions } from './data/sampler.js'
+export type { SamplerKind, SamplerOptions } from './data/sampler.js'
 export {
   type DeviceDescription,
   type DeviceOption,

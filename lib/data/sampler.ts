@@ -1,4 +1,5 @@
-// Gradient classes and Hierarchical Equalization Sampling (HES): chooses the patches of a step (method.md section 3).
+// Gradient classes, Hierarchical Equalization Sampling (HES) and the samplers it is compared with: which patches a step gets
+// (method.md section 3).
 import { invalidOption } from '../errors.js'
 import type { ClassTable } from '../model-state.js'
 import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
@@ -6,8 +7,14 @@ import { permutation, randomFor } from '../random.js'
 import { classOf } from '../routing/classes.js'
 
 export interface SamplerOptions {
-  /** `hes`: patches first, classes later (default); `uniform`: patches only. */
-  kind?: 'hes' | 'uniform'
+  /**
+   * - `hes` (default): patches first, classes later.
+   * - `uniform`: every patch once an epoch.
+   * - `balanced`: half of a batch uniformly, the other half by class, each class as often as the others (like BSPA).
+   * - `hardest`: only the `share` of patches with the largest difficulty, each once an epoch (like SamplingAug).
+   * - `difficulty`: patches with a probability proportional to their difficulty (like DDA).
+   */
+  kind?: SamplerKind
   /** K, 2 .. 1000, default 10. */
   classes?: number
   /** Share of the run, 0 .. 1, after which classes are drawn instead of patches, default 0.7 (paper). */
@@ -16,25 +23,38 @@ export interface SamplerOptions {
   delta?: number
   /** How difficulties are cut into classes, default `interval` (decided; `quantile` is the paper's formula). */
   thresholds?: 'interval' | 'quantile'
+  /** Of 'hardest': share of the patches that are drawn, in (0, 1], default 0.1. */
+  share?: number
 }
 
+const KINDS = ['hes', 'uniform', 'balanced', 'hardest', 'difficulty'] as const
+export type SamplerKind = (typeof KINDS)[number]
+
+/** All filled in; `share` where the kind uses it, so that checkpoints of other runs do not depend on it. */
+export type SamplerSettings = Required<Omit<SamplerOptions, 'share'>> & Pick<SamplerOptions, 'share'>
+
 /** Fills in the defaults. @throws WbsrError WBSR_INVALID_OPTION */
-export function checkSamplerOptions(options: unknown, name = 'sampler'): Required<SamplerOptions> {
+export function checkSamplerOptions(options: unknown, name = 'sampler'): SamplerSettings {
   const given = checkObject(options ?? {}, name, [
     'kind',
     'classes',
     'classLevelFrom',
     'delta',
     'thresholds',
+    'share',
   ]) as SamplerOptions
   const delta = checkNumber(given.delta ?? 0.9, `${name}.delta`, 0, 1)
   if (delta === 0) throw invalidOption(`${name}.delta`, 'a number above 0 and at most 1', delta)
+  const share = checkNumber(given.share ?? 0.1, `${name}.share`, 0, 1)
+  if (share === 0) throw invalidOption(`${name}.share`, 'a number above 0 and at most 1', share)
+  const kind = checkChoice(given.kind ?? 'hes', `${name}.kind`, KINDS)
   return {
-    kind: checkChoice(given.kind ?? 'hes', `${name}.kind`, ['hes', 'uniform']),
+    kind,
     classes: checkInteger(given.classes ?? 10, `${name}.classes`, 2, 1000),
     classLevelFrom: checkNumber(given.classLevelFrom ?? 0.7, `${name}.classLevelFrom`, 0, 1),
     delta,
     thresholds: checkChoice(given.thresholds ?? 'interval', `${name}.thresholds`, ['interval', 'quantile']),
+    ...(kind === 'hardest' && { share }),
   }
 }
 
@@ -68,24 +88,35 @@ export function buildClasses(
 }
 
 // First key of every stream of random numbers in lib/data, so that none is used twice.
-export const streams = { order: 1, classLevel: 2, crop: 3, pixels: 4, degradation: 5, validation: 6 } as const
+export const streams = {
+  order: 1,
+  classLevel: 2,
+  crop: 3,
+  pixels: 4,
+  degradation: 5,
+  validation: 6,
+  difficulty: 7,
+} as const
 
 /**
  * Draws the patches of each step. What step k gets is a function of the seed, k and the number of steps alone: a resumed
  * run needs nothing but those.
  */
 export class Sampler {
-  readonly options: Required<SamplerOptions>
+  readonly options: SamplerSettings
   readonly classes: ClassTable
   /** First step (counted as in the run) that draws by class; `steps` when none does. */
   readonly classLevelStep: number
   /** Patches of class k at index k - 1. */
   readonly members: readonly Uint32Array[]
-  readonly #patches: number
+  /** Patches of which every epoch has each once. */
+  readonly #pool: Uint32Array
   readonly #batchSize: number
   readonly #seed: number
   /** Cumulative weights of the classes, the last one 1. */
   readonly #cumulative: readonly number[]
+  /** Cumulative difficulties of the patches, of 'difficulty'. */
+  readonly #difficulty: Float64Array
   /** Orders of the epochs in use, newest last. A batch can reach into the next epoch. */
   readonly #orders = new Map<number, Uint32Array>()
 
@@ -99,7 +130,6 @@ export class Sampler {
     options?: SamplerOptions,
   ) {
     this.options = checkSamplerOptions(options)
-    this.#patches = difficulties.length
     this.#batchSize = run.batchSize
     this.#seed = run.seed
     this.classes = buildClasses(difficulties, this.options)
@@ -110,15 +140,22 @@ export class Sampler {
     const first = run.first ?? 0
     // 0.07 * 100 must be step 7 although the product is a little more than 7.
     this.classLevelStep =
-      this.options.kind === 'uniform'
+      this.options.kind !== 'hes'
         ? run.steps
         : Math.min(run.steps, first + Math.ceil(this.options.classLevelFrom * (run.steps - first) - 1e-9))
-    const weights = this.members.map((list, i) =>
-      list.length === 0 ? 0 : this.options.delta ** (this.classes.count - 1 - i),
-    )
+    const delta = this.options.kind === 'balanced' ? 1 : this.options.delta
+    const weights = this.members.map((list, i) => (list.length === 0 ? 0 : delta ** (this.classes.count - 1 - i)))
     const total = weights.reduce((sum, weight) => sum + weight, 0)
     let sum = 0
     this.#cumulative = weights.map((weight) => (sum += weight) / total)
+    this.#pool = Uint32Array.from(difficulties, (_, patch) => patch)
+    if (this.options.kind === 'hardest') {
+      const byDifficulty = this.#pool.sort((a, b) => difficulties[b]! - difficulties[a]! || a - b)
+      this.#pool = byDifficulty.slice(0, Math.ceil(this.options.share! * difficulties.length))
+    }
+    this.#difficulty = new Float64Array(this.options.kind === 'difficulty' ? difficulties.length : 0)
+    let reached = 0
+    for (let i = 0; i < this.#difficulty.length; i++) this.#difficulty[i] = reached += difficulties[i]!
   }
 
   /** Whether step k (from 0) draws patches or classes. */
@@ -129,23 +166,41 @@ export class Sampler {
   /** The batchSize patches of step k (from 0), as indices into the difficulties. */
   draw(step: number): Uint32Array {
     const patches = new Uint32Array(this.#batchSize)
-    for (let slot = 0; slot < patches.length; slot++) {
-      patches[slot] =
-        this.level(step) === 'sample' ? this.#bySample(step * this.#batchSize + slot) : this.#byClass(step, slot)
-    }
+    for (let slot = 0; slot < patches.length; slot++) patches[slot] = this.#patch(step, slot)
     return patches
   }
 
-  /** Every patch once an epoch, in another order in each. */
+  #patch(step: number, slot: number): number {
+    const { kind } = this.options
+    const position = step * this.#batchSize + slot
+    // Of 'balanced' every second patch of the run, so that odd batches are balanced too.
+    if (kind === 'balanced') return position % 2 === 0 ? this.#bySample(position / 2) : this.#byClass(step, slot)
+    if (kind === 'difficulty' && this.#difficulty.at(-1)! > 0) return this.#byDifficulty(step, slot)
+    return this.level(step) === 'sample' ? this.#bySample(position) : this.#byClass(step, slot)
+  }
+
+  /** Every patch of the pool once an epoch, in another order in each. */
   #bySample(position: number): number {
-    const epoch = Math.floor(position / this.#patches)
+    const count = this.#pool.length
+    const epoch = Math.floor(position / count)
     let order = this.#orders.get(epoch)
     if (!order) {
-      order = permutation(this.#patches, randomFor(this.#seed, streams.order, epoch))
+      order = permutation(count, randomFor(this.#seed, streams.order, epoch))
       this.#orders.set(epoch, order)
       if (this.#orders.size > 2) this.#orders.delete(this.#orders.keys().next().value!)
     }
-    return order[position % this.#patches]!
+    return this.#pool[order[position % count]!]!
+  }
+
+  #byDifficulty(step: number, slot: number): number {
+    const drawn = randomFor(this.#seed, streams.difficulty, step, slot).next() * this.#difficulty.at(-1)!
+    let [low, high] = [0, this.#difficulty.length - 1]
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#difficulty[middle]! > drawn) high = middle
+      else low = middle + 1
+    }
+    return low
   }
 
   #byClass(step: number, slot: number): number {

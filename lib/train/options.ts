@@ -1,6 +1,6 @@
 // The options of trainSupernet: their types, defaults and checks. What comes out has every value filled in.
 import { checkDataOptions, type DataOptions, type DataPlan } from '../data/options.js'
-import { checkSamplerOptions, type SamplerOptions } from '../data/sampler.js'
+import { checkSamplerOptions, type SamplerOptions, type SamplerSettings } from '../data/sampler.js'
 import { checkDeviceOptions, DEVICE_KEYS, type DeviceChoice, type DeviceOptions } from '../devices.js'
 import { invalidOption } from '../errors.js'
 import { SupernetModel } from '../models/model.js'
@@ -132,7 +132,7 @@ export interface TrainSettings {
   length: { steps: number } | { epochs: number }
   batchSize: number
   patchSize: number
-  sampler: Required<SamplerOptions>
+  sampler: SamplerSettings
   loss: CheckedLoss
   optimizer: Required<OptimizerOptions>
   /** 0: off. */

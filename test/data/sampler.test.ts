@@ -1,5 +1,5 @@
 import t from 'tap'
-import { buildClasses, checkSamplerOptions, Sampler } from '../../lib/data/sampler.js'
+import { buildClasses, checkSamplerOptions, Sampler, type SamplerOptions } from '../../lib/data/sampler.js'
 import { classOf } from '../../lib/routing/classes.js'
 
 const ascending = <T>(n: number, value: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => value(i))
@@ -116,6 +116,53 @@ t.test('class level: class k with weight delta^(K - k), uniform inside, empty cl
   for (const i of [0, 1, 3]) t.ok(Math.abs(drawn[i]! - 1000) < 110, `delta 1: ${drawn}`)
 })
 
+t.test('the samplers that HES is compared with', async (t) => {
+  const difficulties = [...ascending(90, (i) => i / 1000), ...ascending(10, (i) => 0.9 + i / 100)]
+  const run = { batchSize: 5, steps: 800, seed: 3 }
+  const counts = (options: SamplerOptions, list = difficulties) => {
+    const sampler = new Sampler(list, run, options)
+    const drawn = new Float64Array(list.length)
+    for (let step = 0; step < run.steps; step++) for (const patch of sampler.draw(step)) drawn[patch]!++
+    t.equal(sampler.level(run.steps - 1), 'sample')
+    t.same([...sampler.draw(7)], [...new Sampler(list, run, options).draw(7)], 'a function of seed and step')
+    return [...drawn]
+  }
+  const sum = (values: number[]) => values.reduce((a, b) => a + b, 0)
+  const total = run.batchSize * run.steps
+
+  const hardest = counts({ kind: 'hardest', share: 0.1 })
+  t.same(hardest.slice(0, 90), Array(90).fill(0))
+  t.ok(Math.max(...hardest.slice(90)) - Math.min(...hardest.slice(90)) <= 1, 'each once an epoch')
+  t.ok(counts({ kind: 'hardest', share: 1 }).every((n) => n === total / 100))
+  t.equal(counts({ kind: 'hardest', share: 0.001 })[99], total, 'at least one')
+
+  // Class 1 has 90 patches, class 2 has 10: half uniformly, half a class each.
+  const balanced = counts({ kind: 'balanced', classes: 2 })
+  const easy = total * (0.5 * 0.9 + 0.25)
+  t.ok(
+    Math.abs(sum(balanced.slice(0, 90)) - easy) < 4 * Math.sqrt(total / 8),
+    `${sum(balanced.slice(0, 90))} of ${easy}`,
+  )
+  t.ok(
+    balanced.every((n) => n >= total / 200 - 1),
+    'every patch once in two epochs',
+  )
+
+  const proportional = counts({ kind: 'difficulty' })
+  t.equal(proportional[0], 0, 'difficulty 0')
+  const whole = sum(difficulties)
+  const share = sum(difficulties.slice(90)) / whole
+  const hard = sum(proportional.slice(90))
+  t.ok(Math.abs(hard - share * total) < 4 * Math.sqrt(share * (1 - share) * total), `${hard} of ${share * total}`)
+  t.ok(proportional.slice(90).every((n, i) => Math.abs(n - (difficulties[90 + i]! / whole) * total) < 80))
+  t.ok(
+    counts({ kind: 'difficulty' }, Array(10).fill(0)).every((n) => n === total / 10),
+    'uniform where all are flat',
+  )
+  for (const bad of [{ kind: 'random' }, { share: 0 }, { share: 2 }])
+    t.throws(() => checkSamplerOptions(bad), { code: 'WBSR_INVALID_OPTION' })
+})
+
 t.test('the schedule switches at classLevelFrom', async (t) => {
   const difficulties = ascending(50, (i) => i)
   for (const [steps, from, first] of [
@@ -155,7 +202,10 @@ t.test('options', async (t) => {
     thresholds: 'interval',
   })
   const bad: [unknown, RegExp][] = [
-    [{ kind: 'HES' }, /^Expected one of 'hes', 'uniform' for sampler\.kind but received "HES"$/],
+    [
+      { kind: 'HES' },
+      /^Expected one of 'hes', 'uniform', 'balanced', 'hardest', 'difficulty' for sampler\.kind but received "HES"$/,
+    ],
     [{ classes: 1 }, /sampler\.classes but received 1$/],
     [{ classes: 2.5 }, /sampler\.classes/],
     [{ classes: '10' }, /sampler\.classes/],
