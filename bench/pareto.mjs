@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
 import { loadSupernet, psnr, resizeBicubic, shippedModels } from '../dist/index.js'
+import { paretoDrawing } from '../examples/demo/pareto.mjs'
 import { root } from '../scripts/run.mjs'
 import { median } from './contest.mjs'
 import { picture } from './model.mjs'
@@ -117,37 +118,6 @@ async function measure(all, pictures, scale, rounds) {
   return points
 }
 
-const COLOURS = { resize: '#888', static: '#3366cc', largest: '#3366cc', routed: '#cc3311' }
-
-function drawing(title, points) {
-  const shown = points.filter((p) => p.kind !== 'resize')
-  const [left, top, width, height] = [70, 40, 640, 380]
-  const most = Math.max(...shown.map((p) => p.seconds)) * 1.05
-  const levels = shown.map((p) => p.psnr)
-  const [low, high] = [Math.min(...levels) - 0.02, Math.max(...levels) + 0.02]
-  const x = (seconds) => left + (seconds / most) * width
-  const y = (value) => top + ((high - value) / (high - low)) * height
-  const marks = shown.map(
-    (p) =>
-      `<circle cx="${x(p.seconds).toFixed(1)}" cy="${y(p.psnr).toFixed(1)}" r="4" fill="${COLOURS[p.kind]}"><title>${p.name}: ${p.seconds.toFixed(3)} s, ${p.psnr.toFixed(3)} dB</title></circle>` +
-      `<text x="${(x(p.seconds) + 6).toFixed(1)}" y="${(y(p.psnr) + 4).toFixed(1)}" font-size="9" fill="#333">${p.name.replace('calibrated, ', '').replace(' whole picture', '')}</text>`,
-  )
-  const ticks = [0, 0.25, 0.5, 0.75, 1].flatMap((t) => [
-    `<text x="${(left + t * width).toFixed(0)}" y="${top + height + 18}" text-anchor="middle">${(t * most).toFixed(2)}</text>`,
-    `<text x="${left - 8}" y="${(top + (1 - t) * height + 4).toFixed(0)}" text-anchor="end">${(low + t * (high - low)).toFixed(2)}</text>`,
-  ])
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="800" height="480" font-family="sans-serif" font-size="11">
-<rect width="800" height="480" fill="#fff"/>
-<text x="${left}" y="22" font-size="14">${title}</text>
-<rect x="${left}" y="${top}" width="${width}" height="${height}" fill="none" stroke="#999"/>
-${ticks.join('\n')}
-<text x="${left + width / 2}" y="${top + height + 40}" text-anchor="middle">seconds (blue: one subnet, red: routed)</text>
-<text x="16" y="${top + height / 2}" transform="rotate(-90 16 ${top + height / 2})" text-anchor="middle">PSNR on Y, dB</text>
-${marks.join('\n')}
-</svg>
-`
-}
-
 /** Part `pareto` of `npm run bench`: a trained model is needed (--model FILE, else the package's x2). */
 export async function pareto({ threads, rounds, model: file }) {
   const name = file ?? (shippedModels().some((m) => m.name === 'wbsr:x2') ? 'wbsr:x2' : null)
@@ -191,7 +161,7 @@ export async function pareto({ threads, rounds, model: file }) {
     })
     const folder = path.join(root, 'bench', 'results')
     mkdirSync(folder, { recursive: true })
-    writeFileSync(path.join(folder, `pareto-${set.toLowerCase()}.svg`), drawing(what, points))
+    writeFileSync(path.join(folder, `pareto-${set.toLowerCase()}.svg`), paretoDrawing(what, points))
     details[set] = points
   }
   model.dispose()

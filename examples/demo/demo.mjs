@@ -19,6 +19,7 @@ import {
 } from 'wbsr'
 import { compare, SCALE, show, Table } from './compare.mjs'
 import { lossCurve } from './loss-curve.mjs'
+import { measurePareto } from './pareto.mjs'
 
 /** @typedef {import('wbsr').RawImage} RawImage */
 /** @typedef {import('wbsr').SupernetModel} SupernetModel */
@@ -205,8 +206,9 @@ async function useShipped(pictures, output) {
       path.join(output, `${held}-shipped-detail.png`),
     )
   }
-  model.dispose()
   show(table)
+  await measurePareto(model, pictures, path.join(output, 'pareto.svg'))
+  model.dispose()
 }
 
 async function main() {
@@ -248,7 +250,7 @@ async function main() {
   }
   model.dispose()
   show(table)
-  console.log(`\nPictures, loss curve and model are in ${output}`)
+  console.log(`\nPictures, curves (pareto.svg, loss curve) and model are in ${output}`)
 }
 
 await main()
