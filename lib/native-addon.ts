@@ -48,6 +48,27 @@ export interface Addon {
     outHeight: number,
     border: 0 | 1,
   ): Promise<PixelArray>
+  /** Input rows [top, bottom) that output rows first .. first + rows - 1 of a resize are made of. */
+  resizeSpan(height: number, outHeight: number, first: number, rows: number, border: 0 | 1): [number, number]
+  /**
+   * Output rows first .. first + rows - 1 of resizeBicubic from `fullHeight` to `outHeight` rows, bit for bit. `data` has
+   * `height` input rows from `top` on, at least those of resizeSpan. weighted: colour is weighted by alpha (2 or 4 channels),
+   * as resizeBicubic does where the picture is not opaque; else all channels alike.
+   */
+  resizeBicubicRows(
+    data: PixelArray,
+    width: number,
+    height: number,
+    channels: number,
+    top: number,
+    fullHeight: number,
+    outWidth: number,
+    outHeight: number,
+    first: number,
+    rows: number,
+    border: 0 | 1,
+    weighted: boolean,
+  ): Promise<PixelArray>
   /**
    * dB (Infinity: equal) and mean SSIM of uint8 images after shaving. y: on Y of the protocol (1 or 3 channels; a grey
    * value is Y itself, as in the published Set14 figures). ssim needs 11 x 11 pixels after shaving.

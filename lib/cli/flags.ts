@@ -16,6 +16,8 @@ export interface UpscaleFlags extends DeviceFlags {
   format?: OutputFormat
   quality?: number
   compression?: number
+  tileSize?: number
+  bigtiff?: boolean
   metadata: 'keep' | 'strip'
   router?: Router
   loss?: number

@@ -3,12 +3,6 @@ import { InvalidArgumentError } from 'commander'
 import type { OutputFormat } from '../images/formats.js'
 import type { Router } from '../index.js'
 
-/** Factor of both sides, or a size in pixels; a side that is left out follows the picture's shape. */
-export type Target = { scale: number } | { width?: number; height?: number }
-
-/** Most that --scale and --size enlarge a side: each pass of a network multiplies the pixels that are held. */
-export const MAX_FACTOR = 64
-
 const invalid = (expected: string) => new InvalidArgumentError(`Expected ${expected}.`)
 
 export function integer(min: number, max: number): (text: string) => number {

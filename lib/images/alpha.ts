@@ -54,6 +54,8 @@ export class AlphaJudge {
   readonly #zero: Tally = { count: 0, varied: 0 }
   readonly #low: Tally = { count: 0, varied: 0 }
   #pixels = 0
+  /** Whether alpha is full in all pixels so far. */
+  opaque = true
 
   constructor(channels: 2 | 4) {
     this.#channels = channels
@@ -67,6 +69,7 @@ export class AlphaJudge {
     let lastLow = -1
     for (let i = 0; i < data.length; i += channels) {
       const a = data[i + channels - 1]!
+      if (!(a >= max)) this.opaque = false
       if (a > LOW * max) continue
       const tally = a === 0 ? this.#zero : this.#low
       const last = a === 0 ? lastZero : lastLow

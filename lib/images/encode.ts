@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { Sharp } from 'sharp'
 import { invalidOption, WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
-import { checkInteger, checkObject } from '../options.js'
+import { checkBoolean, checkInteger, checkObject } from '../options.js'
 import type { PixelArray, RawImage } from '../types.js'
 import { type OutputFormat, outputFormat } from './formats.js'
 import { checkOutputSize } from './limits.js'
@@ -15,24 +15,34 @@ export interface EncodeOptions {
   quality?: number
   /** PNG: 0 (none, fast) .. 9, default 6. */
   compressionLevel?: number
+  /** TIFF: side of its tiles, a multiple of 16 up to 4096. Default: strips. */
+  tileSize?: number
+  /** TIFF: offsets of 64 bits (BigTIFF). Default: where the pixels take more than 4 GB. */
+  bigTiff?: boolean
 }
 
-export function checkEncodeOptions(
-  options: unknown,
-  name: string,
-  more: readonly string[] = [],
-): Required<EncodeOptions> {
-  const { quality, compressionLevel } = checkObject(options, name, [
-    'quality',
-    'compressionLevel',
-    ...more,
-  ]) as EncodeOptions
+export const ENCODE_KEYS = ['quality', 'compressionLevel', 'tileSize', 'bigTiff']
+
+/** Checked options with defaults. */
+export type EncodeSettings = Required<Pick<EncodeOptions, 'quality' | 'compressionLevel'>> &
+  Pick<EncodeOptions, 'tileSize' | 'bigTiff'>
+
+export function checkEncodeOptions(options: unknown, name: string, more: readonly string[] = []): EncodeSettings {
+  const given = checkObject(options, name, [...ENCODE_KEYS, ...more]) as EncodeOptions
+  const { quality, compressionLevel, tileSize, bigTiff } = given
+  if (tileSize !== undefined && checkInteger(tileSize, `${name}.tileSize`, 16, 4096) % 16 !== 0)
+    throw invalidOption(`${name}.tileSize`, 'a multiple of 16', tileSize)
   return {
     quality: quality === undefined ? 95 : checkInteger(quality, `${name}.quality`, 1, 100),
     compressionLevel:
       compressionLevel === undefined ? 6 : checkInteger(compressionLevel, `${name}.compressionLevel`, 0, 9),
+    ...(tileSize !== undefined && { tileSize }),
+    ...(bigTiff !== undefined && { bigTiff: checkBoolean(bigTiff, `${name}.bigTiff`) }),
   }
 }
+
+/** Bytes of pixels up to which libjpeg looks for the best codes, for which it holds twice as much; a file is some % smaller. */
+const HELD_JPEG = 1 << 26
 
 const QUANTISE_CHUNK = 1 << 20
 
@@ -70,19 +80,21 @@ export async function encodePipeline(
   pipeline: Sharp,
   file: string,
   format: OutputFormat,
-  options: Required<EncodeOptions>,
+  options: EncodeSettings,
   bytes: number,
   signal?: AbortSignal,
   { density, amend }: { density?: number; amend?: (file: string) => Promise<void> } = {},
 ): Promise<void> {
-  const { quality, compressionLevel } = options
+  const { quality, compressionLevel, tileSize, bigTiff } = options
   switch (format) {
     case 'png':
       pipeline = pipeline.png({ compressionLevel, adaptiveFiltering: true })
       break
     // JPEG has no alpha: transparent parts become white, like the paper they are mostly printed on.
     case 'jpeg':
-      pipeline = pipeline.flatten({ background: '#ffffff' }).jpeg({ quality, chromaSubsampling: '4:4:4' })
+      pipeline = pipeline
+        .flatten({ background: '#ffffff' })
+        .jpeg({ quality, chromaSubsampling: '4:4:4', optimiseCoding: bytes <= HELD_JPEG })
       break
     case 'webp':
       pipeline = pipeline.webp({ quality })
@@ -92,7 +104,8 @@ export async function encodePipeline(
       pipeline = pipeline.tiff({
         compression: 'deflate',
         predictor: 'horizontal',
-        bigtiff: bytes > 4e9,
+        bigtiff: bigTiff ?? bytes > 4e9,
+        ...(tileSize !== undefined && { tile: true, tileWidth: tileSize, tileHeight: tileSize }),
         // Pixels per millimetre; sharp does not take them from the picture.
         ...(density && { xres: density / 25.4, yres: density / 25.4, resolutionUnit: 'inch' }),
       })

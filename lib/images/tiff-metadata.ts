@@ -9,6 +9,9 @@ const GPS_IFD = 0x8825
 const INTEROP_IFD = 0xa005
 const SIZES = [0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4]
 const LONG = 4
+const LONG8 = 16
+/** The number that marks a BigTIFF. */
+const BIG = 43
 
 interface Entry {
   tag: number
@@ -62,15 +65,46 @@ function swap(value: Buffer, type: number): void {
   if (unit === 8) value.swap64()
 }
 
+/** How numbers lie in a TIFF file: classic, or with 64 bits for counts and places (BigTIFF). */
+class Layout {
+  readonly little: boolean
+  readonly big: boolean
+
+  constructor(little: boolean, big: boolean) {
+    this.little = little
+    this.big = big
+  }
+
+  /** Bytes of a place in the file, of the number of a directory's entries, and of an entry, whose value comes last. */
+  get word(): 4 | 8 {
+    return this.big ? 8 : 4
+  }
+
+  get header(): 2 | 8 {
+    return this.big ? 8 : 2
+  }
+
+  get entry(): 12 | 20 {
+    return this.big ? 20 : 12
+  }
+
+  read(bytes: Buffer, at: number, size: number): number {
+    if (size === 8) return Number(this.little ? bytes.readBigUInt64LE(at) : bytes.readBigUInt64BE(at))
+    return this.little ? bytes.readUIntLE(at, size) : bytes.readUIntBE(at, size)
+  }
+
+  write(bytes: Buffer, value: number, at: number, size: number): void {
+    if (size === 8) this.little ? bytes.writeBigUInt64LE(BigInt(value), at) : bytes.writeBigUInt64BE(BigInt(value), at)
+    else this.little ? bytes.writeUIntLE(value, at, size) : bytes.writeUIntBE(value, at, size)
+  }
+}
+
 /** Directories as bytes that lie at `base` in a file. */
-function layOut(entries: readonly Entry[], base: number, little: boolean): Buffer {
-  const short = (bytes: Buffer, value: number, at: number) =>
-    little ? bytes.writeUInt16LE(value, at) : bytes.writeUInt16BE(value, at)
-  const long = (bytes: Buffer, value: number, at: number) =>
-    little ? bytes.writeUInt32LE(value, at) : bytes.writeUInt32BE(value, at)
+function layOut(entries: readonly Entry[], base: number, layout: Layout): Buffer {
+  const { word, header, entry } = layout
   const sorted = [...entries].sort((a, b) => a.tag - b.tag)
-  const directory = Buffer.alloc(2 + 12 * sorted.length + 4)
-  short(directory, sorted.length, 0)
+  const directory = Buffer.alloc(header + entry * sorted.length + word)
+  layout.write(directory, sorted.length, 0, header)
   const blobs: Buffer[] = []
   let end = base + directory.length
   const append = (blob: Buffer) => {
@@ -81,27 +115,28 @@ function layOut(entries: readonly Entry[], base: number, little: boolean): Buffe
     return at
   }
   sorted.forEach(({ tag, type, count, value }, i) => {
-    const at = 2 + 12 * i
-    short(directory, tag, at)
-    short(directory, type, at + 2)
-    long(directory, count, at + 4)
-    if (Array.isArray(value)) long(directory, append(layOut(value, end, little)), at + 8)
-    else if (value.length <= 4) value.copy(directory, at + 8)
-    else long(directory, append(value), at + 8)
+    const at = header + entry * i
+    const place = at + entry - word
+    layout.write(directory, tag, at, 2)
+    // A place in the file is as long as that of the file's own directory.
+    layout.write(directory, Array.isArray(value) && layout.big ? LONG8 : type, at + 2, 2)
+    layout.write(directory, count, at + 4, word)
+    if (Array.isArray(value)) layout.write(directory, append(layOut(value, end, layout)), place, word)
+    else if (value.length <= word) value.copy(directory, place)
+    else layout.write(directory, append(value), place, word)
   })
   return Buffer.concat([directory, ...blobs])
 }
 
-/** Adds an EXIF block to a TIFF file. Files of more than 4 GB (BigTIFF) and damaged blocks are let be. */
+/** Adds an EXIF block to a TIFF file, also a BigTIFF. Damaged blocks are let be. */
 export async function addTiffMetadata(file: string, exif: Uint8Array): Promise<void> {
   const handle = await open(file, 'r+')
   try {
-    const head = Buffer.alloc(8)
-    await handle.read(head, 0, 8, 0)
+    const head = Buffer.alloc(16)
+    await handle.read(head, 0, 16, 0)
     const little = head.toString('latin1', 0, 2) === 'II'
-    const read16 = (bytes: Buffer, at: number) => (little ? bytes.readUInt16LE(at) : bytes.readUInt16BE(at))
-    const read32 = (bytes: Buffer, at: number) => (little ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at))
-    if (read16(head, 2) !== 42) return
+    const layout = new Layout(little, (little ? head.readUInt16LE(2) : head.readUInt16BE(2)) === BIG)
+    const { word, header, entry } = layout
     const source = new Tiff(exifBody(exif))
     let added: Entry[]
     try {
@@ -116,30 +151,30 @@ export async function addTiffMetadata(file: string, exif: Uint8Array): Promise<v
       for (const { type, value } of entries) Array.isArray(value) ? turn(value) : swap(value, type)
     }
     if (source.little !== little) turn(added)
-    const at = read32(head, 4)
-    const count = Buffer.alloc(2)
-    await handle.read(count, 0, 2, at)
-    const old = Buffer.alloc(12 * read16(count, 0))
-    await handle.read(old, 0, old.length, at + 2)
+    const at = layout.read(head, word, word)
+    const count = Buffer.alloc(header)
+    await handle.read(count, 0, header, at)
+    const old = Buffer.alloc(entry * layout.read(count, 0, header))
+    await handle.read(old, 0, old.length, at + header)
     const size = (await handle.stat()).size
     const start = size + (size % 2)
     const tags = new Set(added.map(({ tag }) => tag))
     // Values of the file's own entries stay where they are: only the entries move.
     const kept: Entry[] = []
-    for (let i = 0; i < old.length; i += 12)
-      if (!tags.has(read16(old, i)))
+    for (let i = 0; i < old.length; i += entry)
+      if (!tags.has(layout.read(old, i, 2)))
         kept.push({
-          tag: read16(old, i),
-          type: read16(old, i + 2),
-          count: read32(old, i + 4),
-          value: old.subarray(i + 8, i + 12),
+          tag: layout.read(old, i, 2),
+          type: layout.read(old, i + 2, 2),
+          count: layout.read(old, i + 4, word),
+          value: old.subarray(i + entry - word, i + entry),
         })
-    const bytes = layOut([...kept, ...added], start, little)
-    if (start + bytes.length > 0xffffffff) return
+    const bytes = layOut([...kept, ...added], start, layout)
+    if (!layout.big && start + bytes.length > 0xffffffff) return
     await handle.write(bytes, 0, bytes.length, start)
-    const link = Buffer.alloc(4)
-    little ? link.writeUInt32LE(start) : link.writeUInt32BE(start)
-    await handle.write(link, 0, 4, 4)
+    const link = Buffer.alloc(word)
+    layout.write(link, start, 0, word)
+    await handle.write(link, 0, word, word)
   } finally {
     await handle.close()
   }

@@ -99,7 +99,8 @@ export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleS
   }
 }
 
-function checkTileEdge(value: number, multiple: number): number {
+/** @throws WbsrError WBSR_INVALID_OPTION */
+export function checkTileEdge(value: unknown, multiple: number): number {
   const tile = checkInteger(value, 'tile', 16, 4096)
   if (tile % multiple !== 0) throw invalidOption('tile', `a multiple of ${multiple}, which this network needs`, tile)
   return tile

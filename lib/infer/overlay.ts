@@ -3,7 +3,7 @@
 import { invalidOption } from '../errors.js'
 import { checkRawImage } from '../images/images.js'
 import { checkNumber, checkObject } from '../options.js'
-import type { RawImage } from '../types.js'
+import type { PixelArray, RawImage } from '../types.js'
 import type { Allocation } from './result.js'
 
 /** Blue (cheapest) over cyan, green and yellow to red (costliest), t in [0, 1]. */
@@ -37,6 +37,45 @@ export function errorMap<T extends { data: Uint8Array; width: number; height: nu
   return { data, width, height }
 }
 
+/** Strength of the tint; borders of tiles are tinted by more. */
+const OPACITY = 0.45
+const BORDER = 0.35
+
+const factorOf = (data: PixelArray) => (data instanceof Float32Array ? 255 : data instanceof Uint16Array ? 1 / 257 : 1)
+
+/** A sample as 8 bits. */
+const level = (value: number, factor: number) => Math.min(255, Math.max(0, Math.round(value * factor)))
+
+const tinted = (value: number, colour: number, strength: number) =>
+  Math.round(value * (1 - strength) + colour * strength)
+
+/** Where tiles lie, of which row and column 0 begin `offset` pixels before the picture. Sizes in pixels of the rows. */
+export interface TileMap {
+  edge: number
+  columns: number
+  /** By tile, row by row. */
+  subnets: ArrayLike<number>
+  /** How many subnets there are. */
+  count: number
+  offset: { x: number; y: number }
+}
+
+/** Rows from `y` on, of a picture that is `width` pixels wide, as allocationOverlay paints them. */
+export function overlayRows(rows: PixelArray, width: number, channels: number, y: number, map: TileMap): Uint8Array {
+  const factor = factorOf(rows)
+  const { edge, columns, subnets, count, offset } = map
+  const out = new Uint8Array((rows.length / channels) * 3)
+  const colours = Array.from({ length: count }, (_, subnet) => costColour(subnet / Math.max(1, count - 1)))
+  for (let i = 0; i < rows.length / channels; i++) {
+    const [column, row] = [(i % width) + offset.x, y + Math.floor(i / width) + offset.y]
+    const colour = colours[subnets[Math.floor(row / edge) * columns + Math.floor(column / edge)]!]!
+    const strength = row % edge === 0 || column % edge === 0 ? OPACITY + BORDER : OPACITY
+    for (let c = 0; c < 3; c++)
+      out[3 * i + c] = tinted(level(rows[i * channels + (channels >= 3 ? c : 0)]!, factor), colour[c]!, strength)
+  }
+  return out
+}
+
 /**
  * Paints an allocation over its LR or SR picture: 8-bit RGB of the picture's size, tinted from blue (cheapest subnet)
  * to red (largest), with thin tile borders. Alpha is ignored.
@@ -51,7 +90,7 @@ export function allocationOverlay(
 ): RawImage {
   checkRawImage(image, 'image')
   checkObject(options, 'allocationOverlay options', ['opacity'])
-  const opacity = checkNumber(options.opacity ?? 0.45, 'opacity', 0, 1)
+  const opacity = checkNumber(options.opacity ?? OPACITY, 'opacity', 0, 1)
   if (!Array.isArray(allocation?.tiles) || !Array.isArray(allocation.histogram))
     throw invalidOption('allocation', 'the allocation that upscale returned', allocation)
   const { data, width, height, channels } = image
@@ -61,21 +100,20 @@ export function allocationOverlay(
   if (!Number.isInteger(scale) || height !== lrHeight * scale)
     throw invalidOption('image', `a picture of ${lrWidth}x${lrHeight} pixels or a multiple`, `${width}x${height}`)
 
-  const factor = data instanceof Float32Array ? 255 : data instanceof Uint16Array ? 1 / 257 : 1
+  const factor = factorOf(data)
   const colours = channels >= 3 ? 3 : 1
   const out = new Uint8Array(width * height * 3)
   for (let i = 0; i < width * height; i++) {
-    for (let c = 0; c < 3; c++)
-      out[3 * i + c] = Math.min(255, Math.max(0, Math.round(data[i * channels + (colours === 3 ? c : 0)]! * factor)))
+    for (let c = 0; c < 3; c++) out[3 * i + c] = level(data[i * channels + (colours === 3 ? c : 0)]!, factor)
   }
   const source = out.slice() // tiles of the paper's protocol overlap: the last tint counts, none is applied twice
   for (const tile of allocation.tiles) {
     const colour = costColour(tile.subnet / Math.max(1, allocation.histogram.length - 1))
     for (let y = tile.y * scale; y < (tile.y + tile.height) * scale; y++) {
       for (let x = tile.x * scale; x < (tile.x + tile.width) * scale; x++) {
-        const strength = x === tile.x * scale || y === tile.y * scale ? Math.min(1, opacity + 0.35) : opacity
+        const strength = x === tile.x * scale || y === tile.y * scale ? Math.min(1, opacity + BORDER) : opacity
         const at = 3 * (y * width + x)
-        for (let c = 0; c < 3; c++) out[at + c] = Math.round(source[at + c]! * (1 - strength) + colour[c]! * strength)
+        for (let c = 0; c < 3; c++) out[at + c] = tinted(source[at + c]!, colour[c]!, strength)
       }
     }
   }

@@ -5,16 +5,20 @@ import type { NativeEngine } from '../native.js'
 import type { RawImage } from '../types.js'
 import type { PixelResult } from './result.js'
 
+/** The least side that the network accepts and that is no less than this one. */
+export function paddedSide(side: number, { minimumSize = 1, sizeMultiple = 1 }: NativeEngine): number {
+  return Math.ceil(Math.max(side, minimumSize) / sizeMultiple) * sizeMultiple
+}
+
 /** The picture, padded by reflection (by its edge where it is too small for that) to sides that the network accepts. */
-export function padPicture(image: RawImage, { minimumSize = 1, sizeMultiple = 1 }: NativeEngine): RawImage {
-  const wanted = (side: number) => Math.ceil(Math.max(side, minimumSize) / sizeMultiple) * sizeMultiple
-  const width = wanted(image.width)
-  const height = wanted(image.height)
+export function padPicture(image: RawImage, engine: NativeEngine): RawImage {
+  const width = paddedSide(image.width, engine)
+  const height = paddedSide(image.height, engine)
   if (width === image.width && height === image.height) return image
   const { channels } = image
   const data = pixelsLike(image.data, width * height * channels)
-  const columns = sources(image.width, width)
-  sources(image.height, height).forEach((row, y) => {
+  const columns = mirrored(image.width, width)
+  mirrored(image.height, height).forEach((row, y) => {
     const from = row * image.width * channels
     const to = y * width * channels
     data.set(image.data.subarray(from, from + image.width * channels), to)
@@ -25,11 +29,11 @@ export function padPicture(image: RawImage, { minimumSize = 1, sizeMultiple = 1 
 }
 
 /** For each of `count` pixels the index, below `side`, of its source. */
-function sources(side: number, count: number): number[] {
+export function mirrored(side: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => {
     if (i < side) return i
-    const mirrored = 2 * (side - 1) - i
-    return mirrored >= 0 ? mirrored : side - 1
+    const reflected = 2 * (side - 1) - i
+    return reflected >= 0 ? reflected : side - 1
   })
 }
 

@@ -1,5 +1,6 @@
 // Bicubic resize by the convention of super-resolution: MATLAB's imresize with antialiasing.
 import { invalidOption, wrapError } from '../errors.js'
+import { type AlphaUse, hasAlpha } from '../images/alpha.js'
 import { decodeImage } from '../images/images.js'
 import { cutPixels } from '../images/pixels.js'
 import { native } from '../native.js'
@@ -20,6 +21,8 @@ export interface ResizeOptions {
    * MATLAB: the published LR files of B100, Set14 and Urban100).
    */
   border?: 'symmetric' | 'replicate'
+  /** 'opacity' (default): colour is weighted by alpha. 'data': all channels alike. */
+  alphaChannel?: AlphaUse
 }
 
 const maxSide = 1 << 24
@@ -36,14 +39,15 @@ function cropTo(image: RawImage, width: number, height: number): RawImage {
  * Bicubic with antialiasing, bit-identical to MATLAB's `imresize(I, scale, 'bicubic')` on 8-bit images: cubic kernel
  * with a = -0.5, widened when shrinking, vertical pass first, both passes rounded half up to whole sample values (the
  * axis that shrinks more goes first when they differ). 16-bit images are rounded to 16 bits, float images are not rounded.
- * Where there is alpha, colour is weighted by it. Returns pixels of the type and channels of the input.
+ * Where there is alpha, colour is weighted by it (see alphaChannel). Returns pixels of the type and channels of the input.
  *
  * @throws {WbsrError} WBSR_INVALID_OPTION for wrong options, WBSR_INVALID_IMAGE / WBSR_NOT_FOUND for unreadable images.
  */
 export async function resizeBicubic(image: ImageInput, options: ResizeOptions): Promise<RawImage> {
-  checkObject(options, 'options', ['scale', 'width', 'height', 'border'])
+  checkObject(options, 'options', ['scale', 'width', 'height', 'border', 'alphaChannel'])
   const border =
     options.border === undefined ? 'symmetric' : checkChoice(options.border, 'border', ['symmetric', 'replicate'])
+  const alpha = checkChoice(options.alphaChannel ?? 'opacity', 'alphaChannel', ['opacity', 'data'] as const)
   const sized = options.width !== undefined || options.height !== undefined
   if (sized === (options.scale !== undefined))
     throw invalidOption('options', 'either scale or width and height', sized ? 'both' : 'neither')
@@ -79,18 +83,19 @@ export async function resizeBicubic(image: ImageInput, options: ResizeOptions): 
     }
   }
   const { channels } = source
+  const edge = border === 'replicate' ? 1 : 0
   try {
-    const data = await native.resizeBicubic(
-      source.data,
-      source.width,
-      source.height,
-      channels,
-      width,
-      height,
-      border === 'replicate' ? 1 : 0,
-    )
+    const data =
+      alpha === 'data' && hasAlpha(channels)
+        ? await resizePlanes(source, width, height, edge)
+        : await native.resizeBicubic(source.data, source.width, source.height, channels, width, height, edge)
     return { data, width, height, channels }
   } catch (error) {
     throw wrapError(error)
   }
+}
+
+function resizePlanes(image: RawImage, width: number, height: number, border: 0 | 1) {
+  const { data, width: from, height: rows, channels } = image
+  return native.resizeBicubicRows(data, from, rows, channels, 0, rows, width, height, 0, height, border, false)
 }

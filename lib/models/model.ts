@@ -16,9 +16,11 @@ import type { ClassTable, ModelState, RouterTable } from '../model-state.js'
 import { checkNetwork, networkDifference } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
 import { checkChoice, checkObject, checkString } from '../options.js'
+import type { UpscaleFileOptions } from '../stream/file-options.js'
 import { createInferStream } from '../stream/infer-stream.js'
 import type { StreamOptions } from '../stream/options.js'
 import { RowStream, type RowStreamOptions } from '../stream/row-stream.js'
+import { type UpscaleFileResult, upscaleFile } from '../stream/upscale-file.js'
 import { isGlobal } from '../tiling/overlap.js'
 import type { ImageInput } from '../types.js'
 import { type ExportOptions, exportOnnx, exportSafetensors } from './export.js'
@@ -215,6 +217,18 @@ export class SupernetModel {
    */
   upscaleStream(options: RowStreamOptions): RowStream {
     return new RowStream(this.#alive(), options)
+  }
+
+  /**
+   * Enlarges a picture into a file of any size (.png, .jpg, .jpeg, .webp, .tif, .tiff, .avif) by bands of rows: by the network as
+   * often as the size needs it, then by the exact antialiased bicubic resize. Memory grows with the width, not with the height
+   * (but encoders of WebP and AVIF, and decoders of progressive JPEG, interlaced PNG and WebP, hold the whole picture). The
+   * budget is met for the difficulties that the router table was measured on. The file appears whole or not at all.
+   *
+   * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_IO, WBSR_ABORTED, WBSR_DISPOSED
+   */
+  async upscaleFile(input: ImageInput, file: string, options?: UpscaleFileOptions): Promise<UpscaleFileResult> {
+    return upscaleFile(this.#alive(), input, file, options)
   }
 
   /** Frees native memory at once. Everything but dispose then ends with WBSR_DISPOSED. */

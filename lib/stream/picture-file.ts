@@ -2,7 +2,7 @@
 
 import { WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
-import { type EncodeOptions, encodePipeline, outputSpace, quantise } from '../images/encode.js'
+import { type EncodeSettings, encodePipeline, outputSpace, quantise } from '../images/encode.js'
 import type { OutputFormat } from '../images/formats.js'
 import { bytesNeeded, checkOutputSize, checkRoom } from '../images/limits.js'
 import { metadataChunks } from '../images/metadata-chunks.js'
@@ -14,7 +14,7 @@ import { Unwrapper } from '../images/wrap.js'
 import type { PictureMetadata, PixelArray, Tile } from '../types.js'
 import { type AssembledPicture, PictureAssembler } from './picture-assembler.js'
 
-export interface PictureFileOptions extends Required<EncodeOptions> {
+export interface PictureFileOptions extends EncodeSettings {
   metadata: 'keep' | 'strip'
   colourSpace: 'input' | 'srgb'
   checkSpace: boolean

@@ -4,6 +4,7 @@ import { Transform, type TransformCallback } from 'node:stream'
 import { Cancellation } from '../cancellation.js'
 import { aborted, invalidOption, WbsrError, wrapError } from '../errors.js'
 import { type AlphaUse, hasAlpha, splitColours } from '../images/alpha.js'
+import { checkTileEdge } from '../infer/options.js'
 import { PicturePass, type Strip } from '../infer/picture-pass.js'
 import { checkUsable, type ModelState } from '../model-state.js'
 import { checkChoice, checkInteger, checkObject } from '../options.js'
@@ -11,8 +12,9 @@ import { MERGED_TILES, mapForDataset } from '../routing/class-map.js'
 import { checkRouting, ROUTING_KEYS, type RoutingOptions, type RoutingSettings } from '../routing/options.js'
 import { type PixelBand, routeGroup } from '../routing/route-group.js'
 import type { ClassMap } from '../routing/router.js'
+import { pictureFlops } from '../tiling/flops.js'
 import { type Grid, makeGrid } from '../tiling/grid.js'
-import { overlapOf } from '../tiling/overlap.js'
+import { isGlobal, overlapOf } from '../tiling/overlap.js'
 import type { PixelArray } from '../types.js'
 
 export interface RowStreamOptions extends RoutingOptions {
@@ -26,10 +28,19 @@ export interface RowStreamOptions extends RoutingOptions {
   depth?: 8 | 16 | 32
   /** What alpha is (see UpscaleOptions); 'auto' would need the whole picture. Default 'opacity'. */
   alphaChannel?: AlphaUse
+  /** Edge of a tile in LR pixels, 16..4096. Default 64; 256 for other tools' models whose attention sees the whole picture. */
+  tile?: number
 }
 
 const TILE = 64
+/** As upscale() takes it for large pictures. */
+const GLOBAL_TILE = 256
 const ARRAYS = { 8: Uint8Array, 16: Uint16Array, 32: Float32Array } as const
+
+/** Edge of a tile by default. */
+export function rowTile(state: ModelState): number {
+  return state.source && isGlobal(state.engine) ? GLOBAL_TILE : TILE
+}
 
 interface RowSettings extends RoutingSettings {
   width: number
@@ -37,10 +48,11 @@ interface RowSettings extends RoutingSettings {
   channels: 1 | 2 | 3 | 4
   depth: 8 | 16 | 32
   alphaChannel: AlphaUse
+  tile: number
 }
 
 function checkRowOptions(value: unknown, state: ModelState): RowSettings {
-  const known = [...ROUTING_KEYS, 'width', 'height', 'channels', 'depth', 'alphaChannel']
+  const known = [...ROUTING_KEYS, 'width', 'height', 'channels', 'depth', 'alphaChannel', 'tile']
   const options = checkObject(value, 'row stream options', known) as unknown as RowStreamOptions
   const { channels = 3, depth = 8, alphaChannel = 'opacity' } = options
   const { minimumSize = 1, sizeMultiple = 1 } = state.engine
@@ -61,6 +73,7 @@ function checkRowOptions(value: unknown, state: ModelState): RowSettings {
     channels: checkInteger(channels, 'channels', 1, 4) as RowSettings['channels'],
     depth,
     alphaChannel: checkChoice(alphaChannel, 'alphaChannel', ['opacity', 'data'] as const),
+    tile: checkTileEdge(options.tile ?? rowTile(state), sizeMultiple),
   }
 }
 
@@ -77,6 +90,10 @@ export class RowStream extends Transform {
   readonly #grid: Grid
   readonly #map: ClassMap
   readonly #pass: PicturePass
+  readonly #subnets: Uint16Array
+  /** Tiles whose rows have come out, and all of them. */
+  tilesDone = 0
+  readonly tiles: number
   /** Bytes of a row that comes. */
   readonly #stride: number
   /** Rows from #top on, of which #filled bytes are there. */
@@ -91,7 +108,8 @@ export class RowStream extends Transform {
   constructor(state: ModelState, options: RowStreamOptions) {
     checkUsable(state)
     const settings = checkRowOptions(options, state)
-    super()
+    // One strip after the other is handed out as it is: a reader of bytes would join them.
+    super({ readableObjectMode: true, readableHighWaterMark: 1 })
     const { width, height, channels, depth, signal } = settings
     const { scale } = state.network
     this.#state = state
@@ -103,12 +121,34 @@ export class RowStream extends Transform {
     this.#stride = width * channels * (depth / 8)
     this.#cancellation = new Cancellation('upscaleStream', signal)
     const overlap = overlapOf(settings.halo, state.engine, state.source !== undefined)
-    this.#grid = makeGrid(width, height, TILE, settings.groupRows)
-    this.#map = mapForDataset(state, settings, MERGED_TILES * TILE, overlap)
+    this.#grid = makeGrid(width, height, settings.tile, settings.groupRows)
+    this.#map = mapForDataset(state, settings, MERGED_TILES * settings.tile, overlap)
     this.#pass = new PicturePass(state, this.#grid, channels, overlap, settings.regionPixels, this.#cancellation)
+    this.tiles = this.#grid.columns * this.#grid.rows
+    this.#subnets = new Uint16Array(this.tiles)
     this.#rows = this.#newRows()
     signal?.addEventListener('abort', this.#abort)
     if (signal?.aborted) this.#abort()
+  }
+
+  /** So far: 2 x MAC that ran, halo included, those of the largest subnet on the same rows, and tiles of each subnet. */
+  get work(): { flops: number; flopsOfLargest: number; tilesPerSubnet: number[] } {
+    const { width, height } = this.#settings
+    const { subnets } = this.#state.engine
+    const tilesPerSubnet = new Array<number>(subnets.length).fill(0)
+    for (const subnet of this.#subnets.subarray(0, this.tilesDone)) tilesPerSubnet[subnet]!++
+    const rows = Math.min(height, (this.tilesDone / this.#grid.columns) * this.#grid.tile)
+    return {
+      flops: this.#pass.totals.flops,
+      flopsOfLargest: pictureFlops(subnets.at(-1)!, width, rows),
+      tilesPerSubnet,
+    }
+  }
+
+  /** @internal Subnets of the tiles so far, row by row, for a map. */
+  get allocated(): { tile: number; columns: number; subnets: Uint16Array } {
+    const { tile, columns } = this.#grid
+    return { tile, columns, subnets: this.#subnets }
   }
 
   /** For the band of the next group. */
@@ -196,11 +236,10 @@ export class RowStream extends Transform {
     const band: PixelBand = { data, top, bottom: top + data.length / (width * channels) }
     if (alphaChannel === 'data' && hasAlpha(channels)) band.colours = splitColours(data, channels)
     const { classes } = await routeGroup(this.#state, band, channels, this.#grid, group)
-    const strips: Strip[] = await this.#pass.run(
-      group,
-      band,
-      classes.map((k) => this.#map[k - 1]!),
-    )
+    const subnets = classes.map((k) => this.#map[k - 1]!)
+    const strips: Strip[] = await this.#pass.run(group, band, subnets)
+    this.#subnets.set(subnets, this.tilesDone)
+    this.tilesDone += subnets.length
     for (const strip of strips) this.push(Buffer.from(strip.data.buffer, strip.data.byteOffset, strip.data.byteLength))
   }
 }

@@ -34,6 +34,44 @@ Napi::Value resizeBicubic(const Napi::CallbackInfo& info) {
   });
 }
 
+// height, outHeight, first, rows, border
+Napi::Value resizeSpan(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const int height = integerArgument(info[0], "height", 1, kMaxSide, env);
+  const int outHeight = integerArgument(info[1], "outHeight", 1, kMaxSide, env);
+  const int first = integerArgument(info[2], "first", 0, outHeight - 1, env);
+  const int rows = integerArgument(info[3], "rows", 1, outHeight - first, env);
+  const image::RowSpan span = image::resizeSpan(height, outHeight, first, rows, borderArgument(info[4], env));
+  Napi::Array pair = Napi::Array::New(env, 2);
+  pair.Set(0u, span.top);
+  pair.Set(1u, span.bottom);
+  return pair;
+}
+
+// data, width, height (rows of data), channels, top, fullHeight, outWidth, outHeight, first, rows, border, weighted
+Napi::Value resizeBicubicRows(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const View view = imageArgument(info, 0).view;
+  image::RowPart part = {};
+  part.height = integerArgument(info[5], "fullHeight", view.height, kMaxSide, env);
+  part.top = integerArgument(info[4], "top", 0, part.height - view.height, env);
+  const int width = integerArgument(info[6], "outWidth", 1, kMaxSide, env);
+  const int height = integerArgument(info[7], "outHeight", 1, kMaxSide, env);
+  part.first = integerArgument(info[8], "first", 0, height - 1, env);
+  part.rows = integerArgument(info[9], "rows", 1, height - part.first, env);
+  const image::Border border = borderArgument(info[10], env);
+  const bool weighted = booleanArgument(info[11], "weighted", env) && view.channels % 2 == 0;
+  const image::RowSpan span = image::resizeSpan(part.height, height, part.first, part.rows, border);
+  if (span.top < part.top || span.bottom > part.top + view.height)
+    throwExpected("rows " + std::to_string(span.top) + " .. " + std::to_string(span.bottom), "data", info[0], env);
+  const Result out = newArray(env, view.type, false, static_cast<double>(width) * part.rows * view.channels);
+  void* data = out.data;
+  return runJobInto(env, imageWorker(env), {info[0]}, out.array, [=] {
+    if (weighted) return image::resizeRowsWithAlpha(view, part, data, width, height, border);
+    image::resizeBicubicRows(view, part, data, width, height, border);
+  });
+}
+
 using Measure = double (*)(const uint8_t*, const uint8_t*, int, int, int, bool, int);
 
 // psnr and ssim: a, b, width, height, channels, y, shave.
@@ -165,6 +203,8 @@ void registerImages(Napi::Env env, Napi::Object exports) {
     exports.Set(name, Napi::Function::New(env, function, name));
   };
   add("resizeBicubic", resizeBicubic);
+  add("resizeBicubicRows", resizeBicubicRows);
+  add("resizeSpan", resizeSpan);
   add("psnr", compare<image::psnr, 1>);
   add("ssim", compare<image::ssim, 11>);
   add("gradientVectors", gradientVectors);

@@ -21,6 +21,20 @@ enum class Border { Symmetric = 0, Replicate = 1 };
 // out (outHeight, outWidth, channels), of the input's type. All channels alike, alpha too.
 void resizeBicubic(const View& in, void* out, int outWidth, int outHeight, Border border);
 
+// Of a resize from `height` to outHeight rows: output rows first .. first+rows-1, from the input rows from `top` on.
+struct RowPart {
+  int top, height, first, rows;
+};
+// Input rows top .. bottom-1.
+struct RowSpan {
+  int top, bottom;
+};
+
+// Some rows of resizeBicubic's result, bit for bit. `in` holds the input rows from part.top on, at least those that
+// resizeSpan tells. out (part.rows, outWidth, channels).
+void resizeBicubicRows(const View& in, const RowPart& part, void* out, int outWidth, int outHeight, Border border);
+RowSpan resizeSpan(int height, int outHeight, int first, int rows, Border border);
+
 // A part of imresize(in, 1 / factor): its pixel (i, j) covers the input pixels from (x + i factor, y + j factor) on.
 // At its edges the kernel reads the input pixels around the part. uint8 only. out (outHeight, outWidth, channels).
 void shrinkWindow(const View& in, int x, int y, int factor, uint8_t* out, int outWidth, int outHeight, Border border);
@@ -30,6 +44,8 @@ void shrinkWindow(const View& in, int x, int y, int factor, uint8_t* out, int ou
 // As resizeBicubic, but colour is weighted by alpha (2 or 4 channels). The colours of an image that is opaque
 // everywhere equal those of a resize without alpha (floats: within rounding).
 void resizeWithAlpha(const View& in, void* out, int outWidth, int outHeight, Border border);
+// Some rows of that, where the image is not opaque everywhere.
+void resizeRowsWithAlpha(const View& in, const RowPart& part, void* out, int outWidth, int outHeight, Border border);
 
 // --- measures.cc: uint8 images of the same size, `shave` pixels ignored on each side ---
 

@@ -163,11 +163,11 @@ WBSR_INLINE void horizontal(const W* row, const int* first, const W* weights, in
   storeRow<T, W>(buffer, n * c, out);
 }
 
-// The rows of one pass over an axis: pointers to the taps of output row y.
+// The rows of one pass over an axis: pointers to the taps of output row y. `data` begins with input row `top`.
 template <class T>
-void tapRows(const Axis& axis, int y, const T* data, size_t stride, std::vector<const T*>& rows) {
+void tapRows(const Axis& axis, int y, const T* data, int top, size_t stride, std::vector<const T*>& rows) {
   for (int k = 0; k < axis.usedTaps; ++k)
-    rows[k] = data + stride * math::borderIndex(axis.first[y] + k, axis.in, axis.symmetric);
+    rows[k] = data + stride * (math::borderIndex(axis.first[y] + k, axis.in, axis.symmetric) - top);
 }
 
 // A row buffer that reaches over both borders as far as the taps do.
@@ -201,8 +201,9 @@ class ExtendedRow {
   std::vector<W> buffer_;
 };
 
+// Output rows [begin, end); `in` holds the input rows from `top` on.
 template <class T, class W>
-void resize(const View& in, const Axis& ax, const Axis& ay, T* out) {
+void resize(const View& in, int top, const Axis& ax, const Axis& ay, int begin, int end, T* out) {
   const int c = in.channels;
   const T* data = static_cast<const T*>(in.data);
   const size_t stride = static_cast<size_t>(in.width) * c, outStride = static_cast<size_t>(ax.out) * c;
@@ -210,7 +211,7 @@ void resize(const View& in, const Axis& ax, const Axis& ay, T* out) {
   const bool verticalFirst = ay.scale <= ax.scale;
   // A second thread costs some microseconds, which does not pay for single patches and small pictures.
   const double work =
-      static_cast<double>(ay.out) *
+      static_cast<double>(end - begin) *
       (static_cast<double>(ax.high - ax.low) * ay.usedTaps / 4 + static_cast<double>(ax.out) * ax.usedTaps) * c;
   [[maybe_unused]] const bool parallel = work > 8e6;
 
@@ -222,13 +223,13 @@ void resize(const View& in, const Axis& ax, const Axis& ay, T* out) {
       std::vector<W> buffer(outStride + kLanes);
       const size_t offset = static_cast<size_t>(row.from()) * c;
 #pragma omp for schedule(static)
-      for (int y = 0; y < ay.out; ++y) {
-        tapRows(ay, y, data + offset, stride, rows);
+      for (int y = begin; y < end; ++y) {
+        tapRows(ay, y, data + offset, top, stride, rows);
         perInstructionSet<verticalRow<T, W>>(rows.data(), &wy[static_cast<size_t>(y) * ay.taps], ay.usedTaps,
                                              row.count() * c, row.middle());
         row.extend();
         perInstructionSet<horizontal<T, W>>(row.origin(), ax.first.data(), wx.data(), ax.taps, ax.usedTaps, ax.out, c,
-                                            buffer.data(), out + outStride * y);
+                                            buffer.data(), out + outStride * (y - begin));
       }
     }
     return;
@@ -248,37 +249,60 @@ void resize(const View& in, const Axis& ax, const Axis& ay, T* out) {
                                           buffer.data(), narrow.data() + outStride * y);
     }
 #pragma omp for schedule(static)
-    for (int y = 0; y < ay.out; ++y) {
-      tapRows(ay, y, static_cast<const T*>(narrow.data()), outStride, rows);
+    for (int y = begin; y < end; ++y) {
+      tapRows(ay, y, static_cast<const T*>(narrow.data()), top, outStride, rows);
       perInstructionSet<verticalRow<T, W>>(rows.data(), &wy[static_cast<size_t>(y) * ay.taps], ay.usedTaps, ax.out * c,
                                            buffer.data());
-      perInstructionSet<storeRow<T, W>>(buffer.data(), ax.out * c, out + outStride * y);
+      perInstructionSet<storeRow<T, W>>(buffer.data(), ax.out * c, out + outStride * (y - begin));
     }
   }
 }
 
-void resize(const View& in, const Axis& ax, const Axis& ay, void* out) {
+void resize(const View& in, int top, const Axis& ax, const Axis& ay, int begin, int end, void* out) {
   switch (in.type) {
     case Sample::U8:
-      if (exactInFloat(ax) && exactInFloat(ay)) return resize<uint8_t, float>(in, ax, ay, static_cast<uint8_t*>(out));
-      return resize<uint8_t, double>(in, ax, ay, static_cast<uint8_t*>(out));
-    case Sample::U16: return resize<uint16_t, double>(in, ax, ay, static_cast<uint16_t*>(out));
-    case Sample::F32: return resize<float, float>(in, ax, ay, static_cast<float*>(out));
+      if (exactInFloat(ax) && exactInFloat(ay))
+        return resize<uint8_t, float>(in, top, ax, ay, begin, end, static_cast<uint8_t*>(out));
+      return resize<uint8_t, double>(in, top, ax, ay, begin, end, static_cast<uint8_t*>(out));
+    case Sample::U16: return resize<uint16_t, double>(in, top, ax, ay, begin, end, static_cast<uint16_t*>(out));
+    case Sample::F32: return resize<float, float>(in, top, ax, ay, begin, end, static_cast<float*>(out));
   }
 }
 
 }  // namespace
 
 void resizeBicubic(const View& in, void* out, int outWidth, int outHeight, Border border) {
-  const Axis ax = makeAxis(in.width, outWidth, static_cast<double>(outWidth) / in.width, 0, border);
-  const Axis ay = makeAxis(in.height, outHeight, static_cast<double>(outHeight) / in.height, 0, border);
-  resize(in, ax, ay, out);
+  resizeBicubicRows(in, {0, in.height, 0, outHeight}, out, outWidth, outHeight, border);
+}
+
+void resizeBicubicRows(const View& in, const RowPart& part, void* out, int outWidth, int outHeight, Border border) {
+  const double xScale = static_cast<double>(outWidth) / in.width;
+  const double yScale = static_cast<double>(outHeight) / part.height;
+  const Axis ax = makeAxis(in.width, outWidth, xScale, 0, border);
+  // That of the whole picture, so that sums are formed in one way whatever the part is.
+  const Axis ay = makeAxis(part.height, outHeight, yScale, 0, border);
+  resize(in, part.top, ax, ay, part.first, part.first + part.rows, out);
+}
+
+RowSpan resizeSpan(int height, int outHeight, int first, int rows, Border border) {
+  const double scale = static_cast<double>(outHeight) / height;
+  const int taps = math::cubicTaps(scale);
+  // A tap outside reads a row inside, of a small picture perhaps a distant one.
+  const int from = math::cubicFirst(math::cubicCentre(first, scale), scale);
+  const int to = math::cubicFirst(math::cubicCentre(first + rows - 1, scale), scale) + taps;
+  RowSpan span = {height, 0};
+  for (int i = from; i < to; ++i) {
+    const int row = math::borderIndex(i, height, border == Border::Symmetric);
+    span.top = std::min(span.top, row);
+    span.bottom = std::max(span.bottom, row + 1);
+  }
+  return span;
 }
 
 void shrinkWindow(const View& in, int x, int y, int factor, uint8_t* out, int outWidth, int outHeight, Border border) {
   const Axis ax = makeAxis(in.width, outWidth, 1.0 / factor, x, border);
   const Axis ay = makeAxis(in.height, outHeight, 1.0 / factor, y, border);
-  resize(in, ax, ay, out);
+  resize(in, 0, ax, ay, 0, outHeight, out);
 }
 
 }  // namespace wbsr::image

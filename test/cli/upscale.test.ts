@@ -112,7 +112,7 @@ t.test('any factor and size, every format, the map', async (t) => {
   t.equal((await sharp(at('small-x2.jpg')).metadata()).format, 'jpeg')
   const huge = await wbsr(['upscale', small, '-m', model, '--size', '100000x', '-o', at('huge.png')])
   t.equal(huge.status, 3)
-  t.match(huge.said, /at most 64 times 40x30 for --size but it would be 100000x75000/)
+  t.match(huge.said, /at most 64 times 40x30 for the size of the result but it would be 100000x75000/)
   t.notOk(existsSync(at('huge.png')))
   const { status } = await wbsr(['upscale', small, '-m', model, '--scale', '8', '--map', '-o', at('f.png'), '--quiet'])
   t.equal(status, 0)
@@ -132,10 +132,18 @@ t.test('large results are made in bands, to the same pixels', async (t) => {
   t.equal((await sharp(at('bands.png')).metadata()).density, 288)
   const out = await wbsr([...args, '-o', '-', '--memory', '1', '-f', 'tiff'])
   t.same(await sizeOf(out.out), [600, 1400])
-  // A resize needs the whole picture.
-  const sized = await wbsr([...args, '-o', at('sized.png'), '--memory', '1', '--size', '500x'])
-  t.equal(sized.status, 0, sized.said)
-  t.same(await sizeOf(at('sized.png')), [500, 1167])
+  // With a resize, two runs, the map, tiles of TIFF.
+  const more = ['--size', '970x2250', '--map', '--tile-size', '64', '--bigtiff']
+  for (const [name, memory] of [
+    ['whole', '256'],
+    ['parts', '1'],
+  ] as const) {
+    const { status, said } = await wbsr([...args, ...more, '-o', at(`${name}.tif`), '--memory', memory])
+    t.equal(status, 0, said)
+    t.equal(readFileSync(at(`${name}.tif`)).readUInt16LE(2), 43, 'BigTIFF')
+  }
+  for (const name of ['.tif', '-map.png'])
+    t.ok(samePicture(await decodeImage(at(`whole${name}`)), await decodeImage(at(`parts${name}`))), name)
 })
 
 t.test('standard input and output', async (t) => {

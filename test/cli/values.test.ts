@@ -1,8 +1,8 @@
 // Values of options, sizes and passes, and which scale of the package's models is taken.
 import t from 'tap'
 import { shippedScale } from '../../lib/cli/model.js'
-import { passesFor, targetSize } from '../../lib/cli/upscale/picture.js'
 import { integer, integers, number, router, size } from '../../lib/cli/values.js'
+import { passesFor, targetSize } from '../../lib/stream/target.js'
 
 t.test('values', async (t) => {
   t.same(size('1920x1080'), { width: 1920, height: 1080 })
@@ -24,10 +24,13 @@ t.test('sizes and passes', async (t) => {
   const picture = { width: 301, height: 200 }
   t.same(targetSize({ scale: 1.5 }, picture), { width: 452, height: 300 })
   t.same(targetSize({ width: 602 }, picture), { width: 602, height: 400 })
-  t.same(targetSize({ height: 100 }, { width: 10000, height: 1 }), { width: 1000000, height: 100 })
+  t.same(targetSize({ height: 60 }, { width: 10000, height: 1 }), { width: 600000, height: 60 })
+  t.throws(() => targetSize({ height: 65 }, { width: 10000, height: 1 }), /at most 64 times 10000x1/)
   t.same(targetSize({ width: 1 }, { width: 1000, height: 3 }), { width: 1, height: 1 })
   t.same(
-    [0.5, 1, 2, 2.01, 4, 5, 8, 9].map((factor) => passesFor(factor, 2)),
+    [0.5, 1, 2, 2.01, 4, 5, 8, 9].map((factor) =>
+      passesFor({ width: 10 * factor, height: 9 }, { width: 10, height: 10 }, 2),
+    ),
     [1, 1, 1, 2, 2, 3, 3, 4],
   )
   t.same(

@@ -7,10 +7,10 @@ const script = fileURLToPath(new URL('stream-memory.ts', import.meta.url))
 
 /**
  * Peak resident memory in MiB of streaming a picture from file to file through tiles ('copy') or also through a network
- * ('upscale'). The lesser of two runs, each in a process of its own: garbage that waits for its collection, or pages
+ * ('upscale'), or by upscaleFile ('file'). The lesser of two runs, each in a process of its own: garbage that waits for its collection, or pages
  * that malloc keeps, can only raise a peak, never lower it.
  */
-export async function peakMemory(what: 'copy' | 'upscale', input: string, output: string): Promise<number> {
+export async function peakMemory(what: 'copy' | 'upscale' | 'file', input: string, output: string): Promise<number> {
   const peaks: number[] = []
   for (let i = 0; i < 2; i++) {
     const { stdout } = await promisify(execFile)(

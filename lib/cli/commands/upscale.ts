@@ -1,8 +1,9 @@
 // wbsr upscale: its options and help. What it does is in lib/cli/upscale.
 import { type Command, Option } from 'commander'
+import { MAX_FACTOR } from '../../stream/target.js'
 import type { UpscaleFlags } from '../flags.js'
 import { deviceFlags } from '../model.js'
-import { format, integer, MAX_FACTOR, number, ROUTER_CHOICES, router, size } from '../values.js'
+import { format, integer, number, ROUTER_CHOICES, router, size } from '../values.js'
 
 export function upscaleCommand(program: Command): void {
   deviceFlags(
@@ -36,6 +37,12 @@ export function upscaleCommand(program: Command): void {
       )
       .option('-q, --quality <1..100>', 'of JPEG, WebP and AVIF (default: 95)', integer(1, 100))
       .option('--compression <0..9>', 'of PNG (default: 6)', integer(0, 9))
+      .option(
+        '--tile-size <pixels>',
+        'of TIFF: tiles of that side, a multiple of 16, instead of strips',
+        integer(16, 4096),
+      )
+      .option('--bigtiff', 'TIFF with offsets of 64 bits (default: where the pixels take more than 4 GB)')
       .addOption(
         new Option('--metadata <what>', 'colour profile, EXIF, XMP and resolution')
           .choices(['keep', 'strip'])

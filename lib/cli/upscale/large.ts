@@ -1,44 +1,27 @@
-// Pictures whose result is too large to be held: read, enlarged and written by bands, through the stream of tiles.
-import { Transform } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+// Pictures whose result is too large to be held: read, enlarged and written by bands.
 import type { ImageHeader } from '../../images/images.js'
-import { type EncodedInput, stitchTo, tilesOf, type UpscaledTile } from '../../index.js'
-import { type SupernetModel, stateOf } from '../../models/model.js'
+import type { EncodedInput, SupernetModel } from '../../index.js'
+import { passesFor, type Size } from '../../stream/target.js'
 import type { Job } from './jobs.js'
 import type { Finished, PictureSettings } from './types.js'
 
-const TILE = 64
-/** LR pixels of context that are read around tiles: at least what `halo: 'auto'` uses of them, of models of wbsr and of others. */
-const READ_HALO = { own: 16, other: 52 }
-
-/** LR pixels of tile rows that are in memory together: wide pictures have fewer rows at a time, and compute more halo. */
-const GROUP_PIXELS = 1.3e6
-/** As many as upscale() takes where they fit. */
-const GROUP_ROWS = 4
-
-/** Whether a picture's result is made in bands: it is larger than the limit, and neither a map nor a resize is wanted. */
+/** Whether a picture's result is made in bands: it is larger than the limit, or what the network gives before the resize is. */
 export function isLarge(
   model: SupernetModel,
   { width, height, channels, bits }: ImageHeader,
-  wanted: { width: number; height: number },
-  limit: number,
-  map: boolean,
+  wanted: Size,
+  { largest, upscale }: PictureSettings,
 ): boolean {
-  const { minimumSize = 1, sizeMultiple = 1 } = stateOf(model).engine
-  return (
-    wanted.width * wanted.height * channels * (bits / 8) > limit &&
-    wanted.width === width * model.scale &&
-    wanted.height === height * model.scale &&
-    !map &&
-    // Such networks need the picture continued or whole.
-    sizeMultiple === 1 &&
-    Math.min(width, height) >= minimumSize &&
-    !model.architecture.global
-  )
+  const passes = passesFor(wanted, { width, height }, model.scale)
+  const made = width * height * model.scale ** (2 * passes)
+  const pixels = Math.max(made, wanted.width * wanted.height)
+  // A texture's second run begins with rows of the first run's end.
+  const repeats = upscale.wrap !== undefined && upscale.wrap !== false && passes > 1
+  return pixels * channels * (bits / 8) > largest && !repeats
 }
 
-/** What became of the tiles. */
-export type LargeResult = Pick<Finished, 'result' | 'share' | 'tilesPerSubnet'>
+/** What became of the picture. */
+export type LargeResult = Pick<Finished, 'result' | 'share' | 'tilesPerSubnet' | 'passes' | 'header'>
 
 export async function upscaleLarge(
   model: SupernetModel,
@@ -48,38 +31,26 @@ export async function upscaleLarge(
   job: Job,
   settings: PictureSettings,
 ): Promise<LargeResult> {
-  const { upscale, read, encode, metadata, signal, onProgress } = settings
-  const { alphaChannel, wrap, ...routing } = upscale
-  const halo = model.architecture.format === 'wbsr' ? READ_HALO.own : READ_HALO.other
-  const total = Math.ceil(header.width / TILE) * Math.ceil(header.height / TILE)
-  const tilesPerSubnet = new Array<number>(model.subnets.length).fill(0)
-  const groupRows = Math.max(1, Math.min(GROUP_ROWS, Math.floor(GROUP_PIXELS / (header.width * TILE))))
-  let done = 0
-  let cost = 0
-  let area = 0
-  const count = new Transform({
-    objectMode: true,
-    transform(tile: UpscaledTile, _encoding, next) {
-      const pixels = tile.width * tile.height
-      tilesPerSubnet[tile.subnet]!++
-      cost += pixels * model.subnets[tile.subnet]!.flops
-      area += pixels
-      onProgress(job, Math.min(1, ++done / total))
-      next(null, tile)
+  const { upscale, read, encode, metadata, signal, target, onProgress } = settings
+  const { width, height, channels, passes, flops, flopsOfLargest, histogram, warnings } = await model.upscaleFile(
+    input,
+    file,
+    {
+      ...upscale,
+      ...(read.page !== undefined && { page: read.page }),
+      ...encode,
+      ...target,
+      metadata,
+      ...(job.map !== null && { map: job.map }),
+      signal,
+      onProgress: ({ done, total }) => onProgress(job, done / total),
     },
-  })
-  const reading = { ...read, ...(alphaChannel && { alphaChannel }), ...(wrap !== undefined && { wrap }) }
-  await pipeline(
-    tilesOf(input, { size: TILE, halo, ...reading, signal }),
-    model.inferStream({ ...routing, groupRows, signal }),
-    count,
-    stitchTo(file, { ...encode, metadata, signal }),
   )
-  const { width, height, channels } = header
   return {
-    result: { data: new Uint8Array(0), width: width * model.scale, height: height * model.scale, channels },
-    // Halo is not counted here.
-    share: cost / (area * model.subnets.at(-1)!.flops),
-    tilesPerSubnet,
+    header: { ...header, warnings },
+    result: { data: new Uint8Array(0), width, height, channels },
+    share: flops / flopsOfLargest,
+    tilesPerSubnet: histogram,
+    passes,
   }
 }

@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { WbsrError } from '../../errors.js'
+import { judgeAlpha } from '../../images/alpha.js'
 import { encodeImage } from '../../images/encode.js'
 import { imageHeader, readImage } from '../../images/images.js'
 import { scaleMetadata } from '../../images/metadata.js'
@@ -15,37 +16,11 @@ import { allocationOverlay } from '../../infer/overlay.js'
 import type { UpscaleResult } from '../../infer/result.js'
 import { checkPlacedTile } from '../../stream/picture-assembler.js'
 import { PictureFile } from '../../stream/picture-file.js'
+import { passesFor, targetSize } from '../../stream/target.js'
 import type { RawImage } from '../../types.js'
-import { MAX_FACTOR, type Target } from '../values.js'
 import { type Job, STANDARD } from './jobs.js'
 import { isLarge, upscaleLarge } from './large.js'
 import type { Decoded, Finished, PictureSettings } from './types.js'
-
-/** The size of the result. */
-export function targetSize(target: Target, { width, height }: { width: number; height: number }) {
-  const side = (value: number) => Math.max(1, Math.round(value))
-  if ('scale' in target) return { width: side(width * target.scale), height: side(height * target.scale) }
-  return {
-    width: target.width ?? side((width * target.height!) / height),
-    height: target.height ?? side((height * target.width!) / width),
-  }
-}
-
-/** @throws WbsrError WBSR_INVALID_OPTION where a side of `wanted` is more than MAX_FACTOR times that of the picture */
-function checkFactor(wanted: { width: number; height: number }, { width, height }: { width: number; height: number }) {
-  if (Math.max(wanted.width / width, wanted.height / height) <= MAX_FACTOR) return
-  throw new WbsrError(
-    'WBSR_INVALID_OPTION',
-    `Expected at most ${MAX_FACTOR} times ${width}x${height} for --size but it would be ${wanted.width}x${wanted.height}`,
-  )
-}
-
-/** How often a network of that scale runs until the picture is at least as large as wanted; at least once. */
-export function passesFor(factor: number, scale: number): number {
-  let passes = 1
-  for (let reached = scale; reached < factor - 1e-9; reached *= scale) passes++
-  return passes
-}
 
 async function readStandardInput(stream: Readable, signal: AbortSignal): Promise<Buffer> {
   const bytes = await buffer(stream)
@@ -54,14 +29,12 @@ async function readStandardInput(stream: Readable, signal: AbortSignal): Promise
 }
 
 export async function decodePicture(job: Job, settings: PictureSettings): Promise<Decoded> {
-  const { models, read, encode, metadata, signal, target, largest } = settings
+  const { models, read, encode, metadata, signal, target } = settings
   const input = job.input === STANDARD ? await readStandardInput(process.stdin, signal) : job.input
   const header = await imageHeader(input, 'standard input', read)
   const wanted = targetSize(target, header)
-  // A scale is bounded where it is parsed.
-  if (!('scale' in target)) checkFactor(wanted, header)
   const model = await models.for(input)
-  const large = isLarge(model, header, wanted, largest, job.map !== null)
+  const large = isLarge(model, header, wanted, settings)
   const empty = { data: new Uint8Array(0), width: header.width, height: header.height, channels: header.channels }
   const decoded = large ? { image: empty, header } : await readImage(input, 'standard input', read)
   const { image } = decoded
@@ -96,11 +69,13 @@ export async function runPicture(decoded: Decoded, job: Job, settings: PictureSe
   if (!decoded.file) {
     const large = await upscaleLarge(model, decoded.input, header, decoded.name, job, settings)
     const seconds = (performance.now() - start) / 1000
-    return { ...decoded, ...large, metadata: null, overlay: null, seconds, passes: 1 }
+    return { ...decoded, ...large, metadata: null, overlay: null, seconds }
   }
   const wanted = targetSize(target, image)
-  const factor = Math.max(wanted.width / image.width, wanted.height / image.height)
-  const passes = passesFor(factor, model.scale)
+  const passes = passesFor(wanted, image, model.scale)
+  // Judged once: later runs and the resize treat alpha as the first one.
+  const { alphaChannel = 'auto' } = upscale
+  const alpha = alphaChannel === 'auto' ? judgeAlpha(image.data, image.channels) : alphaChannel
   // Each pass has scale x scale times the work of the one before.
   const work = Array.from({ length: passes }, (_, pass) => model.scale ** (2 * pass))
   const total = work.reduce((sum, part) => sum + part, 0)
@@ -110,6 +85,7 @@ export async function runPicture(decoded: Decoded, job: Job, settings: PictureSe
   for (const part of work) {
     const result: UpscaleResult = await model.upscale(current, {
       ...upscale,
+      alphaChannel: alpha,
       signal,
       onProgress: ({ done, total: tiles }) => onProgress(job, (behind + (part * done) / tiles) / total),
     })
@@ -122,7 +98,7 @@ export async function runPicture(decoded: Decoded, job: Job, settings: PictureSe
   const result =
     current.width === wanted.width && current.height === wanted.height
       ? plain(current)
-      : await resizeBicubic(plain(current), wanted)
+      : await resizeBicubic(plain(current), { ...wanted, alphaChannel: alpha })
   const kept = header.metadata
   return {
     ...decoded,

@@ -3,12 +3,12 @@
 import { WbsrError } from '../../errors.js'
 import { checkUpscaleOptions } from '../../infer/options.js'
 import { stateOf } from '../../models/model.js'
+import type { Target } from '../../stream/target.js'
 import { Ended, EXIT, isDiskFull, messageOf, UsageError } from '../exit.js'
 import type { UpscaleFlags } from '../flags.js'
 import { type Interrupt, listenForInterrupts } from '../interrupt.js'
 import { Models } from '../model.js'
 import { duration, percent, Terminal } from '../terminal.js'
-import type { Target } from '../values.js'
 import { type Job, planJobs, STANDARD } from './jobs.js'
 import { decodePicture, discardPicture, encodePicture, runPicture } from './picture.js'
 import { runPipeline } from './pipeline.js'
@@ -69,7 +69,12 @@ export async function upscaleAll(inputs: string[], flags: UpscaleFlags): Promise
     target,
     upscale,
     read,
-    encode: { quality: flags.quality ?? 95, compressionLevel: flags.compression ?? 6 },
+    encode: {
+      quality: flags.quality ?? 95,
+      compressionLevel: flags.compression ?? 6,
+      ...(flags.tileSize !== undefined && { tileSize: flags.tileSize }),
+      ...(flags.bigtiff !== undefined && { bigTiff: flags.bigtiff }),
+    },
     metadata: flags.metadata,
     largest: (flags.memory ?? LARGEST) * 1e6,
     signal: interrupt.signal,

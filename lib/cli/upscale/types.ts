@@ -1,11 +1,11 @@
 // What pictures are on their way through the stages of wbsr upscale.
 import type { ReadOptions } from '../../images/decoder.js'
-import type { EncodeOptions } from '../../images/encode.js'
+import type { EncodeSettings } from '../../images/encode.js'
 import type { ImageHeader } from '../../images/images.js'
 import type { EncodedInput, PictureMetadata, RawImage, SupernetModel, UpscaleOptions } from '../../index.js'
 import type { PictureFile } from '../../stream/picture-file.js'
+import type { Target } from '../../stream/target.js'
 import type { Models } from '../model.js'
-import type { Target } from '../values.js'
 import type { Job } from './jobs.js'
 
 export interface PictureSettings {
@@ -13,7 +13,7 @@ export interface PictureSettings {
   target: Target
   upscale: Omit<UpscaleOptions, 'signal' | 'onProgress' | keyof ReadOptions>
   read: ReadOptions
-  encode: Required<EncodeOptions>
+  encode: EncodeSettings
   /** Bytes of a result above which it is made in bands. */
   largest: number
   metadata: 'keep' | 'strip'
