@@ -33,10 +33,10 @@ export type {
   Quality,
   SetSummary,
 } from './evaluate/results.js'
-export type { EvaluationRun, Sweep } from './evaluate/runs.js'
+export type { EvaluationRun, RivalName, Sweep } from './evaluate/runs.js'
 export type { EncodeOptions } from './images/encode.js'
 export { type ImageHeader, type PageInfo, pagesOf, type ReadOptions } from './images/images.js'
-export type { UpscaleOptions, UpscaleProgress } from './infer/options.js'
+export type { ChosenTiles, UpscaleOptions, UpscaleProgress } from './infer/options.js'
 export { allocationOverlay } from './infer/overlay.js'
 export type { AllocatedTile, Allocation, UpscaleResult } from './infer/result.js'
 export { type GradientVector, gradientVector } from './measure/gradient.js'

@@ -110,9 +110,9 @@ class Evaluator {
       shave: shaveOf(plan, network.scale),
       runs: [
         { name: BICUBIC, settings: null },
-        ...plan.runs.map(({ name, classes: k, upscale }) => ({
+        ...plan.runs.map(({ name, classes: k, upscale, rival }) => ({
           name,
-          settings: { ...upscale, ...(k !== null && { classes: k }) },
+          settings: { ...upscale, ...(k !== null && { classes: k }), ...(rival && { rival }) },
         })),
       ],
       sets,
@@ -202,7 +202,13 @@ class Evaluator {
   #key(source: string, run: CheckedRun | null): string {
     const { protocol, ssim, calibration } = this.#plan
     const settings =
-      run === null ? null : { ...run.upscale, ...(run.classes !== null && { classes: run.classes, calibration }) }
+      run === null
+        ? null
+        : {
+            ...run.upscale,
+            ...(run.classes !== null && { classes: run.classes, calibration }),
+            ...(run.rival && { rival: run.rival }),
+          }
     return digestOf(source, this.#digest, JSON.stringify([protocol, ssim, settings]))
   }
 

@@ -9,10 +9,13 @@ import {
   checkChoice,
   checkFunction,
   checkInteger,
+  checkNumber,
   checkObject,
   checkSignal,
   checkString,
 } from '../options.js'
+import { DEFAULT_LOSS } from '../routing/options.js'
+import type { Rival } from './rivals.js'
 import { defaultRuns, type EvaluationRun, nameOf, type Sweep, sweepRuns } from './runs.js'
 
 /** Pictures to measure on. */
@@ -84,6 +87,8 @@ export interface CheckedRun {
   /** null: the model's K. */
   classes: number | null
   upscale: UpscaleOptions
+  /** null: upscale's own router. */
+  rival: Rival | null
 }
 
 export interface EvaluationPlan {
@@ -114,6 +119,7 @@ const RUN_KEYS = [
   'name',
   'classes',
   'router',
+  'seed',
   'loss',
   'budget',
   'guarantee',
@@ -206,7 +212,10 @@ const NO_TABLE = {
 }
 
 function checkRun(value: unknown, at: string, state: ModelState, protocol: 'full' | 'paper'): CheckedRun {
-  const { name, classes, ...upscale } = checkObject(value, at, RUN_KEYS) as EvaluationRun
+  const { name, classes, seed, ...rest } = checkObject(value, at, RUN_KEYS) as EvaluationRun
+  const rival = checkRival(rest, seed, at, protocol)
+  const upscale = (rival ? { halo: rest.halo, tile: rival.tile } : rest) as UpscaleOptions
+  if (upscale.halo === undefined) delete upscale.halo
   const settings: UpscaleOptions = { ...upscale, ...(protocol === 'paper' && { protocol }) }
   const checked = classes === undefined ? null : checkInteger(classes, `${at}.classes`, 2, 1000)
   // With classes of its own a run has a router table.
@@ -217,5 +226,32 @@ function checkRun(value: unknown, at: string, state: ModelState, protocol: 'full
     name: name === undefined ? nameOf(value as EvaluationRun, used) : checkString(name, `${at}.name`),
     classes: checked,
     upscale: settings,
+    rival,
   }
+}
+
+/** The router 'random' or 'oracle' of a run; null: another one. */
+function checkRival(
+  run: Omit<EvaluationRun, 'name' | 'classes' | 'seed'>,
+  seed: number | undefined,
+  at: string,
+  protocol: 'full' | 'paper',
+): Rival | null {
+  const { router: kind, loss, budget, guarantee, alpha, subnets, tile = 64, budgetScope } = run
+  if (kind !== 'random' && seed !== undefined)
+    throw invalidOption(`${at}.seed`, "nothing without router 'random'", seed)
+  if (kind !== 'random' && kind !== 'oracle') return null
+  if (protocol === 'paper') throw invalidOption('protocol', `'full' with router '${kind}'`, protocol)
+  const unused = { guarantee, alpha, subnets, budgetScope, ...(kind === 'random' && { loss }) }
+  for (const [key, value] of Object.entries(unused))
+    if (value !== undefined) throw invalidOption(`${at}.${key}`, `nothing with router '${kind}'`, value)
+  const edge = checkInteger(tile, `${at}.tile`, 16, 4096)
+  if (budget !== undefined && !(typeof budget === 'number' && budget > 0 && budget <= 1))
+    throw invalidOption(`${at}.budget`, 'a number above 0 and at most 1', budget)
+  if (kind === 'random')
+    return { kind, budget: budget ?? null, seed: checkInteger(seed ?? 1, `${at}.seed`, 0), tile: edge }
+  if (budget !== undefined && loss !== undefined)
+    throw invalidOption(`${at}.budget and ${at}.loss`, 'only one', [budget, loss])
+  const goal = budget !== undefined ? { budget } : { loss: checkNumber(loss ?? DEFAULT_LOSS, `${at}.loss`, 0, 100) }
+  return { kind, goal, tile: edge }
 }

@@ -9,6 +9,7 @@ import { classOf, difficultyOf } from '../routing/classes.js'
 import { makeGrid, tileArea } from '../tiling/grid.js'
 import type { CheckedRun, EvaluationPlan } from './options.js'
 import { type ClassQuality, type PictureResult, pool } from './results.js'
+import { rivalTiles } from './rivals.js'
 
 /** Side in LR pixels of the tiles that are classified. */
 const CLASS_TILE = 32
@@ -84,16 +85,19 @@ export async function evaluatePicture(
   picture: Picture,
   plan: Pick<EvaluationPlan, 'ssim' | 'signal'>,
 ): Promise<Made> {
-  const options = { ...run.upscale, ...(plan.signal && { signal: plan.signal }) }
+  const { signal } = plan
+  // What the oracle needs to know is not part of its seconds.
+  const tiles = run.rival && (await rivalTiles(state, picture, run.rival, signal))
+  const options = { ...run.upscale, ...(tiles && { router: { tiles } }), ...(signal && { signal }) }
   const { data, width, height, allocation, seconds, timings } = await upscale(
     state,
     { ...picture.lr, channels: 3 },
     options,
   )
   const sr = { data: data as Uint8Array, width, height }
-  const { flops, flopsOfLargest, histogram, tiles } = allocation
+  const { flops, flopsOfLargest, histogram } = allocation
   const { lr } = picture
-  const patches = run.upscale.protocol === 'paper' ? tiles.length : (lr.width * lr.height) / 1024
+  const patches = run.upscale.protocol === 'paper' ? allocation.tiles.length : (lr.width * lr.height) / 1024
   const quality = await measure(sr, picture, plan.ssim)
   const cost = { flops, flopsOfLargest, patches, seconds, networkSeconds: timings.network, histogram }
   return { sr, allocation, result: { ...quality, ...cost } }

@@ -10,13 +10,24 @@ import type { Router } from '../routing/routers.js'
 export interface EvaluationRun
   extends Pick<
     UpscaleOptions,
-    'router' | 'loss' | 'budget' | 'guarantee' | 'alpha' | 'subnets' | 'halo' | 'tile' | 'budgetScope'
+    'loss' | 'budget' | 'guarantee' | 'alpha' | 'subnets' | 'halo' | 'tile' | 'budgetScope'
   > {
+  /**
+   * A router of upscale; or what routers are measured against: 'random', any subnet whatever the tile shows, at the mean cost
+   * `budget` (default: all as likely); or 'oracle', which knows the error of every tile with every subnet and takes the
+   * cheapest ones that lose `loss` dB of this picture's PSNR, or the best ones within `budget`. Halo is not part of its costs.
+   */
+  router?: Router | RivalName
+  /** Of 'random', default 1. */
+  seed?: number
   /** Default: made of the settings, e.g. 'calibrated 0.6'. */
   name?: string
   /** K other than the model's: thresholds and router table are measured anew on `calibration`. */
   classes?: number
 }
+
+/** Not routers that a user could have. */
+export type RivalName = 'random' | 'oracle'
 
 /** Runs that differ in one number, all with the same router and budget. */
 export interface Sweep {
@@ -75,8 +86,9 @@ export function spread(count: number, all: number): number[] {
 
 function goalOf({ loss, budget, guarantee }: EvaluationRun, router: string): unknown[] {
   if (router === 'projection') return []
+  if (router === 'random') return budget === undefined ? [] : [budget]
   if (guarantee) return [`${100 * guarantee.confidence} % within ${guarantee.loss} dB`]
-  if (budget === undefined && router === 'calibrated') return [`loss ${loss ?? DEFAULT_LOSS}`]
+  if (budget === undefined && (router === 'calibrated' || router === 'oracle')) return [`loss ${loss ?? DEFAULT_LOSS}`]
   return [budget ?? DEFAULT_BUDGET]
 }
 
@@ -87,6 +99,7 @@ export function nameOf(run: EvaluationRun, state: ModelState): string {
   if (typeof router === 'object') parts.push('subnet', router.subnet)
   else parts.push(router, ...goalOf(run, router))
   if (alpha !== undefined) parts.push('alpha', alpha)
+  if (run.seed !== undefined) parts.push('seed', run.seed)
   if (run.classes !== undefined) parts.push(`K=${run.classes}`)
   if (subnets !== undefined) {
     const even = spread(subnets.length, state.engine.subnets.length)

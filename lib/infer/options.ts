@@ -6,6 +6,7 @@ import { checkWrap, type Wrap } from '../images/wrap.js'
 import type { ModelState } from '../model-state.js'
 import { checkChoice, checkFunction, checkInteger, checkObject } from '../options.js'
 import { checkRouting, ROUTING_KEYS, type RoutingOptions, type RoutingSettings } from '../routing/options.js'
+import type { Router } from '../routing/routers.js'
 import { isGlobal } from '../tiling/overlap.js'
 
 export interface UpscaleProgress {
@@ -19,7 +20,17 @@ export interface UpscaleProgress {
 /** How alpha is enlarged (see docs/pictures.md). */
 export type AlphaChannel = 'auto' | AlphaUse
 
-export interface UpscaleOptions extends RoutingOptions, ReadOptions {
+/** Subnets that the caller has chosen: an index for each tile, row by row (the tiles of `allocation.tiles`). */
+export interface ChosenTiles {
+  tiles: ArrayLike<number>
+}
+
+export interface UpscaleOptions extends Omit<RoutingOptions, 'router'>, ReadOptions {
+  /**
+   * Default: 'calibrated' where the model has a router table, else 'projection'. See {@link Router}; or { tiles }, a subnet for
+   * every tile, for routers of one's own.
+   */
+  router?: Router | ChosenTiles
   /**
    * 'opacity': colour is premultiplied while it is enlarged, so that hidden colours do not show at edges. 'data': alpha
    * is a plane of its own and colours under it are kept. 'auto' (default): 'data' where the transparent pixels of the
@@ -50,6 +61,8 @@ export interface UpscaleOptions extends RoutingOptions, ReadOptions {
 
 /** Checked options with defaults. */
 export interface UpscaleSettings extends RoutingSettings {
+  /** null: the router chooses. */
+  chosen: Int32Array | null
   read: ReadOptions
   alphaChannel: AlphaChannel
   wrap: { x: boolean; y: boolean }
@@ -87,8 +100,10 @@ export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleS
       if (options[key] !== undefined) throw invalidOption(key, "nothing with protocol 'paper'", options[key])
     }
   }
+  const chosen = checkChosen(options, state)
   return {
-    ...checkRouting(options, state),
+    ...checkRouting(chosen ? { ...options, router: { subnet: 0 } } : options, state),
+    chosen,
     read: checkReadOptions(options),
     alphaChannel: checkAlphaChannel(options['alphaChannel'], 'alphaChannel'),
     wrap: checkWrap(options['wrap'], 'wrap'),
@@ -97,6 +112,21 @@ export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleS
     budgetScope: checkChoice(budgetScope, 'budgetScope', ['picture', 'dataset']),
     onProgress: onProgress === undefined ? undefined : checkFunction(onProgress, 'onProgress'),
   }
+}
+
+function checkChosen(options: Record<string, unknown>, state: ModelState): Int32Array | null {
+  const { router } = options
+  if (typeof router !== 'object' || router === null || !('tiles' in router)) return null
+  const { tiles } = checkObject(router, 'router', ['tiles'])
+  for (const key of ['budget', 'alpha', 'budgetScope', 'wrap'])
+    if (options[key] !== undefined) throw invalidOption(key, 'nothing with router { tiles }', options[key])
+  if (options['protocol'] === 'paper') throw invalidOption('protocol', "'full' with router { tiles }", 'paper')
+  const last = state.engine.subnets.length - 1
+  const list = Array.from(tiles as ArrayLike<unknown>)
+  const wrong = list.findIndex((m) => !Number.isInteger(m) || (m as number) < 0 || (m as number) > last)
+  if (list.length === 0 || wrong >= 0)
+    throw invalidOption('router.tiles', `a subnet of 0 to ${last} for every tile`, list.length === 0 ? [] : list[wrong])
+  return Int32Array.from(list as number[])
 }
 
 /** @throws WbsrError WBSR_INVALID_OPTION */

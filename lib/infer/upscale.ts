@@ -1,7 +1,7 @@
 // Upscales one whole picture: difficulties of all tiles first (only numbers are kept), then the map that meets the
 // budget for exactly this picture, then group after group through the engine.
 import { Cancellation } from '../cancellation.js'
-import { wrapError } from '../errors.js'
+import { invalidOption, wrapError } from '../errors.js'
 import { hasAlpha, judgeAlpha, splitColours } from '../images/alpha.js'
 import { readImage } from '../images/images.js'
 import { scaleMetadata } from '../images/metadata.js'
@@ -104,11 +104,18 @@ async function upscaleFull(
     grid,
     cancellation,
   )
+  const { chosen } = settings
+  if (chosen && chosen.length !== classes.length)
+    throw invalidOption(
+      'router.tiles',
+      `${grid.columns} x ${grid.rows} subnets, as many as the picture has tiles of ${grid.tile} LR pixels`,
+      `${chosen.length}`,
+    )
   const map =
     settings.budgetScope === 'picture'
       ? mapForPicture(state, settings, grid, classes, overlap)
       : mapForDataset(state, settings, MERGED_TILES * grid.tile, overlap)
-  const subnets = classes.map((k) => map[k - 1]!)
+  const subnets = chosen ?? classes.map((k) => map[k - 1]!)
 
   const stride = width * channels
   const data = newPixels(image.data, width * scale * height * scale * channels)
@@ -162,8 +169,8 @@ async function upscaleFull(
       flops,
       flopsOfLargest,
       spent: flops / flopsOfLargest,
-      expected: expectationOf(state, settings, map, frequencyIn(state, grid, classes)),
-      expectedOverall: expectationOf(state, settings, map),
+      expected: chosen ? null : expectationOf(state, settings, map, frequencyIn(state, grid, classes)),
+      expectedOverall: chosen ? null : expectationOf(state, settings, map),
       histogram,
     },
     seconds,

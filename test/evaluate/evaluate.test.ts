@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import t from 'tap'
 import { errorOf, pool } from '../../lib/evaluate/results.js'
+import { shuffledAt } from '../../lib/evaluate/rivals.js'
 import {
   allocationOverlay,
   type EvaluateOptions,
@@ -431,3 +432,78 @@ t.test(
     }
   },
 )
+
+t.test('random subnets and the oracle', async (t) => {
+  using net = await model()
+  const hr = await pictures(t.testdir())
+  const last = net.subnets.length - 1
+  const evaluation = await evaluate(net, {
+    sets: { two: hr },
+    ssim: false,
+    runs: [
+      { router: 'random' },
+      { router: 'random', budget: 0.5, seed: 7 },
+      { router: 'random', budget: 0.5, seed: 8 },
+      { router: 'oracle', loss: 0.02, tile: 32 },
+      { router: 'oracle', loss: 0, tile: 32 },
+      { router: 'oracle', budget: 0.5 },
+      { router: 'calibrated', budget: 0.5 },
+      { name: 'largest', router: { subnet: last }, tile: 'image' },
+      { name: 'smallest', router: { subnet: 0 }, tile: 'image' },
+    ],
+  })
+  t.same(
+    evaluation.runs.slice(1, 7).map(({ name }) => name),
+    [
+      'random',
+      'random 0.5 seed 7',
+      'random 0.5 seed 8',
+      'oracle loss 0.02 tile 32',
+      'oracle loss 0 tile 32',
+      'oracle 0.5',
+    ],
+  )
+  const summary = evaluation.sets[0]!.summary
+  const tiles = (name: string) => summary[name]!.histogram
+  t.equal(
+    tiles('random').reduce((a, b) => a + b),
+    8,
+  )
+  t.ok(tiles('random').filter((n) => n > 0).length > 1, 'several subnets')
+  t.notSame(tiles('random 0.5 seed 7'), tiles('random 0.5 seed 8'))
+  // Halo and blending move a picture a little from the whole one that the oracle saw.
+  const [largest, oracle] = [summary['largest']!, summary['oracle loss 0.02 tile 32']!]
+  t.ok(oracle.psnr.rgb >= largest.psnr.rgb - 0.03, `${oracle.psnr.rgb} of ${largest.psnr.rgb} dB`)
+  t.ok(oracle.share < 1.5 && tiles('oracle loss 0.02 tile 32').some((n, m) => m < last && n > 0))
+  t.ok(summary['oracle 0.5']!.psnr.rgb >= summary['random 0.5 seed 7']!.psnr.rgb - 1e-6, 'better than chance')
+  const again = await evaluate(net, { sets: { two: hr }, ssim: false, runs: [{ router: 'random' }] })
+  t.same(again.sets[0]!.summary['random']!.histogram, tiles('random'), 'the same numbers each time')
+
+  const refuse = (run: object, message: RegExp, options: object = {}) =>
+    t.rejects(evaluate(net, { sets: { two: hr }, runs: [run], ...options } as EvaluateOptions), {
+      code: 'WBSR_INVALID_OPTION',
+      message,
+    })
+  await refuse({ router: 'oracle', loss: 0.1, budget: 0.5 }, /only one for runs\[0\]\.budget and runs\[0\]\.loss/)
+  await refuse({ router: 'random', loss: 0.1 }, /nothing with router 'random' for runs\[0\]\.loss/)
+  await refuse({ router: 'calibrated', seed: 1 }, /nothing without router 'random'/)
+  await refuse({ router: 'oracle', tile: 'image' }, /runs\[0\]\.tile/)
+  await refuse({ router: 'random' }, /'full' with router 'random' for protocol/, { protocol: 'paper' })
+})
+
+t.test('the distribution of random subnets has the mean cost that was asked for', async (t) => {
+  const costs = [0.1, 0.25, 0.6, 1]
+  for (const budget of [0.11, 0.3, 0.4875, 0.7, 0.99]) {
+    const p = shuffledAt(costs, budget)
+    t.ok(
+      near(
+        p.reduce((sum, v, m) => sum + v * costs[m]!, 0),
+        budget,
+        1e-6,
+      ),
+      `${budget}: ${p}`,
+    )
+  }
+  t.same(shuffledAt(costs, null), [0.25, 0.25, 0.25, 0.25])
+  t.ok(shuffledAt(costs, 0.01)[0]! > 0.999, 'below the cheapest')
+})

@@ -41,6 +41,38 @@ t.test('with equal subnets, any size and any router give plain nearest upscaling
   t.equal(largestDifference((await upscale(fakeState({ scale: 3 }), image, { tile: 16 })).data, nearest(image, 3)), 0)
 })
 
+t.test('subnets that the caller has chosen, tile by tile', async (t) => {
+  const state = fakeState({ offset: (subnet) => 0.1 * subnet })
+  const image = picture(100, 70, 3, 'float')
+  const options = { tile: 32, halo: 0 }
+  const tiles = [0, 1, 2, 0, 2, 2, 1, 1, 0, 0, 1, 2]
+  const { allocation, data } = await upscale(state, image, { ...options, router: { tiles } })
+  t.same(
+    allocation.tiles.map(({ subnet }) => subnet),
+    tiles,
+  )
+  t.same([allocation.histogram, allocation.expected, allocation.expectedOverall], [[4, 4, 4], null, null])
+  // In the middle of a tile only its own subnet counts.
+  const plain = nearest(image, 2)
+  for (const [i, { x, y, width, height }] of allocation.tiles.entries()) {
+    const at = 3 * (2 * (y + (height >> 1)) * 200 + 2 * (x + (width >> 1)))
+    t.ok(Math.abs(data[at]! - plain[at]! - 0.1 * tiles[i]!) < 1e-5, `tile ${i}`)
+  }
+  const one = await upscale(state, image, { ...options, router: { subnet: 1 } })
+  const same = await upscale(state, image, { ...options, router: { tiles: new Uint8Array(12).fill(1) } })
+  t.equal(largestDifference(one.data, same.data), 0)
+  const refuse = (options: object, message: RegExp) =>
+    t.rejects(upscale(state, image, options), { code: 'WBSR_INVALID_OPTION', message })
+  await refuse({ tile: 32, router: { tiles: [0, 1] } }, /4 x 3 subnets, as many as the picture has tiles of 32/)
+  await refuse({ router: { tiles: [] } }, /a subnet of 0 to 2 for every tile for router\.tiles/)
+  await refuse({ router: { tiles: [0, 3] } }, /router\.tiles but received 3/)
+  await refuse({ router: { tiles: [0, 0.5] } }, /router\.tiles/)
+  await refuse({ router: { tiles: [0], subnet: 1 } }, /router/)
+  await refuse({ router: { tiles: [0] }, budget: 0.5 }, /nothing with router \{ tiles \} for budget/)
+  await refuse({ router: { tiles: [0] }, loss: 0.5 }, /for loss/)
+  await refuse({ router: { tiles: [0] }, protocol: 'paper' }, /'full' with router/)
+})
+
 t.test('every pixel type, grey, and alpha', async (t) => {
   for (const type of ['uint8', 'uint16', 'float'] as const) {
     for (const channels of [1, 2, 3, 4] as const) {

@@ -2,7 +2,7 @@
 import type { ReadOptions } from '../../images/decoder.js'
 import type { EncodeSettings } from '../../images/encode.js'
 import type { ImageHeader } from '../../images/images.js'
-import type { EncodedInput, PictureMetadata, RawImage, SupernetModel, UpscaleOptions } from '../../index.js'
+import type { EncodedInput, PictureMetadata, RawImage, Router, SupernetModel, UpscaleOptions } from '../../index.js'
 import type { PictureFile } from '../../stream/picture-file.js'
 import type { Target } from '../../stream/target.js'
 import type { Models } from '../model.js'
@@ -11,7 +11,7 @@ import type { Job } from './jobs.js'
 export interface PictureSettings {
   models: Models
   target: Target
-  upscale: Omit<UpscaleOptions, 'signal' | 'onProgress' | keyof ReadOptions>
+  upscale: Omit<UpscaleOptions, 'router' | 'signal' | 'onProgress' | keyof ReadOptions> & { router?: Router }
   read: ReadOptions
   encode: EncodeSettings
   /** Bytes of a result above which it is made in bands. */
