@@ -1,5 +1,6 @@
 // `npm run bench`: the table of ratios that bench/README.md explains, each pair measured in one run. Options:
-//   --only inference,training,networks,routing,pareto,peers,loop,memory   some parts
+//   --only inference,training,networks,routing,pareto,peers,loop,memory   some parts; fleet, which needs redis-server,
+//                                              runs only when it is named
 //   --rounds N                                 turns per contestant (default 7; medians are reported)
 //   --threads N                                default 2
 //   --model FILE                               a trained x4 model for the routing part
@@ -12,6 +13,7 @@ import { parseArgs } from 'node:util'
 import { native } from '../dist/native.js'
 import { root } from '../scripts/run.mjs'
 import { eventLoop } from './event_loop.mjs'
+import { fleet } from './fleet.mjs'
 import { memory } from './memory.mjs'
 import { inference, training } from './network.mjs'
 import { networksPart } from './networks.mjs'
@@ -20,7 +22,17 @@ import { versions } from './peers.mjs'
 import { pictures } from './pictures.mjs'
 import { routing } from './routing.mjs'
 
-const parts = { inference, training, networks: networksPart, routing, pareto, peers: pictures, loop: eventLoop, memory }
+const parts = {
+  inference,
+  training,
+  networks: networksPart,
+  routing,
+  pareto,
+  peers: pictures,
+  loop: eventLoop,
+  memory,
+  fleet,
+}
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string' },
@@ -30,7 +42,7 @@ const { values: options } = parseArgs({
     'no-write': { type: 'boolean' },
   },
 })
-const chosen = options.only?.split(',') ?? Object.keys(parts)
+const chosen = options.only?.split(',') ?? Object.keys(parts).filter((name) => name !== 'fleet')
 for (const name of chosen)
   if (!parts[name])
     throw new Error(`Expected --only to name some of ${Object.keys(parts).join(', ')} but received ${name}`)

@@ -102,6 +102,7 @@ async function debianPackages() {
 const FOR_TESTS = [
   { name: 'ffmpeg', tests: 'video' },
   { name: 'chromium', tests: 'pages' },
+  { name: 'redis-server', tests: 'fleets' },
 ]
 
 async function programsForTests() {

@@ -43,6 +43,7 @@ t.test('importing wbsr loads no reader of foreign files, no image library and no
     'models/graphs/onnx',
     'models/graphs/ncnn.js',
     'models/graphs/import-graph',
+    'fleet',
     'cli',
   ].map((name) => path.join('dist', name))
   t.strictSame(
@@ -52,6 +53,16 @@ t.test('importing wbsr loads no reader of foreign files, no image library and no
   )
   t.end()
 })
+
+t.test(
+  'wbsr/fleet loads no queue, no S3 client and no image library before a fleet is opened',
+  { skip: unbuilt() },
+  (t) => {
+    const fleet = JSON.stringify(pathToFileURL(path.join(root, 'dist', 'fleet', 'index.js')).href)
+    t.strictSame(packagesOf(filesLoadedBy(`await import(${fleet})`)), [])
+    t.end()
+  },
+)
 
 t.test('the image library is loaded with the first picture', { skip: unbuilt() }, (t) => {
   const png = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=='

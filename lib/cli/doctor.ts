@@ -9,11 +9,11 @@ import { psnr, srresnet } from '../index.js'
 import { SupernetModel, UNTRAINED } from '../models/model.js'
 import { native } from '../native.js'
 import type { RawImage } from '../types.js'
+import { version } from '../version.js'
 import { Ended, EXIT } from './exit.js'
 import type { DoctorFlags } from './flags.js'
 import { deviceOptions } from './model.js'
 import { colour, table } from './terminal.js'
-import { version } from './version.js'
 
 const TEST_SECONDS = 2
 const SIDE = 192

@@ -120,3 +120,26 @@ export interface EvaluateFlags extends DeviceFlags {
   json?: boolean
   quiet?: boolean
 }
+
+export interface FleetFlags extends DeviceFlags {
+  redis?: string
+  store?: string
+  name?: string
+  model?: string[]
+  out?: string
+  wait?: boolean
+  save?: string
+  router?: Router
+  loss?: number
+  budget?: number
+  bandSeconds?: number
+  bands?: number
+  attempts?: number
+  workers?: number[]
+  lock?: number
+  crashes?: number
+  metrics?: number
+  hours?: number
+  json?: boolean
+  quiet?: boolean
+}

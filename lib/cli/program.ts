@@ -1,18 +1,20 @@
 // The commands of wbsr. Their modules are loaded when they run, so that help and completion come at once.
 import { Command, type Help } from 'commander'
+import { version } from '../version.js'
 import { compareCommand } from './commands/compare.js'
 import { completionCommand } from './commands/completion.js'
 import { doctorCommand } from './commands/doctor.js'
 import { evaluateCommand } from './commands/evaluate.js'
+import { fleetCommand } from './commands/fleet.js'
 import { exportCommand, importCommand, modelsCommand } from './commands/models.js'
 import { trainCommand } from './commands/train.js'
 import { upscaleCommand } from './commands/upscale.js'
 import { videoCommand } from './commands/video.js'
-import { version } from './version.js'
 
 const COMMANDS = [
   upscaleCommand,
   videoCommand,
+  fleetCommand,
   trainCommand,
   evaluateCommand,
   compareCommand,

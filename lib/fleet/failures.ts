@@ -1,0 +1,36 @@
+// Why jobs failed, in words that name the band or segment.
+import type { Queue } from 'bullmq'
+import type { Manifest } from './manifest.js'
+
+export interface Failure {
+  code: string
+  message: string
+}
+
+/** The code of a WbsrError and its message, from the text that BullMQ keeps. */
+export function parseFailure(reason: string): Failure {
+  const [, code, message] = /^(WBSR_\w+): ([\s\S]*)$/.exec(reason) ?? []
+  return { code: code ?? 'WBSR_INTERNAL', message: message ?? reason }
+}
+
+/** What BullMQ says of a job that failed because of a child of it: the child's own reason, and which it is. */
+export async function explainFailure(
+  manifest: Manifest,
+  reason: string,
+  work: (numerics: string) => Queue,
+): Promise<Failure> {
+  const child = /child \S*:([\w.-]+) failed/.exec(reason)?.[1]
+  if (child === undefined || !('numerics' in manifest)) return parseFailure(reason)
+  const job = await work(manifest.numerics).getJob(child)
+  if (!job) return parseFailure(reason)
+  const { code, message } = parseFailure(job.failedReason ?? reason)
+  const { index } = job.data as { index?: number }
+  const [part, count] =
+    manifest.kind === 'video'
+      ? ['segment', manifest.segments.length]
+      : manifest.kind === 'bands'
+        ? ['band', manifest.bands.length]
+        : ['picture', 1]
+  const crashed = /stalled more than/.test(message) ? ` (every worker that ran it died or lost it)` : ''
+  return { code, message: `${part} ${index} of ${count}, after ${job.attemptsMade} attempts: ${message}${crashed}` }
+}

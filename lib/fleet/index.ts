@@ -1,0 +1,13 @@
+// wbsr/fleet: upscaling on several machines.
+export type { ConnectionOptions, RedisConnection } from './connection.js'
+export type { FleetJob, FleetWorkerEvents } from './events.js'
+export type { Failure } from './failures.js'
+export { Fleet, type FleetOptions, type FolderPicture, openFleet, planPicture } from './fleet.js'
+export type { CutOptions, FleetUpscaleOptions, PictureOptions } from './options.js'
+export type { Price } from './picture-job.js'
+export { ASSUMED, type Assumptions, type Prediction, predict } from './predict.js'
+export { FleetRun, type RunResult, type RunStatus, type WaitOptions } from './run.js'
+export { type S3StoreOptions, s3Store } from './s3-store.js'
+export { startFleetWorker } from './start-worker.js'
+export { folderStore, type Store, type StoredObject } from './store.js'
+export { FleetWorker, type FleetWorkerOptions } from './worker.js'

@@ -1,0 +1,57 @@
+// How long a job takes on a number of workers: list scheduling of its bands, and the parts that are not shared.
+import type { Price } from './picture-job.js'
+
+/** What the prediction takes for granted. */
+export interface Assumptions {
+  /** 2 x MAC that each worker does in a second. */
+  rate: number
+  /** Seconds that a job costs beside its work: the queue, the manifest, reading and writing bands. */
+  perBand: number
+  /** Bytes of SR pixels that are put into the result in a second: reading bands, PNG's filters and zlib. */
+  assembly: number
+  /** Bytes of LR pixels that the submitter decodes, routes and writes in a second. */
+  splitting: number
+}
+
+/** Of the second of two cores of a server of 2023; `wbsr bench` measures them (docs/fleet.md). */
+export const ASSUMED: Omit<Assumptions, 'rate'> = { perBand: 0.15, assembly: 25e6, splitting: 60e6 }
+
+export interface Prediction {
+  workers: number
+  /** From the submission to the result. */
+  seconds: number
+  /** Of them: before the first band, bands, and after the last one. */
+  parts: { splitting: number; bands: number; assembly: number }
+  /** Share of the workers' time for bands in which they work. */
+  busy: number
+}
+
+/** When the last of some jobs is done, each of which goes to the worker that is free first; in the order given. */
+export function makespan(seconds: readonly number[], workers: number): number {
+  const free = new Array<number>(workers).fill(0)
+  for (const length of seconds) {
+    const first = free.indexOf(Math.min(...free))
+    free[first]! += length
+  }
+  return Math.max(...free)
+}
+
+/** @param prices of one picture, or of those of a folder, whose files are put together while other bands run */
+export function predict(prices: readonly Price[], workers: number, assumed: Partial<Assumptions> = {}): Prediction {
+  const { rate, perBand, assembly, splitting } = { ...ASSUMED, rate: prices[0]?.rate ?? 1, ...assumed }
+  const lengths = prices.flatMap(({ bands }) => bands.map(({ flops }) => flops / rate + perBand)).sort((a, b) => b - a)
+  const bands = makespan(lengths, workers)
+  const last = prices.reduce((most, { kind, bytes }) => Math.max(most, kind === 'bands' ? bytes.result : 0), 0)
+  const parts = {
+    splitting: prices.reduce((sum, { bytes }) => sum + bytes.input, 0) / splitting,
+    bands,
+    assembly: last / assembly,
+  }
+  const total = lengths.reduce((sum, length) => sum + length, 0)
+  return {
+    workers,
+    seconds: parts.splitting + parts.bands + parts.assembly,
+    parts,
+    busy: bands > 0 ? total / (bands * workers) : 1,
+  }
+}
