@@ -261,7 +261,7 @@ async function announce(
     epochs: Math.ceil(dataset.steps / dataset.stepsPerEpoch),
     resumedFrom: start.progress().step,
     ...(from && { from }),
-    ...(settings.extend !== null && { extendedFrom: start.first }),
+    ...(settings.extend !== null && { extendedFrom: start.first, newMoments: start.newMoments }),
     images: dataset.index.images.length,
     patches: dataset.index.difficulties.length,
     validationImages: validation?.files.length ?? 0,

@@ -10,6 +10,8 @@ export interface StartReport {
   from?: { taken: number; initialised: string[] }
   /** Of `extend`: the step after which the extension begins. */
   extendedFrom?: number
+  /** Of `extend`: whether Adam's moments begin anew, because the learning rate begins far above that of the run's end. */
+  newMoments?: boolean
   /** Usable training images, their patches in the index, and validation images. */
   images: number
   patches: number

@@ -22,6 +22,10 @@ import {
 } from './checkpoint.js'
 import type { TrainSettings } from './options.js'
 import { noSums } from './reports.js'
+import { learningRateAt } from './schedule.js'
+
+/** An extension that begins with more than this many times the last learning rate is a warm restart. */
+const WARM_RESTART = 4
 
 export const CHECKPOINT_FILE = 'checkpoint.safetensors'
 
@@ -123,12 +127,34 @@ export class Start {
     return this.first
   }
 
+  /**
+   * Whether an extension begins with a learning rate far above that at which the run ended. The moments of Adam belong to the
+   * small steps of its end then, and the first large ones destroyed a network (DISP x2, 1e-5 to 1e-3: loss tenfold within ten
+   * steps, never recovered), so they begin anew.
+   */
+  get newMoments(): boolean {
+    if (!this.extended) return false
+    const { options, progress } = this.extended
+    const ended = options['optimizer'] as { learningRate: number; finalLearningRate: number } | undefined
+    if (!ended) return false
+    const begin = (options['extends'] as { step: number } | undefined)?.step ?? 0
+    const steps = (options['steps'] as number) - begin
+    const last = learningRateAt(progress.step - 1 - begin, steps, ended.learningRate, ended.finalLearningRate)
+    return this.#settings.optimizer.learningRate > WARM_RESTART * last
+  }
+
   /** Puts the weights, and what else the start has, into the engine. @throws WbsrError WBSR_INVALID_FILE */
   apply(engine: NativeEngine): FromReport | null {
     const { network, ema, seed } = this.#settings
     const stored = this.resumed ?? this.extended
     if (stored) {
       restoreArenas(stored, engine, network, ema > 0)
+      if (this.newMoments) {
+        const zeros = new Float32Array(engine.getArena('weights').length)
+        engine.setArena('m', zeros)
+        engine.setArena('v', zeros)
+        engine.setSteps(new Int32Array(engine.parameters.length * network.widths.length))
+      }
       return null
     }
     engine.initialise(seed)

@@ -4,6 +4,7 @@ import path from 'node:path'
 import t from 'tap'
 import { readSafetensors } from '../../lib/files/safetensors.js'
 import { loadSupernet, srresnet, type TrainOptions, trainSupernet } from '../../lib/index.js'
+import { TRAINING_PREFIX } from '../../lib/models/model-file.js'
 import { native } from '../../lib/native.js'
 import type { StartReport, StepReport, ValidationReport } from '../../lib/train/reports.js'
 import { cuttings, numbers, recorder, run, weights } from '../support/training.js'
@@ -69,6 +70,33 @@ for (const [name, more] of [
     t.match(second.training, { steps: 12, options: { extends: { step: 5 } } })
   })
 }
+
+t.test('moments begin anew where the learning rate starts far above that of the end', async (t) => {
+  const train = await cuttings(t.testdir())
+  const optimizer = { learningRate: 1e-3, finalLearningRate: 1e-6 }
+  const options = (directory: string, more: Partial<TrainOptions>) =>
+    run(train, { steps: 6, optimizer, ema: 0, ...more, checkpoint: { directory: path.join(train, directory) } })
+  await trained(options('annealed', {}))
+  const extend = path.join(train, 'annealed')
+  const one = await trained(options('restart', { steps: 1, extend, optimizer: { learningRate: 1e-3 } }))
+  t.equal(one.start.newMoments, true)
+  const gentle = await trained(options('gentle', { steps: 1, extend, optimizer: { learningRate: 3e-6 } }))
+  t.equal(gentle.start.newMoments, false)
+  const steps = async (directory: string) => {
+    const bytes = (await weights(path.join(train, directory, 'checkpoint.safetensors')))[`${TRAINING_PREFIX}steps`]!
+    return Math.max(...new Int32Array(Uint8Array.from(bytes).buffer))
+  }
+  t.same([await steps('annealed'), await steps('restart'), await steps('gentle')], [6, 1, 7], 'steps of Adam')
+  // The first step of Adam moves no weight by more than the learning rate, whatever came before.
+  const before = await weights(path.join(train, 'annealed/checkpoint.safetensors'))
+  const after = await weights(path.join(train, 'restart/checkpoint.safetensors'))
+  const moved = Object.entries(before).flatMap(([name, data]) => {
+    const [from, to] = [data, after[name]!].map((bytes) => new Float32Array(Uint8Array.from(bytes).buffer))
+    return name.startsWith(TRAINING_PREFIX) ? [] : [...from!].map((w, i) => Math.abs(to![i]! - w))
+  })
+  const most = moved.reduce((a, b) => Math.max(a, b))
+  t.ok(most > 0.9e-3 && most < 1.001e-3, `${most}`)
+})
 
 t.test('an extension has schedules of its own, is resumed as any run, and is done once', async (t) => {
   const train = await cuttings(t.testdir())
