@@ -2,12 +2,11 @@
 import path from 'node:path'
 import { loadModel, type SupernetModel } from '../index.js'
 import { type ShippedModel, shippedModels } from '../models/shipped.js'
-import { architectures } from '../networks/all.js'
 import { Ended, EXIT, messageOf, UsageError } from './exit.js'
 import type { ExportFlags, ImportFlags, ModelsFlags } from './flags.js'
 import { listenForInterrupts } from './interrupt.js'
 import { openModel } from './model.js'
-import { backboneNames } from './networks.js'
+import { namedBackbones } from './networks.js'
 import { Terminal, table } from './terminal.js'
 
 const print = (text: string) => process.stdout.write(`${text}\n`)
@@ -41,10 +40,7 @@ export async function listModels(files: string[], { json = false }: ModelsFlags)
 }
 
 function listBackbones(json: boolean): void {
-  const rows = backboneNames.map((name) => ({
-    name,
-    title: architectures.find((architecture) => architecture.name === name)?.title ?? name,
-  }))
+  const rows = namedBackbones.map(({ name, title }) => ({ name, title }))
   const shipped = shippedModels()
   if (json) {
     printJson({ shipped, backbones: rows })

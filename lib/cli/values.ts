@@ -2,6 +2,8 @@
 import { InvalidArgumentError } from 'commander'
 import type { OutputFormat } from '../images/formats.js'
 import type { Router } from '../index.js'
+// Without the addon, so that the help is there even where it is missing.
+import { routerNames } from '../routing/routers.js'
 
 const invalid = (expected: string) => new InvalidArgumentError(`Expected ${expected}.`)
 
@@ -49,20 +51,14 @@ export function format(text: string): OutputFormat {
   return name
 }
 
-// Types alone are imported, so that the help is there without the addon; the type has every router.
-const ROUTERS: Record<Exclude<Router, { subnet: number }>, true> = {
-  projection: true,
-  'projection-budget': true,
-  calibrated: true,
-}
-
 /** Values of --router, for its help. */
-export const ROUTER_CHOICES = `${Object.keys(ROUTERS).join(', ')} or subnet:N`
+export const ROUTER_CHOICES = `${routerNames.join(', ')} or subnet:N`
 
 /** A router by its name, or subnet:N. */
 export function router(text: string): Router {
   const subnet = /^subnet:(\d+)$/.exec(text)?.[1]
   if (subnet !== undefined) return { subnet: Number(subnet) }
-  if (!Object.hasOwn(ROUTERS, text)) throw invalid(ROUTER_CHOICES)
-  return text as keyof typeof ROUTERS
+  const name = routerNames.find((known) => known === text)
+  if (name === undefined) throw invalid(ROUTER_CHOICES)
+  return name
 }

@@ -1,5 +1,5 @@
-// The backbones whose files loadModel recognises, in the order in which they are tried.
-import type { Architecture } from './architecture.js'
+// All backbones, in the order in which loadModel tries to recognise their files.
+import type { Architecture, Backbone } from './architecture.js'
 import { carnArchitecture } from './carn.js'
 import { dispArchitecture } from './disp.js'
 import { edsrArchitecture } from './edsr.js'
@@ -20,7 +20,8 @@ import { srresnetArchitecture } from './srresnet.js'
 import { srresnetPreluArchitecture } from './srresnet-prelu.js'
 import { srvggArchitecture } from './srvgg.js'
 
-export const architectures: readonly Architecture[] = [
+/** Those without published weights are a Backbone alone. */
+export const backbones: readonly (Architecture | Backbone)[] = [
   rrdbArchitecture,
   spanArchitecture,
   spanfArchitecture,
@@ -42,3 +43,6 @@ export const architectures: readonly Architecture[] = [
   // The shortest list of keys last.
   srvggArchitecture,
 ]
+
+/** The backbones whose files loadModel recognises. */
+export const architectures = backbones.filter((backbone) => 'read' in backbone)

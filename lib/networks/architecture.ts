@@ -1,15 +1,21 @@
-// Describes the weight files that are published for a backbone: how they are recognised and how a network is made from
-// their shapes. It is in the same file as the function that makes the family; the list is in all.ts.
+// Describes a backbone, and the weight files that are published for it: how they are recognised and how a network is made
+// from their shapes. It is in the same file as the function that makes the family; the list is in all.ts.
 import type { StoredTensor } from '../files/tensor.js'
 import type { ImageConvention } from './image.js'
 import type { Network } from './network.js'
 import type { Weights } from './weights.js'
 
-export interface Architecture {
-  /** As in Network.name. */
+export interface Backbone {
+  /** As in Network.name; also its name on the command line. */
   name: string
-  /** For messages. */
+  /** For messages and lists. */
   title: string
+  /** Makes its networks. @throws WbsrError WBSR_INVALID_OPTION */
+  family: (options: never) => Network
+}
+
+/** A backbone with published weights. */
+export interface Architecture extends Backbone {
   /** Keys that every file has; with several lists, those of at least one list. */
   keys: readonly (readonly string[])[]
   /** Keys that files may have and that are not needed. */

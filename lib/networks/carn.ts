@@ -83,6 +83,7 @@ function upsamplingOf(weights: Weights, scale: number | undefined): { name: stri
 export const carnArchitecture: Architecture = {
   name: 'carn',
   title: 'CARN',
+  family: carn,
   keys: [['entry.weight', 'b1.b1.body.0.weight', 'b1.c3.body.0.weight', 'c3.body.0.weight', 'exit.weight']],
   unused: /^((sub|add)_mean\.|upsample\.up[234]\.)/,
   read(weights, hints) {

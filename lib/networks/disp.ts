@@ -60,6 +60,7 @@ export function disp(options: DispOptions): Network {
 export const dispArchitecture: Architecture = {
   name: 'disp',
   title: 'DISP',
+  family: disp,
   keys: [
     [
       'conv_1.eval_conv.weight',

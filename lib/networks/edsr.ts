@@ -54,6 +54,7 @@ export function edsr(options: EdsrOptions): Network {
 export const edsrArchitecture: Architecture = {
   name: 'edsr',
   title: 'EDSR',
+  family: edsr,
   keys: [
     ['head.0.weight', 'body.0.body.0.weight', 'body.0.body.2.weight', 'tail.0.0.weight', 'tail.1.weight'],
     [

@@ -42,6 +42,7 @@ export function espcn(options: EspcnOptions): Network {
 export const espcnArchitecture: Architecture = {
   name: 'espcn',
   title: 'ESPCN',
+  family: espcn,
   keys: [['first_part.0.weight', 'first_part.2.weight', 'last_part.0.weight']],
   read(weights, hints) {
     const { filters: features, inputs } = weights.conv('first_part.0')

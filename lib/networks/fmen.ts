@@ -123,6 +123,7 @@ function trainingSources(weights: Weights, network: Network): Map<string, Source
 export const fmenArchitecture: Architecture = {
   name: 'fmen',
   title: 'FMEN',
+  family: fmen,
   keys: [
     [
       'head.weight',

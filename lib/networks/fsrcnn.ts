@@ -50,6 +50,7 @@ export function fsrcnn(options: FsrcnnOptions): Network {
 export const fsrcnnArchitecture: Architecture = {
   name: 'fsrcnn',
   title: 'FSRCNN',
+  family: fsrcnn,
   keys: [['first_part.0.weight', 'first_part.1.weight', 'mid_part.0.weight', 'mid_part.1.weight', 'last_part.weight']],
   read(weights, hints) {
     const { filters: features, inputs } = weights.conv('first_part.0')

@@ -71,6 +71,7 @@ export function imdn(options: ImdnOptions): Network {
 export const imdnArchitecture: Architecture = {
   name: 'imdn',
   title: 'IMDN',
+  family: imdn,
   keys: [
     [
       'fea_conv.weight',

@@ -175,6 +175,7 @@ function trainingSources(weights: Weights, blocks: readonly PlainusrBlock[]): Ma
 export const plainusrArchitecture: Architecture = {
   name: 'plainusr',
   title: 'PlainUSR',
+  family: plainusr,
   keys: [
     [
       'head.weight',

@@ -74,6 +74,7 @@ const IDENTITY = [1, 0, 0, 0, 1, 0, 0, 0, 1]
 export const rcanArchitecture: Architecture = {
   name: 'rcan',
   title: 'RCAN',
+  family: rcan,
   keys: [
     [
       'head.0.weight',

@@ -66,6 +66,7 @@ function family(options: RfdnOptions & { distilled: Channels; attention: Channel
 export const rfdnArchitecture: Architecture = {
   name: 'rfdn',
   title: 'RFDN',
+  family: rfdn,
   keys: [
     [
       'fea_conv.weight',

@@ -57,6 +57,7 @@ export function rlfn(options: RlfnOptions): Network {
 export const rlfnArchitecture: Architecture = {
   name: 'rlfn',
   title: 'RLFN',
+  family: rlfn,
   keys: [
     [
       'conv_1.weight',

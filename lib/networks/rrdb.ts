@@ -133,6 +133,7 @@ function namesOf(weights: Weights): Names {
 export const rrdbArchitecture: Architecture = {
   name: 'rrdb',
   title: 'RRDBNet (ESRGAN)',
+  family: rrdb,
   keys: [
     [
       'conv_first.weight',

@@ -63,6 +63,7 @@ export function safmn(options: SafmnOptions): Network {
 export const safmnArchitecture: Architecture = {
   name: 'safmn',
   title: 'SAFMN',
+  family: safmn,
   keys: [
     [
       'to_feat.weight',

@@ -103,6 +103,7 @@ export function branchShape(weights: Weights, layer: string): { filters: number;
 export const spanArchitecture: Architecture = {
   name: 'span',
   title: 'SPAN',
+  family: span,
   keys: [
     [
       'conv_1.eval_conv.weight',

@@ -46,6 +46,7 @@ export function spanf(options: SpanfOptions): Network {
 export const spanfArchitecture: Architecture = {
   name: 'spanf',
   title: 'SPANF',
+  family: spanf,
   keys: [
     [
       'conv_near.weight',

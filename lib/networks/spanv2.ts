@@ -56,6 +56,7 @@ export function spanv2(options: Spanv2Options): Network {
 export const spanv2Architecture: Architecture = {
   name: 'spanv2',
   title: 'SPANV2',
+  family: spanv2,
   keys: [
     [
       'conv_near.weight',

@@ -140,6 +140,7 @@ function convSources(weights: Weights, layer: string, conv: string, norm?: strin
 export const srresnetPreluArchitecture: Architecture = {
   name: 'srresnet-prelu',
   title: 'SRResNet (SRGAN)',
+  family: srresnetPrelu,
   keys: [
     [
       'conv_first.weight',

@@ -56,6 +56,7 @@ export function srresnet(options: SrresnetOptions): Network {
 export const srresnetArchitecture: Architecture = {
   name: 'srresnet',
   title: 'MSRResNet (SRResNet without normalisation)',
+  family: srresnet,
   keys: [
     [
       'conv_first.weight',

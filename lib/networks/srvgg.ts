@@ -51,6 +51,7 @@ export function srvgg(options: SrvggOptions): Network {
 export const srvggArchitecture: Architecture = {
   name: 'srvgg',
   title: 'SRVGGNetCompact',
+  family: srvgg,
   keys: [
     ['body.0.weight', 'body.0.bias', 'body.1.weight', 'body.2.weight', 'body.2.bias'],
     ['body.0.weight', 'body.0.bias', 'body.2.weight', 'body.2.bias', 'body.4.weight', 'body.4.bias'],

@@ -3,7 +3,7 @@ import { invalidOption } from '../errors.js'
 import type { ModelState } from '../model-state.js'
 import { checkInteger, checkNumber, checkObject, checkSignal } from '../options.js'
 import type { Goal, Guarantee } from './router.js'
-import { checkRouter, type Router, type RouterKind } from './routers.js'
+import { checkRouter, type Router, type RouterKind, routersFor } from './routers.js'
 
 /** How each tile's subnet is chosen. */
 export interface RoutingOptions {
@@ -119,7 +119,7 @@ function checkGoal(
   if (name !== undefined && name !== 'budget' && !router.goals.includes(name))
     throw invalidOption(
       name,
-      `nothing with ${state.router ? 'this router' : 'a model that has no router table'} (it is for 'calibrated')`,
+      `nothing with ${state.router ? 'this router' : 'a model that has no router table'} (it is for ${routersFor(name)})`,
       options[name],
     )
   if (guarantee !== undefined) return { guarantee: checkGuarantee(guarantee, subnets, state) }

@@ -5,7 +5,7 @@ import type { ModelState } from '../model-state.js'
 import { checkInteger, checkObject } from '../options.js'
 import { calibrated } from './calibrated.js'
 import { projection, projectionBudget } from './projection.js'
-import type { RouterKind } from './router.js'
+import type { GoalName, RouterKind } from './router.js'
 
 export type { ClassMap, RouterKind } from './router.js'
 
@@ -26,6 +26,15 @@ const ROUTERS = {
  * - { subnet }: always the same subnet (an index into model.subnets); has no budget.
  */
 export type Router = keyof typeof ROUTERS | { subnet: number }
+
+/** Names of all routers. */
+export const routerNames = Object.keys(ROUTERS) as (keyof typeof ROUTERS)[]
+
+/** The routers whose map can be chosen for `goal`, as an error message lists them. */
+export function routersFor(goal: GoalName): string {
+  const names = routerNames.filter((name) => (ROUTERS[name] as RouterKind).goals.includes(goal))
+  return names.map((name) => `'${name}'`).join(', ')
+}
 
 function fixed(subnet: number): RouterKind {
   return { needsTable: false, goals: [], map: ({ classes }) => Array<number>(classes).fill(subnet) }

@@ -4,11 +4,8 @@ import { invalidOption, WbsrError, wrapError } from '../errors.js'
 import type { Mixture } from '../model-state.js'
 import { type NativeLoss, native } from '../native.js'
 import { checkBoolean, checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
+import { type ElementLoss, LOSSES } from './loss-names.js'
 import { toNativeMixture } from './mixture.js'
-
-/** The losses of one residual each: native/core/losses/. */
-const ELEMENT_LOSSES = ['l1', 'l2', 'charbonnier'] as const
-export type ElementLoss = (typeof ELEMENT_LOSSES)[number]
 
 /** How BDLoss's noise scale sigma goes through a run. All values are in units of [0, 1]. */
 export interface SigmaOptions {
@@ -87,9 +84,8 @@ const MIN_SIGMA = 0.001 // below, 2 sigma^2 LSE is lost in the rounding of the d
  * @throws WbsrError WBSR_INVALID_OPTION that names the wrong key.
  */
 export function checkLoss(options: unknown = 'bd', name = 'loss'): CheckedLoss {
-  const kinds = ['bd', ...ELEMENT_LOSSES] as const
-  const given = typeof options === 'string' ? { kind: checkChoice(options, name, kinds) } : options
-  const kind = checkChoice(checkObject(given, name, BD_KEYS).kind, `${name}.kind`, kinds)
+  const given = typeof options === 'string' ? { kind: checkChoice(options, name, LOSSES) } : options
+  const kind = checkChoice(checkObject(given, name, BD_KEYS).kind, `${name}.kind`, LOSSES)
   if (kind !== 'bd') {
     checkObject(given, `${name} of kind '${kind}'`, ['kind'])
     return { kind }

@@ -113,7 +113,10 @@ t.test('a configuration file, and options that win over it', async (t) => {
   for (const [written, said] of [
     ['{', /Expected JSON in run\.json/],
     ['[]', /Expected a JSON object/],
-    ['{"data":{"train":"photos"},"network":{"name":"gan"}}', /one of srresnet, .* for network but received "gan"/],
+    [
+      '{"data":{"train":"photos"},"network":{"name":"gan"}}',
+      /one of carn, .*srresnet, .* for network but received "gan"/,
+    ],
     ['{"data":{"train":"photos"},"stepz":3}', /no other keys than .* but received "stepz"/],
     ['{}', /Expected folders or files of photographs/],
   ] as const) {

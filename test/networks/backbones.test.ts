@@ -1,5 +1,5 @@
-// Every backbone as a family: it builds, its narrow subnets run, and it trains. And what model.exportOnnx writes gives the
-// same pixels in ONNX Runtime, for the largest and the narrowest subnet.
+// Every backbone as a family: it builds, its narrow subnets run, and it trains. What model.exportOnnx writes gives the same
+// pixels in ONNX Runtime, for the largest and the narrowest subnet.
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
@@ -8,6 +8,7 @@ import * as api from '../../lib/index.js'
 import { onnxOf } from '../../lib/models/graphs/onnx-export.js'
 import { subnetTensors } from '../../lib/models/graphs/subnet-slices.js'
 import { native } from '../../lib/native.js'
+import { backbones } from '../../lib/networks/all.js'
 import type { Network } from '../../lib/networks/network.js'
 
 const peer = path.resolve(import.meta.dirname, '../../bench/peers/onnxruntime')
@@ -46,6 +47,16 @@ const families: Record<string, Network> = {
 
 const [height, width] = [32, 40]
 const input = Float32Array.from({ length: 3 * height * width }, (_, i) => (Math.sin(i * 0.7) + 1) / 2)
+
+t.test('every backbone is here and public', async (t) => {
+  const here = new Set(Object.values(families).map((network) => network.name))
+  const exported = Object.values(api)
+  for (const { name, family } of backbones) {
+    t.ok(here.has(name), name)
+    t.ok(exported.includes(family as never), `${name} is exported`)
+  }
+  t.equal(here.size, backbones.length, 'and no other')
+})
 
 for (const [name, network] of Object.entries(families)) {
   t.test(`${name} trains`, async (t) => {

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Mixture } from '../../lib/model-state.js'
 import { type NativeLoss, native } from '../../lib/native.js'
 import { type CheckedLoss, checkLoss, LossController } from '../../lib/train/loss.js'
+import { LOSSES } from '../../lib/train/loss-names.js'
 import { fitPixelMixture, fromNativeMixture, toNativeMixture } from '../../lib/train/mixture.js'
 
 const bd = (options: object = {}) => checkLoss({ kind: 'bd', ...options }) as CheckedLoss & { kind: 'bd' }
@@ -48,10 +49,11 @@ t.test('checkLoss fills in the defaults', async (t) => {
 })
 
 t.test('checkLoss names what is wrong', async (t) => {
+  const names = LOSSES.map((name) => `'${name}'`).join(', ')
   const wrong: [unknown, string][] = [
-    ['huber', "Expected one of 'bd', 'l1', 'l2', 'charbonnier' for loss but received \"huber\""],
+    ['huber', `Expected one of ${names} for loss but received "huber"`],
     [null, 'Expected an object for loss but received null'],
-    [{}, "Expected one of 'bd', 'l1', 'l2', 'charbonnier' for loss.kind but received undefined"],
+    [{}, `Expected one of ${names} for loss.kind but received undefined`],
     [{ kind: 'l1', sigma: 0.1 }, 'Expected no other keys than kind for loss of kind \'l1\' but received "sigma"'],
     [
       { kind: 'bd', sigmas: 1 },

@@ -1,5 +1,6 @@
 // wbsr train: its options and help. What it does is in lib/cli/train.ts.
 import { type Command, Option } from 'commander'
+import { LOSSES } from '../../train/loss-names.js'
 import type { TrainFlags } from '../flags.js'
 import { deviceFlags } from '../model.js'
 import { integer, integers, number } from '../values.js'
@@ -33,7 +34,7 @@ export function trainCommand(program: Command): void {
       .option('--batch <patches>', 'per step (default: 16)', integer(1, 4096))
       .option('--patch <pixels>', 'HR pixels of a patch (default: 128)', integer(8, 4096))
       .option('--learning-rate <rate>', 'of the first step (default: 2e-4)', number(0, 10))
-      .option('--loss <name>', 'bd (default), l1, l2 or charbonnier')
+      .addOption(new Option('--loss <name>', 'default: bd').choices(LOSSES))
       .option('--seed <number>', 'default: 1', integer(0, MOST))
       .option('--from <file>', 'start from the weights of a model or checkpoint')
       .addOption(
