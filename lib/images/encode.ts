@@ -41,8 +41,8 @@ export function checkEncodeOptions(options: unknown, name: string, more: readonl
   }
 }
 
-/** Bytes of pixels up to which libjpeg looks for the best codes, for which it holds twice as much; a file is some % smaller. */
-const HELD_JPEG = 1 << 26
+/** Bytes of pixels up to which libjpeg looks for the best codes, for which it holds four times as much; a file is some % smaller. */
+const HELD_JPEG = 1 << 24
 
 const QUANTISE_CHUNK = 1 << 20
 

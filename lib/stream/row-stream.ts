@@ -103,6 +103,7 @@ export class RowStream extends Transform {
   #group = 0
   /** The group that runs; bytes of the next one are taken meanwhile. */
   #busy: Promise<void> = Promise.resolve()
+  #resume: (() => void) | null = null
   readonly #abort = () => this.destroy(aborted('upscaleStream', this.#settings.signal!))
 
   constructor(state: ModelState, options: RowStreamOptions) {
@@ -176,6 +177,7 @@ export class RowStream extends Transform {
     this.#settings.signal?.removeEventListener('abort', this.#abort)
     this.#cancellation.cancel()
     this.#cancellation.release()
+    this.#wake()
     // A job that runs uses the canvas.
     this.#busy
       .catch(() => {})
@@ -240,6 +242,26 @@ export class RowStream extends Transform {
     const strips: Strip[] = await this.#pass.run(group, band, subnets)
     this.#subnets.set(subnets, this.tilesDone)
     this.tilesDone += subnets.length
-    for (const strip of strips) this.push(Buffer.from(strip.data.buffer, strip.data.byteOffset, strip.data.byteLength))
+    for (const { data: out } of strips) {
+      if (this.destroyed) return
+      // Rows come out while no chunk is being taken, which a Transform does not hold back by itself.
+      if (!this.push(Buffer.from(out.buffer, out.byteOffset, out.byteLength))) await this.#drained()
+    }
+  }
+
+  #drained(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#resume = resolve
+    })
+  }
+
+  #wake(): void {
+    this.#resume?.()
+    this.#resume = null
+  }
+
+  override _read(size: number): void {
+    this.#wake()
+    super._read(size)
   }
 }

@@ -2,6 +2,7 @@
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import type { RowStreamOptions } from '../../lib/index.js'
 import { SupernetModel } from '../../lib/models/model.js'
@@ -63,6 +64,31 @@ t.test('rows come out before the last has come in', async (t) => {
   await new Promise<void>((resolve, reject) => stream.write(rows, (error) => (error ? reject(error) : resolve())))
   t.ok(out > 0 && out < width * height * 12, `${out} bytes`)
   stream.destroy()
+})
+
+t.test('rows that nobody reads hold back those that come', async (t) => {
+  const [width, height] = [64, 4096]
+  const stream = model.upscaleStream({ width, height })
+  let taken = 0
+  const rows = Buffer.alloc(width * 3 * 64, 99)
+  const write = async () => {
+    for (; taken < height; taken += 64) {
+      await new Promise<void>((resolve, reject) => stream.write(rows, (error) => (error ? reject(error) : resolve())))
+      // A source that is slower than the network: groups end between two writes.
+      await setTimeout(20)
+    }
+    stream.end()
+  }
+  const writing = write()
+  let before = -1
+  for (let still = 0; still < 10; still = taken === before ? still + 1 : 0) {
+    before = taken
+    await setTimeout(50)
+  }
+  t.ok(taken <= 1024, `${taken} of ${height} rows were taken, groups are of 256`)
+  stream.resume()
+  await writing
+  t.equal(taken, height)
 })
 
 t.test('too few rows, too many, a wrong picture, an abort', async (t) => {
