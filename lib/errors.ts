@@ -13,6 +13,7 @@ export type WbsrErrorCode =
   | 'WBSR_DIVERGED' // the loss stayed far above that of bicubic interpolation
   | 'WBSR_IO' // reading or writing failed (full disk, permissions)
   | 'WBSR_ABORTED' // an AbortSignal fired
+  | 'WBSR_BUSY' // too many calls of the model wait
   | 'WBSR_DISPOSED' // the model was disposed
   | 'WBSR_OUT_OF_MEMORY'
   | 'WBSR_INTERNAL' // a bug in wbsr: please report it

@@ -12,14 +12,15 @@ import type { Hints } from '../networks/architecture.js'
 import type { ImageConvention } from '../networks/image.js'
 import type { Network } from '../networks/network.js'
 import { checkChoice, checkInteger, checkNumber, checkObject, checkString } from '../options.js'
+import { checkQueueOptions, QUEUE_KEYS, type QueueOptions } from './call-queue.js'
 import type { ImportedGraph } from './graphs/import-graph.js'
 import { isNcnnParam } from './graphs/ncnn-files.js'
-import { openModelFile, SupernetModel, UNTRAINED } from './model.js'
+import { openModelFile, SupernetModel, shareModel, UNTRAINED } from './model.js'
 import { describeContents } from './model-file.js'
 import { recognise, weightsArena } from './recognise.js'
 import { modelFile } from './shipped.js'
 
-export interface LoadModelOptions extends DeviceOptions {
+export interface LoadModelOptions extends DeviceOptions, QueueOptions {
   /** Values that the network was trained on: 255 for 0..255, 1 for 0..1. By default what its architecture has. */
   range?: number
   /** Subtracted from R, G and B in 0..1 before; [0, 0, 0]: nothing. By default what its architecture has. */
@@ -55,6 +56,21 @@ async function bytesOf(file: string): Promise<Buffer> {
     if (code === 'EISDIR') throw damaged(file, 'is a folder, expected a file of weights', error)
     throw wrapError(error, 'WBSR_IO', `Cannot read ${file}`)
   }
+}
+
+/** What pictures begin with: none of them can be a model. */
+const PICTURES: readonly (readonly [kind: string, start: RegExp])[] = [
+  ['PNG', /^\x89PNG/],
+  ['JPEG', /^\xff\xd8\xff/],
+  ['WebP', /^RIFF....WEBP/s],
+  ['TIFF', /^(II[*+]\0|MM\0[*+])/],
+  ['GIF', /^GIF8/],
+  ['AVIF or HEIF', /^....ftyp(avi|hei|mif)/s],
+]
+
+function pictureKind(bytes: Buffer): string | undefined {
+  const start = bytes.toString('latin1', 0, 16)
+  return PICTURES.find(([, pattern]) => pattern.test(start))?.[0]
 }
 
 /** A safetensors file begins with the length of its header, which is JSON. */
@@ -153,8 +169,9 @@ function checkHints(options: LoadModelOptions): Hints {
  */
 export async function loadModel(name: string, options: LoadModelOptions = {}): Promise<SupernetModel> {
   const file = modelFile(checkString(name, 'file'))
-  checkObject(options, 'options', [...DEVICE_KEYS, 'range', 'mean', 'luma', 'scale'])
+  checkObject(options, 'options', [...DEVICE_KEYS, ...QUEUE_KEYS, 'range', 'mean', 'luma', 'scale'])
   const device = checkDeviceOptions(options)
+  const queue = checkQueueOptions(options)
   const hints = checkHints(options)
   let found: Found
   try {
@@ -166,7 +183,7 @@ export async function loadModel(name: string, options: LoadModelOptions = {}): P
     if (isSafetensors(bytes)) {
       const contents = await readSafetensors(file)
       if (contents.metadata['wbsr.format'] !== undefined)
-        return openModelFile(file, describeContents(file, contents), null, device)
+        return shareModel(openModelFile(file, describeContents(file, contents), null, device), queue)
       found = ofTensors(
         file,
         'safetensors',
@@ -176,6 +193,8 @@ export async function loadModel(name: string, options: LoadModelOptions = {}): P
     } else if (pth.isPth(bytes)) found = ofTensors(file, 'pth', await pth.readPth(file, bytes, budget), hints)
     else if (isNcnnParam(bytes) || /\.bin$/.test(file)) found = await ofNcnn(file, hints.convention)
     else {
+      const picture = pictureKind(bytes)
+      if (picture) throw damaged(file, `is a picture (${picture}), expected a model`)
       const { readOnnx } = await import('./graphs/onnx-import.js')
       found = ofGraph(file, 'onnx', readOnnx(file, bytes, budget, hints.convention))
     }
@@ -184,7 +203,7 @@ export async function loadModel(name: string, options: LoadModelOptions = {}): P
       throw new WbsrError('WBSR_OUT_OF_MEMORY', `Not enough memory to read ${file}`, { cause: error })
     throw error
   }
-  return makeModel(file, found, hints, device)
+  return shareModel(makeModel(file, found, hints, device), queue)
 }
 
 function makeModel(

@@ -9,20 +9,21 @@ import {
   type ModelDevice,
 } from '../devices.js'
 import { WbsrError, wrapError } from '../errors.js'
-import type { UpscaleOptions } from '../infer/options.js'
+import { checkUpscaleOptions, type UpscaleOptions } from '../infer/options.js'
 import type { UpscaleResult } from '../infer/result.js'
 import { upscale } from '../infer/upscale.js'
 import type { ClassTable, ModelState, RouterTable } from '../model-state.js'
 import { checkNetwork, networkDifference } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
 import { checkChoice, checkObject, checkString } from '../options.js'
-import type { UpscaleFileOptions } from '../stream/file-options.js'
+import { checkFileOptions, type UpscaleFileOptions } from '../stream/file-options.js'
 import { createInferStream } from '../stream/infer-stream.js'
 import type { StreamOptions } from '../stream/options.js'
 import { RowStream, type RowStreamOptions } from '../stream/row-stream.js'
 import { type UpscaleFileResult, upscaleFile } from '../stream/upscale-file.js'
 import { isGlobal } from '../tiling/overlap.js'
 import type { ImageInput } from '../types.js'
+import { CallQueue, checkQueueOptions, QUEUE_KEYS, type QueueOptions } from './call-queue.js'
 import { type ExportOptions, exportOnnx, exportSafetensors } from './export.js'
 import {
   invalidFile,
@@ -71,7 +72,7 @@ export interface ModelArchitecture {
   global: boolean
 }
 
-export interface LoadOptions extends DeviceOptions {
+export interface LoadOptions extends DeviceOptions, QueueOptions {
   /** Needed for a weights file that wbsr did not write, e.g. srresnet({ scale: 4, widths: [64], depths: [16] }). */
   network?: Network
 }
@@ -84,9 +85,13 @@ export interface SaveOptions {
 /** The state behind a model, for lib/train. @throws WbsrError WBSR_DISPOSED */
 export let stateOf: (model: SupernetModel) => ModelState
 
+/** @internal Sets how calls share a model, before its first one. */
+export let shareModel: (model: SupernetModel, options: Required<QueueOptions>) => SupernetModel
+
 /** A trained supernet on a device. Made by {@link trainSupernet} and {@link loadSupernet}. */
 export class SupernetModel {
   readonly #state: ModelState
+  #queue = new CallQueue(checkQueueOptions({}))
   /** Sorted by cost, cheapest first. */
   readonly subnets: readonly Subnet[]
   /** SR size over LR size. */
@@ -95,6 +100,10 @@ export class SupernetModel {
 
   static {
     stateOf = (model) => model.#alive()
+    shareModel = (model, options) => {
+      model.#queue = new CallQueue(options)
+      return model
+    }
   }
 
   /** @internal */
@@ -191,12 +200,14 @@ export class SupernetModel {
   }
 
   /**
-   * Enlarges one picture, every tile with the subnet that the router chooses for it.
+   * Enlarges one picture, every tile with the subnet that the router chooses for it. Of calls that are made at once some
+   * (`concurrency`) run and the others wait, first come, first served, without their pictures being read.
    *
-   * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_ABORTED, WBSR_DISPOSED
+   * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_ABORTED, WBSR_BUSY, WBSR_DISPOSED
    */
   async upscale(input: ImageInput, options?: UpscaleOptions): Promise<UpscaleResult> {
-    return upscale(this.#alive(), input, options)
+    checkUpscaleOptions(options ?? {}, this.#alive())
+    return this.#queue.run('upscale', options?.signal, () => upscale(this.#alive(), input, options))
   }
 
   /**
@@ -225,10 +236,11 @@ export class SupernetModel {
    * (but encoders of WebP and AVIF, and decoders of progressive JPEG, interlaced PNG and WebP, hold the whole picture). The
    * budget is met for the difficulties that the router table was measured on. The file appears whole or not at all.
    *
-   * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_IO, WBSR_ABORTED, WBSR_DISPOSED
+   * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_IO, WBSR_ABORTED, WBSR_BUSY, WBSR_DISPOSED
    */
   async upscaleFile(input: ImageInput, file: string, options?: UpscaleFileOptions): Promise<UpscaleFileResult> {
-    return upscaleFile(this.#alive(), input, file, options)
+    checkFileOptions(options ?? {}, file, this.#alive())
+    return this.#queue.run('upscaleFile', options?.signal, () => upscaleFile(this.#alive(), input, file, options))
   }
 
   /** Frees native memory at once. Everything but dispose then ends with WBSR_DISPOSED. */
@@ -263,12 +275,13 @@ export const UNTRAINED = {
  */
 export async function loadSupernet(file: string, options: LoadOptions = {}): Promise<SupernetModel> {
   checkString(file, 'file')
-  checkObject(options, 'options', [...DEVICE_KEYS, 'network'])
+  checkObject(options, 'options', [...DEVICE_KEYS, ...QUEUE_KEYS, 'network'])
   const device = checkDeviceOptions(options)
+  const queue = checkQueueOptions(options)
   const wanted = options.network === undefined ? null : checkNetwork(options.network, 'network')
 
   const shipped = modelFile(file)
-  return openModelFile(shipped, await readModelFile(shipped), wanted, device)
+  return shareModel(openModelFile(shipped, await readModelFile(shipped), wanted, device), queue)
 }
 
 /** @internal A model of the contents of a safetensors file. */
