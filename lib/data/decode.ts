@@ -1,9 +1,10 @@
 // Image files -> 8-bit RGB, as training and validation use them, and a bounded store of decoded ones.
 import { readFile, stat } from 'node:fs/promises'
 import { WbsrError, wrapError } from '../errors.js'
-import { DARK_DEPTH, darkWarning, type ImageHeader, largestColour, type ReadOptions } from '../images/decoder.js'
+import { DARK_DEPTH, darkWarning, type ImageHeader, largestColour } from '../images/decoder.js'
 import { readImage } from '../images/images.js'
 import { cutPixels } from '../images/pixels.js'
+import type { ReadOptions } from '../images/read-options.js'
 import type { RawImage } from '../types.js'
 
 /** Interleaved (height, width, 3). */

@@ -1,6 +1,6 @@
 // The `data` option of trainSupernet: where images come from and how they are kept.
 import { invalidOption } from '../errors.js'
-import { checkReadOptions } from '../images/decoder.js'
+import { checkReadOptions } from '../images/read-options.js'
 import { checkInteger, checkNumber, checkObject, checkString } from '../options.js'
 import { checkDegradation, type Degradation, type DegradationOptions } from './degradation.js'
 import type { FileSpec } from './files.js'

@@ -1,7 +1,7 @@
 // Options of fleet jobs: their meaning, defaults and checks.
 import { invalidOption } from '../errors.js'
-import { READ_KEYS, type ReadOptions } from '../images/decoder.js'
 import { checkEncodeOptions, ENCODE_KEYS, type EncodeOptions, type EncodeSettings } from '../images/encode.js'
+import { READ_KEYS, type ReadOptions } from '../images/read-options.js'
 import { checkUpscaleOptions, type UpscaleOptions, type UpscaleSettings } from '../infer/options.js'
 import type { ModelState } from '../model-state.js'
 import { checkChoice, checkInteger, checkNumber, checkObject, checkSignal } from '../options.js'

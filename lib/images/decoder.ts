@@ -2,53 +2,16 @@
 // and validation. docs/pictures.md tells what is read and how it is judged.
 import type { Metadata, Region, Sharp } from 'sharp'
 import { invalidOption, WbsrError } from '../errors.js'
-import { checkBoolean, checkChoice, checkInteger, checkNumber } from '../options.js'
 import type { EncodedInput, PictureMetadata, RawImage } from '../types.js'
+import { type Conversion, planColours } from './colour-plan.js'
 import { changeExif, exifBody } from './exif.js'
 import { changeXmp } from './metadata.js'
 import { asPixels } from './pixels.js'
 import { pngFrames } from './png-frames.js'
-import { applyCurve, greyCurve, profileSpace, rgbProfileKind } from './profile.js'
+import { applyCurve } from './profile.js'
+import type { DecodeOptions } from './read-options.js'
 import { TolerantReader } from './reading.js'
 import { ImageSource } from './source.js'
-
-/** How an encoded image is read. */
-export interface ReadOptions {
-  /** Which page of a TIFF, or frame of a GIF or WebP, from 0. Default 0; of a HEIF file its primary picture. */
-  page?: number
-  /** Pixels per inch that an SVG is drawn with, 1..100000. Default 72. */
-  density?: number
-  /**
-   * What the pixels are handed out as. 'srgb' (default): converted to sRGB where an embedded colour profile says that
-   * they are something else. 'input': the file's own numbers, with the profile in the metadata; CMYK becomes sRGB.
-   */
-  colourSpace?: 'srgb' | 'input'
-  /** True: whatever a decoder warns of is an error. Default false: only a picture that is cut off or damaged is one. */
-  strict?: boolean
-  /** Largest width x height that is decoded. Default: no limit. */
-  maxPixels?: number
-}
-
-/** ReadOptions, and options for internal use. */
-export interface DecodeOptions extends ReadOptions {
-  /** Nobody will look at the warnings. */
-  quiet?: boolean
-}
-
-export const READ_KEYS = ['page', 'density', 'colourSpace', 'strict', 'maxPixels'] as const
-
-/** The options of a reader out of those of a call. @throws WbsrError WBSR_INVALID_OPTION */
-export function checkReadOptions(options: ReadOptions, prefix = ''): ReadOptions {
-  const { page, density, colourSpace, strict, maxPixels } = options
-  return {
-    page: page === undefined ? undefined : checkInteger(page, `${prefix}page`, 0),
-    density: density === undefined ? undefined : checkNumber(density, `${prefix}density`, 1, 100_000),
-    colourSpace: checkChoice<'srgb' | 'input'>(colourSpace ?? 'srgb', `${prefix}colourSpace`, ['srgb', 'input']),
-    strict: strict === undefined ? false : checkBoolean(strict, `${prefix}strict`),
-    maxPixels:
-      maxPixels === undefined || maxPixels === Infinity ? undefined : checkInteger(maxPixels, `${prefix}maxPixels`, 1),
-  }
-}
 
 /** What is known of a picture without decoding it; width and height are those after EXIF orientation. */
 export interface ImageHeader {
@@ -73,9 +36,6 @@ export interface RowRange {
   first: number
   rows: number
 }
-
-/** How numbers become sRGB: kept; by an RGB profile; by a curve for grey; by sharp's way for CMYK and Lab. */
-type Conversion = { kind: 'none' | 'profile' | 'other' } | { kind: 'curve'; curve: Uint16Array }
 
 type Layout = Pick<ImageHeader, 'width' | 'height' | 'channels'> & { bits: 8 | 16 }
 
@@ -260,32 +220,6 @@ function layoutOf(metadata: Metadata, label: string): Layout {
     channels: ((colours === 1 ? 1 : 3) + (hasAlpha ? 1 : 0)) as ImageHeader['channels'],
     bits: space === 'rgb16' || space === 'grey16' || lab ? 16 : 8,
   }
-}
-
-/** How the numbers become sRGB, and the profile that is worth keeping. */
-async function planColours(
-  { space, icc }: Metadata,
-  { channels }: Layout,
-  wanted: 'srgb' | 'input',
-  reader: TolerantReader,
-): Promise<{ conversion: Conversion; icc?: Buffer }> {
-  // CMYK without a profile has libvips' own; a profile of another space than the picture's is passed over there, too.
-  if (space === 'cmyk' || String(space) === 'labs') return { conversion: { kind: 'other' } }
-  const none = { conversion: { kind: 'none' } as const }
-  if (!icc) return none
-  const own = profileSpace(icc)
-  if (channels < 3 && (own === 'GRAY' || own === 'RGB ')) {
-    const curve = await greyCurve(icc)
-    // PNG and others require grey profiles for grey pictures, so an RGB profile is applied and not kept.
-    if (own === 'RGB ') return curve ? { conversion: { kind: 'curve', curve } } : none
-    return { conversion: curve && wanted === 'srgb' ? { kind: 'curve', curve } : none.conversion, icc }
-  }
-  const kind = channels < 3 ? 'unusable' : await rgbProfileKind(icc)
-  if (kind === 'unusable') {
-    reader.warn('its colour profile cannot be used and is passed over')
-    return none
-  }
-  return { conversion: { kind: kind === 'other' && wanted === 'srgb' ? 'profile' : 'none' }, icc }
 }
 
 function keepMetadata(

@@ -2,13 +2,15 @@
 // are in encode.ts and png.ts.
 import { invalidOption, WbsrError } from '../errors.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
-import { type DecodeOptions, EncodedImage, type ImageHeader, type ReadOptions } from './decoder.js'
+import { EncodedImage, type ImageHeader } from './decoder.js'
 import { bitsOf, checkRawImage } from './raw-image.js'
+import type { DecodeOptions, ReadOptions } from './read-options.js'
 import { isEncodedInput } from './source.js'
 
-export type { ImageHeader, ReadOptions } from './decoder.js'
+export type { ImageHeader } from './decoder.js'
 export { type EncodeOptions, encodeImage } from './encode.js'
 export { checkRawImage } from './raw-image.js'
+export type { ReadOptions } from './read-options.js'
 
 /**
  * Most decoded bytes of a RowSource (more only if the requested rows need it): enough for a whole 4K picture at 16

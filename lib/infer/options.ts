@@ -1,7 +1,7 @@
 // Options of upscale: their meaning, defaults and checks.
 import { invalidOption } from '../errors.js'
 import type { AlphaUse } from '../images/alpha.js'
-import { checkReadOptions, READ_KEYS, type ReadOptions } from '../images/decoder.js'
+import { checkReadOptions, READ_KEYS, type ReadOptions } from '../images/read-options.js'
 import { checkWrap, type Wrap } from '../images/wrap.js'
 import type { ModelState } from '../model-state.js'
 import { checkChoice, checkFunction, checkInteger, checkObject } from '../options.js'

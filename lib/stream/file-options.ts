@@ -1,8 +1,8 @@
 // Options of upscaleFile: their meaning, defaults and checks.
 import { invalidOption } from '../errors.js'
-import { checkReadOptions, type ReadOptions } from '../images/decoder.js'
 import { checkEncodeOptions, ENCODE_KEYS, type EncodeOptions } from '../images/encode.js'
 import { type OutputFormat, outputFormat } from '../images/formats.js'
+import { checkReadOptions, type ReadOptions } from '../images/read-options.js'
 import { checkWrap, type Wrap } from '../images/wrap.js'
 import { type AlphaChannel, checkAlphaChannel, type UpscaleProgress } from '../infer/options.js'
 import type { ModelState } from '../model-state.js'

@@ -1,7 +1,8 @@
 // What pictures are on their way through the stages of wbsr upscale.
-import type { ReadOptions } from '../../images/decoder.js'
+
 import type { EncodeSettings } from '../../images/encode.js'
 import type { ImageHeader } from '../../images/images.js'
+import type { ReadOptions } from '../../images/read-options.js'
 import type { EncodedInput, PictureMetadata, RawImage, Router, SupernetModel, UpscaleOptions } from '../../index.js'
 import type { PictureFile } from '../../stream/picture-file.js'
 import type { Target } from '../../stream/target.js'
