@@ -1,12 +1,14 @@
 // wbsr doctor: what this machine can run, and a self-test with figures.
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { accessSync, constants, readFileSync } from 'node:fs'
 import { arch, availableParallelism, cpus, freemem, release, totalmem } from 'node:os'
 import sharp from 'sharp'
 import { checkDeviceOptions, createEngine, listDevices } from '../devices.js'
 import { wrapError } from '../errors.js'
-import { psnr, srresnet } from '../index.js'
+import { loadSupernet, psnr, resizeBicubic, srresnet } from '../index.js'
 import { SupernetModel, UNTRAINED } from '../models/model.js'
+import { modelFile, shippedModels } from '../models/shipped.js'
 import { native } from '../native.js'
 import type { RawImage } from '../types.js'
 import { version } from '../version.js'
@@ -14,11 +16,14 @@ import { Ended, EXIT } from './exit.js'
 import type { DoctorFlags } from './flags.js'
 import { deviceOptions } from './model.js'
 import { colour, table } from './terminal.js'
+import { testPicture } from './test-picture.js'
 
 const TEST_SECONDS = 2
 const SIDE = 192
 /** Of a device that calculates in bfloat16, against the CPU. */
 const LEAST_PSNR = 40
+/** In dB, of a model's result and bicubic interpolation of the same picture. */
+const LEAST_LIKENESS = 15
 
 interface SelfTest {
   ok: boolean
@@ -37,19 +42,6 @@ interface SelfTest {
   message?: string
 }
 
-/** Waves, noise and flat parts. */
-function testPicture(): RawImage {
-  const data = new Uint8Array(SIDE * SIDE * 3)
-  let state = 1
-  for (let i = 0; i < data.length; i++) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    const [x, y] = [Math.floor(i / 3) % SIDE, Math.floor(i / 3 / SIDE)]
-    const noise = x > SIDE / 2 ? (state >>> 24) / 4 : 0
-    data[i] = Math.min(255, 96 + 60 * Math.sin(x / 7 + (i % 3)) * Math.cos(y / 11) + noise)
-  }
-  return { data, width: SIDE, height: SIDE, channels: 3 }
-}
-
 function untrained(flags: DoctorFlags): SupernetModel {
   const network = srresnet({ scale: 2, widths: [16, 32], depths: [2, 4] })
   const { engine, fallbackReason } = createEngine(network, checkDeviceOptions(deviceOptions(flags)))
@@ -66,7 +58,7 @@ function largestDifference(a: RawImage, b: RawImage): number {
 async function selfTest(flags: DoctorFlags): Promise<SelfTest> {
   await using model = untrained(flags)
   const { kind, name, precision } = model.device()
-  const picture = testPicture()
+  const picture = testPicture(SIDE, SIDE)
   const router = { subnet: model.subnets.length - 1 }
   const whole = await model.upscale(picture, { router, tile: 'image' })
   const tiles = await model.upscale(picture, { router, tile: 32, halo: 64 })
@@ -97,6 +89,38 @@ async function selfTest(flags: DoctorFlags): Promise<SelfTest> {
     tilesAgainstWhole,
     psnrAgainstCpu: against,
   }
+}
+
+interface ModelTest {
+  name: string
+  scale: number
+  parameters: number
+  ok: boolean
+  message: string
+}
+
+/** Each model of the package: whether its file is whole, and a run of its largest subnet that gives a picture. */
+async function testModels(): Promise<ModelTest[]> {
+  const picture = testPicture(48, 48)
+  const results: ModelTest[] = []
+  for (const { name, scale, parameters, sha256 } of shippedModels()) {
+    const test = async (): Promise<string> => {
+      const sum = createHash('sha256')
+        .update(readFileSync(modelFile(name)))
+        .digest('hex')
+      if (sum !== sha256) return 'its file is not the one that was published (SHA-256)'
+      await using model = await loadSupernet(name, { device: 'cpu' })
+      const { data, width, height, channels } = await model.upscale(picture, {
+        router: { subnet: model.subnets.length - 1 },
+      })
+      const bicubic = await resizeBicubic(picture, { scale })
+      const near = await psnr({ data, width, height, channels }, bicubic, { channel: 'rgb' })
+      return near >= LEAST_LIKENESS ? '' : `its result is not the picture (${near.toFixed(1)} dB against bicubic)`
+    }
+    const message = await test().catch((error: unknown) => wrapError(error).message)
+    results.push({ name, scale, parameters, ok: message === '', message })
+  }
+  return results
 }
 
 /** First line of what a program says of itself; null: it cannot be run. */
@@ -143,7 +167,8 @@ export async function doctor(flags: DoctorFlags): Promise<void> {
   } catch (error) {
     test = { ok: false, message: wrapError(error).message }
   }
-  if (flags.json) process.stdout.write(`${JSON.stringify({ ...facts, devices, missing, test }, null, 2)}\n`)
+  const models = await testModels()
+  if (flags.json) process.stdout.write(`${JSON.stringify({ ...facts, devices, missing, models, test }, null, 2)}\n`)
   else {
     const head = (text: string) => colour(process.stdout, 'bold', text)
     const lines = [
@@ -155,12 +180,22 @@ export async function doctor(flags: DoctorFlags): Promise<void> {
       table(devices.map(({ id, name, details }) => [`  ${id}`, `${name} (${details})`])),
       ...missing.map(({ kind, reason }) => `  ${kind}: none. ${reason}`),
       '',
+      head('Models of the package'),
+      ...(models.length === 0 ? ['  none: train one, or name a file with --model'] : []),
+      table(
+        models.map(({ name, scale, parameters, ok, message }) => [
+          `  ${name}`,
+          `x${scale}, ${parameters} parameters`,
+          ok ? colour(process.stdout, 'green', 'works') : `${colour(process.stdout, 'red', 'failed')}: ${message}`,
+        ]),
+      ),
+      '',
       head('Self-test'),
       ...inWords(test).map((line) => `  ${line}`),
     ]
     process.stdout.write(`${lines.join('\n')}\n`)
   }
-  if (!test.ok) throw new Ended(EXIT.failed)
+  if (!test.ok || models.some(({ ok }) => !ok)) throw new Ended(EXIT.failed)
 }
 
 function inWords(test: SelfTest | { ok: false; message: string }): string[] {

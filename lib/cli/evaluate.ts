@@ -1,12 +1,15 @@
 // wbsr evaluate: evaluate() with its progress, and its tables.
 import path from 'node:path'
+import { kindOf } from '../data/glob.js'
 import {
   type EvaluateOptions,
   type EvaluationProgress,
+  type EvaluationRun,
   type EvaluationSet,
   evaluate,
   evaluationCsv,
   evaluationTable,
+  type SupernetModel,
   WbsrError,
 } from '../index.js'
 import { Ended, UsageError } from './exit.js'
@@ -15,21 +18,34 @@ import { listenForInterrupts } from './interrupt.js'
 import { openModel } from './model.js'
 import { duration, Terminal } from './terminal.js'
 
-/** Sets by name: NAME=PATH, or the last part of the path. Several paths of one name are one set. */
-function setsOf(pictures: string[], lr: string | undefined): Record<string, EvaluationSet> {
+/** Of files without a name. */
+const FILES = 'pictures'
+
+/**
+ * Sets by name: NAME=PATH, or the last part of the path of a folder or pattern. Files without a name are one set, as are several
+ * paths of one name.
+ */
+async function setsOf(pictures: string[], lr: string | undefined): Promise<Record<string, EvaluationSet>> {
   const sets = new Map<string, string[]>()
   for (const text of pictures) {
     const [, given, file] = /^([\w-]+)=(.+)$/s.exec(text) ?? [undefined, undefined, text]
-    const name = given ?? (path.basename(path.resolve(file!)).replace(/[^\w-]+/g, '_') || 'pictures')
+    const single = given === undefined && (await kindOf(file!)) === 'file'
+    const name = single ? FILES : (given ?? (path.basename(path.resolve(file!)).replace(/[^\w-]+/g, '_') || FILES))
     sets.set(name, [...(sets.get(name) ?? []), file!])
   }
   if (lr !== undefined && sets.size > 1) throw new UsageError('Expected a single set of pictures with --lr')
   return Object.fromEntries([...sets].map(([name, hr]) => [name, { hr, ...(lr !== undefined && { lr }) }]))
 }
 
+/** 'largest' is known once the model is there. */
+function withLargest(run: EvaluationRun, { subnets }: SupernetModel): EvaluationRun {
+  const { router } = run
+  return typeof router === 'object' && router.subnet < 0 ? { ...run, router: { subnet: subnets.length - 1 } } : run
+}
+
 export async function evaluateSets(pictures: string[], flags: EvaluateFlags): Promise<void> {
   const { protocol, directory, by, ssim, csv, json, quiet = false } = flags
-  const sets = setsOf(pictures, flags.lr)
+  const sets = await setsOf(pictures, flags.lr)
   const terminal = new Terminal({ quiet })
   const interrupt = listenForInterrupts()
   await using model = await openModel(flags.model, flags)
@@ -45,6 +61,7 @@ export async function evaluateSets(pictures: string[], flags: EvaluateFlags): Pr
       ...(flags.pictures !== undefined && {
         pictures: flags.pictures.split(',') as NonNullable<EvaluateOptions['pictures']>,
       }),
+      ...(flags.runs !== undefined && { runs: flags.runs.map((run) => withLargest(run, model)) }),
       ssim,
       signal: interrupt.signal,
       onProgress,

@@ -1,6 +1,6 @@
 // The options of the commands as they come from the command line.
 import type { OutputFormat } from '../images/formats.js'
-import type { DeviceOptions, Router, UpscaleOptions } from '../index.js'
+import type { DeviceOptions, EvaluationRun, Router, UpscaleOptions } from '../index.js'
 
 export interface DeviceFlags {
   device?: string
@@ -73,6 +73,13 @@ export interface ExportFlags {
   subnet?: number
 }
 
+export interface BenchFlags extends DeviceFlags {
+  model?: string
+  seconds?: number
+  json?: boolean
+  quiet?: boolean
+}
+
 export interface DoctorFlags extends DeviceFlags {
   json?: boolean
 }
@@ -113,6 +120,7 @@ export interface EvaluateFlags extends DeviceFlags {
   directory?: string
   protocol?: 'full' | 'paper'
   by?: 'set' | 'picture' | 'class'
+  runs?: EvaluationRun[]
   pictures?: string
   /** false: --no-ssim */
   ssim: boolean

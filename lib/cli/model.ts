@@ -96,6 +96,11 @@ export class Models {
     return model
   }
 
+  /** What `only` is called. */
+  get name(): string {
+    return this.#name ?? [...this.#open.keys()][0]!
+  }
+
   /** The one that was named, or the plain one of the package. */
   get only(): SupernetModel {
     return this.#first!

@@ -1,6 +1,9 @@
 // The commands of wbsr. Their modules are loaded when they run, so that help and completion come at once.
+import { existsSync } from 'node:fs'
+import path from 'node:path'
 import { Command, type Help } from 'commander'
 import { version } from '../version.js'
+import { benchCommand } from './commands/bench.js'
 import { compareCommand } from './commands/compare.js'
 import { completionCommand } from './commands/completion.js'
 import { doctorCommand } from './commands/doctor.js'
@@ -22,6 +25,7 @@ const COMMANDS = [
   importCommand,
   exportCommand,
   doctorCommand,
+  benchCommand,
   completionCommand,
 ]
 
@@ -41,10 +45,18 @@ export function makeProgram(): Command {
     .helpCommand('help [command]', 'the help of a command')
     .configureHelp({ sortSubcommands: false, helpWidth: helpWidth() } satisfies Partial<Help>)
     .showHelpAfterError('(--help shows the options)')
+    .configureOutput({ outputError: (text, write) => write(withFileHint(text)) })
     .addHelpText('after', ENDING)
     .exitOverride()
   for (const add of COMMANDS) add(program)
   return program
+}
+
+/** A file whose name begins with a dash is taken for an option. */
+function withFileHint(text: string): string {
+  const name = /unknown option '(-[^']+)'/.exec(text)?.[1]
+  if (name === undefined || !(existsSync(name) || path.extname(name) !== '')) return text
+  return `${text.trimEnd()}\n(./${name} is the file of that name; or put -- before it)\n`
 }
 
 function helpWidth(): number {

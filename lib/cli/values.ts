@@ -1,7 +1,7 @@
 // Values of options, from their text.
 import { InvalidArgumentError } from 'commander'
 import type { OutputFormat } from '../images/formats.js'
-import type { Router } from '../index.js'
+import type { EvaluationRun, Router } from '../index.js'
 // Without the addon, so that the help is there even where it is missing.
 import { routerNames } from '../routing/routers.js'
 
@@ -61,4 +61,29 @@ export function router(text: string): Router {
   const name = routerNames.find((known) => known === text)
   if (name === undefined) throw invalid(ROUTER_CHOICES)
   return name
+}
+
+/** Values of --runs, for its help. */
+export const RUN_CHOICES =
+  'smallest, largest, subnet:N, projection, loss:dB, budget:SHARE, projection-budget:SHARE, tile:N'
+
+/** Runs of evaluate, by commas: smallest,loss:0.02,budget:0.6; tile:N counts for all of them. */
+export function runs(text: string): EvaluationRun[] {
+  const made: EvaluationRun[] = []
+  let tile: number | undefined
+  for (const part of text.split(',')) {
+    const [, name, value] = /^([\w-]+)(?::([\d.]+))?$/.exec(part.trim()) ?? []
+    const share = Number(value)
+    if (name === 'smallest' && value === undefined) made.push({ name, router: { subnet: 0 } })
+    else if (name === 'largest' && value === undefined) made.push({ name, router: { subnet: -1 } })
+    else if (name === 'projection' && value === undefined) made.push({ router: name })
+    else if (name === 'subnet' && Number.isInteger(share)) made.push({ router: { subnet: share } })
+    else if (name === 'loss' && share >= 0) made.push({ router: 'calibrated', loss: share })
+    else if (name === 'budget' && share > 0 && share <= 1) made.push({ router: 'calibrated', budget: share })
+    else if (name === 'projection-budget' && share > 0 && share <= 1) made.push({ router: name, budget: share })
+    else if (name === 'tile' && Number.isInteger(share)) tile = share
+    else throw invalid(`${RUN_CHOICES}, with commas between them`)
+  }
+  if (made.length === 0) throw invalid('at least one run')
+  return made.map((run) => ({ ...run, ...(tile !== undefined && { tile }) }))
 }

@@ -4,8 +4,8 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { makeProgram } from '../../lib/cli/program.js'
-import { loadModel } from '../../lib/index.js'
-import { drawPicture, skip, tinyModel, wbsr } from '../support/cli.js'
+import { loadModel, shippedModels } from '../../lib/index.js'
+import { drawPicture, sizeOf, skip, tinyModel, wbsr } from '../support/cli.js'
 
 if (skip) {
   t.pass('the built program', { skip })
@@ -64,6 +64,25 @@ t.test('evaluate', async (t) => {
   t.match(text, /\| bicubic +\| +\d+\.\d\d \|/)
   const json = await wbsr(['evaluate', at('hr'), '-m', model, '--no-ssim', '--json'])
   t.match(JSON.parse(json.text), { sets: [{ name: 'hr', pictures: [{}] }], model: { scale: 2 } })
+  // Files are one set; what is compared can be chosen.
+  await drawPicture(at('b.png'), 48, 48)
+  const runs = 'smallest,subnet:1,projection,largest,tile:32'
+  const chosen = ['evaluate', at('hr/a.png'), at('b.png'), '-m', model, '--no-ssim', '--runs', runs, '--json']
+  const { sets } = JSON.parse((await wbsr(chosen)).text)
+  t.same(
+    sets.map(({ name, pictures }: { name: string; pictures: unknown[] }) => [name, pictures.length]),
+    [['pictures', 2]],
+  )
+  t.same(Object.keys(sets[0].summary).sort(), [
+    'bicubic',
+    'largest',
+    'projection tile 32',
+    'smallest',
+    'subnet 1 tile 32',
+  ])
+  const wrong = await wbsr(['evaluate', at('hr'), '-m', model, '--runs', 'smallest,fast'])
+  t.equal(wrong.status, 2)
+  t.match(wrong.said, /Expected smallest, largest, subnet:N, .* with commas between them/)
   t.equal((await wbsr(['evaluate', at('hr'), '-m', model, '--pictures', 'sr'])).status, 2)
   t.equal((await wbsr(['evaluate', at('none'), '-m', model])).status, 1)
 })
@@ -76,10 +95,51 @@ t.test('doctor', async (t) => {
   t.ok(facts.devices.some(({ id }: { id: string }) => id === 'cpu'))
   t.ok(facts.devices.some(({ kind }: { kind: string }) => kind === 'cuda') || facts.missing[0].reason.length > 10)
   const { ok, pictures, seconds, megapixelsPerSecond, tilesAgainstWhole } = facts.test
+  const shipped = shippedModels().map(({ name, scale, parameters }) => ({
+    name,
+    scale,
+    parameters,
+    ok: true,
+    message: '',
+  }))
+  t.same(facts.models, shipped)
   t.ok(ok && pictures > 0 && seconds >= 2 && megapixelsPerSecond > 0 && tilesAgainstWhole <= 1)
   const gone = await wbsr(['doctor', '--device', 'cuda:77'])
   t.equal(gone.status, 1)
   t.match(gone.text, /Self-test\n {2}failed: .*'cuda:77' cannot be used/)
+})
+
+t.test('bench', async (t) => {
+  const small = await drawPicture(at('bench.png'), 40, 30)
+  const { status, text, said } = await wbsr(['bench', small, '-m', model, '--seconds', '0'])
+  t.equal(status, 0, said)
+  t.match(text, /x2\.safetensors on .*; 40x30 -> 80x60, pixels to pixels/)
+  t.match(text, /\n {2}subnet 0 \(width 8, depth 1\) +0\.\d+ +3 +[\d.]+ +[\d.]+ +\d+ +[\d.]+ %/)
+  t.match(text, /\n {2}routed, projection \(default\) /)
+  const { rows, device, result } = JSON.parse((await wbsr(['bench', '-m', model, '--seconds', '0', '--json'])).text)
+  t.match(device, { kind: 'cpu' })
+  t.same(result, { width: 1024, height: 768 })
+  t.equal(rows.length, 5)
+  for (const row of rows)
+    t.ok(
+      row.seconds > 0 && Math.abs(row.megapixelsPerSecond * row.seconds - (1024 * 768) / 1e6) < 1e-9 && row.share > 0,
+    )
+  t.ok(rows[0].gigaflops < rows[3].gigaflops)
+  t.equal((await wbsr(['bench', at('none.png'), '-m', model])).status, 1)
+})
+
+t.test('a picture in the place of a model, and a file that looks like an option', async (t) => {
+  const file = await drawPicture(at('picture.webp'), 20, 20)
+  const { status, said } = await wbsr(['upscale', file, '-m', file])
+  t.equal(status, 1)
+  t.match(said, /picture\.webp: is a picture \(WebP\), expected a model/)
+  await drawPicture(at('-dash.png'), 20, 20)
+  const dashed = await wbsr(['upscale', '-dash.png', '-m', model], { cwd: home })
+  t.equal(dashed.status, 2)
+  t.match(dashed.said, /\(\.\/-dash\.png is the file of that name; or put -- before it\)/)
+  t.equal((await wbsr(['upscale', '-m', model, '--', '-dash.png'], { cwd: home })).status, 0)
+  t.same(await sizeOf(at('-dash-x2.png')), [40, 40])
+  t.notMatch((await wbsr(['upscale', '--speed', file])).said, /is the file of that name/)
 })
 
 t.test('completion', async (t) => {
