@@ -1,4 +1,4 @@
-// Why jobs failed, in words that name the band or segment.
+// Why jobs failed, in words that name the band.
 import type { Queue } from 'bullmq'
 import type { Manifest } from './manifest.js'
 
@@ -25,12 +25,7 @@ export async function explainFailure(
   if (!job) return parseFailure(reason)
   const { code, message } = parseFailure(job.failedReason ?? reason)
   const { index } = job.data as { index?: number }
-  const [part, count] =
-    manifest.kind === 'video'
-      ? ['segment', manifest.segments.length]
-      : manifest.kind === 'bands'
-        ? ['band', manifest.bands.length]
-        : ['picture', 1]
+  const count = manifest.kind === 'bands' ? manifest.bands.length : 1
   const crashed = /stalled more than/.test(message) ? ` (every worker that ran it died or lost it)` : ''
-  return { code, message: `${part} ${index} of ${count}, after ${job.attemptsMade} attempts: ${message}${crashed}` }
+  return { code, message: `band ${index} of ${count}, after ${job.attemptsMade} attempts: ${message}${crashed}` }
 }

@@ -75,17 +75,7 @@ export interface FolderManifest {
   rate: number
 }
 
-/** A video, whose frames are enlarged in segments. */
-export interface VideoManifest extends Common {
-  kind: 'video'
-  source: string
-  /** The file name of the source, whose extension ffmpeg may need. */
-  sourceName: string
-  options: Record<string, unknown>
-  segments: { from: number | null; to: number | null; frames: number; flops: number }[]
-}
-
-export type Manifest = BandsManifest | PictureManifest | FolderManifest | VideoManifest
+export type Manifest = BandsManifest | PictureManifest | FolderManifest
 
 /** Metadata as JSON: bytes in base64. */
 export interface StoredMetadata {
@@ -116,7 +106,6 @@ export function pictureMetadata({ icc, exif, xmp, ...rest }: StoredMetadata): Pi
 export const folderOf = (id: string): string => `runs/${id}`
 export const manifestKey = (id: string): string => `${folderOf(id)}/manifest.json`
 export const bandKey = (id: string, { first, end }: Band): string => `${folderOf(id)}/${first}-${end}.rows`
-export const segmentKey = (id: string, index: number): string => `${folderOf(id)}/segment-${index}.nut`
 /** While it is there, workers do nothing for a job. */
 export const cancelKey = (id: string): string => `${folderOf(id)}/cancelled`
 /** Says that the result of a job is there, and what it is. */

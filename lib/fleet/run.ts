@@ -19,7 +19,7 @@ export interface RunStatus {
    * or the database lost it (submit it again: what is done stays done).
    */
   state: 'waiting' | 'running' | 'assembling' | 'done' | 'failed' | 'unknown'
-  /** Bands, segments and pictures. */
+  /** Bands, or pictures of a folder. */
   total: number
   done: number
   active: number
@@ -183,7 +183,6 @@ export async function removeJob(root: Job | undefined): Promise<void> {
 
 function countOf(manifest: Manifest): number {
   if (manifest.kind === 'bands') return manifest.bands.length
-  if (manifest.kind === 'video') return manifest.segments.length
   return manifest.kind === 'folder' ? manifest.pictures.length : 1
 }
 

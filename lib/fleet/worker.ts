@@ -226,7 +226,7 @@ export class FleetWorker extends EventEmitter<FleetWorkerEvents> {
     const queue = this.#backend.queue(fileQueue(this.#backend.name))
     try {
       // Of a folder, whose pictures do not depend on each other, the parent goes on.
-      const parent = job.name === 'band' || job.name === 'segment' ? await queue.getJob(job.parent!.id!) : undefined
+      const parent = job.name === 'band' ? await queue.getJob(job.parent!.id!) : undefined
       await parent?.removeUnprocessedChildren()
     } finally {
       await queue.close()

@@ -10,7 +10,7 @@ export function fleetCommand(program: Command): void {
       .command('fleet')
       .summary('enlarge on several machines, by a queue in Redis')
       .description(
-        'Enlarges very large pictures, many pictures and videos on several machines (docs/fleet.md). They share a queue in ' +
+        'Enlarges very large pictures and many pictures on several machines (docs/fleet.md). They share a queue in ' +
           'Redis (BullMQ) and a store, which is a folder that all of them see or a bucket of S3.',
       )
       .addArgument(
@@ -24,7 +24,7 @@ export function fleetCommand(program: Command): void {
           'clean',
         ]),
       )
-      .argument('[words...]', 'plan, submit: pictures, folders, one video; status, save, cancel: the id of a job')
+      .argument('[words...]', 'plan, submit: pictures and folders; status, save, cancel: the id of a job')
       .option(
         '--redis <url>',
         'redis://HOST:PORT (default: WBSR_REDIS of the environment, else redis://127.0.0.1:6379)',

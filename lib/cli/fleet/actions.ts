@@ -36,8 +36,9 @@ export async function fleet(action: string, words: string[], flags: FleetFlags):
     store,
     ...(flags.name && { name: flags.name }),
   })
-  if (action === 'submit') return submit(connected, words, flags, interrupt)
-  if (action === 'status') return status(connected, words, flags, interrupt)
+  // Awaited: the connection is closed as this function returns.
+  if (action === 'submit') return await submit(connected, words, flags, interrupt)
+  if (action === 'status') return await status(connected, words, flags, interrupt)
   if (action === 'clean') {
     const { objects, bytes } = await connected.clean({ hours: flags.hours ?? 24 })
     if (flags.json) print({ event: 'clean', objects, bytes })
