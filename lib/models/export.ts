@@ -5,7 +5,11 @@ import { writeFileAtomic } from '../files/atomic.js'
 import { writeSafetensors } from '../files/safetensors.js'
 import type { ModelState } from '../model-state.js'
 import { checkInteger, checkObject, checkString } from '../options.js'
+import { subnetNetwork } from './graphs/subnet-network.js'
 import { type SubnetTensor, subnetTensors } from './graphs/subnet-slices.js'
+
+/** Metadata of an exported safetensors file: its network, by which loadModel reads it again. */
+export const SUBNET_KEY = 'wbsr.subnet'
 
 export interface ExportOptions {
   /** Index into model.subnets; default: the largest. */
@@ -41,11 +45,14 @@ export async function exportOnnx(state: ModelState, file: string, options: Expor
 
 /** @throws WbsrError WBSR_IO, WBSR_DISPOSED, WBSR_INVALID_OPTION */
 export async function exportSafetensors(state: ModelState, file: string, options: ExportOptions): Promise<void> {
-  const { tensors } = await tensorsOf(state, file, options)
+  const { subnet, tensors } = await tensorsOf(state, file, options)
+  const { title = state.network.name, range = 1, mean = [0, 0, 0], channels = 3 } = state.source ?? {}
   const list = [...tensors.values()].map(({ name, shape, data }) => ({ name, dtype: 'F32' as const, shape, data }))
   await writeSafetensors(file, list, {
     format: 'pt',
     architecture: state.network.name,
     scale: String(state.network.scale),
+    // Names and shapes of tensors do not tell all: not a skip of the image, not a scale of the residuals.
+    [SUBNET_KEY]: JSON.stringify({ network: subnetNetwork(state.network, subnet), title, range, mean, channels }),
   })
 }

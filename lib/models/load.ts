@@ -9,10 +9,12 @@ import type { StoredTensor } from '../files/tensor.js'
 import type { SourceDescription } from '../model-state.js'
 import type { NativeParameter } from '../native.js'
 import type { Hints } from '../networks/architecture.js'
+import { checkNetwork } from '../networks/check.js'
 import type { ImageConvention } from '../networks/image.js'
 import type { Network } from '../networks/network.js'
 import { checkChoice, checkInteger, checkNumber, checkObject, checkString } from '../options.js'
 import { checkQueueOptions, QUEUE_KEYS, type QueueOptions } from './call-queue.js'
+import { SUBNET_KEY } from './export.js'
 import type { ImportedGraph } from './graphs/import-graph.js'
 import { isNcnnParam } from './graphs/ncnn-files.js'
 import { openModelFile, SupernetModel, shareModel, UNTRAINED } from './model.js'
@@ -100,6 +102,44 @@ function ofTensors(file: string, format: 'pth' | 'safetensors', contents: unknow
   }
 }
 
+/** What exportSafetensors() wrote: the file says itself which network it holds. */
+function ofExport(file: string, text: string, tensors: Map<string, Tensor>): Found {
+  let network: Network
+  let about: Record<string, unknown>
+  try {
+    about = JSON.parse(text) as Record<string, unknown>
+    network = checkNetwork(about['network'], 'network')
+    if (network.widths.length * network.depths.length !== 1) throw new Error('it has several subnets')
+  } catch (error) {
+    throw damaged(file, `metadata ${SUBNET_KEY} is not the network of one subnet: ${(error as Error).message}`, error)
+  }
+  const { title, range, mean, channels } = about
+  const three = Array.isArray(mean) && mean.length === 3 && mean.every((v) => typeof v === 'number')
+  if (typeof title !== 'string' || typeof range !== 'number' || !three || (channels !== 1 && channels !== 3))
+    throw damaged(file, `metadata ${SUBNET_KEY} is not { network, title, range, mean, channels }`)
+  return {
+    format: 'safetensors',
+    title,
+    network,
+    features: network.widths[0]!,
+    blocks: network.depths[0]!,
+    convention: { range, mean: mean as number[], channels, luma: 'full' },
+    arena: (parameters) => {
+      const known = new Set(parameters.map(({ name }) => name))
+      const unknown = [...tensors.keys()].filter((name) => !known.has(name))
+      if (unknown.length > 0) throw damaged(file, `has a tensor ${unknown[0]} that its network does not have`)
+      const arena = new Float32Array(parameters.reduce((end, p) => Math.max(end, p.offset + p.count), 0))
+      for (const { name, shape, offset } of parameters) {
+        const tensor = tensors.get(name)
+        if (!tensor || JSON.stringify(tensor.shape) !== JSON.stringify(shape))
+          throw damaged(file, `has no tensor ${name} of ${shape.join('x')}, which its network needs`)
+        arena.set(stored(tensor).read(), offset)
+      }
+      return arena
+    },
+  }
+}
+
 function ofGraph(file: string, format: 'ncnn' | 'onnx', imported: ImportedGraph): Found {
   const { network, tensors, features, blocks, convention } = imported
   return {
@@ -184,12 +224,16 @@ export async function loadModel(name: string, options: LoadModelOptions = {}): P
       const contents = await readSafetensors(file)
       if (contents.metadata['wbsr.format'] !== undefined)
         return shareModel(openModelFile(file, describeContents(file, contents), null, device), queue)
-      found = ofTensors(
-        file,
-        'safetensors',
-        new Map([...contents.tensors].map(([key, tensor]) => [key, stored(tensor)])),
-        hints,
-      )
+      const exported = contents.metadata[SUBNET_KEY]
+      found =
+        exported !== undefined
+          ? ofExport(file, exported, contents.tensors)
+          : ofTensors(
+              file,
+              'safetensors',
+              new Map([...contents.tensors].map(([key, tensor]) => [key, stored(tensor)])),
+              hints,
+            )
     } else if (pth.isPth(bytes)) found = ofTensors(file, 'pth', await pth.readPth(file, bytes, budget), hints)
     else if (isNcnnParam(bytes) || /\.bin$/.test(file)) found = await ofNcnn(file, hints.convention)
     else {

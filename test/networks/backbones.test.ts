@@ -4,12 +4,15 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import t from 'tap'
+import { readSafetensors, type Tensor, writeSafetensors } from '../../lib/files/safetensors.js'
 import * as api from '../../lib/index.js'
 import { onnxOf } from '../../lib/models/graphs/onnx-export.js'
 import { subnetTensors } from '../../lib/models/graphs/subnet-slices.js'
+import { SupernetModel, UNTRAINED } from '../../lib/models/model.js'
 import { native } from '../../lib/native.js'
 import { backbones } from '../../lib/networks/all.js'
 import type { Network } from '../../lib/networks/network.js'
+import { largestDifference } from '../support/pictures.js'
 
 const peer = path.resolve(import.meta.dirname, '../../bench/peers/onnxruntime')
 const runtime: string | false = existsSync(path.join(peer, 'node_modules/onnxruntime-node'))
@@ -88,6 +91,27 @@ for (const [name, network] of Object.entries(families)) {
     t.ok(losses.at(-1)! < losses[0]!, `${losses[0]} -> ${losses.at(-1)}`)
   })
 
+  t.test(`${name} is read again from the safetensors file that exportSafetensors writes`, async (t) => {
+    const engine = new native.Engine(network.graph, { threads: 2 })
+    engine.initialise(3)
+    const state = { engine, network, fallbackReason: null, disposed: false }
+    using model = new SupernetModel({ ...UNTRAINED, ...state })
+    const lr: api.RawImage = { data: input, width, height, channels: 3 }
+    const file = path.join(t.testdir(), 'model.safetensors')
+    for (const subnet of new Set([0, model.subnets.length - 1])) {
+      await model.exportSafetensors(file, { subnet })
+      using read = await api.loadModel(file, { threads: 2 })
+      const [ours, again] = [
+        await model.upscale(lr, { router: { subnet }, tile: 'image' }),
+        await read.upscale(lr, { tile: 'image' }),
+      ]
+      const largest = largestDifference(ours.data, again.data)
+      t.equal(read.network.name, network.name)
+      // Slices of features lie elsewhere in some narrow subnets, so that sums are rounded in another order.
+      t.ok(largest < 1e-5, `${subnet}: ${largest}`)
+    }
+  })
+
   t.test(`${name} in ONNX Runtime`, { skip: runtime }, async (t) => {
     const ort = createRequire(path.join(peer, 'package.json'))('onnxruntime-node')
     const engine = new native.Engine(network.graph, { threads: 2 })
@@ -106,3 +130,24 @@ for (const [name, network] of Object.entries(families)) {
     }
   })
 }
+
+t.test('a file that says it holds a subnet and does not is refused', async (t) => {
+  const network = families['disp, skip']!
+  const engine = new native.Engine(network.graph, { threads: 2 })
+  engine.initialise(3)
+  using model = new SupernetModel({ ...UNTRAINED, engine, network, fallbackReason: null, disposed: false })
+  const file = path.join(t.testdir(), 'model.safetensors')
+  await model.exportSafetensors(file)
+  const { tensors, metadata } = await readSafetensors(file)
+  const about = JSON.parse(metadata['wbsr.subnet']!)
+  const refuse = async (list: Tensor[], subnet: unknown, message: RegExp) => {
+    await writeSafetensors(file, list, { ...metadata, 'wbsr.subnet': JSON.stringify(subnet) })
+    await t.rejects(api.loadModel(file), { code: 'WBSR_INVALID_FILE', message })
+  }
+  const all = [...tensors.values()]
+  await refuse(all.slice(1), about, /has no tensor .*, which its network needs/)
+  await refuse([...all, { ...all[0]!, name: 'other' }], about, /has a tensor other that its network does not have/)
+  await refuse(all, { ...about, network: { ...about.network, depths: [7] } }, /is not the network of one subnet/)
+  await refuse(all, { ...about, network: network }, /it has several subnets/)
+  await refuse(all, { ...about, mean: [1] }, /is not \{ network, title, range, mean, channels \}/)
+})
