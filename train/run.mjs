@@ -31,8 +31,9 @@ const started = performance.now()
 let sum = 0
 const model = await wbsr.trainSupernet({
   ...options,
-  ...(more > 0 ? { steps: Number(process.argv[more + 1]), extend: directory } : {}),
-  ...(options.from ? { from: path.join(root, options.from) } : {}),
+  // An extension goes on from its own checkpoint; `from` is where the run began.
+  from: more > 0 || !options.from ? undefined : path.join(root, options.from),
+  ...(more > 0 && { steps: Number(process.argv[more + 1]), extend: directory }),
   network: families[family](shape),
   data: { ...data, train: at(data.train), validation: at(data.validation) },
   checkpoint: { directory, everySteps: 500 },
