@@ -2,7 +2,7 @@
 
 export { comparePictures } from './compare/index.js'
 export type { ComparedPicture, CompareFigures, CompareOptions, Comparison } from './compare/options.js'
-export type { DegradationOptions } from './data/degradation.js'
+export type { DegradationOptions, Range } from './data/degradation.js'
 export type { FileSpec, SkippedImage } from './data/files.js'
 export type { DataOptions } from './data/options.js'
 export type { SamplerKind, SamplerOptions } from './data/sampler.js'
@@ -34,9 +34,11 @@ export type {
   SetSummary,
 } from './evaluate/results.js'
 export type { EvaluationRun, RivalName, Sweep } from './evaluate/runs.js'
+export type { AlphaUse } from './images/alpha.js'
 export type { EncodeOptions } from './images/encode.js'
 export { type ImageHeader, type PageInfo, pagesOf, type ReadOptions } from './images/images.js'
-export type { ChosenTiles, UpscaleOptions, UpscaleProgress } from './infer/options.js'
+export type { Wrap } from './images/wrap.js'
+export type { AlphaChannel, ChosenTiles, UpscaleOptions, UpscaleProgress } from './infer/options.js'
 export { allocationOverlay } from './infer/overlay.js'
 export type { AllocatedTile, Allocation, UpscaleResult } from './infer/result.js'
 export { type GradientVector, gradientVector } from './measure/gradient.js'
@@ -72,8 +74,8 @@ export { type FmenOptions, fmen } from './networks/fmen.js'
 export { type FsrcnnOptions, fsrcnn } from './networks/fsrcnn.js'
 export type { ImageConvention } from './networks/image.js'
 export { type ImdnOptions, imdn } from './networks/imdn.js'
-export { GraphBuilder, type Network, type Value } from './networks/network.js'
-export { type PlainusrOptions, plainusr } from './networks/plainusr.js'
+export { type Channels, type ConvOptions, GraphBuilder, type Network, type Value } from './networks/network.js'
+export { type PlainusrBlock, type PlainusrOptions, plainusr } from './networks/plainusr.js'
 export { type RcanOptions, rcan } from './networks/rcan.js'
 export { type RfdnOptions, rfdn } from './networks/rfdn.js'
 export { type RlfnOptions, rlfn } from './networks/rlfn.js'
@@ -91,6 +93,7 @@ export type { Guarantee } from './routing/router.js'
 export type { Router } from './routing/routers.js'
 export type { UpscaleFileOptions } from './stream/file-options.js'
 export type { StreamOptions } from './stream/options.js'
+export type { PictureFileResult } from './stream/picture-file.js'
 export { type ResizeStreamOptions, type RowResize, resizeStream } from './stream/row-resize.js'
 export type { RowStream, RowStreamOptions } from './stream/row-stream.js'
 export { type Stitcher, type StitchOptions, type StitchResult, stitchTo } from './stream/stitch.js'
@@ -99,12 +102,22 @@ export type { UpscaleFileResult } from './stream/upscale-file.js'
 export type { Phase } from './train/estimate.js'
 export { trainSupernet } from './train/index.js'
 export type { BalancedLossOptions, LossOptions, PlainLossOptions, SigmaOptions } from './train/loss.js'
+export type { ElementLoss } from './train/loss-names.js'
 export type { OptimizerOptions } from './train/optimizer.js'
 export type { CalibrationOptions, CheckpointOptions, ReportOptions, TrainOptions } from './train/options.js'
 export type { ProgressReport } from './train/progress.js'
 export type { EpochReport, Psnr, StartReport, StepReport, ValidationReport } from './train/reports.js'
 export type { SubnetsPerStep } from './train/schedule.js'
-export type { EncodedInput, ImageInput, PictureMetadata, PixelArray, RawImage, Tile, UpscaledTile } from './types.js'
+export type {
+  EncodedInput,
+  ImageInput,
+  PictureMetadata,
+  PixelArray,
+  RawImage,
+  Tile,
+  TilePictureInfo,
+  UpscaledTile,
+} from './types.js'
 export type { VideoOptions, VideoProgress, VideoStreamOptions } from './video/options.js'
 export { type UpscaledFrame, type VideoFrame, videoStream } from './video/stream.js'
 export { upscaleVideo, type VideoResult } from './video/upscale-video.js'

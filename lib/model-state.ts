@@ -20,7 +20,7 @@ export const MOST_PICTURES = 256
 
 /** How much single tiles lose, for the option `guarantee`. */
 export interface TileLosses {
-  /** [class - 1]: tiles measured. */
+  /** By class - 1: tiles measured. */
   tiles: number[]
   /**
    * [class - 1][subnet]: dB of PSNR that tiles lose against the largest subnet with this subnet or any that costs more,
@@ -33,9 +33,9 @@ export interface TileLosses {
 export interface RouterTable {
   /** [class - 1][subnet]: mean squared error per RGB sample in [0, 1]. */
   squaredError: number[][]
-  /** [class - 1]: the same for bicubic interpolation, for reports. */
+  /** By class - 1: the same for bicubic interpolation, for reports. */
   bicubicSquaredError: number[]
-  /** [class - 1]: share of validation tiles, sums to 1. */
+  /** By class - 1: share of validation tiles, sums to 1. */
   frequency: number[]
   tiles: number
   tileSize: number

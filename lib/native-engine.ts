@@ -1,5 +1,6 @@
 // Networks, devices and their jobs on the native side: the types of the engine (lib/native.ts has the conventions).
 
+/** Samples of a picture, interleaved: 8 bits, 16 bits, or floats in [0, 1]. */
 export type PixelArray = Uint8Array | Uint8ClampedArray | Uint16Array | Float32Array
 
 /** Channels of a convolution: a fixed count, or floor(num * width / den). */
@@ -13,6 +14,7 @@ export interface NativeNode {
   [attribute: string]: string | number | boolean | number[] | NativeChannels
 }
 
+/** A network as plain data: nodes in order, and the widths and depths of its subnets. */
 export interface NativeGraph {
   scale: number
   widths: number[]

@@ -19,6 +19,7 @@ export interface ComparedPicture {
   map?: ImageInput
 }
 
+/** What {@link comparePictures} puts on the page, and where it writes it. */
 export interface CompareOptions {
   /** The page. Appears whole or not at all; an older file of that name is replaced. */
   out: string
@@ -46,6 +47,7 @@ export interface CompareFigures {
   ssim: number | null
 }
 
+/** The page that {@link comparePictures} wrote, and its figures. */
 export interface Comparison {
   file: string
   /** Bytes of the page. */

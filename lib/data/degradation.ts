@@ -7,6 +7,10 @@ import type { RandomStream } from '../random.js'
 /** From, to. */
 export type Range = readonly [number, number]
 
+/**
+ * How LR pictures are made worse after the reduction: blur, then noise, then JPEG. A part that is left out does not
+ * happen.
+ */
 export interface DegradationOptions {
   /** Gaussian blur of LR. `sigma`: a range in LR pixels within 0 .. 2, drawn uniformly. */
   blur?: { probability: number; sigma: Range }

@@ -5,6 +5,7 @@ import { checkInteger, checkNumber, checkObject, checkString } from '../options.
 import { checkDegradation, type Degradation, type DegradationOptions } from './degradation.js'
 import type { FileSpec } from './files.js'
 
+/** What a training run reads, and how much of it is kept in memory. */
 export interface DataOptions {
   /** HR images to train on: a folder (with subfolders), a pattern (`*`, `?`, `**`, `{a,b}`, `{01..99}`), a file, or a list of these. */
   train: FileSpec

@@ -6,6 +6,7 @@ import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.
 import { permutation, randomFor } from '../random.js'
 import { classOf } from '../routing/classes.js'
 
+/** How the patches of a step are drawn (docs/method.md section 3). */
 export interface SamplerOptions {
   /**
    * - `hes` (default): patches first, classes later.
@@ -28,6 +29,7 @@ export interface SamplerOptions {
 }
 
 const KINDS = ['hes', 'uniform', 'balanced', 'hardest', 'difficulty'] as const
+/** How patches are drawn: HES of the paper, or one of the samplers that it is compared with (docs/method.md). */
 export type SamplerKind = (typeof KINDS)[number]
 
 /** All filled in; `share` where the kind uses it, so that checkpoints of other runs do not depend on it. */

@@ -39,6 +39,7 @@ export interface EvaluationCalibration extends EvaluationSet {
 /** 'sr': the enlarged picture; 'error': its distance from HR; 'allocation': which subnet ran where. */
 export type EvaluationPicture = 'sr' | 'error' | 'allocation'
 
+/** What {@link evaluate} measures, on which pictures, and where results are kept. */
 export interface EvaluateOptions {
   /** By name. A FileSpec is short for { hr }. */
   sets: Record<string, FileSpec | EvaluationSet>
@@ -64,6 +65,7 @@ export interface EvaluateOptions {
   signal?: AbortSignal
 }
 
+/** What {@link evaluate} reports after every picture and run. */
 export interface EvaluationProgress {
   /** Pictures times runs; those that were measured earlier count. */
   done: number

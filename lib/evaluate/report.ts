@@ -15,6 +15,7 @@ function markdown(header: string[], rows: string[][], left = 1): string {
   return [line(header), line(rule), ...rows.map(line)].join('\n')
 }
 
+/** What the rows of {@link evaluationTable} are. */
 export interface TableOptions {
   /** A row for each run ('set', default), for each run and picture, or for each difficulty class with a column for each run. */
   by?: 'set' | 'picture' | 'class'

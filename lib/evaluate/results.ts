@@ -35,6 +35,7 @@ export interface PictureResult {
   classes: ClassQuality[]
 }
 
+/** One picture of a set, and what every run made of it. */
 export interface EvaluatedPicture {
   name: string
   /** The HR file. */
@@ -62,6 +63,7 @@ export interface SetSummary {
   classes: ClassQuality[]
 }
 
+/** One set of pictures: its pictures and the means over them. */
 export interface EvaluatedSet {
   name: string
   /** How LR was made: 'files' or 'bicubic', and what happened to it. */
@@ -73,6 +75,7 @@ export interface EvaluatedSet {
   summary: Record<string, SetSummary>
 }
 
+/** The result of {@link evaluate}: plain data, which JSON keeps (an infinite PSNR becomes null). */
 export interface Evaluation {
   model: {
     network: string

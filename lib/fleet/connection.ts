@@ -7,6 +7,7 @@ import { type Bullmq, loadBullmq } from './packages.js'
 /** Options of ioredis, such as host, port, password, tls or sentinels. */
 export type RedisConnection = Record<string, unknown>
 
+/** The server that keeps the queues. */
 export interface ConnectionOptions {
   /** redis://host:port/database, rediss://, postgres://, or options of ioredis. */
   connection: string | RedisConnection

@@ -13,6 +13,7 @@ export interface FleetWorkerEvents {
   error: [error: Error]
 }
 
+/** A job as a worker sees it. */
 export interface FleetJob {
   id: string
   kind: JobName

@@ -2,6 +2,7 @@
 import type { Queue } from 'bullmq'
 import type { Manifest } from './manifest.js'
 
+/** Why a job failed. */
 export interface Failure {
   code: string
   message: string

@@ -26,6 +26,7 @@ import { FleetRun, removeJob } from './run.js'
 import { checkKey, type Store } from './store.js'
 import { readDone } from './tasks.js'
 
+/** Options of {@link openFleet}: the queue server and the store that all machines share. */
 export interface FleetOptions extends ConnectionOptions {
   store: Store
 }
@@ -91,6 +92,7 @@ export class Fleet {
     this.#flows = backend.flows()
   }
 
+  /** Where inputs, bands and results lie. */
   get store(): Store {
     return this.#store
   }
@@ -252,6 +254,7 @@ export class Fleet {
     return jobs.some((job) => job?.id?.endsWith(`.${id}`))
   }
 
+  /** Ends the connections; jobs that were submitted go on. */
   async close(): Promise<void> {
     await Promise.all([
       this.#flows.close(),
@@ -260,6 +263,7 @@ export class Fleet {
     ])
   }
 
+  /** As close(). */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

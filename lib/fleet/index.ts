@@ -1,4 +1,6 @@
 // wbsr/fleet: upscaling on several machines.
+export type { FileChunks } from '../files/atomic.js'
+export type { Band } from './bands.js'
 export type { ConnectionOptions, RedisConnection } from './connection.js'
 export type { FleetJob, FleetWorkerEvents } from './events.js'
 export type { Failure } from './failures.js'
@@ -6,8 +8,9 @@ export { Fleet, type FleetOptions, type FolderPicture, openFleet, planPicture } 
 export type { CutOptions, FleetUpscaleOptions, PictureOptions } from './options.js'
 export type { Price } from './picture-job.js'
 export { ASSUMED, type Assumptions, type Prediction, predict } from './predict.js'
+export type { JobName } from './queues.js'
 export { FleetRun, type RunResult, type RunStatus, type WaitOptions } from './run.js'
-export { type S3StoreOptions, s3Store } from './s3-store.js'
+export { type ClosableStore, type S3StoreOptions, s3Store } from './s3-store.js'
 export { startFleetWorker } from './start-worker.js'
 export { folderStore, type Store, type StoredObject } from './store.js'
 export { FleetWorker, type FleetWorkerOptions } from './worker.js'

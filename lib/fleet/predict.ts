@@ -16,6 +16,7 @@ export interface Assumptions {
 /** Of the second of two cores of a server of 2023; `wbsr bench` measures them (docs/fleet.md). */
 export const ASSUMED: Omit<Assumptions, 'rate'> = { perBand: 0.15, assembly: 25e6, splitting: 60e6 }
 
+/** How long a job is expected to take, from {@link predict}. */
 export interface Prediction {
   workers: number
   /** From the submission to the result. */
@@ -36,7 +37,11 @@ export function makespan(seconds: readonly number[], workers: number): number {
   return Math.max(...free)
 }
 
-/** @param prices of one picture, or of those of a folder, whose files are put together while other bands run */
+/**
+ * Expected seconds of a job on a number of workers.
+ *
+ * @param prices of one picture, or of those of a folder, whose files are put together while other bands run
+ */
 export function predict(prices: readonly Price[], workers: number, assumed: Partial<Assumptions> = {}): Prediction {
   const { rate, perBand, assembly, splitting } = { ...ASSUMED, rate: prices[0]?.rate ?? 1, ...assumed }
   const lengths = prices.flatMap(({ bands }) => bands.map(({ flops }) => flops / rate + perBand)).sort((a, b) => b - a)

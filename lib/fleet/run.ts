@@ -11,6 +11,7 @@ import type { WorkDone } from './queues.js'
 import type { Store } from './store.js'
 import { type Done, readDone } from './tasks.js'
 
+/** How far a job is. */
 export interface RunStatus {
   id: string
   name: string
@@ -53,7 +54,9 @@ export interface RunResult {
   failed?: { name: string; code: string; message: string }[]
 }
 
+/** Options of {@link FleetRun.result}. */
 export interface WaitOptions {
+  /** Gets the status twice a second; awaited. */
   onProgress?: (status: RunStatus) => unknown
   signal?: AbortSignal
 }

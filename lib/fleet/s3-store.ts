@@ -7,6 +7,7 @@ import { checkObject, checkString } from '../options.js'
 import { loadS3, type S3 } from './packages.js'
 import { checkKey, type Store, type StoredObject } from './store.js'
 
+/** Options of {@link s3Store}. */
 export interface S3StoreOptions {
   bucket: string
   /** In front of all keys, without a slash at its end. Default: none. */
@@ -23,13 +24,19 @@ const PART_BYTES = 8 << 20
 /** The size of parts doubles after so many: 10000 parts then hold more than the largest object that S3 allows (5 TiB). */
 const PARTS_OF_A_SIZE = 1000
 
+/** A store with connections. */
+export interface ClosableStore extends Store {
+  /** Ends the connections. */
+  close(): void
+}
+
 /**
  * A store in a bucket. Needs the package @aws-sdk/client-s3. The bucket must exist; the client needs the rights GetObject,
  * PutObject, DeleteObject, ListBucket and AbortMultipartUpload.
  *
  * @throws WbsrError WBSR_INVALID_OPTION, WBSR_NOT_FOUND: the package is not installed
  */
-export async function s3Store(options: S3StoreOptions): Promise<Store & { close(): void }> {
+export async function s3Store(options: S3StoreOptions): Promise<ClosableStore> {
   checkObject(options, 's3Store options', ['bucket', 'prefix', 'client'])
   const bucket = checkString(options.bucket, 'bucket')
   const prefix = options.prefix === undefined ? '' : `${checkKey(options.prefix, 'prefix')}/`
@@ -71,6 +78,7 @@ class S3Store implements Store {
     this.label = `s3://${bucket}/${prefix}`.replace(/\/$/, '')
   }
 
+  /** Ends the connections of the client. */
   close(): void {
     this.#client.destroy()
   }

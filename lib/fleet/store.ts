@@ -29,6 +29,7 @@ export interface Store {
   file?(key: string): string
 }
 
+/** An entry of a store. */
 export interface StoredObject {
   key: string
   bytes: number

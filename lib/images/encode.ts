@@ -10,6 +10,7 @@ import { checkOutputSize } from './limits.js'
 import { checkRawImage } from './raw-image.js'
 import { loadSharp } from './sharp.js'
 
+/** How a picture is encoded. */
 export interface EncodeOptions {
   /** JPEG, WebP and AVIF: 1..100, default 95. */
   quality?: number

@@ -9,6 +9,7 @@ import { checkRouting, ROUTING_KEYS, type RoutingOptions, type RoutingSettings }
 import type { Router } from '../routing/routers.js'
 import { isGlobal } from '../tiling/overlap.js'
 
+/** What `upscale` reports while it runs. */
 export interface UpscaleProgress {
   /** Tiles finished. */
   done: number
@@ -25,6 +26,7 @@ export interface ChosenTiles {
   tiles: ArrayLike<number>
 }
 
+/** Options of `model.upscale`: routing, reading, tiles and memory. */
 export interface UpscaleOptions extends Omit<RoutingOptions, 'router'>, ReadOptions {
   /**
    * Default: 'calibrated' where the model has a router table, else 'projection'. See {@link Router}; or { tiles }, a subnet for

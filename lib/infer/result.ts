@@ -19,6 +19,7 @@ export interface AllocatedTile {
   subnet: number
 }
 
+/** Which subnet each tile got, and what that cost. */
 export interface Allocation {
   /** Row by row. */
   tiles: AllocatedTile[]

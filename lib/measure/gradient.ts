@@ -5,6 +5,7 @@ import { native } from '../native.js'
 import { difficultyOf } from '../routing/classes.js'
 import type { ImageInput } from '../types.js'
 
+/** What {@link gradientVector} measures. */
 export interface GradientVector {
   /** mean |Gx|, std |Gx|, mean |Gy|, std |Gy|; samples in [0, 1], so each is at most 0.5. */
   vector: [number, number, number, number]

@@ -5,6 +5,7 @@ import { native } from '../native.js'
 import { checkChoice, checkInteger, checkObject } from '../options.js'
 import type { ImageInput, RawImage } from '../types.js'
 
+/** Which channels and pixels {@link psnr} and {@link ssim} compare. */
 export interface MeasureOptions {
   /**
    * 'y' (default): Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255, not rounded; a grey image's values are taken as Y

@@ -7,6 +7,7 @@ import { native } from '../native.js'
 import { checkChoice, checkInteger, checkNumber, checkObject } from '../options.js'
 import type { ImageInput, RawImage } from '../types.js'
 
+/** Size and border rule of {@link resizeBicubic}. */
 export interface ResizeOptions {
   /**
    * Factor of both sides. For 1/2, 1/3, 1/4 ... the image is first cropped at the top left to a multiple of 2, 3, 4 ...

@@ -11,6 +11,7 @@ import { type SubnetTensor, subnetTensors } from './graphs/subnet-slices.js'
 /** Metadata of an exported safetensors file: its network, by which loadModel reads it again. */
 export const SUBNET_KEY = 'wbsr.subnet'
 
+/** What `exportOnnx` and `exportSafetensors` write. */
 export interface ExportOptions {
   /** Index into model.subnets; default: the largest. */
   subnet?: number

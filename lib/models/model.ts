@@ -77,6 +77,7 @@ export interface LoadOptions extends DeviceOptions, QueueOptions {
   network?: Network
 }
 
+/** How `save` writes the weights. */
 export interface SaveOptions {
   /** Of the weights in the file: 'f32' (default), or 'f16': half the size, each weight rounded to 11 bits. */
   precision?: WeightPrecision
@@ -250,10 +251,12 @@ export class SupernetModel {
     this.#state.engine.dispose()
   }
 
+  /** The same as {@link dispose}, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }
 
+  /** The same as {@link dispose}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.dispose()
   }

@@ -88,6 +88,7 @@ export function modelFile(file: string): string {
   throw invalidOption('file', `a file or a model of the package (${known})`, file)
 }
 
+/** What {@link defaultModelFor} chooses by. */
 export interface DefaultModelOptions {
   /** Default 2. */
   scale?: number

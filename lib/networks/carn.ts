@@ -7,6 +7,7 @@ import { DIV2K_MEAN, fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNet
 import { GraphBuilder, type Network, type Value } from './network.js'
 import type { Weights } from './weights.js'
 
+/** Sizes of the CARN family, see {@link carn}. */
 export interface CarnOptions {
   /** 2, 3 or 4. */
   scale: 2 | 3 | 4

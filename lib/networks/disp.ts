@@ -5,6 +5,7 @@ import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from 
 import { GraphBuilder, type Network, type Value } from './network.js'
 import { branchShape, branchSources } from './span.js'
 
+/** Sizes of the DISP family, see {@link disp}. */
 export interface DispOptions {
   /** 1 .. 8. */
   scale: number

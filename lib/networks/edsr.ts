@@ -5,6 +5,7 @@ import { renamedSources } from './fold.js'
 import { DIV2K_MEAN, fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { GraphBuilder, type Network, type Value } from './network.js'
 
+/** Sizes of the EDSR family, see {@link edsr}. */
 export interface EdsrOptions {
   /** 1, 2, 3, 4 or 8. */
   scale: number

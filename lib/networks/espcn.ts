@@ -5,6 +5,7 @@ import type { Architecture } from './architecture.js'
 import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { GraphBuilder, type Network } from './network.js'
 
+/** Sizes of the ESPCN family, see {@link espcn}. */
 export interface EspcnOptions {
   /** 1 .. 8. */
   scale: number

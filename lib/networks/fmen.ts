@@ -9,6 +9,7 @@ import { GraphBuilder, type Network, type Value } from './network.js'
 import { graphNodes } from './nodes.js'
 import type { Weights } from './weights.js'
 
+/** Sizes of the FMEN family, see {@link fmen}. */
 export interface FmenOptions {
   /** 1 .. 8. */
   scale: number

@@ -4,6 +4,7 @@ import type { Architecture } from './architecture.js'
 import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { GraphBuilder, type Network } from './network.js'
 
+/** Sizes of the FSRCNN family, see {@link fsrcnn}. */
 export interface FsrcnnOptions {
   /** 1 .. 8. */
   scale: number

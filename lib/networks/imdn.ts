@@ -5,6 +5,7 @@ import type { Architecture } from './architecture.js'
 import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { type Channels, GraphBuilder, type Network, type Value } from './network.js'
 
+/** Sizes of the IMDN family, see {@link imdn}. */
 export interface ImdnOptions {
   /** 1 .. 8. */
   scale: number

@@ -19,6 +19,7 @@ export type Value = { readonly node: number }
 /** A number is never sliced; 'width' follows the subnet's width; { times } is times * width, { of, per } floor(of * width / per). */
 export type Channels = number | 'width' | { times: number } | { of: number; per: number }
 
+/** A convolution of {@link GraphBuilder}. */
 export interface ConvOptions {
   /** 1 to 15, default 3. */
   kernel?: number
@@ -106,14 +107,17 @@ export class GraphBuilder {
     })
   }
 
+  /** max(x, 0) */
   relu(input: Value): Value {
     return this.#push({ op: 'activation', inputs: [input.node], activation: 'relu', slope: 0 })
   }
 
+  /** x, or slope * x where x is negative */
   leakyRelu(input: Value, slope: number): Value {
     return this.#push({ op: 'activation', inputs: [input.node], activation: 'leakyRelu', slope })
   }
 
+  /** 1 / (1 + exp(-x)) */
   sigmoid(input: Value): Value {
     return this.#push({ op: 'activation', inputs: [input.node], activation: 'sigmoid', slope: 0 })
   }
@@ -128,10 +132,12 @@ export class GraphBuilder {
     return this.#push({ op: 'activation', inputs: [input.node], activation: 'gelu', slope: 0 })
   }
 
+  /** Hyperbolic tangent. */
   tanh(input: Value): Value {
     return this.#push({ op: 'activation', inputs: [input.node], activation: 'tanh', slope: 0 })
   }
 
+  /** e to the power of x */
   exp(input: Value): Value {
     return this.#push({ op: 'activation', inputs: [input.node], activation: 'exp', slope: 0 })
   }
@@ -141,6 +147,7 @@ export class GraphBuilder {
     return this.#push({ op: 'activation', inputs: [input.node], activation: 'reciprocal', slope: 0 })
   }
 
+  /** Elementwise sum of two values of one size. */
   add(a: Value, b: Value): Value {
     return this.#push({ op: 'add', inputs: [a.node, b.node] })
   }
@@ -204,14 +211,17 @@ export class GraphBuilder {
     return this.#push(node)
   }
 
+  /** input + constant: a number for all channels, or one for each of a fixed number of channels. */
   addConstant(input: Value, constant: number | number[]): Value {
     return this.affine(input, { offset: constant })
   }
 
+  /** input * constant: a number for all channels, or one for each of a fixed number of channels. */
   multiplyConstant(input: Value, constant: number | number[]): Value {
     return this.affine(input, { scale: constant })
   }
 
+  /** Elementwise difference a - b. */
   subtract(a: Value, b: Value): Value {
     return this.add(a, this.multiplyConstant(b, -1))
   }
@@ -290,6 +300,7 @@ export class GraphBuilder {
     return this.#push({ op: 'stack', inputs: outputs.map((v) => v.node) })
   }
 
+  /** The network whose result is `output`; `name` is kept in model files. */
   build(name: string, output: Value): Network {
     const { scale, widths, depths, nodes } = this
     return { name, scale, widths, depths, graph: { scale, widths, depths, nodes, output: output.node } }

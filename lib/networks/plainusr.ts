@@ -17,6 +17,7 @@ export interface PlainusrBlock {
   attention: 'pooled' | 'local' | 'none'
 }
 
+/** Sizes of the PlainUSR family, see {@link plainusr}. */
 export interface PlainusrOptions {
   /** 1 .. 8. */
   scale: number

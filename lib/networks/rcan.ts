@@ -7,6 +7,7 @@ import { constantSource, renamedSources } from './fold.js'
 import { DIV2K_MEAN, fromNetwork, type ImageConvention, PLAIN, toNetwork } from './image.js'
 import { GraphBuilder, type Network, type Value } from './network.js'
 
+/** Sizes of the RCAN family, see {@link rcan}. */
 export interface RcanOptions {
   /** 2, 3 or 4. */
   scale: 2 | 3 | 4

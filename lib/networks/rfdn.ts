@@ -6,6 +6,7 @@ import { spatialAttention } from './esa.js'
 import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { type Channels, GraphBuilder, type Network, type Value } from './network.js'
 
+/** Sizes of the RFDN family, see {@link rfdn}. */
 export interface RfdnOptions {
   /** 1 .. 8. */
   scale: number

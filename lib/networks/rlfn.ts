@@ -6,6 +6,7 @@ import { spatialAttention } from './esa.js'
 import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { GraphBuilder, type Network } from './network.js'
 
+/** Sizes of the RLFN family, see {@link rlfn}. */
 export interface RlfnOptions {
   /** 1 .. 4. */
   scale: number

@@ -8,6 +8,7 @@ import { fromNetwork, type ImageConvention, PLAIN, toNetwork } from './image.js'
 import { type Channels, GraphBuilder, type Network, type Value } from './network.js'
 import type { Weights } from './weights.js'
 
+/** Sizes of the RRDBNet family, see {@link rrdb}. */
 export interface RrdbOptions {
   /** 1, 2, 3, 4 or 8. */
   scale: number

@@ -6,6 +6,7 @@ import type { Architecture } from './architecture.js'
 import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { type Channels, GraphBuilder, type Network, type Value } from './network.js'
 
+/** Sizes of the SAFMN family, see {@link safmn}. */
 export interface SafmnOptions {
   /** 1 .. 8. */
   scale: number

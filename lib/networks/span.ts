@@ -7,6 +7,7 @@ import { DIV2K_MEAN, fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNet
 import { GraphBuilder, type Network, type Value } from './network.js'
 import type { Weights } from './weights.js'
 
+/** Sizes of the SPAN family, see {@link span}. */
 export interface SpanOptions {
   /** 1 .. 8. */
   scale: number

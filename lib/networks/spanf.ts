@@ -7,6 +7,7 @@ import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from 
 import { GraphBuilder, type Network } from './network.js'
 import { branchShape, branchSources, spanBlock } from './span.js'
 
+/** Sizes of the SPANF family, see {@link spanf}. */
 export interface SpanfOptions {
   /** 1 .. 8. */
   scale: number

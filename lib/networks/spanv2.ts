@@ -6,6 +6,7 @@ import type { Architecture } from './architecture.js'
 import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from './image.js'
 import { GraphBuilder, type Network, type Value } from './network.js'
 
+/** Sizes of the SPANV2 family, see {@link spanv2}. */
 export interface Spanv2Options {
   /** 1 .. 8. */
   scale: number

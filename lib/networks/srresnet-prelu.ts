@@ -8,6 +8,7 @@ import { fromNetwork, type ImageConvention, PLAIN, TORCH_INIT, toNetwork } from 
 import { GraphBuilder, type Network, type Value } from './network.js'
 import type { Weights } from './weights.js'
 
+/** Sizes of the SRResNet with PReLU family, see {@link srresnetPrelu}. */
 export interface SrresnetPreluOptions {
   /** 1, 2, 3, 4 or 8. */
   scale: number

@@ -11,6 +11,7 @@ export const srresnetPresets = {
   fast: { widths: [32, 48, 64], depths: [4, 8, 16] },
 } as const
 
+/** Sizes of the SRResNet family, see {@link srresnet}. */
 export interface SrresnetOptions {
   /** 2, 3 or 4. */
   scale: 2 | 3 | 4

@@ -7,6 +7,7 @@ import { GraphBuilder, type Network, type Value } from './network.js'
 
 const ACTIVATIONS = ['prelu', 'relu', 'leakyRelu'] as const
 
+/** Sizes of the SRVGGNetCompact family, see {@link srvgg}. */
 export interface SrvggOptions {
   /** 1 .. 8. */
   scale: number

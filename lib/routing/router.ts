@@ -1,7 +1,7 @@
 // The interface of routers: pure functions of numbers (no pixels, no model), so that each can be tested by hand.
 import type { RouterTable } from '../model-state.js'
 
-/** [class - 1]: index into the subnets sorted by cost. */
+/** By class - 1: index into the subnets sorted by cost. */
 export type ClassMap = number[]
 
 /** At least the share `confidence` of tiles loses at most `loss` dB of PSNR against the largest subnet. */
@@ -22,7 +22,7 @@ export interface RouterInput {
   classes: number
   /** Cost of every subnet, as a share of the largest subnet's; ascending. */
   costs: readonly number[]
-  /** [class - 1]: share of the area, sums to 1. */
+  /** By class - 1: share of the area, sums to 1. */
   frequency: readonly number[]
   /** A budget is a mean cost, 0..1, in the unit of `costs`; 1 sets no limit. */
   goal: Goal

@@ -20,6 +20,7 @@ export interface PictureFileOptions extends EncodeSettings {
   checkSpace: boolean
 }
 
+/** A file that {@link stitchTo} wrote, with its size in pixels. */
 export interface PictureFileResult {
   file: string
   width: number

@@ -6,6 +6,7 @@ import { native } from '../native.js'
 import { checkBoolean, checkChoice, checkInteger, checkObject, checkSignal } from '../options.js'
 import type { PixelArray } from '../types.js'
 
+/** Sizes and kind of the rows of {@link resizeStream}. */
 export interface ResizeStreamOptions {
   /** Of the rows that come, in pixels. */
   width: number
@@ -112,6 +113,7 @@ export class RowResize extends Transform {
     this.#top = from
   }
 
+  /** @internal */
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
     this.#take(chunk).then(
       () => done(),
@@ -119,12 +121,14 @@ export class RowResize extends Transform {
     )
   }
 
+  /** @internal */
   override _flush(done: TransformCallback): void {
     // Rows below the last that is needed are skipped, where the result is so much smaller.
     const missing = this.#next < this.height || this.#seen < this.#settings.height * this.#stride
     done(missing ? this.#wrongLength('fewer') : null)
   }
 
+  /** @internal */
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#settings.signal?.removeEventListener('abort', this.#abort)
     this.#rows = Buffer.alloc(0)

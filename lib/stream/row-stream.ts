@@ -159,6 +159,7 @@ export class RowStream extends Transform {
     return Buffer.from(new ArrayBuffer((bottom - this.#top) * this.#stride))
   }
 
+  /** @internal */
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
     this.#take(chunk).then(
       () => done(),
@@ -166,6 +167,7 @@ export class RowStream extends Transform {
     )
   }
 
+  /** @internal */
   override _flush(done: TransformCallback): void {
     this.#end().then(
       () => done(),
@@ -173,6 +175,7 @@ export class RowStream extends Transform {
     )
   }
 
+  /** @internal */
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#settings.signal?.removeEventListener('abort', this.#abort)
     this.#cancellation.cancel()
@@ -260,6 +263,7 @@ export class RowStream extends Transform {
     this.#resume = null
   }
 
+  /** @internal */
   override _read(size: number): void {
     this.#wake()
     super._read(size)

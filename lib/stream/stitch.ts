@@ -9,6 +9,7 @@ import type { Tile } from '../types.js'
 import { checkPlacedTile } from './picture-assembler.js'
 import { PictureFile, type PictureFileOptions, type PictureFileResult } from './picture-file.js'
 
+/** How {@link stitchTo} writes a picture. */
 export interface StitchOptions extends EncodeOptions {
   /**
    * Colour profile, EXIF, XMP and resolution of the picture that the tiles come from: 'keep' (default) writes them,
@@ -25,6 +26,7 @@ export interface StitchOptions extends EncodeOptions {
   signal?: AbortSignal
 }
 
+/** A file that {@link stitchTo} wrote, with its size in pixels. */
 export type StitchResult = PictureFileResult
 
 /** In a file name: replaced by the page's number, from 0. */
@@ -80,6 +82,7 @@ export class Stitcher extends Writable {
   }
 
   // The file is opened before the first tile, so that missing permission is reported before hours of inference.
+  /** @internal */
   override _construct(callback: (error?: Error | null) => void): void {
     this.#run(() => this.#open(0), callback)
   }
@@ -89,6 +92,7 @@ export class Stitcher extends Writable {
     this.#current = await PictureFile.open(file, this.#format, this.#options, this.#signal)
   }
 
+  /** @internal */
   override _write(value: unknown, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
     this.#run(async () => {
       const tile = checkPlacedTile(value)
@@ -121,10 +125,12 @@ export class Stitcher extends Writable {
     this.results.push(result)
   }
 
+  /** @internal */
   override _final(callback: (error?: Error | null) => void): void {
     this.#run(() => this.#finish(), callback)
   }
 
+  /** @internal */
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     const clean = async () => {

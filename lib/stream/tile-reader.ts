@@ -12,6 +12,7 @@ import { type AlphaChannel, checkAlphaChannel } from '../infer/options.js'
 import { checkInteger, checkObject, checkSignal } from '../options.js'
 import type { ImageInput, PixelArray, Tile, TilePictureInfo } from '../types.js'
 
+/** How {@link tilesOf} cuts a picture into tiles. */
 export interface TilesOptions extends Omit<ReadOptions, 'page'> {
   /** Side of a tile in LR pixels, at least 1; default 64. Tiles at the right and bottom are smaller where the picture ends. */
   size?: number
@@ -98,6 +99,7 @@ export class TileReader extends Readable {
     return this.#rows?.heldRows ?? 0
   }
 
+  /** @internal */
   override _construct(callback: (error?: Error | null) => void): void {
     this.#open(this.#read.page).then(
       () => {
@@ -140,6 +142,7 @@ export class TileReader extends Readable {
     return judge.verdict
   }
 
+  /** @internal */
   override _read(): void {
     if (this.#tileRow) this.push(this.#cut(this.#tileRow))
     else if (this.#y < this.#shared!.picture!.height) void this.#nextTileRow(this.#y)
@@ -208,6 +211,7 @@ export class TileReader extends Readable {
     }
   }
 
+  /** @internal */
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     this.#tileRow = null

@@ -27,6 +27,7 @@ import {
 import type { RowStream } from './row-stream.js'
 import { passesFor, type Size, targetSize } from './target.js'
 
+/** What `model.upscaleFile` wrote, and what it cost. */
 export interface UpscaleFileResult {
   file: string
   width: number

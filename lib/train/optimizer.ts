@@ -2,6 +2,7 @@
 import { invalidOption } from '../errors.js'
 import { checkNumber, checkObject } from '../options.js'
 
+/** Adam with decoupled weight decay; the learning rate follows a cosine. */
 export interface OptimizerOptions {
   /** Adam's learning rate at the first step. Default 2e-4. */
   learningRate?: number

@@ -22,6 +22,7 @@ import type { ProgressReport } from './progress.js'
 import type { EpochReport, StartReport, StepReport, ValidationReport } from './reports.js'
 import type { SubnetsPerStep } from './schedule.js'
 
+/** Where a run keeps its state, how often, and whether it goes on from there. */
 export interface CheckpointOptions {
   /**
    * Holds `checkpoint.safetensors`, the last state, and `best.safetensors`, the best one: by the mean PSNR on Y of the
@@ -35,6 +36,7 @@ export interface CheckpointOptions {
   resume?: 'auto' | boolean | string
 }
 
+/** On how much the router table is measured at the end of a run. */
 export interface CalibrationOptions {
   /** Side of the LR tiles on which the router's table is measured, 16 .. 256; best what upscale will use. Default 64. */
   tileSize?: number
@@ -47,6 +49,7 @@ export interface CalibrationOptions {
   pixels?: number
 }
 
+/** The page that a training run writes about itself (docs/pages.md). */
 export interface ReportOptions {
   /** The page, e.g. 'run/report.html'. */
   file: string
@@ -116,8 +119,11 @@ export interface TrainOptions extends DeviceOptions {
   divergence?: 'stop' | 'ignore'
   /** Callbacks may return a promise, which is awaited. One that throws ends the run with what it threw. */
   onStart?: (report: StartReport) => unknown
+  /** After every step; awaited as onStart is. */
   onStep?: (report: StepReport) => unknown
+  /** After every epoch; awaited as onStart is. */
   onEpoch?: (report: EpochReport) => unknown
+  /** After every validation; awaited as onStart is. */
   onValidation?: (report: ValidationReport) => unknown
   /** In all phases of the run, at least once a second. The run does not wait for it, but ends with what it throws. */
   onProgress?: (report: ProgressReport) => unknown

@@ -3,6 +3,7 @@
 import { performance } from 'node:perf_hooks'
 import type { Estimate, Phase } from './estimate.js'
 
+/** How far a training run is, in the phase that it is in. */
 export interface ProgressReport {
   phase: Phase
   /** 0 .. total. */

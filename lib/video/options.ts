@@ -18,6 +18,7 @@ export interface VideoStreamOptions extends RoutingOptions {
   threshold?: number
 }
 
+/** How far a video is. */
 export interface VideoProgress {
   /** Frames done, those of an earlier process included. */
   done: number

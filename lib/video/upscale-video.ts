@@ -18,6 +18,7 @@ import { probe, type VideoFacts } from './probe.js'
 import { FramePipeline, VideoRun } from './run.js'
 import { Segments } from './segments.js'
 
+/** What {@link upscaleVideo} wrote. */
 export interface VideoResult {
   file: string
   width: number

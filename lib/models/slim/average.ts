@@ -6,6 +6,7 @@ import { checkNumber, checkObject } from '../../options.js'
 import { SupernetModel, stateOf } from '../model.js'
 import { engineWith, ownDevice } from './slim.js'
 
+/** Weights of {@link averageModels}. */
 export interface AverageOptions {
   /** Of the trained model's weights, 0 .. 1; the rest are the start's. Default 0.7. */
   share?: number
