@@ -90,6 +90,10 @@ export class Viewer extends HTMLElement {
   #built = false
   leftSelect = make('select', { 'aria-label': 'Left picture', onchange: () => this.#choose() })
   rightSelect = make('select', { 'aria-label': 'Right picture', onchange: () => this.#choose() })
+  choice = make('span', { className: 'choice' }, [
+    make('label', {}, [make('span', { textContent: 'Left ' }), this.leftSelect]),
+    make('label', {}, [make('span', { textContent: 'Right ' }), this.rightSelect]),
+  ])
   zoomText = make('output', { className: 'zoom' })
   overlayBox = make('input', {
     type: 'checkbox',
@@ -164,6 +168,8 @@ export class Viewer extends HTMLElement {
     const [before] = this.#shown.pictures
     const last = shown.pictures.length - 1
     this.#shown = { ...shown, left: Math.min(shown.left ?? 0, last), right: Math.min(shown.right ?? last, last) }
+    // Of two there is nothing to choose.
+    this.choice.hidden = shown.pictures.length <= 2
     const [first] = shown.pictures
     if (before?.width !== first.width || before?.height !== first.height) this.#place = null
     for (const [select, chosen] of /** @type {const} */ ([
@@ -197,10 +203,7 @@ export class Viewer extends HTMLElement {
     this.gainSelect.value = String(this.#gain)
     this.port.append(...this.panes.map(({ pane }) => pane), this.divider)
     const bar = make('div', { className: 'bar', role: 'toolbar', 'aria-label': 'View' }, [
-      make('span', { className: 'choice' }, [
-        make('label', {}, [make('span', { textContent: 'Left ' }), this.leftSelect]),
-        make('label', {}, [make('span', { textContent: 'Right ' }), this.rightSelect]),
-      ]),
+      this.choice,
       make('fieldset', { className: 'modes' }, [make('legend', { textContent: 'View' }), ...modes]),
       make('span', { className: 'zooming' }, [
         button('−', 'Zoom out (-)', () => this.#zoom(1 / 1.5)),

@@ -114,6 +114,21 @@ export interface CompareFlags extends DeviceFlags {
   quiet?: boolean
 }
 
+export interface ServeFlags extends DeviceFlags {
+  model?: string
+  host: string
+  port: number
+  allowHost?: string[]
+  queue: number
+  perClient: number
+  maxBytes: number
+  maxPixels: number
+  maxResult: number
+  timeLimit: number
+  keep: number
+  quiet?: boolean
+}
+
 export interface EvaluateFlags extends DeviceFlags {
   model: string
   lr?: string

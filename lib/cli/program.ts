@@ -10,6 +10,7 @@ import { doctorCommand } from './commands/doctor.js'
 import { evaluateCommand } from './commands/evaluate.js'
 import { fleetCommand } from './commands/fleet.js'
 import { exportCommand, importCommand, modelsCommand } from './commands/models.js'
+import { serveCommand } from './commands/serve.js'
 import { trainCommand } from './commands/train.js'
 import { upscaleCommand } from './commands/upscale.js'
 import { videoCommand } from './commands/video.js'
@@ -21,6 +22,7 @@ const COMMANDS = [
   trainCommand,
   evaluateCommand,
   compareCommand,
+  serveCommand,
   modelsCommand,
   importCommand,
   exportCommand,

@@ -69,7 +69,7 @@ export async function runPicture(decoded: Decoded, job: Job, settings: PictureSe
   if (!decoded.file) {
     const large = await upscaleLarge(model, decoded.input, header, decoded.name, job, settings)
     const seconds = (performance.now() - start) / 1000
-    return { ...decoded, ...large, metadata: null, overlay: null, seconds }
+    return { ...decoded, ...large, metadata: null, overlay: null, allocation: null, seconds }
   }
   const wanted = targetSize(target, image)
   const passes = passesFor(wanted, image, model.scale)
@@ -106,6 +106,7 @@ export async function runPicture(decoded: Decoded, job: Job, settings: PictureSe
     metadata: kept && scaleMetadata(kept, result.width / image.width, result.width, result.height),
     share: allocation.flops / allocation.flopsOfLargest,
     tilesPerSubnet: allocation.histogram,
+    allocation,
     overlay,
     seconds: (performance.now() - start) / 1000,
     passes,

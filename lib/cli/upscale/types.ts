@@ -3,14 +3,22 @@
 import type { EncodeSettings } from '../../images/encode.js'
 import type { ImageHeader } from '../../images/images.js'
 import type { ReadOptions } from '../../images/read-options.js'
-import type { EncodedInput, PictureMetadata, RawImage, Router, SupernetModel, UpscaleOptions } from '../../index.js'
+import type {
+  Allocation,
+  EncodedInput,
+  PictureMetadata,
+  RawImage,
+  Router,
+  SupernetModel,
+  UpscaleOptions,
+} from '../../index.js'
 import type { PictureFile } from '../../stream/picture-file.js'
 import type { Target } from '../../stream/target.js'
 import type { Models } from '../model.js'
 import type { Job } from './jobs.js'
 
 export interface PictureSettings {
-  models: Models
+  models: Pick<Models, 'for'>
   target: Target
   upscale: Omit<UpscaleOptions, 'router' | 'signal' | 'onProgress' | keyof ReadOptions> & { router?: Router }
   read: ReadOptions
@@ -42,6 +50,8 @@ export interface Finished extends Decoded {
   /** Of the largest subnet's work, and tiles of each subnet, in the first pass. */
   share: number
   tilesPerSubnet: number[]
+  /** Of the first pass; null: the result was made in bands. */
+  allocation: Allocation | null
   overlay: RawImage | null
   seconds: number
   passes: number
