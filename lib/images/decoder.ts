@@ -11,6 +11,7 @@ import { pngFrames } from './png-frames.js'
 import { applyCurve } from './profile.js'
 import type { DecodeOptions } from './read-options.js'
 import { TolerantReader } from './reading.js'
+import { dropSharpCache } from './sharp.js'
 import { ImageSource } from './source.js'
 
 /** What is known of a picture without decoding it; width and height are those after EXIF orientation. */
@@ -149,6 +150,7 @@ export class EncodedImage {
       if (conversion.kind === 'profile') pipeline = pipeline.withIccProfile('srgb')
       return pipeline.raw({ depth: asDeep ? 'ushort' : 'uchar' }).toBuffer({ resolveWithObject: true })
     })
+    if (range) dropSharpCache()
     await this.#source.checkUnchanged()
     const rows = range ? range.rows : height
     if (info.width !== width || info.height !== rows || info.channels !== channels) {

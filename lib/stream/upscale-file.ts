@@ -45,9 +45,9 @@ export interface UpscaleFileResult {
   seconds: number
 }
 
-/** Rows that are read at a time, and bytes that are decoded at a time. */
+/** Rows that are read at a time; bytes that are decoded at a time, more than malloc keeps of what is freed (32 MB). */
 const READ_ROWS = 64
-const READ_BYTES = 24 << 20
+const READ_BYTES = 40 << 20
 
 /** What alpha is, and whether it is full everywhere: the picture is read once for that. */
 async function judgeRows(
