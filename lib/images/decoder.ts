@@ -150,7 +150,7 @@ export class EncodedImage {
       if (conversion.kind === 'profile') pipeline = pipeline.withIccProfile('srgb')
       return pipeline.raw({ depth: asDeep ? 'ushort' : 'uchar' }).toBuffer({ resolveWithObject: true })
     })
-    if (range) dropSharpCache()
+    if (range && this.#source.isFile) dropSharpCache()
     await this.#source.checkUnchanged()
     const rows = range ? range.rows : height
     if (info.width !== width || info.height !== rows || info.channels !== channels) {

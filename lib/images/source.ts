@@ -136,6 +136,11 @@ export class ImageSource {
     return descriptorName(this.#handle!.fd)
   }
 
+  /** Whether sharp reads a file, which libvips maps. */
+  get isFile(): boolean {
+    return this.#bytes === null
+  }
+
   /** The first bytes, at most `length` of them. */
   async start(length: number): Promise<Buffer> {
     if (this.#bytes) return this.#bytes.subarray(0, length)
