@@ -95,7 +95,8 @@ async function withRedis(redis: RedisServer) {
   })
 
   t.test('a band that kills every worker is given up and named', async (t) => {
-    const run = await fleet.submit(model, picture(64, 600), 'out/deadly.png', { ...options, bands: 2 })
+    // Bands that take longer than the signal takes to arrive.
+    const run = await fleet.submit(model, picture(600, 4000), 'out/deadly.png', { ...options, bands: 2 })
     let over = false
     let alive: ChildProcessWithoutNullStreams | null = null
     const next = () => {
@@ -151,7 +152,9 @@ async function withRedis(redis: RedisServer) {
     t.equal((await queue.clean(0, 1000, 'completed')).length > 0, true, 'the finished band is forgotten')
     await queue.close()
     await run.result()
-    t.equal(started.length, 3, 'each band once, and the file')
+    // The first job may have begun before the listener was there.
+    t.ok(started.length >= 2 && started.length <= 3, `${started.length} jobs`)
+    t.equal(new Set(started.map(({ id }) => id)).size, started.length, 'each band once, and the file')
     await check(t, image, 'out/long.png')
     const used = Number(/used_memory:(\d+)/.exec(redis.command('info', 'memory'))![1])
     t.ok(used < 10e6, `${used} bytes in Redis: no pixels`)

@@ -255,7 +255,7 @@ t.test('options and devices', async (t) => {
   await bad([file, { autotune: 65 }], 'Expected an integer between 0 and 64 for autotune but received 65')
   await bad(
     [file, { cores: 2 }],
-    'Expected no other keys than device, threads, precision, autotune, network for options but received "cores"',
+    'Expected no other keys than device, threads, precision, autotune, concurrency, maxWaiting, network for options but received "cores"',
   )
   await t.rejects(loadSupernet(file, { network, device: 'cuda:99' }), {
     code: 'WBSR_NO_DEVICE',
