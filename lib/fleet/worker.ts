@@ -93,7 +93,7 @@ export class FleetWorker extends EventEmitter<FleetWorkerEvents> {
     this.on('error', () => {})
   }
 
-  /** @internal Begins to take jobs. */
+  /** @internal Begins to take jobs, after the caller could add listeners: the first event is one of theirs too. */
   async start(): Promise<void> {
     const { lockSeconds = 30, crashes = 5, metricsPort } = this.#options
     const { name } = this.#backend
@@ -113,6 +113,7 @@ export class FleetWorker extends EventEmitter<FleetWorkerEvents> {
           maxStalledCount: crashes,
           drainDelay: Math.min(5, lockSeconds),
           name: this.id,
+          autorun: false,
         },
       )
       worker.on('error', (error) => this.emit('error', error))
@@ -128,6 +129,10 @@ export class FleetWorker extends EventEmitter<FleetWorkerEvents> {
       this.#workers.push(worker)
     }
     await Promise.all(this.#workers.map((worker) => worker.waitUntilReady()))
+    setImmediate(() => {
+      if (this.#closing) return
+      for (const worker of this.#workers) worker.run().catch((error) => this.emit('error', error))
+    })
   }
 
   async #run(job: Job, token: string, fromBullmq: AbortSignal): Promise<unknown> {

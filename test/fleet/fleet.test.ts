@@ -1,6 +1,5 @@
 // A fleet on a real Redis: pictures in bands, folders, repeated and failing jobs.
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
 import t, { type Test } from 'tap'
@@ -9,11 +8,11 @@ import { type Fleet, openFleet } from '../../lib/fleet/fleet.js'
 import { bandKey, manifestKey } from '../../lib/fleet/manifest.js'
 import type { RunStatus } from '../../lib/fleet/run.js'
 import { startFleetWorker } from '../../lib/fleet/start-worker.js'
-import { folderStore } from '../../lib/fleet/store.js'
 import type { FleetWorker } from '../../lib/fleet/worker.js'
 import { encodeImage } from '../../lib/images/images.js'
 import { SupernetModel } from '../../lib/models/model.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
+import { testFleet } from '../support/fleet.js'
 import { picture } from '../support/infer-pictures.js'
 import { realState } from '../support/real-state.js'
 import { RedisServer, withoutRedis } from '../support/redis.js'
@@ -23,25 +22,15 @@ if (skip) t.test('fleet', { skip }, () => {})
 else await withRedis(await RedisServer.start())
 
 async function withRedis(redis: RedisServer) {
-  const folder = mkdtempSync(path.join(tmpdir(), 'wbsr-fleet-'))
-  const store = folderStore(path.join(folder, 'store'))
-  const connection = redis.url
-  const model = new SupernetModel(realState(srresnet({ scale: 2, widths: [8, 16], depths: [1, 2] })))
-  const fleet = await openFleet({ connection, store })
+  const { folder, store, connection, model, fleet } = await testFleet(redis)
   const options = { router: 'projection', rate: 1e9, compressionLevel: 1 } as const
-  t.teardown(async () => {
-    await fleet.close()
-    model.dispose()
-    await redis.remove()
-    rmSync(folder, { recursive: true, force: true })
-  })
 
   /** A worker for one test, with what it did. */
   async function working(
     test: Test,
     more: object = {},
   ): Promise<{ worker: FleetWorker; started: FleetJob[]; refused: string[] }> {
-    const worker = await startFleetWorker({ connection, store, lockSeconds: 1, ...more })
+    const worker = await startFleetWorker({ connection, store, lockSeconds: 10, ...more })
     const started: FleetJob[] = []
     const refused: string[] = []
     worker.on('start', (job) => started.push(job))
