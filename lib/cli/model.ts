@@ -1,5 +1,5 @@
 // The model that a command names, and the options of commands that open one.
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { DeviceOptions } from '../devices.js'
 import { loadModel } from '../models/load.js'
 import { loadSupernet, type SupernetModel } from '../models/model.js'
@@ -7,13 +7,25 @@ import { defaultModelFor, shippedModels } from '../models/shipped.js'
 import type { ImageInput } from '../types.js'
 import { UsageError } from './exit.js'
 import type { DeviceFlags } from './flags.js'
-import { integer } from './values.js'
+import { integer, number, ROUTER_CHOICES, router } from './values.js'
 
 export function deviceFlags(command: Command): Command {
   return command
     .option('--device <name>', "auto, cpu, cuda or cuda:N (default: the best that can run; 'wbsr doctor' lists them)")
     .option('--threads <count>', 'CPU threads (default: all cores)', integer(1, 1024))
     .option('--precision <name>', 'of convolutions on a GPU: bf16, tf32 or fp32')
+}
+
+/** How tiles get their subnets. */
+export function routingFlags(command: Command): Command {
+  return command
+    .option('--router <name>', ROUTER_CHOICES, router)
+    .addOption(
+      new Option('--loss <dB>', 'that may be lost against the largest subnet (default: 0.02)')
+        .argParser(number(0, 100))
+        .conflicts('budget'),
+    )
+    .option('--budget <share>', "instead: of the largest subnet's cost, above 0 and at most 1", number(0, 1))
 }
 
 export function deviceOptions({ device, threads, precision }: DeviceFlags): DeviceOptions {

@@ -14,7 +14,7 @@ import {
   checkSignal,
   checkString,
 } from '../options.js'
-import { DEFAULT_LOSS } from '../routing/options.js'
+import { checkBudget, DEFAULT_LOSS } from '../routing/options.js'
 import type { Rival } from './rivals.js'
 import { defaultRuns, type EvaluationRun, nameOf, type Sweep, sweepRuns } from './runs.js'
 
@@ -248,8 +248,7 @@ function checkRival(
   for (const [key, value] of Object.entries(unused))
     if (value !== undefined) throw invalidOption(`${at}.${key}`, `nothing with router '${kind}'`, value)
   const edge = checkInteger(tile, `${at}.tile`, 16, 4096)
-  if (budget !== undefined && !(typeof budget === 'number' && budget > 0 && budget <= 1))
-    throw invalidOption(`${at}.budget`, 'a number above 0 and at most 1', budget)
+  if (budget !== undefined) checkBudget(budget, `${at}.budget`)
   if (kind === 'random')
     return { kind, budget: budget ?? null, seed: checkInteger(seed ?? 1, `${at}.seed`, 0), tile: edge }
   if (budget !== undefined && loss !== undefined)

@@ -5,26 +5,17 @@ import type { Allocation } from '../infer/result.js'
 import { upscale } from '../infer/upscale.js'
 import type { ModelState } from '../model-state.js'
 import { native } from '../native.js'
-import { classOf, difficultyOf } from '../routing/classes.js'
-import { makeGrid, tileArea } from '../tiling/grid.js'
+import { classOf } from '../routing/classes.js'
+import { type PictureTile, pictureTiles } from '../routing/picture-tiles.js'
 import type { CheckedRun, EvaluationPlan } from './options.js'
 import { type ClassQuality, type PictureResult, pool } from './results.js'
 import { rivalTiles } from './rivals.js'
 
-/** Side in LR pixels of the tiles that are classified. */
-const CLASS_TILE = 32
-
 /** The window of SSIM. */
 const SSIM_WINDOW = 11
 
-/** A tile of a difficulty class in HR pixels, without what is shaved. */
-interface Tile {
-  class: number
-  x: number
-  y: number
-  width: number
-  height: number
-}
+/** A tile with its difficulty class. */
+type Tile = Omit<PictureTile, 'difficulty'> & { class: number }
 
 export interface Picture {
   lr: RgbImage
@@ -62,19 +53,8 @@ export async function preparePicture(
   const [width, height] = plan.protocol === 'paper' ? [covered(lr.width), covered(lr.height)] : [lr.width, lr.height]
   const hr = cropTopLeft(pair.hr, width * scale, height * scale)
   const shave = Math.min(shaveOf(plan, scale), Math.floor((Math.min(hr.width, hr.height) - 1) / 2))
-  const grid = makeGrid(width, height, CLASS_TILE)
-  const areas = Array.from({ length: grid.columns * grid.rows }, (_, i) =>
-    tileArea(grid, i % grid.columns, Math.floor(i / grid.columns)),
-  )
-  const rects = Int32Array.from(areas.flatMap((area) => [area.x, area.y, area.width, area.height]))
-  const vectors = await native.gradientVectors(lr.data, lr.width, lr.height, 3, rects)
-  const tiles = areas.flatMap((area, i): Tile[] => {
-    const [x, y] = [Math.max(shave, area.x * scale), Math.max(shave, area.y * scale)]
-    const right = Math.min(hr.width - shave, (area.x + area.width) * scale)
-    const bottom = Math.min(hr.height - shave, (area.y + area.height) * scale)
-    if (right <= x || bottom <= y) return []
-    return [{ class: classOf(state.classes, difficultyOf(vectors, i)), x, y, width: right - x, height: bottom - y }]
-  })
+  const found = await pictureTiles(lr, { width, height }, hr, scale, shave)
+  const tiles = found.map(({ difficulty, ...area }): Tile => ({ class: classOf(state.classes, difficulty), ...area }))
   return { lr, hr, tiles, classes: state.classes.count, shave }
 }
 

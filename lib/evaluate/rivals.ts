@@ -7,6 +7,7 @@ import { native } from '../native.js'
 import { randomFor } from '../random.js'
 import { leastWithin } from '../routing/lagrange.js'
 import { addedErrors } from '../routing/tile-loss.js'
+import { costShares } from '../tiling/flops.js'
 import { type Grid, makeGrid, tileArea } from '../tiling/grid.js'
 
 /** Of the tile's subnet: random ones at a mean cost, or the cheapest ones that the true errors allow. */
@@ -16,11 +17,6 @@ export type Rival =
 
 // Keeps these draws apart from others of the same seed.
 const RANDOM_TILES = 0x4a11d
-
-function costsOf({ engine }: ModelState): number[] {
-  const largest = engine.subnets.at(-1)!.flops
-  return engine.subnets.map(({ flops }) => flops / largest)
-}
 
 /**
  * Probabilities of the subnets whose mean cost is the budget: proportional to exp(-t cost), the ones of greatest entropy.
@@ -46,7 +42,7 @@ export function shuffledAt(costs: readonly number[], budget: number | null): num
 
 /** Tiles get subnets whatever they show. */
 function randomTiles(state: ModelState, lr: RgbImage, grid: Grid, rival: Rival & { kind: 'random' }): number[] {
-  const probabilities = shuffledAt(costsOf(state), rival.budget)
+  const probabilities = shuffledAt(costShares(state.engine.subnets), rival.budget)
   // Every picture draws its own numbers, in whatever order pictures come.
   const random = randomFor(rival.seed, RANDOM_TILES, createHash('sha256').update(lr.data).digest().readUInt32LE(0))
   return Array.from({ length: grid.columns * grid.rows }, () => {
@@ -95,7 +91,7 @@ async function oracleTiles(
   { goal }: Rival & { kind: 'oracle' },
   signal: AbortSignal | undefined,
 ): Promise<number[]> {
-  const costs = costsOf(state)
+  const costs = costShares(state.engine.subnets)
   const squaredError = await tileErrors(state, pair.lr, pair.hr, grid, signal)
   const whole = pair.lr.width * pair.lr.height
   const frequency = areasOf(grid).map(({ width, height }) => (width * height) / whole)

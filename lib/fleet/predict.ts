@@ -13,7 +13,7 @@ export interface Assumptions {
   splitting: number
 }
 
-/** Of the second of two cores of a server of 2023; `wbsr bench` measures them (docs/fleet.md). */
+/** Estimates, not measured. */
 export const ASSUMED: Omit<Assumptions, 'rate'> = { perBand: 0.15, assembly: 25e6, splitting: 60e6 }
 
 /** How long a job is expected to take, from {@link predict}. */

@@ -1,7 +1,7 @@
 // The class -> subnet map of one picture, of a stream or of the paper's protocol, at a budget (method.md section 6).
 import type { ModelState, RouterTable } from '../model-state.js'
 import type { NativeEngine } from '../native.js'
-import { flopsOf, pictureFlops, regionFlops } from '../tiling/flops.js'
+import { costShares, flopsOf, pictureFlops, regionFlops } from '../tiling/flops.js'
 import { type Grid, groupSpan, tileArea } from '../tiling/grid.js'
 import type { Overlap } from '../tiling/overlap.js'
 import { groupBand, groupRegions } from '../tiling/regions.js'
@@ -37,7 +37,7 @@ function shareOfPicture(
 /** The router's map for tiles of these class frequencies. */
 function mapAt(state: ModelState, settings: RoutingSettings, frequency: readonly number[], goal: Goal): ClassMap {
   const { subnets } = state.engine
-  const costs = subnets.map((subnet) => subnet.flops / subnets.at(-1)!.flops)
+  const costs = costShares(subnets)
   const { router, alpha, subnets: allowed } = settings
   const input = { classes: state.classes.count, costs, frequency, goal, alpha, table: state.router }
   if (!allowed) return router.map(input)

@@ -98,6 +98,13 @@ function checkGuarantee(value: unknown, subnets: readonly number[] | null, state
   return { loss, confidence: checkNumber(confidence, 'guarantee.confidence', 0.5, 0.9999) }
 }
 
+/** A mean cost. @throws WbsrError WBSR_INVALID_OPTION */
+export function checkBudget(value: unknown, name: string): number {
+  if (typeof value !== 'number' || !(value > 0 && value <= 1))
+    throw invalidOption(name, 'a number above 0 and at most 1', value)
+  return value
+}
+
 /** What the map is chosen for. @throws WbsrError WBSR_INVALID_OPTION */
 function checkGoal(
   options: Record<string, unknown>,
@@ -113,8 +120,7 @@ function checkGoal(
       'only one',
       given.map((name) => options[name]),
     )
-  if (budget !== undefined && (typeof budget !== 'number' || !(budget > 0 && budget <= 1)))
-    throw invalidOption('budget', 'a number above 0 and at most 1', budget)
+  if (budget !== undefined) checkBudget(budget, 'budget')
   const [name] = given
   if (name !== undefined && name !== 'budget' && !router.goals.includes(name))
     throw invalidOption(
@@ -124,7 +130,7 @@ function checkGoal(
     )
   if (guarantee !== undefined) return { guarantee: checkGuarantee(guarantee, subnets, state) }
   if (loss !== undefined) return { loss: checkNumber(loss, 'loss', 0, 100) }
-  if (budget !== undefined) return { budget }
+  if (budget !== undefined) return { budget: budget as number }
   return router.goals[0] === 'loss' ? { loss: DEFAULT_LOSS } : { budget: DEFAULT_BUDGET }
 }
 

@@ -17,6 +17,11 @@ function errorsAgainst({ squaredError }: Pick<Errors, 'squaredError'>, against: 
   return squaredError.map((row) => row.map((error) => Math.max(error, row.at(against)!) + ROUNDING))
 }
 
+/** Class shares of the pictures that the table was measured on; older versions stored those of all together only. */
+function picturesOf({ pictures, frequency }: Errors): readonly (readonly number[])[] {
+  return pictures?.length ? pictures : [frequency]
+}
+
 /** Mean of [class - 1] values over tiles of these shares. */
 function mean(shares: readonly number[], values: readonly number[]): number {
   return shares.reduce((sum, share, k) => sum + share * values[k]!, 0)
@@ -29,8 +34,7 @@ function mean(shares: readonly number[], values: readonly number[]): number {
  */
 export function addedErrors(table: Errors, against = -1): number[][] {
   const { frequency } = table
-  // Older versions stored the shares of all pictures together only.
-  const pictures = table.pictures?.length ? table.pictures : [frequency]
+  const pictures = picturesOf(table)
   const errors = errorsAgainst(table, against)
   const least = errors.map((row) => row.at(against)!)
   const ofPictures = pictures.map((shares) => mean(shares, least))
@@ -44,18 +48,28 @@ export function addedErrors(table: Errors, against = -1): number[][] {
   })
 }
 
-/** What a picture of these class shares is expected to lose in PSNR with a map against the subnet `against`, in dB. */
-export function expectedLoss(table: Errors, shares: readonly number[], map: readonly number[], against = -1): number {
+/** What pictures of some class shares are expected to lose in PSNR with a map against the subnet `against`, mean, dB. */
+function meanLoss(
+  table: Errors,
+  pictures: readonly (readonly number[])[],
+  map: readonly number[],
+  against: number,
+): number {
   const errors = errorsAgainst(table, against)
   const own = errors.map((row, k) => row[map[k]!]!)
   const least = errors.map((row) => row.at(against)!)
-  return 10 * Math.log10(mean(shares, own) / mean(shares, least))
+  const losses = pictures.map((shares) => 10 * Math.log10(mean(shares, own) / mean(shares, least)))
+  return losses.reduce((sum, loss) => sum + loss, 0) / pictures.length
+}
+
+/** What a picture of these class shares is expected to lose in PSNR with a map against the subnet `against`, in dB. */
+export function expectedLoss(table: Errors, shares: readonly number[], map: readonly number[], against = -1): number {
+  return meanLoss(table, [shares], map, against)
 }
 
 /** The same, mean over the pictures of the calibration. */
 export function expectedLossOverall(table: Errors, map: readonly number[], against = -1): number {
-  const pictures = table.pictures?.length ? table.pictures : [table.frequency]
-  return pictures.reduce((sum, shares) => sum + expectedLoss(table, shares, map, against), 0) / pictures.length
+  return meanLoss(table, picturesOf(table), map, against)
 }
 
 /**

@@ -14,6 +14,12 @@ export function pictureFlops(subnet: NativeSubnet, width: number, height: number
   return (subnet.flops * width * height) / PATCH_PIXELS
 }
 
+/** Cost of every subnet as a share of the largest subnet's, ascending; halo not counted. */
+export function costShares(subnets: readonly NativeSubnet[]): number[] {
+  const largest = subnets.at(-1)!.flops
+  return subnets.map(({ flops }) => flops / largest)
+}
+
 /** 2 x MAC of a region: the trunk runs on its input, the tail on its kept part and the tail's receptive field around that. */
 export function regionFlops(region: InferRegion, subnet: NativeSubnet): number {
   const inside = (start: number, length: number, seenStart: number, seenLength: number) =>

@@ -1,46 +1,45 @@
 // wbsr fleet: its options and help. What it does is in lib/cli/fleet/.
 import { Argument, type Command } from 'commander'
 import type { FleetFlags } from '../flags.js'
-import { deviceFlags } from '../model.js'
-import { integer, integers, number, ROUTER_CHOICES, router } from '../values.js'
+import { deviceFlags, routingFlags } from '../model.js'
+import { integer, integers, number } from '../values.js'
 
 export function fleetCommand(program: Command): void {
   deviceFlags(
-    program
-      .command('fleet')
-      .summary('enlarge on several machines, by a queue in Redis')
-      .description(
-        'Enlarges very large pictures and many pictures on several machines (docs/fleet.md). They share a queue in ' +
-          'Redis (BullMQ) and a store, which is a folder that all of them see or a bucket of S3.',
-      )
-      .addArgument(
-        new Argument('<action>', 'what to do').choices([
-          'worker',
-          'plan',
-          'submit',
-          'status',
-          'save',
-          'cancel',
-          'clean',
-        ]),
-      )
-      .argument('[words...]', 'plan, submit: pictures and folders; status, save, cancel: the id of a job')
-      .option(
-        '--redis <url>',
-        'redis://HOST:PORT (default: WBSR_REDIS of the environment, else redis://127.0.0.1:6379)',
-      )
-      .option('--store <place>', 'a folder or s3://BUCKET/PREFIX (default: WBSR_STORE of the environment)')
-      .option('--name <text>', 'of the fleet, where several share a Redis (default: wbsr)')
-      .option('-m, --model <file...>', 'a model; worker: those that it may use (default: all, from the store)')
-      .option(
-        '-o, --out <name>',
-        'submit: name of the result in the store; of several pictures: of its folder; save: the file',
-      )
-      .option('--wait', 'submit, status: until the job is done, with progress')
-      .option('--save <file>', 'submit: wait, and copy the result to a file of this machine')
-      .option('--router <name>', ROUTER_CHOICES, router)
-      .option('--loss <dB>', 'of PSNR that may be lost against the largest subnet (default: 0.02)', number(0, 100))
-      .option('--budget <share>', "instead: share of the largest subnet's cost, above 0 and at most 1", number(0, 1))
+    routingFlags(
+      program
+        .command('fleet')
+        .summary('enlarge on several machines, by a queue in Redis')
+        .description(
+          'Enlarges very large pictures and many pictures on several machines (docs/fleet.md). They share a queue in ' +
+            'Redis (BullMQ) and a store, which is a folder that all of them see or a bucket of S3.',
+        )
+        .addArgument(
+          new Argument('<action>', 'what to do').choices([
+            'worker',
+            'plan',
+            'submit',
+            'status',
+            'save',
+            'cancel',
+            'clean',
+          ]),
+        )
+        .argument('[words...]', 'plan, submit: pictures and folders; status, save, cancel: the id of a job')
+        .option(
+          '--redis <url>',
+          'redis://HOST:PORT (default: WBSR_REDIS of the environment, else redis://127.0.0.1:6379)',
+        )
+        .option('--store <place>', 'a folder or s3://BUCKET/PREFIX (default: WBSR_STORE of the environment)')
+        .option('--name <text>', 'of the fleet, where several share a Redis (default: wbsr)')
+        .option('-m, --model <file...>', 'a model; worker: those that it may use (default: all, from the store)')
+        .option(
+          '-o, --out <name>',
+          'submit: name of the result in the store; of several pictures: of its folder; save: the file',
+        )
+        .option('--wait', 'submit, status: until the job is done, with progress')
+        .option('--save <file>', 'submit: wait, and copy the result to a file of this machine'),
+    )
       .option('--band-seconds <s>', 'predicted seconds of a band on one worker (default: 20)', number(0.01, 86_400))
       .option('--bands <count>', 'instead: how many bands a picture is cut into', integer(1, 100_000))
       .option('--attempts <count>', 'for a band that fails, before the job does (default: 3)', integer(1, 20))

@@ -2,59 +2,57 @@
 import { type Command, Option } from 'commander'
 import { MAX_FACTOR } from '../../stream/target.js'
 import type { UpscaleFlags } from '../flags.js'
-import { deviceFlags } from '../model.js'
-import { format, integer, number, ROUTER_CHOICES, router, size } from '../values.js'
+import { deviceFlags, routingFlags } from '../model.js'
+import { format, integer, number, size } from '../values.js'
 
 export function upscaleCommand(program: Command): void {
   deviceFlags(
-    program
-      .command('upscale')
-      .summary('enlarge pictures: files, folders, patterns, standard input')
-      .description(
-        'Enlarges pictures. A folder is searched with all its subfolders and its tree is kept below --out. A picture ' +
-          'that cannot be read is reported and the others go on. A result appears whole or not at all.',
-      )
-      .argument('<input...>', 'files, folders, patterns in quotes, or - for standard input')
-      .option(
-        '-m, --model <file>',
-        'a model of wbsr, or .pth, .safetensors, .onnx, .param of another tool; or wbsr:NAME of the package (default: the one that suits the picture)',
-      )
-      .option('-o, --out <path>', 'a file, a folder, or - for standard output (default: NAME-x2 beside a single file)')
-      .addOption(
-        new Option('-s, --scale <factor>', "any factor (default: the model's)")
-          .argParser(number(1, MAX_FACTOR))
-          .conflicts('size'),
-      )
-      .option('--size <WxH>', 'size of the result in pixels: 1920x1080; 1920x and x1080 keep the shape', size)
-      .addOption(
-        // Choices are what is completed; the parser, which is set after them, also takes jpg and tif.
-        new Option(
-          '-f, --format <name>',
-          "of the results (default: that of --out's name or of the input; png on standard output)",
+    routingFlags(
+      program
+        .command('upscale')
+        .summary('enlarge pictures: files, folders, patterns, standard input')
+        .description(
+          'Enlarges pictures. A folder is searched with all its subfolders and its tree is kept below --out. A picture ' +
+            'that cannot be read is reported and the others go on. A result appears whole or not at all.',
         )
-          .choices(['png', 'jpeg', 'webp', 'tiff', 'avif'])
-          .argParser(format),
-      )
-      .option('-q, --quality <1..100>', 'of JPEG, WebP and AVIF (default: 95)', integer(1, 100))
-      .option('--compression <0..9>', 'of PNG (default: 6)', integer(0, 9))
-      .option(
-        '--tile-size <pixels>',
-        'of TIFF: tiles of that side, a multiple of 16, instead of strips',
-        integer(16, 4096),
-      )
-      .option('--bigtiff', 'TIFF with offsets of 64 bits (default: where the pixels take more than 4 GB)')
-      .addOption(
-        new Option('--metadata <what>', 'colour profile, EXIF, XMP and resolution')
-          .choices(['keep', 'strip'])
-          .default('keep'),
-      )
-      .option('--router <name>', ROUTER_CHOICES, router)
-      .addOption(
-        new Option('--loss <dB>', 'that may be lost against the largest subnet (default: 0.02)')
-          .argParser(number(0, 100))
-          .conflicts('budget'),
-      )
-      .option('--budget <share>', "instead: of the largest subnet's cost, above 0 and at most 1", number(0, 1))
+        .argument('<input...>', 'files, folders, patterns in quotes, or - for standard input')
+        .option(
+          '-m, --model <file>',
+          'a model of wbsr, or .pth, .safetensors, .onnx, .param of another tool; or wbsr:NAME of the package (default: the one that suits the picture)',
+        )
+        .option(
+          '-o, --out <path>',
+          'a file, a folder, or - for standard output (default: NAME-x2 beside a single file)',
+        )
+        .addOption(
+          new Option('-s, --scale <factor>', "any factor (default: the model's)")
+            .argParser(number(1, MAX_FACTOR))
+            .conflicts('size'),
+        )
+        .option('--size <WxH>', 'size of the result in pixels: 1920x1080; 1920x and x1080 keep the shape', size)
+        .addOption(
+          // Choices are what is completed; the parser, which is set after them, also takes jpg and tif.
+          new Option(
+            '-f, --format <name>',
+            "of the results (default: that of --out's name or of the input; png on standard output)",
+          )
+            .choices(['png', 'jpeg', 'webp', 'tiff', 'avif'])
+            .argParser(format),
+        )
+        .option('-q, --quality <1..100>', 'of JPEG, WebP and AVIF (default: 95)', integer(1, 100))
+        .option('--compression <0..9>', 'of PNG (default: 6)', integer(0, 9))
+        .option(
+          '--tile-size <pixels>',
+          'of TIFF: tiles of that side, a multiple of 16, instead of strips',
+          integer(16, 4096),
+        )
+        .option('--bigtiff', 'TIFF with offsets of 64 bits (default: where the pixels take more than 4 GB)')
+        .addOption(
+          new Option('--metadata <what>', 'colour profile, EXIF, XMP and resolution')
+            .choices(['keep', 'strip'])
+            .default('keep'),
+        ),
+    )
       .addOption(
         new Option('--alpha <use>', 'what an alpha channel is (default: auto)').choices(['auto', 'opacity', 'data']),
       )

@@ -1,31 +1,30 @@
 // wbsr video: its options and help. What it does is in lib/cli/video.ts.
 import { type Command, Option } from 'commander'
 import type { VideoFlags } from '../flags.js'
-import { deviceFlags } from '../model.js'
-import { integer, number, ROUTER_CHOICES, router, size } from '../values.js'
+import { deviceFlags, routingFlags } from '../model.js'
+import { integer, number, size } from '../values.js'
 
 export function videoCommand(program: Command): void {
   deviceFlags(
-    program
-      .command('video')
-      .summary("enlarge a video with this machine's ffmpeg")
-      .description(
-        'Enlarges a video. ffmpeg decodes and encodes through pipes; audio, subtitles, chapters, timestamps, 10 bits and ' +
-          'colour tags are kept. Parts that did not change since the last frame are not computed again. A run that was ' +
-          'stopped or killed goes on when the same command is given again.',
-      )
-      .argument('<input>', 'a video that ffmpeg reads')
-      .argument('<output>', 'the new file: .mp4, .mov, .m4v, .mkv, .webm or .nut')
-      .option('-m, --model <file>', 'a model of wbsr or of another tool; or wbsr:NAME of the package')
-      .addOption(
-        new Option('-s, --scale <factor>', "any factor (default: the model's)")
-          .argParser(number(1, 64))
-          .conflicts('size'),
-      )
-      .option('--size <WxH>', 'size of the result in pixels: 1920x1080; 1920x and x1080 keep the shape', size)
-      .option('--router <name>', ROUTER_CHOICES, router)
-      .option('--loss <dB>', 'of PSNR that may be lost against the largest subnet (default: 0.02)', number(0, 100))
-      .option('--budget <share>', "instead: share of the largest subnet's cost, above 0 and at most 1", number(0, 1))
+    routingFlags(
+      program
+        .command('video')
+        .summary("enlarge a video with this machine's ffmpeg")
+        .description(
+          'Enlarges a video. ffmpeg decodes and encodes through pipes; audio, subtitles, chapters, timestamps, 10 bits and ' +
+            'colour tags are kept. Parts that did not change since the last frame are not computed again. A run that was ' +
+            'stopped or killed goes on when the same command is given again.',
+        )
+        .argument('<input>', 'a video that ffmpeg reads')
+        .argument('<output>', 'the new file: .mp4, .mov, .m4v, .mkv, .webm or .nut')
+        .option('-m, --model <file>', 'a model of wbsr or of another tool; or wbsr:NAME of the package')
+        .addOption(
+          new Option('-s, --scale <factor>', "any factor (default: the model's)")
+            .argParser(number(1, 64))
+            .conflicts('size'),
+        )
+        .option('--size <WxH>', 'size of the result in pixels: 1920x1080; 1920x and x1080 keep the shape', size),
+    )
       .option(
         '--threshold <levels>',
         'largest difference, of 255, that counts as unchanged (default: 0, exactly equal)',

@@ -1,13 +1,10 @@
 // PSNR per difficulty class: squared errors of the tiles of each class, over all validation images.
 import type { RgbImage } from '../../data/decode.js'
 import type { ClassTable } from '../../model-state.js'
-import { native } from '../../native.js'
-import { classOf, difficultyOf } from '../../routing/classes.js'
-import { makeGrid, tileArea } from '../../tiling/grid.js'
+import { classOf } from '../../routing/classes.js'
+import { pictureTiles } from '../../routing/picture-tiles.js'
 import type { ClassScores } from './record.js'
 
-/** Side in LR pixels of the tiles that are classified, as in evaluate(). */
-const TILE = 32
 /** Most groups that classes are counted in. */
 const MOST_GROUPS = 20
 
@@ -60,21 +57,10 @@ export class ClassQuality {
 
   /** Adds an image; `shave` HR pixels of its border are left out, as of the PSNR of all of it. */
   async add({ lr, hr }: { lr: RgbImage; hr: RgbImage }, results: Results, scale: number, shave: number): Promise<void> {
-    const grid = makeGrid(lr.width, lr.height, TILE)
-    const areas = Array.from({ length: grid.columns * grid.rows }, (_, i) =>
-      tileArea(grid, i % grid.columns, Math.floor(i / grid.columns)),
-    )
-    const rects = Int32Array.from(areas.flatMap(({ x, y, width, height }) => [x, y, width, height]))
-    const vectors = await native.gradientVectors(lr.data, lr.width, lr.height, 3, rects)
-    for (const [i, area] of areas.entries()) {
-      const group = this.#groups.ofDifficulty(difficultyOf(vectors, i))
-      const [left, top] = [Math.max(shave, area.x * scale), Math.max(shave, area.y * scale)]
-      const right = Math.min(hr.width - shave, (area.x + area.width) * scale)
-      const bottom = Math.min(hr.height - shave, (area.y + area.height) * scale)
-      if (right <= left || bottom <= top) continue
-      this.#pixels[group]! += (right - left) * (bottom - top)
-      for (const name of RESULTS)
-        this.#sums[name][group]! += squaredErrors(results[name], hr, { left, top, right, bottom })
+    for (const { difficulty, ...area } of await pictureTiles(lr, lr, hr, scale, shave)) {
+      const group = this.#groups.ofDifficulty(difficulty)
+      this.#pixels[group]! += area.width * area.height
+      for (const name of RESULTS) this.#sums[name][group]! += squaredErrors(results[name], hr, area)
     }
   }
 
@@ -91,20 +77,22 @@ export class ClassQuality {
 }
 
 interface Rectangle {
-  left: number
-  top: number
-  right: number
-  bottom: number
+  x: number
+  y: number
+  width: number
+  height: number
 }
 
 /**
  * Of luma, whose difference is a sum of those of R, G and B (lib/measure/quality.ts). In JavaScript: some milliseconds a
  * megapixel, against seconds for the network.
  */
-function squaredErrors(sr: Uint8Array, { data, width }: RgbImage, { left, top, right, bottom }: Rectangle): number {
+function squaredErrors(sr: Uint8Array, hr: RgbImage, { x, y, width, height }: Rectangle): number {
+  const { data } = hr
   let sum = 0
-  for (let y = top; y < bottom; y++) {
-    for (let i = 3 * (y * width + left), end = 3 * (y * width + right); i < end; i += 3) {
+  for (let row = y; row < y + height; row++) {
+    const start = 3 * (row * hr.width + x)
+    for (let i = start; i < start + 3 * width; i += 3) {
       const error =
         (65.481 * (sr[i]! - data[i]!) + 128.553 * (sr[i + 1]! - data[i + 1]!) + 24.966 * (sr[i + 2]! - data[i + 2]!)) /
         255

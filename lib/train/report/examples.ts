@@ -58,8 +58,9 @@ export class Examples {
       allocation: pageAllocation(allocation, state.engine.subnets),
     }
     pictures[5] = { ...pictures[5]!, src: await url(errorMap(sr, hr)) }
-    const gain = (await psnr(sr, hr)) - (await psnr(bicubic, hr))
-    const text = `PSNR on Y: bicubic ${decibels(await psnr(bicubic, hr))}, SR ${decibels(await psnr(sr, hr))}${
+    const [before, after] = [await psnr(bicubic, hr), await psnr(sr, hr)]
+    const gain = after - before
+    const text = `PSNR on Y: bicubic ${decibels(before)}, SR ${decibels(after)}${
       Number.isFinite(gain) ? ` (${gain < 0 ? '' : '+'}${gain.toFixed(2)})` : ''
     }; ${(100 * allocation.spent).toFixed(0)} % of the largest subnet's work`
     const pairs = pictures.flatMap((_, a) => pictures.slice(a + 1).map((__, i) => ({ a, b: a + 1 + i, text })))
