@@ -84,8 +84,8 @@ export interface DoctorFlags extends DeviceFlags {
   json?: boolean
 }
 
-export interface VideoFlags extends DeviceFlags {
-  model?: string
+/** What a video becomes. */
+export interface VideoSizeFlags {
   scale?: number
   size?: { width?: number; height?: number }
   router?: Router
@@ -95,6 +95,10 @@ export interface VideoFlags extends DeviceFlags {
   encoder?: string
   encoderOptions?: string
   segment?: number
+}
+
+export interface VideoFlags extends DeviceFlags, VideoSizeFlags {
+  model?: string
   /** false: --no-resume */
   resume: boolean
   json?: boolean
@@ -144,7 +148,7 @@ export interface EvaluateFlags extends DeviceFlags {
   quiet?: boolean
 }
 
-export interface FleetFlags extends DeviceFlags {
+export interface FleetFlags extends DeviceFlags, VideoSizeFlags {
   redis?: string
   store?: string
   name?: string
@@ -152,9 +156,6 @@ export interface FleetFlags extends DeviceFlags {
   out?: string
   wait?: boolean
   save?: string
-  router?: Router
-  loss?: number
-  budget?: number
   bandSeconds?: number
   bands?: number
   attempts?: number

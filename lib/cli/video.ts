@@ -1,7 +1,7 @@
 // wbsr video: upscaleVideo with its progress.
-import { upscaleVideo, type VideoProgress, WbsrError } from '../index.js'
+import { upscaleVideo, type VideoOptions, type VideoProgress, WbsrError } from '../index.js'
 import { Ended, UsageError } from './exit.js'
-import type { VideoFlags } from './flags.js'
+import type { VideoFlags, VideoSizeFlags } from './flags.js'
 import { listenForInterrupts } from './interrupt.js'
 import { Models } from './model.js'
 import { duration, percent, Terminal } from './terminal.js'
@@ -18,13 +18,28 @@ function wordsOf(text: string): string[] {
   return words.map((word) => word.replace(/^(["'])(.*)\1$/, '$2'))
 }
 
+/** Options of upscaleVideo that flags say. */
+export function videoOptions(flags: VideoSizeFlags): VideoOptions {
+  const { router, loss, budget, threshold, encoder, encoderOptions, segment, scale, size } = flags
+  return {
+    ...(router !== undefined && { router }),
+    ...(loss !== undefined && { loss }),
+    ...(budget !== undefined && { budget }),
+    ...(threshold !== undefined && { threshold }),
+    ...(scale !== undefined && { scale }),
+    ...size,
+    ...(encoder !== undefined && { encoder }),
+    ...(encoderOptions !== undefined && { encoderArguments: wordsOf(encoderOptions) }),
+    ...(segment !== undefined && { segmentFrames: segment }),
+  }
+}
+
 export async function video(input: string, output: string, flags: VideoFlags): Promise<void> {
   if (input === '-' || output === '-')
     throw new UsageError('Expected files: a video is read twice and its timestamps are written at last')
   const terminal = new Terminal({ quiet: flags.quiet ?? false, live: flags.json !== true })
   const interrupt = listenForInterrupts()
-  const { router, loss, budget, threshold, encoder, segment, scale, size } = flags
-  await using models = await Models.open(flags.model, scale ?? FACTOR, flags, (model) => {
+  await using models = await Models.open(flags.model, flags.scale ?? FACTOR, flags, (model) => {
     const { fallbackReason } = model.device()
     if (fallbackReason && flags.device === 'auto') terminal.warn(fallbackReason)
   })
@@ -44,15 +59,7 @@ export async function video(input: string, output: string, flags: VideoFlags): P
   }
   try {
     const result = await upscaleVideo(models.only, input, output, {
-      ...(router !== undefined && { router }),
-      ...(loss !== undefined && { loss }),
-      ...(budget !== undefined && { budget }),
-      ...(threshold !== undefined && { threshold }),
-      ...(scale !== undefined && { scale }),
-      ...size,
-      ...(encoder !== undefined && { encoder }),
-      ...(flags.encoderOptions !== undefined && { encoderArguments: wordsOf(flags.encoderOptions) }),
-      ...(segment !== undefined && { segmentFrames: segment }),
+      ...videoOptions(flags),
       resume: flags.resume,
       signal: interrupt.signal,
       onProgress,

@@ -1,6 +1,6 @@
 // Why jobs failed, in words that name the band.
 import type { Queue } from 'bullmq'
-import type { Manifest } from './manifest.js'
+import { type Manifest, partsOf } from './manifest.js'
 
 /** Why a job failed. */
 export interface Failure {
@@ -26,7 +26,10 @@ export async function explainFailure(
   if (!job) return parseFailure(reason)
   const { code, message } = parseFailure(job.failedReason ?? reason)
   const { index } = job.data as { index?: number }
-  const count = manifest.kind === 'bands' ? manifest.bands.length : 1
+  const part = manifest.kind === 'video' ? 'segment' : 'band'
   const crashed = /stalled more than/.test(message) ? ` (every worker that ran it died or lost it)` : ''
-  return { code, message: `band ${index} of ${count}, after ${job.attemptsMade} attempts: ${message}${crashed}` }
+  return {
+    code,
+    message: `${part} ${index} of ${partsOf(manifest)}, after ${job.attemptsMade} attempts: ${message}${crashed}`,
+  }
 }

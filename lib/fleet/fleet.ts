@@ -1,11 +1,11 @@
 // The side of a fleet that gives jobs: plans them, submits them as flows of BullMQ, and asks how far they are.
 import type { FlowJob, FlowProducer, Job, Queue } from 'bullmq'
-import { aborted, invalidOption, WbsrError, wrapError } from '../errors.js'
+import { invalidOption, WbsrError, wrapError } from '../errors.js'
 import { outputFormat } from '../images/formats.js'
-import type { ModelState } from '../model-state.js'
 import { type SupernetModel, stateOf } from '../models/model.js'
 import { checkObject, checkString } from '../options.js'
 import type { ImageInput } from '../types.js'
+import { containerOf } from '../video/containers.js'
 import { neededKeys, removeOld } from './clean.js'
 import { type Backend, type ConnectionOptions, checkBackend, openBackend } from './connection.js'
 import { flowOf } from './flows.js'
@@ -13,18 +13,21 @@ import { storeModel } from './identity.js'
 import {
   type BandsManifest,
   cancelKey,
+  type FileManifest,
   type FolderManifest,
   identify,
   type Manifest,
   manifestKey,
   type PictureManifest,
 } from './manifest.js'
-import { checkPictureOptions, OWN_KEYS, type PictureOptions } from './options.js'
-import { nameOf, type PictureJob, type Price, pictureJob } from './picture-job.js'
+import { checkPictureOptions, type PictureOptions } from './options.js'
+import { nameOf } from './picture-job.js'
+import { jobOf, videoJobOf } from './plan.js'
 import { fileOptions, fileQueue, type JobName, workQueue } from './queues.js'
 import { FleetRun, removeJob } from './run.js'
 import { checkKey, type Store } from './store.js'
 import { readDone } from './tasks.js'
+import type { FleetVideoOptions } from './video-job.js'
 
 /** Options of {@link openFleet}: the queue server and the store that all machines share. */
 export interface FleetOptions extends ConnectionOptions {
@@ -38,42 +41,6 @@ export interface FolderPicture {
   input: ImageInput
   /** Key of its result. */
   output: string
-}
-
-/** Options of upscale that a whole picture's worker gets: what is plain data. */
-function plainOptions({ signal: _signal, ...options }: PictureOptions): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(options).filter(([key, value]) => !OWN_KEYS.includes(key) && value !== undefined),
-  )
-}
-
-/**
- * The price of a picture's job, without a store, a database or a worker: bands, work, bytes. `predict` makes seconds of it.
- *
- * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_ABORTED
- */
-export async function planPicture(
-  model: SupernetModel,
-  input: ImageInput,
-  options: PictureOptions = {},
-): Promise<Price> {
-  return (await jobOf(stateOf(model), input, 'plan.png', options, null)).price
-}
-
-async function jobOf(
-  state: ModelState,
-  input: ImageInput,
-  output: string,
-  options: PictureOptions,
-  store: Store | null,
-): Promise<PictureJob> {
-  const settings = checkPictureOptions(options, state)
-  const { signal } = settings
-  try {
-    return await pictureJob(state, input, output, settings, plainOptions(options), store)
-  } catch (error) {
-    throw signal?.aborted ? aborted('planning a job', signal) : wrapError(error)
-  }
 }
 
 /** Made by openFleet. */
@@ -145,6 +112,29 @@ export class Fleet {
   }
 
   /**
+   * Submits a video, as `submit` does a picture. It is decoded here once, for timestamps and checksums; workers, which need the
+   * same version of ffmpeg, decode, enlarge and encode segments of it, and one puts them together with sound, subtitles and
+   * chapters. The frames and streams are those of `upscaleVideo`.
+   *
+   * @param input a file that ffmpeg reads
+   * @param output key of the result: 'results/clip.mp4'; .mp4, .mov, .m4v, .mkv, .webm or .nut
+   * @throws WbsrError WBSR_NOT_FOUND: no ffmpeg, no encoder, no source; WBSR_INVALID_FILE, WBSR_INVALID_OPTION, WBSR_IO,
+   *   WBSR_ABORTED
+   */
+  async submitVideo(
+    model: SupernetModel,
+    input: string,
+    output: string,
+    options: FleetVideoOptions = {},
+  ): Promise<FleetRun> {
+    containerOf(checkKey(output, 'output'))
+    const state = stateOf(model)
+    const { manifest } = await videoJobOf(state, checkString(input, 'input'), output, options, this.#store)
+    await storeModel(state, this.#store)
+    return this.#add(manifest, flowOf(manifest, this.#names(manifest), null, options.attempts ?? 3))
+  }
+
+  /**
    * Submits many pictures as one job, which ends when each is done or failed: a damaged picture is named in the result and does
    * not stop the others.
    *
@@ -202,7 +192,7 @@ export class Fleet {
     })
   }
 
-  #names(manifest: BandsManifest | PictureManifest) {
+  #names(manifest: FileManifest) {
     return { files: fileQueue(this.#backend.name), work: workQueue(this.#backend.name, manifest.numerics) }
   }
 

@@ -1,11 +1,11 @@
 // Jobs as flows of BullMQ: bands as children of the file that they become.
 import type { FlowJob } from 'bullmq'
-import type { BandsManifest, PictureManifest } from './manifest.js'
+import type { FileManifest } from './manifest.js'
 import { fileOptions, type JobName, workOptions } from './queues.js'
 
-/** The flow of a picture. folder: the id of the job that it is part of. */
+/** The flow of a picture or a video. folder: the id of the job that it is part of. */
 export function flowOf(
-  manifest: BandsManifest | PictureManifest,
+  manifest: FileManifest,
   queues: { files: string; work: string },
   folder: string | null,
   attempts: number,
@@ -21,16 +21,16 @@ export function flowOf(
       data,
       opts: { ...(folder === null ? fileOptions : workOptionsOf)(id, attempts), ...inFolder },
     }
-  const order = manifest.bands
-    .map((_, index) => index)
-    .sort((a, b) => manifest.bands[b]!.flops - manifest.bands[a]!.flops)
+  const [name, part, parts]: [JobName, JobName, readonly { flops: number }[]] =
+    manifest.kind === 'bands' ? ['assemble', 'band', manifest.bands] : ['video', 'segment', manifest.segments]
+  const order = parts.map((_, index) => index).sort((a, b) => parts[b]!.flops - parts[a]!.flops)
   return {
-    name: 'assemble' satisfies JobName,
+    name,
     queueName: queues.files,
     data,
     opts: { ...fileOptions(id, attempts), ...inFolder },
     children: order.map((index) => ({
-      name: 'band' satisfies JobName,
+      name: part,
       queueName: queues.work,
       data: { ...data, index },
       opts: { ...workOptions(id, index, attempts), failParentOnFailure: true },

@@ -4,6 +4,8 @@ import type { EncodeSettings } from '../images/encode.js'
 import type { OutputFormat } from '../images/formats.js'
 import type { Overlap } from '../tiling/overlap.js'
 import type { PictureMetadata } from '../types.js'
+import type { EncoderSettings } from '../video/encode.js'
+import type { VideoFacts } from '../video/probe.js'
 import type { Band } from './bands.js'
 import type { RowShape } from './rows.js'
 import { hashOf, readAll, type Store } from './store.js'
@@ -62,6 +64,32 @@ export interface PictureManifest extends Common, PictureOutput {
   upscale: Record<string, unknown>
 }
 
+/** Frames that are decoded, enlarged and encoded by one worker. */
+export interface VideoSegment {
+  frames: number
+  /** Timestamps of its first and last frame, in ticks. */
+  first: number
+  last: number
+  /** FrameDigest of the frames. */
+  digest: string
+  /** 2 x MAC at most: its tiles are not routed yet. */
+  flops: number
+}
+
+/** A video in segments. */
+export interface VideoManifest extends Common {
+  kind: 'video'
+  /** Key of the source file. */
+  source: string
+  /** The version that the submitter has. */
+  ffmpeg: string
+  facts: VideoFacts
+  encoder: EncoderSettings
+  /** Options of upscaleVideo, as they were given. */
+  options: Record<string, unknown>
+  segments: VideoSegment[]
+}
+
 /** Several pictures, each of which is a job of its own. */
 export interface FolderManifest {
   format: 1
@@ -75,7 +103,10 @@ export interface FolderManifest {
   rate: number
 }
 
-export type Manifest = BandsManifest | PictureManifest | FolderManifest
+/** Jobs that end in one file. */
+export type FileManifest = BandsManifest | PictureManifest | VideoManifest
+
+export type Manifest = FileManifest | FolderManifest
 
 /** Metadata as JSON: bytes in base64. */
 export interface StoredMetadata {
@@ -106,6 +137,7 @@ export function pictureMetadata({ icc, exif, xmp, ...rest }: StoredMetadata): Pi
 export const folderOf = (id: string): string => `runs/${id}`
 export const manifestKey = (id: string): string => `${folderOf(id)}/manifest.json`
 export const bandKey = (id: string, { first, end }: Band): string => `${folderOf(id)}/${first}-${end}.rows`
+export const segmentKey = (id: string, index: number): string => `${folderOf(id)}/${index}.nut`
 /** While it is there, workers do nothing for a job. */
 export const cancelKey = (id: string): string => `${folderOf(id)}/cancelled`
 /** Says that the result of a job is there, and what it is. */
@@ -134,4 +166,18 @@ export async function readManifest(store: Store, id: string): Promise<Manifest> 
   if (manifest.format !== 1 || manifest.id !== id)
     throw new WbsrError('WBSR_INVALID_FILE', `${key} of ${store.label} is of another version of wbsr`)
   return manifest
+}
+
+/** How many jobs a job is made of. */
+export function partsOf(manifest: Manifest): number {
+  switch (manifest.kind) {
+    case 'bands':
+      return manifest.bands.length
+    case 'video':
+      return manifest.segments.length
+    case 'folder':
+      return manifest.pictures.length
+    case 'picture':
+      return 1
+  }
 }

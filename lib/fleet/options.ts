@@ -50,6 +50,14 @@ export const OWN_KEYS = [...ENCODE_KEYS, 'metadata', 'bandSeconds', 'bands', 'ra
 const given = (options: Record<string, unknown>, keys: readonly string[]) =>
   Object.fromEntries(Object.entries(options).filter(([key, value]) => keys.includes(key) && value !== undefined))
 
+/** 2 x MAC in a second. @throws WbsrError WBSR_INVALID_OPTION */
+export function checkRate(value: unknown): number | undefined {
+  if (value === undefined) return undefined
+  if (typeof value !== 'number' || !(value > 0 && value < Infinity))
+    throw invalidOption('rate', 'a number above 0', value)
+  return value
+}
+
 /** @throws WbsrError WBSR_INVALID_OPTION */
 export function checkPictureOptions(value: unknown, state: ModelState): PictureSettings {
   const options = checkObject(value, 'fleet options', [...UPSCALE_KEYS, ...OWN_KEYS])
@@ -57,7 +65,6 @@ export function checkPictureOptions(value: unknown, state: ModelState): PictureS
   if (options['tile'] !== undefined && typeof options['tile'] !== 'number')
     throw invalidOption('tile', 'an integer between 16 and 4096 (a fleet cuts pictures)', options['tile'])
   const upscale = checkUpscaleOptions(given(options, UPSCALE_KEYS), state)
-  if (rate !== undefined && !(rate > 0 && rate < Infinity)) throw invalidOption('rate', 'a number above 0', rate)
   return {
     upscale,
     read: upscale.read,
@@ -66,7 +73,7 @@ export function checkPictureOptions(value: unknown, state: ModelState): PictureS
     cut: {
       bandSeconds: checkNumber(bandSeconds ?? 20, 'bandSeconds', 0.01, 86_400),
       bands: bands === undefined ? undefined : checkInteger(bands, 'bands', 1, 100_000),
-      rate,
+      rate: checkRate(rate),
     },
     attempts: checkInteger(attempts ?? 3, 'attempts', 1, 20),
     signal: signal === undefined ? undefined : checkSignal(signal, 'signal'),

@@ -19,24 +19,30 @@ import { contentHash, DecodedRows, type RowShape, rowBytes, StoredRows, storeRow
 import { hashOf, type Store } from './store.js'
 
 /** Halo and seams cost at most about this much on top of the picture's own pixels, before a picture is looked at. */
-const MOST_OVER = 1.25
+export const MOST_OVER = 1.25
 
 /** What a job will cost. */
 export interface Price {
   name: string
-  /** How it is done: in bands, or as a whole by one worker. */
-  kind: 'bands' | 'picture'
+  /** How it is done: in bands, as a whole by one worker, or in segments of frames. */
+  kind: 'bands' | 'picture' | 'video'
   /** Pixels of the picture and of the result. */
   input: { width: number; height: number }
   output: { width: number; height: number }
+  /** Of a video its segments, with the numbers of their frames. */
   bands: Band[]
-  /** 2 x MAC; of a whole picture an upper bound, as its tiles are not routed yet. */
+  /** 2 x MAC; of a whole picture and of a video an upper bound, as their tiles are not routed yet. */
   flops: number
   /** Share of it that is computed twice because the picture is cut. */
   overhead: number
   /** 2 x MAC that one worker does in a second. */
   rate: number
-  /** Bytes in the store: the rows that are read, the bands, and the pixels of the result before they are compressed. */
+  /** Of a video: seconds in which this machine decoded it, as the submitter does. */
+  splitting?: number
+  /**
+   * Bytes in the store: the rows that are read, the bands, and the pixels of the result before they are compressed. Of a video
+   * only its file is known.
+   */
   bytes: { input: number; bands: number; result: number }
 }
 
@@ -137,8 +143,8 @@ export async function pictureJob(
   }
 }
 
-/** Puts the file of a picture into the store, under the hash of its bytes; its ending is kept for readers that look at it. */
-async function storeSource(input: EncodedInput, store: Store | null): Promise<string> {
+/** Puts the file of a picture or video into the store, under the hash of its bytes; its ending is kept for readers that look at it. */
+export async function storeSource(input: EncodedInput, store: Store | null): Promise<string> {
   const ending = path.extname(nameOf(input)).toLowerCase()
   const key = `inputs/${await contentHash(input)}${/^\.\w{1,8}$/.test(ending) ? ending : ''}`
   if (!store || (await store.size(key)) !== null) return key

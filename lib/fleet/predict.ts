@@ -48,7 +48,7 @@ export function predict(prices: readonly Price[], workers: number, assumed: Part
   const bands = makespan(lengths, workers)
   const last = prices.reduce((most, { kind, bytes }) => Math.max(most, kind === 'bands' ? bytes.result : 0), 0)
   const parts = {
-    splitting: prices.reduce((sum, { bytes }) => sum + bytes.input, 0) / splitting,
+    splitting: prices.reduce((sum, price) => sum + (price.splitting ?? price.bytes.input / splitting), 0),
     bands,
     assembly: last / assembly,
   }

@@ -5,7 +5,7 @@ import { version } from '../version.js'
 /** What a job carries through Redis: references, never pixels. */
 export interface JobData {
   run: string
-  /** Of bands. */
+  /** Of bands and segments. */
   index?: number
 }
 
@@ -17,7 +17,7 @@ export interface WorkDone {
 }
 
 /** Kinds of jobs, by their names in BullMQ. */
-export type JobName = 'band' | 'picture' | 'assemble' | 'folder'
+export type JobName = 'band' | 'picture' | 'assemble' | 'folder' | 'segment' | 'video'
 
 /** Jobs that need a model, which only machines of one arithmetic share; and jobs that put files together. */
 export const workQueue = (name: string, numerics: string): string => `${name}.work.${numerics}`

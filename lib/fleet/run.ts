@@ -6,7 +6,7 @@ import { aborted, WbsrError, type WbsrErrorCode } from '../errors.js'
 import { writeFileAtomic } from '../files/atomic.js'
 import { checkFunction, checkObject, checkSignal, checkString } from '../options.js'
 import { explainFailure, type Failure } from './failures.js'
-import { cancelKey, type FolderManifest, folderOf, type Manifest, readManifest } from './manifest.js'
+import { cancelKey, type FolderManifest, folderOf, type Manifest, partsOf, readManifest } from './manifest.js'
 import type { WorkDone } from './queues.js'
 import type { Store } from './store.js'
 import { type Done, readDone } from './tasks.js'
@@ -20,7 +20,7 @@ export interface RunStatus {
    * or the database lost it (submit it again: what is done stays done).
    */
   state: 'waiting' | 'running' | 'assembling' | 'done' | 'failed' | 'unknown'
-  /** Bands, or pictures of a folder. */
+  /** Bands, segments of a video, or pictures of a folder. */
   total: number
   done: number
   active: number
@@ -48,6 +48,10 @@ export interface RunResult {
   height?: number
   channels?: 1 | 2 | 3 | 4
   bytes: number
+  /** Of a video; `saved` is the share of the work that did not have to be done, as nothing had changed there. */
+  frames?: number
+  saved?: number
+  warnings?: string[]
   /** Of a folder: what became of each picture. */
   pictures?: { name: string; output: string; bytes: number }[]
   /** Of a folder: pictures that came to nothing, and why. */
@@ -107,7 +111,7 @@ export class FleetRun {
     const { store } = this.#queues
     const result = await readDone(store, this.id)
     const manifest = await this.#read()
-    const total = manifest ? countOf(manifest) : 1
+    const total = manifest ? partsOf(manifest) : 1
     const flops = manifest?.flops ?? 0
     const common = { id: this.id, name: manifest?.name ?? result?.name ?? '', total, refusals: [], failure: null }
     const rate = manifest?.rate ?? 0
@@ -184,11 +188,6 @@ export async function removeJob(root: Job | undefined): Promise<void> {
   }
 }
 
-function countOf(manifest: Manifest): number {
-  if (manifest.kind === 'bands') return manifest.bands.length
-  return manifest.kind === 'folder' ? manifest.pictures.length : 1
-}
-
 const resultOf = ({ at: _at, ...result }: Done): RunResult => result as RunResult
 
 function failureOf({ id, name, failure }: RunStatus): WbsrError {
@@ -217,7 +216,8 @@ class Progress {
     const flopsDone = this.#flopsDone(done, values)
     const seconds = values.reduce((sum, value) => sum + (value.flops ? (value.seconds ?? 0) : 0), 0)
     const ran = values.reduce((sum, { flops }) => sum + (flops ?? 0), 0)
-    const rate = seconds > 0 ? ran / seconds : manifest.rate
+    // Of what was only bounded before, in the same measure as what is left.
+    const rate = seconds > 0 ? (manifest.kind === 'bands' ? ran : flopsDone) / seconds : manifest.rate
     const workers = await this.#workers()
     const left = manifest.flops - flopsDone
     const reason = this.#root.failedReason ?? 'no reason is known'
@@ -238,7 +238,7 @@ class Progress {
       flops: { total: manifest.flops, done: flopsDone },
       rate,
       workers,
-      eta: workers > 0 ? left / (rate * Math.min(workers, Math.max(1, countOf(manifest) - done))) : null,
+      eta: workers > 0 ? left / (rate * Math.min(workers, Math.max(1, partsOf(manifest) - done))) : null,
       failure,
       refusals: active.refusals,
     }
@@ -246,11 +246,11 @@ class Progress {
 
   #flopsDone(done: number, values: readonly Partial<WorkDone>[]): number {
     const manifest = this.#manifest
-    if (manifest.kind !== 'bands') return (manifest.flops * done) / countOf(manifest)
+    if (manifest.kind !== 'bands') return (manifest.flops * done) / partsOf(manifest)
     // Bands that had been done before count as well.
     const found = values.filter(({ flops }) => !flops).length
     const ran = values.reduce((sum, { flops }) => sum + (flops ?? 0), 0)
-    return Math.min(manifest.flops, ran + (manifest.flops * found) / countOf(manifest))
+    return Math.min(manifest.flops, ran + (manifest.flops * found) / partsOf(manifest))
   }
 
   async #active(): Promise<{ running: number; refusals: string[] }> {

@@ -3,6 +3,7 @@ import { WbsrError } from '../errors.js'
 import { type SupernetModel, stateOf } from '../models/model.js'
 import { type Assembled, assembleBands } from './assemble.js'
 import type { Failure } from './failures.js'
+import type { LocalFiles } from './local-files.js'
 import {
   type Common,
   cancelKey,
@@ -15,6 +16,7 @@ import {
 import type { JobData, JobName } from './queues.js'
 import { runBand } from './run-band.js'
 import { runPicture } from './run-picture.js'
+import { type AssembledVideo, assembleVideo, runSegment } from './run-video.js'
 import { readAll, type Store } from './store.js'
 
 /** What became of a job: of one that makes a file, also what is in it. */
@@ -23,6 +25,9 @@ export interface TaskResult {
   seconds: number
   /** It had been done before. */
   found: boolean
+  /** Of videos: 2 x MAC that did not have to run; in the result of the whole its share. */
+  saved?: number
+  warnings?: string[]
 }
 
 /** What became of the pictures of a folder. */
@@ -32,17 +37,21 @@ export interface FolderReport {
 }
 
 /** The result of a job, as it lies in the store under doneKey. */
-export interface Done extends Partial<Assembled>, Partial<FolderReport> {
+export interface Done extends Partial<Assembled>, Partial<AssembledVideo>, Partial<FolderReport> {
   id: string
   name: string
   output: string
   bytes: number
+  saved?: number
   /** When it was done, in ms since 1970. */
   at: number
 }
 
 export interface TaskContext {
   store: Store
+  files: LocalFiles
+  /** What the parts of the job answered. */
+  parts(): Promise<TaskResult[]>
   /** The model of a job. */
   modelOf(manifest: Common): Promise<SupernetModel>
   signal: AbortSignal
@@ -79,9 +88,12 @@ export async function readDone(store: Store, id: string): Promise<Done | null> {
   return (await store.size(done.output)) === done.bytes ? done : null
 }
 
-async function finish(store: Store, { id, name, output }: Common, assembled: Assembled): Promise<Done> {
-  const { width, height, channels, bytes } = assembled
-  const done: Done = { id, name, output, bytes, width, height, channels, at: Date.now() }
+async function finish(
+  store: Store,
+  { id, name, output }: Common,
+  made: Assembled | (AssembledVideo & { saved: number }),
+): Promise<Done> {
+  const done: Done = { id, name, output, ...made, at: Date.now() }
   await store.write(doneKey(id), Buffer.from(JSON.stringify(done)))
   // Nothing reads the bands any more.
   await store.removeFolder(folderOf(id))
@@ -130,12 +142,26 @@ export async function runTask(
   }
   if (name === 'picture' && manifest.kind === 'picture') {
     const model = await context.modelOf(manifest)
-    const { flops, found, ...assembled } = await runPicture(model, store, manifest, signal, onShare)
-    return { ...(await finish(store, manifest, assembled)), flops, seconds: since(), found }
+    const { flops, found, seconds: _seconds, ...made } = await runPicture(model, store, manifest, signal, onShare)
+    return { ...(await finish(store, manifest, made)), flops, seconds: since(), found }
   }
   if (name === 'assemble' && manifest.kind === 'bands') {
     const assembled = await assembleBands(store, manifest, signal, onShare)
     return { ...(await finish(store, manifest, assembled)), flops: 0, seconds: since(), found: false }
+  }
+  if (name === 'segment' && manifest.kind === 'video') {
+    const model = await context.modelOf(manifest)
+    return runSegment(stateOf(model), store, context.files, manifest, index!, signal, onShare)
+  }
+  if (name === 'video' && manifest.kind === 'video') {
+    const made = await assembleVideo(store, context.files, manifest, signal)
+    const parts = await context.parts()
+    const sum = (of: (part: TaskResult) => number) => parts.reduce((total, part) => total + of(part), 0)
+    const saved = sum((part) => part.saved ?? 0)
+    const warnings = [...made.warnings, ...parts.flatMap((part) => part.warnings ?? [])]
+    const share = saved > 0 ? saved / (saved + sum(({ flops }) => flops)) : 0
+    const done = await finish(store, manifest, { ...made, warnings, saved: share })
+    return { ...done, flops: 0, seconds: since(), found: false }
   }
   throw new WbsrError('WBSR_INVALID_FILE', `Job ${run} is of kind ${manifest.kind}, expected one for ${name}`)
 }

@@ -8,6 +8,7 @@ import { wrapError } from '../errors.js'
 import type { Backend, ConnectionOptions } from './connection.js'
 import type { FleetJob, FleetWorkerEvents } from './events.js'
 import { explainFailure, type Failure } from './failures.js'
+import { LocalFiles } from './local-files.js'
 import { cancelKey, type FolderManifest } from './manifest.js'
 import { type Metrics, serveMetrics } from './metrics.js'
 import { ModelCache, Refusal } from './model-cache.js'
@@ -71,6 +72,7 @@ export class FleetWorker extends EventEmitter<FleetWorkerEvents> {
   readonly #store: Store
   readonly #models: ModelCache
   readonly #manifests: Manifests
+  readonly #files: LocalFiles
   readonly #options: FleetWorkerOptions
   readonly #loop = monitorEventLoopDelay({ resolution: LOOP_MS })
   readonly #workers: Worker[] = []
@@ -88,6 +90,7 @@ export class FleetWorker extends EventEmitter<FleetWorkerEvents> {
     this.#options = options
     this.#models = new ModelCache(store, { device, threads, precision, autotune }, allowed)
     this.#manifests = new Manifests(store)
+    this.#files = new LocalFiles(store)
     this.#loop.enable()
     // An event named error must have a listener.
     this.on('error', () => {})
@@ -123,7 +126,7 @@ export class FleetWorker extends EventEmitter<FleetWorkerEvents> {
       worker.on('failed', (job, error) => {
         if (!job) return
         this.emit('failed', jobOf(job), error)
-        // A band that fails for good takes its picture with it: the others need not be done.
+        // A part that fails for good takes its picture with it: the others need not be done.
         if (job.finishedOn !== undefined && job.parent) void this.#dropSiblings(job).catch(() => {})
       })
       this.#workers.push(worker)
@@ -158,6 +161,8 @@ export class FleetWorker extends EventEmitter<FleetWorkerEvents> {
       this.emit('start', jobOf(job))
       const result = await this.#task(job, {
         store: this.#store,
+        files: this.#files,
+        parts: async () => Object.values(await job.getChildrenValues<TaskResult>()),
         modelOf: (manifest) => this.#models.get(manifest, this.numerics),
         signal: controller.signal,
         onShare: (share) => {
@@ -231,7 +236,7 @@ export class FleetWorker extends EventEmitter<FleetWorkerEvents> {
     const queue = this.#backend.queue(fileQueue(this.#backend.name))
     try {
       // Of a folder, whose pictures do not depend on each other, the parent goes on.
-      const parent = job.name === 'band' ? await queue.getJob(job.parent!.id!) : undefined
+      const parent = job.name === 'band' || job.name === 'segment' ? await queue.getJob(job.parent!.id!) : undefined
       await parent?.removeUnprocessedChildren()
     } finally {
       await queue.close()
@@ -265,5 +270,6 @@ export class FleetWorker extends EventEmitter<FleetWorkerEvents> {
     this.#loop.disable()
     await this.#metrics?.close()
     await this.#models.dispose()
+    await this.#files.dispose()
   }
 }

@@ -5,13 +5,19 @@ import { AtomicFile } from '../files/atomic.js'
 import { type Container, carriedStreams } from './containers.js'
 import { type Ffmpeg, Running, stop } from './ffmpeg.js'
 import type { VideoFacts } from './probe.js'
-import type { Segments } from './segments.js'
+import type { Segment } from './segments.js'
+
+/** Segments of a whole video, in order, and a folder for notes; their files are names in it or paths. */
+export interface SegmentFiles {
+  folder: string
+  list: readonly Pick<Segment, 'file' | 'first'>[]
+}
 
 /** The list that ffmpeg's concat demuxer reads: each segment lasts until the next one begins. */
-function concatList({ list }: Segments, { timeBase }: VideoFacts): string {
+function concatList({ list }: SegmentFiles, { timeBase }: VideoFacts): string {
   const lines = ['ffconcat version 1.0']
   for (const [i, { file, first }] of list.entries()) {
-    lines.push(`file '${file}'`)
+    lines.push(`file '${file.replaceAll("'", "'\\''")}'`)
     const next = list[i + 1]
     if (next) lines.push(`duration ${(((next.first - first) * timeBase[0]) / timeBase[1]).toFixed(9)}`)
   }
@@ -31,7 +37,7 @@ export async function assemble(
   result: string,
   container: Container,
   facts: VideoFacts,
-  segments: Segments,
+  segments: SegmentFiles,
   signal: AbortSignal | undefined,
 ): Promise<string[]> {
   const { timeBase, index } = facts

@@ -12,7 +12,12 @@ export interface Frame {
   data: FramePixels
   /** Ticks of the video's time base. */
   pts: number
+  /** Of the decoded pixels before their conversion to RGB (Adler-32, by ffmpeg). */
+  checksum: number
 }
+
+/** When a frame is shown, and what its pixels are. */
+export type FrameMark = Omit<Frame, 'data'>
 
 /** Names of the scale filter for matrices of ffprobe; others cannot be converted by it. */
 const MATRICES: Record<string, string> = {
@@ -59,15 +64,15 @@ async function* pieces(stream: Readable, bytes: number): AsyncGenerator<Buffer> 
   if (filled > 0) throw new Error(`${filled} bytes of a frame of ${bytes}`)
 }
 
-/** Timestamps out of the lines of the muxer framecrc. */
-async function* timestamps(stream: Readable): AsyncGenerator<number> {
+/** What the lines of the muxer framecrc say. */
+async function* marks(stream: Readable): AsyncGenerator<FrameMark> {
   let last = -1
   for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
     if (line.startsWith('#') || line.trim() === '') continue
-    const [, , pts, duration] = line.split(',').map((cell) => Number(cell.trim()))
+    const [, , pts, duration, , checksum] = line.split(',').map((cell) => Number(cell.trim()))
     // Frames without a time follow the one before.
     last = Number.isInteger(pts) ? pts! : last + (Number.isInteger(duration) && duration! > 0 ? duration! : 1)
-    yield last
+    yield { pts: last, checksum: checksum! }
   }
 }
 
@@ -90,7 +95,7 @@ export async function* decodeFrames(
     ...(from === null ? [] : ['-ss', from.toFixed(6)]),
     ...['-i', file],
     ...common,
-    ...['-c:v', 'wrapped_avframe', '-flush_packets', '1', '-f', 'framecrc', 'pipe:3'],
+    ...['-c:v', 'rawvideo', '-flush_packets', '1', '-f', 'framecrc', 'pipe:3'],
     ...common,
     ...['-vf', scaleFilter(facts), '-pix_fmt', bits === 16 ? 'rgb48le' : 'rgb24', '-f', 'rawvideo', 'pipe:1'],
   ]
@@ -98,11 +103,11 @@ export async function* decodeFrames(
   const running = new Running(tools.ffmpeg, args, what, ['ignore', 'pipe', 'pipe', 'pipe'])
   const { child } = running
   try {
-    const times = timestamps(child.stdio[3] as Readable)
+    const lines = marks(child.stdio[3] as Readable)
     for await (const bytes of pieces(child.stdout!, width * height * 3 * (bits / 8))) {
-      const { value, done } = await times.next()
+      const { value, done } = await lines.next()
       if (done) throw new Error('a frame without a timestamp')
-      yield { data: asPixels(bytes, bits), pts: value as number }
+      yield { data: asPixels(bytes, bits), ...(value as FrameMark) }
     }
     await running.ended
   } catch (error) {
@@ -113,5 +118,36 @@ export async function* decodeFrames(
     throw new WbsrError('WBSR_INVALID_FILE', `${what} failed: ${(error as Error).message}`, { cause: error })
   } finally {
     stop(child)
+  }
+}
+
+/**
+ * Decodes a video for the sake of its timestamps and checksums alone, which takes much less time than its pixels.
+ *
+ * @returns of frames that are later than all before them, as `framesAfter` gives them
+ * @throws WbsrError as decodeFrames; what `signal` was aborted with
+ */
+export async function listFrames(
+  tools: Ffmpeg,
+  file: string,
+  { index, timeBase }: VideoFacts,
+  signal?: AbortSignal,
+): Promise<FrameMark[]> {
+  const args = [
+    ...['-hide_banner', '-v', 'error', '-nostdin', '-copyts', '-i', file, '-map', `0:${index}`],
+    ...[...tools.passthrough, '-enc_time_base', timeBase.join('/')],
+    ...['-c:v', 'rawvideo', '-f', 'framecrc', 'pipe:1'],
+  ]
+  const running = new Running(tools.ffmpeg, args, `Decoding ${file}`, ['ignore', 'pipe', 'pipe'])
+  const list: FrameMark[] = []
+  try {
+    for await (const mark of marks(running.child.stdout!)) {
+      signal?.throwIfAborted()
+      if (mark.pts > (list.at(-1)?.pts ?? Number.NEGATIVE_INFINITY)) list.push(mark)
+    }
+    await running.ended
+    return list
+  } finally {
+    stop(running.child)
   }
 }

@@ -8,6 +8,8 @@ const SAID = 4000
 export interface Ffmpeg {
   ffmpeg: string
   ffprobe: string
+  /** As it names itself: '5.1.8-0+deb12u1'. */
+  version: string
   /** Options of this version: frames with the timestamps that they have. */
   passthrough: readonly string[]
 }
@@ -88,8 +90,9 @@ export async function findFfmpeg(): Promise<Ffmpeg> {
     output(ffmpeg, ['-hide_banner', '-version'], `Starting ${ffmpeg}`),
     output(ffprobe, ['-hide_banner', '-version'], `Starting ${ffprobe}`),
   ])
-  const [, major, minor] = /^ffmpeg version n?(\d+)\.(\d+)/.exec(version) ?? []
+  const [, name = 'unknown'] = /^ffmpeg version (\S+)/.exec(version) ?? []
+  const [, major, minor] = /^n?(\d+)\.(\d+)/.exec(name) ?? []
   // -fps_mode came with 5.1; builds from git have no number and are newer.
   const old = major !== undefined && (Number(major) < 5 || (Number(major) === 5 && Number(minor) < 1))
-  return { ffmpeg, ffprobe, passthrough: old ? ['-vsync', 'passthrough'] : ['-fps_mode', 'passthrough'] }
+  return { ffmpeg, ffprobe, version: name, passthrough: old ? ['-vsync', 'passthrough'] : ['-fps_mode', 'passthrough'] }
 }

@@ -100,6 +100,11 @@ export class FrameUpscaler {
     }
   }
 
+  /** Nothing of the next frame is taken from the last one. */
+  forget(): void {
+    this.#reference = null
+  }
+
   release(): void {
     this.#cancellation.release()
   }

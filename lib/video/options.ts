@@ -88,20 +88,23 @@ const side = (value: unknown, name: string): number | undefined => {
   return pixels
 }
 
+/** Keys of {@link VideoOptions}. */
+export const VIDEO_KEYS = [
+  ...ROUTING_KEYS,
+  'scale',
+  'width',
+  'height',
+  'threshold',
+  'encoder',
+  'encoderArguments',
+  'segmentFrames',
+  'resume',
+  'onProgress',
+]
+
 /** @throws WbsrError WBSR_INVALID_OPTION */
 export function checkVideoOptions(value: unknown, state: ModelState): VideoSettings {
-  const options = checkObject(value, 'video options', [
-    ...ROUTING_KEYS,
-    'scale',
-    'width',
-    'height',
-    'threshold',
-    'encoder',
-    'encoderArguments',
-    'segmentFrames',
-    'resume',
-    'onProgress',
-  ])
+  const options = checkObject(value, 'video options', VIDEO_KEYS)
   const width = side(options['width'], 'width')
   const height = side(options['height'], 'height')
   const sized = width !== undefined || height !== undefined

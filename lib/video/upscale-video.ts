@@ -2,20 +2,19 @@
 import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { aborted, invalidOption, WbsrError, wrapError } from '../errors.js'
+import { aborted, invalidOption, wrapError } from '../errors.js'
 import type { ModelState } from '../model-state.js'
 import { type SupernetModel, stateOf } from '../models/model.js'
 import { checkString } from '../options.js'
 import { MERGED_TILES, mapForDataset } from '../routing/class-map.js'
 import { overlapOf } from '../tiling/overlap.js'
 import { assemble } from './assemble.js'
-import { chooseEncoder, choosePixelFormat, containerOf } from './containers.js'
-import type { EncoderSettings } from './encode.js'
-import { findFfmpeg } from './ffmpeg.js'
+import { containerOf } from './containers.js'
+import { FramePipeline } from './frame-pipeline.js'
 import { TILE } from './frames.js'
-import { checkVideoOptions, type VideoOptions, type VideoSettings } from './options.js'
-import { probe, type VideoFacts } from './probe.js'
-import { FramePipeline, VideoRun } from './run.js'
+import { checkVideoOptions, type VideoOptions } from './options.js'
+import { prepareVideo, type VideoWork } from './prepare.js'
+import { VideoRun } from './run.js'
 import { Segments } from './segments.js'
 
 /** What {@link upscaleVideo} wrote. */
@@ -35,24 +34,8 @@ export interface VideoResult {
   warnings: string[]
 }
 
-const even = (value: number) => Math.max(2, 2 * Math.round(value / 2))
-
-function sizeOf(target: VideoSettings['target'], { width, height }: VideoFacts): { width: number; height: number } {
-  if ('scale' in target) return { width: even(width * target.scale), height: even(height * target.scale) }
-  return {
-    width: target.width ?? even((width * target.height!) / height),
-    height: target.height ?? even((height * target.width!) / width),
-  }
-}
-
 /** What segments depend on. */
-async function madeOf(
-  state: ModelState,
-  source: string,
-  facts: VideoFacts,
-  settings: VideoSettings,
-  encoder: EncoderSettings,
-) {
+async function madeOf(state: ModelState, { source, facts, settings, encoder }: VideoWork) {
   const { size, mtimeMs } = await stat(source)
   const weights = await state.engine.readWeights()
   const { signal: _signal, router: _router, ...frames } = settings.frames
@@ -102,22 +85,14 @@ export async function upscaleVideo(
   const { signal } = settings.frames
   if (path.resolve(source) === path.resolve(output))
     throw invalidOption('output', 'another file than the input', output)
-  if (!(await stat(source).catch(() => null))) throw new WbsrError('WBSR_NOT_FOUND', `Video ${source} does not exist`)
-  const tools = await findFfmpeg()
-  const facts = await probe(tools, source)
-  const size = sizeOf(settings.target, facts)
-  const { pixelFormats, ...chosen } = await chooseEncoder(tools, container, settings.encoder)
-  const encoder: EncoderSettings = {
-    encoder: chosen.encoder,
-    arguments: settings.encoderArguments ?? chosen.arguments,
-    pixelFormat: choosePixelFormat(facts, pixelFormats),
-    ...size,
-  }
-  const segments = await Segments.open(output, await madeOf(state, source, facts, settings, encoder), settings.resume)
+  const work = await prepareVideo(source, container, settings)
+  const { tools, facts, encoder } = work
+  const size = { width: encoder.width, height: encoder.height }
+  const segments = await Segments.open(output, await madeOf(state, work), settings.resume)
   const warnings = [...facts.warnings, ...(segments.discarded ? [segments.discarded] : [])]
   const pipeline = new FramePipeline(state, facts, settings, size)
   try {
-    const run = new VideoRun(tools, source, facts, settings, encoder, segments, pipeline)
+    const run = new VideoRun(work, segments, pipeline)
     await run.all()
     if (signal?.aborted) throw aborted('upscaling video', signal)
     const left = await assemble(tools, source, output, container, facts, segments, signal)

@@ -4,8 +4,26 @@ import type { VideoFlags } from '../flags.js'
 import { deviceFlags, routingFlags } from '../model.js'
 import { integer, number, size } from '../values.js'
 
+/** What a video becomes. */
+export function videoFlags(command: Command): Command {
+  return command
+    .addOption(
+      new Option('-s, --scale <factor>', "of a video: any factor (default: the model's)")
+        .argParser(number(1, 64))
+        .conflicts('size'),
+    )
+    .option('--size <WxH>', 'of a video, in pixels: 1920x1080; 1920x and x1080 keep the shape', size)
+    .option(
+      '--threshold <levels>',
+      'largest difference, of 255, of pixels of a video that count as unchanged (default: 0, exactly equal)',
+      number(0, 255),
+    )
+    .option('--encoder <name>', "of ffmpeg (default: libx264, for WebM libvpx-vp9; 'ffmpeg -encoders' lists them)")
+    .option('--encoder-options <text>', "in quotes, as ffmpeg takes them: '-crf 20 -preset slow'")
+}
+
 export function videoCommand(program: Command): void {
-  deviceFlags(
+  const command = deviceFlags(
     routingFlags(
       program
         .command('video')
@@ -17,26 +35,14 @@ export function videoCommand(program: Command): void {
         )
         .argument('<input>', 'a video that ffmpeg reads')
         .argument('<output>', 'the new file: .mp4, .mov, .m4v, .mkv, .webm or .nut')
-        .option('-m, --model <file>', 'a model of wbsr or of another tool; or wbsr:NAME of the package')
-        .addOption(
-          new Option('-s, --scale <factor>', "any factor (default: the model's)")
-            .argParser(number(1, 64))
-            .conflicts('size'),
-        )
-        .option('--size <WxH>', 'size of the result in pixels: 1920x1080; 1920x and x1080 keep the shape', size),
-    )
-      .option(
-        '--threshold <levels>',
-        'largest difference, of 255, that counts as unchanged (default: 0, exactly equal)',
-        number(0, 255),
-      )
-      .option('--encoder <name>', "of ffmpeg (default: libx264, for WebM libvpx-vp9; 'ffmpeg -encoders' lists them)")
-      .option('--encoder-options <text>', "in quotes, as ffmpeg takes them: '-crf 20 -preset slow'")
-      .option('--segment <frames>', 'after which a run that is killed goes on (default: 96)', integer(1, 1 << 20))
-      .option('--no-resume', 'begin anew')
-      .option('--json', 'one JSON object per second, and one at the end, on standard output')
-      .option('--quiet', 'errors only'),
+        .option('-m, --model <file>', 'a model of wbsr or of another tool; or wbsr:NAME of the package'),
+    ),
   )
+  videoFlags(command)
+    .option('--segment <frames>', 'after which a run that is killed goes on (default: 96)', integer(1, 1 << 20))
+    .option('--no-resume', 'begin anew')
+    .option('--json', 'one JSON object per second, and one at the end, on standard output')
+    .option('--quiet', 'errors only')
     .addHelpText(
       'after',
       `

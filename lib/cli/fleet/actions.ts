@@ -1,19 +1,22 @@
 // wbsr fleet: each action.
 import path from 'node:path'
 import { findImages } from '../../data/files.js'
-import { type Fleet, openFleet, planPicture } from '../../fleet/fleet.js'
+import { type Fleet, openFleet } from '../../fleet/fleet.js'
 import type { PictureOptions } from '../../fleet/options.js'
 import type { Price } from '../../fleet/picture-job.js'
+import { planPicture, planVideo } from '../../fleet/plan.js'
 import type { FleetRun } from '../../fleet/run.js'
 import { storeOf } from '../../fleet/s3-store.js'
 import { folderStore, type Store } from '../../fleet/store.js'
+import type { FleetVideoOptions } from '../../fleet/video-job.js'
 import type { SupernetModel } from '../../models/model.js'
 import { defaultModelFor } from '../../models/shipped.js'
 import { Ended, EXIT, UsageError } from '../exit.js'
 import type { FleetFlags } from '../flags.js'
 import { type Interrupt, listenForInterrupts } from '../interrupt.js'
-import { openModel } from '../model.js'
+import { Models, openModel } from '../model.js'
 import { duration, percent, Terminal } from '../terminal.js'
+import { videoOptions } from '../video.js'
 import { priceText, statusText } from './texts.js'
 import { work } from './worker.js'
 
@@ -105,11 +108,50 @@ const keyOf = (name: string) =>
 const written = (file: string) =>
   /\.(png|jpe?g|webp|tiff?|avif)$/i.test(file) ? file : `${file.replace(/\.[^./]*$/, '')}.png`
 
-async function plan(words: string[], flags: FleetFlags): Promise<void> {
+const VIDEO = /\.(mp4|m4v|mov|mkv|webm|nut|avi|mpe?g|ts|m2ts|mts|flv|wmv|ogv|3gp|y4m)$/i
+
+/** The file of a video where the words are one; null: they are pictures. @throws UsageError: there are more words */
+function videoOf(words: readonly string[], flags: FleetFlags): string | null {
+  const video = words.find((word) => VIDEO.test(word))
+  if (video === undefined) {
+    const { scale, size, threshold, encoder, encoderOptions, segment } = flags
+    if ([scale, size, threshold, encoder, encoderOptions, segment].some((value) => value !== undefined))
+      throw new UsageError(
+        'Expected a video with --scale, --size, --threshold, --encoder, --encoder-options and --segment',
+      )
+    return null
+  }
+  if (words.length > 1) throw new UsageError('Expected one video, or pictures and folders')
+  return video
+}
+
+/** As `wbsr video` chooses it. */
+function videoModels(flags: FleetFlags): Promise<Models> {
+  const [name, ...more] = flags.model ?? []
+  if (more.length > 0) throw new UsageError('Expected one --model')
+  return Models.open(name, flags.scale ?? FACTOR, flags, () => {})
+}
+
+function videoOptionsFrom(flags: FleetFlags): FleetVideoOptions {
+  const { attempts } = flags
+  return { ...videoOptions(flags), ...(attempts !== undefined && { attempts }) }
+}
+
+async function pricesOf(words: readonly string[], flags: FleetFlags): Promise<Price[]> {
+  const video = videoOf(words, flags)
+  if (video !== null) {
+    await using models = await videoModels(flags)
+    return [await planVideo(models.only, video, videoOptionsFrom(flags))]
+  }
   const pictures = await picturesOf(words)
   using model = await modelFrom(pictures[0]!.file, flags)
   const prices: Price[] = []
   for (const { file } of pictures) prices.push(await planPicture(model, file, optionsFrom(flags)))
+  return prices
+}
+
+async function plan(words: string[], flags: FleetFlags): Promise<void> {
+  const prices = await pricesOf(words, flags)
   const workers = flags.workers ?? WORKERS
   if (flags.json) {
     const { predict } = await import('../../fleet/predict.js')
@@ -118,26 +160,48 @@ async function plan(words: string[], flags: FleetFlags): Promise<void> {
 }
 
 async function submit(connected: Fleet, words: string[], flags: FleetFlags, interrupt: Interrupt): Promise<void> {
+  const video = videoOf(words, flags)
+  const run = await (video === null
+    ? submitPictures(connected, words, flags, interrupt)
+    : submitVideo(connected, video, flags, interrupt))
+  if (flags.json) print({ event: 'submitted', id: run.id })
+  else process.stdout.write(`${run.id}\n`)
+  if (flags.wait || flags.save !== undefined) await wait(run, flags, interrupt)
+  if (flags.save !== undefined) await run.save(flags.save)
+}
+
+async function submitVideo(
+  connected: Fleet,
+  file: string,
+  flags: FleetFlags,
+  { signal }: Interrupt,
+): Promise<FleetRun> {
+  await using models = await videoModels(flags)
+  const name = flags.save ?? (/\.(mp4|mov|m4v|mkv|webm|nut)$/i.test(file) ? file : `${file}.mkv`)
+  const output = flags.out ?? keyOf(`results/${path.basename(name)}`)
+  return await connected.submitVideo(models.only, file, output, { ...videoOptionsFrom(flags), signal })
+}
+
+async function submitPictures(
+  connected: Fleet,
+  words: readonly string[],
+  flags: FleetFlags,
+  interrupt: Interrupt,
+): Promise<FleetRun> {
   const pictures = await picturesOf(words)
   const single = pictures.length === 1 && words.length === 1 && pictures[0]!.file === words[0]
   if (flags.save !== undefined && !single) throw new UsageError('Expected one picture with --save')
   using model = await modelFrom(pictures[0]!.file, flags)
   const options = { ...optionsFrom(flags), signal: interrupt.signal }
-  let run: FleetRun
   if (single) {
     const { file } = pictures[0]!
     const fallback =
       flags.save === undefined ? `results/${path.basename(written(file))}` : `results/${path.basename(flags.save)}`
-    run = await connected.submit(model, file, flags.out ?? keyOf(fallback), options)
-  } else {
-    const folder = flags.out ?? 'results'
-    const list = pictures.map(({ file, place }) => ({ input: file, output: keyOf(`${folder}/${written(place)}`) }))
-    run = await connected.submitFolder(model, list, words.join(', '), options)
+    return await connected.submit(model, file, flags.out ?? keyOf(fallback), options)
   }
-  if (flags.json) print({ event: 'submitted', id: run.id })
-  else process.stdout.write(`${run.id}\n`)
-  if (flags.wait || flags.save !== undefined) await wait(run, flags, interrupt)
-  if (flags.save !== undefined) await run.save(flags.save)
+  const folder = flags.out ?? 'results'
+  const list = pictures.map(({ file, place }) => ({ input: file, output: keyOf(`${folder}/${written(place)}`) }))
+  return await connected.submitFolder(model, list, words.join(', '), options)
 }
 
 async function status(connected: Fleet, words: string[], flags: FleetFlags, interrupt: Interrupt): Promise<void> {
@@ -171,6 +235,7 @@ async function wait(run: FleetRun, flags: FleetFlags, interrupt: Interrupt): Pro
     const seconds = (performance.now() - start) / 1000
     if (flags.json) print({ event: 'end', ...result, seconds })
     else terminal.line(`${result.name} -> ${result.output} in ${duration(seconds)}`)
+    for (const warning of result.warnings ?? []) terminal.warn(`${result.name}: ${warning}`)
     for (const { name, message } of result.failed ?? []) terminal.error(`${name}: ${message}`)
     terminal.clear()
     if (result.failed && result.failed.length > 0) throw new Ended(EXIT.partial)

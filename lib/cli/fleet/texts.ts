@@ -19,10 +19,12 @@ export function priceText(prices: readonly Price[], workers: readonly number[]):
     prices.length === 1
       ? `${first!.name}: ${size(first!.input)} -> ${size(first!.output)}`
       : `${prices.length} pictures, ${(sum(({ output }) => output.width * output.height) / 1e6).toFixed(1)} megapixels of results`,
-    `work      ${(flops / 1e12).toFixed(2)} TFLOP (2 x multiply-adds)${prices.some(({ kind }) => kind === 'picture') ? ' at most' : ''}, ` +
+    `work      ${(flops / 1e12).toFixed(2)} TFLOP (2 x multiply-adds)${prices.some(({ kind }) => kind !== 'bands') ? ' at most' : ''}, ` +
       `${percent(flops > 0 ? sum((price) => (price.flops * price.overhead) / (1 + price.overhead)) / flops : 0)} of it because of cuts`,
     `parts     ${bands}, of ${duration(Math.min(...lengths))} to ${duration(Math.max(...lengths))} on a machine like this (${(first!.rate / 1e9).toFixed(1)} GFLOP/s)`,
-    `store     ${megabytes(sum(({ bytes }) => bytes.input))} of rows, ${megabytes(sum(({ bytes }) => bytes.bands))} of bands, results of up to ${megabytes(sum(({ bytes }) => bytes.result))}`,
+    first!.kind === 'video'
+      ? `store     ${megabytes(first!.bytes.input)} of video; decoding and encoding are not counted`
+      : `store     ${megabytes(sum(({ bytes }) => bytes.input))} of rows, ${megabytes(sum(({ bytes }) => bytes.bands))} of bands, results of up to ${megabytes(sum(({ bytes }) => bytes.result))}`,
     '',
     'workers   all       splitting  bands     assembly  busy',
   ]

@@ -1,0 +1,43 @@
+// A video and what is to become of it, before a frame is decoded.
+import { stat } from 'node:fs/promises'
+import { WbsrError } from '../errors.js'
+import { type Container, chooseEncoder, choosePixelFormat } from './containers.js'
+import type { EncoderSettings } from './encode.js'
+import { type Ffmpeg, findFfmpeg } from './ffmpeg.js'
+import type { FrameSize } from './frame-pipeline.js'
+import type { VideoSettings } from './options.js'
+import { probe, type VideoFacts } from './probe.js'
+
+/** What decoding, enlarging and encoding need to know. */
+export interface VideoWork {
+  tools: Ffmpeg
+  source: string
+  facts: VideoFacts
+  settings: VideoSettings
+  encoder: EncoderSettings
+}
+
+const even = (value: number) => Math.max(2, 2 * Math.round(value / 2))
+
+function sizeOf(target: VideoSettings['target'], { width, height }: VideoFacts): FrameSize {
+  if ('scale' in target) return { width: even(width * target.scale), height: even(height * target.scale) }
+  return {
+    width: target.width ?? even((width * target.height!) / height),
+    height: target.height ?? even((height * target.width!) / width),
+  }
+}
+
+/** @throws WbsrError WBSR_NOT_FOUND: no ffmpeg, no encoder, no source; WBSR_INVALID_FILE; WBSR_INVALID_OPTION */
+export async function prepareVideo(source: string, container: Container, settings: VideoSettings): Promise<VideoWork> {
+  if (!(await stat(source).catch(() => null))) throw new WbsrError('WBSR_NOT_FOUND', `Video ${source} does not exist`)
+  const tools = await findFfmpeg()
+  const facts = await probe(tools, source)
+  const { pixelFormats, ...chosen } = await chooseEncoder(tools, container, settings.encoder)
+  const encoder: EncoderSettings = {
+    encoder: chosen.encoder,
+    arguments: settings.encoderArguments ?? chosen.arguments,
+    pixelFormat: choosePixelFormat(facts, pixelFormats),
+    ...sizeOf(settings.target, facts),
+  }
+  return { tools, source, facts, settings, encoder }
+}
