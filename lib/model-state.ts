@@ -10,6 +10,8 @@ export interface ClassTable {
   /** K - 1 ascending inner thresholds t_1 .. t_{K-1}: class = 1 + number of thresholds smaller than the difficulty. */
   thresholds: number[]
   kind: 'interval' | 'quantile'
+  /** What difficulty is: absent, the length of the gradient vector (method.md section 2); 'edge', the edge score of ARM. */
+  measure?: 'edge'
 }
 
 /** Values that TileLosses holds of a class and subnet at most. */
@@ -46,6 +48,14 @@ export interface RouterTable {
   pictures?: number[][]
   /** Absent in tables of older versions. */
   tileLosses?: TileLosses
+  /** [class - 1][subnet]: mean over tiles of their PSNR in dB. Of ARM's table only. */
+  psnr?: number[][]
+}
+
+/** Lookup table of router 'arm': intervals of the edge score, and each subnet's PSNR in them. */
+export interface ArmTable {
+  classes: ClassTable
+  table: RouterTable
 }
 
 /** The mixture that models p_train(y) for BDLoss. */
@@ -76,6 +86,8 @@ export interface ModelState {
   network: Network
   classes: ClassTable
   router: RouterTable | null
+  /** Absent: router 'arm' is not available. */
+  arm?: ArmTable | undefined
   mixture: Mixture | null
   /** Free-form record of how it was trained, stored in the file. */
   training: Record<string, unknown> | null

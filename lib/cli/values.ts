@@ -65,7 +65,12 @@ export function router(text: string): Router {
 
 /** Values of --runs, for its help. */
 export const RUN_CHOICES =
-  'smallest, largest, subnet:N, projection, loss:dB, budget:SHARE, projection-budget:SHARE, tile:N'
+  'smallest, largest, subnet:N, projection, loss:dB, budget:SHARE, projection-budget:SHARE, arm:SHARE, random:SHARE, oracle:SHARE, tile:N'
+
+/** Routers of evaluate that are named with their budget. */
+const BUDGET_ROUTERS = ['projection-budget', 'arm', 'random', 'oracle'] as const
+const isBudgetRouter = (name: string | undefined): name is (typeof BUDGET_ROUTERS)[number] =>
+  BUDGET_ROUTERS.some((known) => known === name)
 
 /** Runs of evaluate, by commas: smallest,loss:0.02,budget:0.6; tile:N counts for all of them. */
 export function runs(text: string): EvaluationRun[] {
@@ -80,7 +85,7 @@ export function runs(text: string): EvaluationRun[] {
     else if (name === 'subnet' && Number.isInteger(share)) made.push({ router: { subnet: share } })
     else if (name === 'loss' && share >= 0) made.push({ router: 'calibrated', loss: share })
     else if (name === 'budget' && share > 0 && share <= 1) made.push({ router: 'calibrated', budget: share })
-    else if (name === 'projection-budget' && share > 0 && share <= 1) made.push({ router: name, budget: share })
+    else if (isBudgetRouter(name) && share > 0 && share <= 1) made.push({ router: name, budget: share })
     else if (name === 'tile' && Number.isInteger(share)) tile = share
     else throw invalid(`${RUN_CHOICES}, with commas between them`)
   }

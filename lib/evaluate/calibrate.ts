@@ -1,13 +1,14 @@
 // Difficulty classes and router table of a model, measured on pictures that the user names.
 import { buildClasses } from '../data/sampler.js'
 import { ValidationSet } from '../data/validation.js'
-import type { ClassTable, ModelState, RouterTable } from '../model-state.js'
+import { invalidOption } from '../errors.js'
+import type { ArmTable, ClassTable, ModelState, RouterTable } from '../model-state.js'
 import { type SupernetModel, stateOf } from '../models/model.js'
-import { native } from '../native.js'
 import { checkChoice, checkFunction, checkInteger, checkObject, checkSignal } from '../options.js'
 import { permutation, randomFor } from '../random.js'
+import { ARM_CLASSES } from '../routing/arm.js'
 import { CALIBRATION_PIXELS, calibrate } from '../routing/calibrate.js'
-import { difficultyOf } from '../routing/classes.js'
+import { difficultiesOf } from '../routing/measure.js'
 import { makeGrid, tileArea } from '../tiling/grid.js'
 import { type CheckedSet, checkSet, type EvaluationSet } from './options.js'
 
@@ -15,6 +16,11 @@ import { type CheckedSet, checkSet, type EvaluationSet } from './options.js'
 const PICTURES = 0xca1
 
 export interface CalibrateRouterOptions extends EvaluationSet {
+  /**
+   * Whose table it is: 'calibrated' (default); or 'arm', the lookup table of ARM over 30 intervals of the edge score, which has no
+   * options `classes` and `thresholds` (method.md section 6).
+   */
+  router?: 'calibrated' | 'arm'
   /** Number of difficulty classes, K; thresholds are made anew then. Default: the model's classes, 10 where it has none. */
   classes?: number
   /** How they are cut, as sampler.thresholds of trainSupernet. Default: as the model's. */
@@ -33,8 +39,8 @@ export interface CalibrateRouterOptions extends EvaluationSet {
 }
 
 /**
- * Measures the table of router 'calibrated' on pictures and puts it into the model, in place of the one that it has: for
- * training checkpoints and models of other tools, which have none, or for pictures of another kind.
+ * Measures the table of router 'calibrated' (or 'arm') on pictures and puts it into the model, in place of the one that it has:
+ * for training checkpoints and models of other tools, which have none, or for pictures of another kind.
  *
  * @throws WbsrError WBSR_INVALID_OPTION; WBSR_NOT_FOUND, WBSR_NO_DATA, WBSR_INVALID_IMAGE: the pictures; WBSR_ABORTED;
  *   WBSR_DISPOSED
@@ -45,6 +51,7 @@ export async function calibrateRouter(model: SupernetModel, options: CalibrateRo
     'hr',
     'lr',
     'degradation',
+    'router',
     'classes',
     'thresholds',
     'tileSize',
@@ -67,6 +74,15 @@ export async function calibrateRouter(model: SupernetModel, options: CalibrateRo
     ...(signal !== undefined && { signal: checkSignal(signal, 'signal') }),
     ...(onProgress !== undefined && { onProgress: checkFunction<typeof onProgress>(onProgress, 'onProgress') }),
   }
+  const router = checkChoice(given.router ?? 'calibrated', 'router', ['calibrated', 'arm'] as const)
+  if (router === 'arm') {
+    for (const [key, value] of Object.entries({ classes, thresholds }))
+      if (value !== undefined) throw invalidOption(key, "nothing with router 'arm'", value)
+    const pictures = await openPictures(set, state.network.scale, settings)
+    const arm = await armTableOf(state, pictures, settings)
+    stateOf(model).arm = arm
+    return
+  }
   const anew = classes !== undefined || thresholds !== undefined || state.classes.count === 1
   const wanted = {
     classes: checkInteger(classes ?? (state.classes.count === 1 ? 10 : state.classes.count), 'classes', 2, 1000),
@@ -74,9 +90,19 @@ export async function calibrateRouter(model: SupernetModel, options: CalibrateRo
   }
   const pictures = await openPictures(set, state.network.scale, settings)
   const table = anew ? await classesOf(pictures, wanted, settings) : state.classes
-  const router = await tableOf({ ...state, classes: table, router: null }, pictures, settings)
+  const measured = await tableOf({ ...state, classes: table, router: null }, pictures, settings)
   // The model may be in use: both change together.
-  Object.assign(stateOf(model), { classes: table, router })
+  Object.assign(stateOf(model), { classes: table, router: measured })
+}
+
+/** The lookup table of ARM: equal intervals between the smallest and the largest edge score of all tiles. */
+async function armTableOf(state: ModelState, pictures: ValidationSet, settings: Settings): Promise<ArmTable> {
+  const scores = await tileDifficulties(pictures, { measure: 'edge' }, settings)
+  const low = scores.reduce((least, score) => Math.min(least, score), Infinity)
+  const high = scores.reduce((most, score) => Math.max(most, score), 0)
+  const thresholds = Array.from({ length: ARM_CLASSES - 1 }, (_, i) => low + ((i + 1) / ARM_CLASSES) * (high - low))
+  const classes: ClassTable = { count: ARM_CLASSES, thresholds, kind: 'interval', measure: 'edge' }
+  return { classes, table: await tableOf({ ...state, classes, router: null }, pictures, settings) }
 }
 
 interface Settings {
@@ -112,8 +138,17 @@ export async function openPictures(
 export async function classesOf(
   pictures: ValidationSet,
   options: { classes: number; thresholds: 'interval' | 'quantile' },
-  { tileSize, signal }: Pick<Settings, 'tileSize' | 'signal'>,
+  settings: Pick<Settings, 'tileSize' | 'signal'>,
 ): Promise<ClassTable> {
+  return buildClasses(await tileDifficulties(pictures, {}, settings), options)
+}
+
+/** Difficulties of all tiles of the pictures. */
+async function tileDifficulties(
+  pictures: ValidationSet,
+  measure: Pick<ClassTable, 'measure'>,
+  { tileSize, signal }: Pick<Settings, 'tileSize' | 'signal'>,
+): Promise<number[]> {
   const difficulties: number[] = []
   for await (const { lr } of pictures.images(signal)) {
     const grid = makeGrid(lr.width, lr.height, tileSize)
@@ -121,10 +156,9 @@ export async function classesOf(
       const { x, y, width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
       return [x, y, width, height]
     })
-    const vectors = await native.gradientVectors(lr.data, lr.width, lr.height, 3, Int32Array.from(rects.flat()))
-    difficulties.push(...rects.map((_, i) => difficultyOf(vectors, i)))
+    difficulties.push(...(await difficultiesOf(measure, { ...lr, channels: 3 }, Int32Array.from(rects.flat()))))
   }
-  return buildClasses(difficulties, options)
+  return difficulties
 }
 
 /** The router table of a state whose classes are set. */

@@ -84,10 +84,12 @@ export function spread(count: number, all: number): number[] {
   return Array.from({ length: count }, (_, i) => Math.round((i * (all - 1)) / (count - 1)))
 }
 
-function goalOf({ loss, budget, guarantee }: EvaluationRun, router: string): unknown[] {
+function goalOf(run: EvaluationRun, router: string): unknown[] {
+  const { loss, budget, guarantee } = run
   if (router === 'projection') return []
   if (router === 'random') return budget === undefined ? [] : [budget]
   if (guarantee) return [`${100 * guarantee.confidence} % within ${guarantee.loss} dB`]
+  if (router === 'arm' && run.alpha !== undefined) return []
   if (budget === undefined && (router === 'calibrated' || router === 'oracle')) return [`loss ${loss ?? DEFAULT_LOSS}`]
   return [budget ?? DEFAULT_BUDGET]
 }

@@ -5,6 +5,7 @@ import { type AlphaUse, hasAlpha, splitColours } from '../images/alpha.js'
 import { tileEdge } from '../infer/upscale.js'
 import type { ModelState } from '../model-state.js'
 import { MERGED_TILES, mapForDataset, mapForPicture } from '../routing/class-map.js'
+import { routedState } from '../routing/measure.js'
 import { routeGroup } from '../routing/route-group.js'
 import { type Grid, groupSpan, makeGrid } from '../tiling/grid.js'
 import { isGlobal, type Overlap, overlapOf } from '../tiling/overlap.js'
@@ -91,7 +92,13 @@ async function routeTiles(
     const { firstRow, y0, y1 } = groupSpan(grid, group)
     const data = await rows.read(y0, y1 - y0)
     const colours = alpha === 'data' && hasAlpha(channels) ? splitColours(data, channels) : undefined
-    const routed = await routeGroup(state, { data, top: y0, ...(colours && { colours }) }, channels, grid, group)
+    const routed = await routeGroup(
+      routedState(state, upscale),
+      { data, top: y0, ...(colours && { colours }) },
+      channels,
+      grid,
+      group,
+    )
     classes.set(routed.classes, firstRow * grid.columns)
   }
   const map = fixed ?? mapForPicture(state, upscale, grid, classes, overlap)

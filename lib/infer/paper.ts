@@ -5,7 +5,8 @@ import { cutPixels } from '../images/pixels.js'
 import type { ModelState } from '../model-state.js'
 import { type InferRegion, native } from '../native.js'
 import { expectationOf, frequencyOfTiles, mapForPaper } from '../routing/class-map.js'
-import { classOf, difficultyOf } from '../routing/classes.js'
+import { classOf } from '../routing/classes.js'
+import { difficultiesOf, routedState } from '../routing/measure.js'
 import type { RawImage } from '../types.js'
 import type { UpscaleSettings } from './options.js'
 import type { PixelResult } from './result.js'
@@ -39,9 +40,10 @@ export async function upscalePaper(
 
   const rects = new Int32Array(4 * count)
   for (let i = 0; i < count; i++) rects.set([position(i).x, position(i).y, TILE, TILE], 4 * i)
-  const vectors = await native.gradientVectors(image.data, width, height, channels, rects)
+  const { classes: table } = routedState(state, settings)
+  const difficulties = await difficultiesOf(table, image, rects)
   cancellation.check()
-  const classes = Int32Array.from({ length: count }, (_, i) => classOf(state.classes, difficultyOf(vectors, i)))
+  const classes = Int32Array.from(difficulties, (difficulty) => classOf(table, difficulty))
   const map = mapForPaper(state, settings, classes)
 
   const edge = TILE * network.scale
@@ -114,14 +116,14 @@ export async function upscalePaper(
         ...position(i),
         width: TILE,
         height: TILE,
-        difficulty: difficultyOf(vectors, i),
+        difficulty: difficulties[i]!,
         class: k,
         subnet: map[k - 1]!,
       })),
       flops,
       flopsOfLargest: largest * count,
       spent: flops / (largest * count),
-      expected: expectationOf(state, settings, map, frequencyOfTiles(state, classes)),
+      expected: expectationOf(state, settings, map, frequencyOfTiles(state, settings, classes)),
       expectedOverall: expectationOf(state, settings, map),
       histogram,
     },

@@ -10,6 +10,7 @@ import { checkUsable, type ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
 import { allSettled, markHandled } from '../promises.js'
 import { expectationOf, frequencyIn, MERGED_TILES, mapForDataset, mapForPicture } from '../routing/class-map.js'
+import { routedState } from '../routing/measure.js'
 import { type PixelBand, routeGroup, rowsOf } from '../routing/route-group.js'
 import { pictureFlops } from '../tiling/flops.js'
 import { type Grid, groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
@@ -99,7 +100,7 @@ async function upscaleFull(
   const colours =
     hasAlpha(channels) && settings.alphaChannel === 'data' ? splitColours(image.data, channels) : undefined
   const { difficulties, classes } = await routePicture(
-    state,
+    routedState(state, settings),
     { data: image.data, channels, colours },
     grid,
     cancellation,
@@ -169,7 +170,7 @@ async function upscaleFull(
       flops,
       flopsOfLargest,
       spent: flops / flopsOfLargest,
-      expected: chosen ? null : expectationOf(state, settings, map, frequencyIn(state, grid, classes)),
+      expected: chosen ? null : expectationOf(state, settings, map, frequencyIn(state, settings, grid, classes)),
       expectedOverall: chosen ? null : expectationOf(state, settings, map),
       histogram,
     },

@@ -3,6 +3,7 @@
 import { WbsrError, wrapError } from '../errors.js'
 import { readSafetensors, type Safetensors, type Tensor, writeSafetensors } from '../files/safetensors.js'
 import {
+  type ArmTable,
   type ClassTable,
   type Mixture,
   MOST_QUANTILES,
@@ -30,7 +31,10 @@ export interface ModelFile {
   metadata: Record<string, string>
 }
 
-export type ModelDescription = Pick<ModelState, 'network' | 'classes' | 'router' | 'mixture' | 'training' | 'source'>
+export type ModelDescription = Pick<
+  ModelState,
+  'network' | 'classes' | 'router' | 'arm' | 'mixture' | 'training' | 'source'
+>
 
 export function invalidFile(file: string, what: string, cause?: unknown): WbsrError {
   return new WbsrError('WBSR_INVALID_FILE', `${file}: ${what}`, { cause })
@@ -45,6 +49,7 @@ export function describeModel(model: ModelDescription): Record<string, string> {
     'wbsr.classes': JSON.stringify(model.classes),
   }
   if (model.router) metadata['wbsr.router'] = JSON.stringify(model.router)
+  if (model.arm) metadata['wbsr.arm'] = JSON.stringify(model.arm)
   if (model.mixture) metadata['wbsr.mixture'] = JSON.stringify(model.mixture)
   if (model.training) metadata['wbsr.training'] = JSON.stringify(model.training)
   if (model.source) metadata['wbsr.source'] = JSON.stringify(model.source)
@@ -189,6 +194,9 @@ function readDescription(file: string, metadata: Record<string, string>): ModelD
       metadata['wbsr.router'] === undefined
         ? null
         : checkRouter(file, readJson(file, metadata, 'wbsr.router'), classes, network),
+    ...(metadata['wbsr.arm'] !== undefined && {
+      arm: checkArm(file, readJson(file, metadata, 'wbsr.arm'), network),
+    }),
     mixture:
       metadata['wbsr.mixture'] === undefined ? null : checkMixture(file, readJson(file, metadata, 'wbsr.mixture')),
     training:
@@ -237,8 +245,8 @@ function isTable(value: unknown, [length, ...inner]: number[]): boolean {
   return Array.isArray(value) && value.length === length && value.every((v) => isTable(v, inner))
 }
 
-function checkClasses(file: string, value: unknown): ClassTable {
-  const { count, thresholds, kind } = object(file, 'wbsr.classes', value)
+function checkClasses(file: string, value: unknown, key = 'wbsr.classes'): ClassTable {
+  const { count, thresholds, kind } = object(file, key, value)
   const ascending = Array.isArray(thresholds) && thresholds.every((t: number, i) => i === 0 || t >= thresholds[i - 1])
   if (
     !Number.isInteger(count) ||
@@ -247,13 +255,19 @@ function checkClasses(file: string, value: unknown): ClassTable {
     !ascending ||
     (kind !== 'interval' && kind !== 'quantile')
   ) {
-    throw invalidFile(file, 'metadata wbsr.classes is not { count, thresholds: count - 1 ascending numbers, kind }')
+    throw invalidFile(file, `metadata ${key} is not { count, thresholds: count - 1 ascending numbers, kind }`)
   }
   return { count: count as number, thresholds: thresholds as number[], kind }
 }
 
-function checkRouter(file: string, value: unknown, classes: ClassTable, network: Network): RouterTable {
-  const router = object(file, 'wbsr.router', value)
+function checkRouter(
+  file: string,
+  value: unknown,
+  classes: ClassTable,
+  network: Network,
+  key = 'wbsr.router',
+): RouterTable {
+  const router = object(file, key, value)
   const subnets = network.widths.length * network.depths.length
   const valid =
     isTable(router['squaredError'], [classes.count, subnets]) &&
@@ -262,16 +276,26 @@ function checkRouter(file: string, value: unknown, classes: ClassTable, network:
     isTable(router['tiles'], []) &&
     isTable(router['tileSize'], [])
   if (!valid)
-    throw invalidFile(file, `metadata wbsr.router is not a table of ${classes.count} classes by ${subnets} subnets`)
+    throw invalidFile(file, `metadata ${key} is not a table of ${classes.count} classes by ${subnets} subnets`)
   const { pictures } = router
   if (pictures !== undefined && !(Array.isArray(pictures) && isTable(pictures, [pictures.length, classes.count])))
-    throw invalidFile(file, `metadata wbsr.router has pictures that are not shares of ${classes.count} classes each`)
+    throw invalidFile(file, `metadata ${key} has pictures that are not shares of ${classes.count} classes each`)
   if (router['tileLosses'] !== undefined && !areTileLosses(router['tileLosses'], classes.count, subnets))
     throw invalidFile(
       file,
-      `metadata wbsr.router has tileLosses that are not { tiles, quantiles } of ${classes.count} classes by ${subnets} subnets`,
+      `metadata ${key} has tileLosses that are not { tiles, quantiles } of ${classes.count} classes by ${subnets} subnets`,
     )
   return router as unknown as RouterTable
+}
+
+function checkArm(file: string, value: unknown, network: Network): ArmTable {
+  const { classes: given, table: values } = object(file, 'wbsr.arm', value)
+  const classes: ClassTable = { ...checkClasses(file, given, 'wbsr.arm'), measure: 'edge' }
+  const table = checkRouter(file, values, classes, network, 'wbsr.arm')
+  const subnets = network.widths.length * network.depths.length
+  if (!isTable(table.psnr, [classes.count, subnets]))
+    throw invalidFile(file, `metadata wbsr.arm has no PSNR of ${classes.count} classes by ${subnets} subnets`)
+  return { classes, table }
 }
 
 /** Counts of tiles, and for each class and subnet as many ascending values as are stored of so many tiles. */

@@ -146,7 +146,8 @@ export async function calibrate(
     }
     if (tiles.length === 0)
       throw new WbsrError('WBSR_NO_DATA', 'Expected at least one picture to calibrate the router with')
-    return tableOf(sums, pictures, tiles.length, tileSize)
+    const table = tableOf(sums, pictures, tiles.length, tileSize)
+    return state.classes.measure === 'edge' ? { ...table, psnr: meanPsnr(sums) } : table
   } catch (error) {
     throw wrapError(cancellation.explain(error))
   } finally {
@@ -157,6 +158,13 @@ export async function calibrate(
 function sharesOf(areas: readonly number[]): number[] {
   const area = areas.reduce((a, b) => a + b)
   return areas.map((n) => n / area)
+}
+
+/** [class - 1][subnet]: mean PSNR over the tiles of each class. */
+function meanPsnr({ psnr, tileLosses }: ErrorSums): number[][] {
+  const tiles = tileLosses.map(({ length }) => length)
+  const columns = psnr[0]!.map((_, m) => fillUnseen(psnr.map((row, k) => (tiles[k]! > 0 ? row[m]! / tiles[k]! : null))))
+  return psnr.map((_, k) => columns.map((column) => column[k]!))
 }
 
 /** @param pictures area of each class in each picture */

@@ -63,6 +63,7 @@ export const calibrated: RouterKind = {
     if ('loss' in goal) return lossMap(addedErrors(table!), costs, frequency, goal.loss)
     if ('guarantee' in goal) return guaranteedMap({ tileLosses: table!.tileLosses! }, costs.length, goal.guarantee)
     // At budget 1 rounding of the costs must not exclude the largest subnet.
-    return calibratedMap(table!.squaredError, costs, frequency, goal.budget < 1 ? goal.budget : Infinity)
+    const budget = 'budget' in goal && goal.budget < 1 ? goal.budget : Infinity
+    return calibratedMap(table!.squaredError, costs, frequency, budget)
   },
 }

@@ -6,6 +6,7 @@ import { type Grid, groupSpan, tileArea } from '../tiling/grid.js'
 import type { Overlap } from '../tiling/overlap.js'
 import { groupBand, groupRegions } from '../tiling/regions.js'
 import { fitBudget } from './fit-budget.js'
+import { routedState } from './measure.js'
 import type { RoutingSettings } from './options.js'
 import type { ClassMap, Goal } from './router.js'
 import { expectedLoss, expectedLossOverall } from './tile-loss.js'
@@ -35,7 +36,8 @@ function shareOfPicture(
 }
 
 /** The router's map for tiles of these class frequencies. */
-function mapAt(state: ModelState, settings: RoutingSettings, frequency: readonly number[], goal: Goal): ClassMap {
+function mapAt(model: ModelState, settings: RoutingSettings, frequency: readonly number[], goal: Goal): ClassMap {
+  const state = routedState(model, settings)
   const { subnets } = state.engine
   const costs = costShares(subnets)
   const { router, alpha, subnets: allowed } = settings
@@ -48,17 +50,19 @@ function mapAt(state: ModelState, settings: RoutingSettings, frequency: readonly
 
 /** A table of fewer subnets. */
 function only(table: RouterTable, of: <T>(values: readonly T[]) => T[]): RouterTable {
-  const { tileLosses } = table
+  const { tileLosses, psnr } = table
   return {
     ...table,
     squaredError: table.squaredError.map(of),
+    ...(psnr && { psnr: psnr.map(of) }),
     ...(tileLosses && { tileLosses: { ...tileLosses, quantiles: tileLosses.quantiles.map(of) } }),
   }
 }
 
 /** The map that a quality decides: one for all pictures, whose frequencies are those of the router table. */
 function mapForQuality(state: ModelState, settings: RoutingSettings): ClassMap | null {
-  return 'budget' in settings.goal ? null : mapAt(state, settings, state.router!.frequency, settings.goal)
+  if ('budget' in settings.goal) return null
+  return mapAt(state, settings, routedState(state, settings).router!.frequency, settings.goal)
 }
 
 /** The router's map at the largest budget at which its actual cost, by `shareOf`, is within the wanted budget. */
@@ -89,12 +93,13 @@ export interface Expectation {
  */
 export function expectationOf(
   state: ModelState,
-  { subnets: allowed }: Pick<RoutingSettings, 'subnets'>,
+  settings: Pick<RoutingSettings, 'router' | 'subnets'>,
   map: ClassMap,
   frequency?: readonly number[],
 ): Expectation | null {
-  const { router: table } = state
+  const { router: table } = routedState(state, settings)
   if (!table) return null
+  const { subnets: allowed } = settings
   const against = allowed?.at(-1)
   const { subnets } = state.engine
   const shares = frequency ?? table.frequency
@@ -104,9 +109,14 @@ export function expectationOf(
   }
 }
 
-/** Shares of a picture's area by class. */
-export function frequencyIn(state: ModelState, grid: Grid, classes: ArrayLike<number>): number[] {
-  const frequency = new Array<number>(state.classes.count).fill(0)
+/** Shares of a picture's area by class of the router. */
+export function frequencyIn(
+  state: ModelState,
+  settings: Pick<RoutingSettings, 'router'>,
+  grid: Grid,
+  classes: ArrayLike<number>,
+): number[] {
+  const frequency = new Array<number>(routedState(state, settings).classes.count).fill(0)
   for (let i = 0; i < classes.length; i++) {
     const { width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
     frequency[classes[i]! - 1]! += (width * height) / (grid.width * grid.height)
@@ -128,7 +138,7 @@ export function mapForPicture(
 ): ClassMap {
   const quality = mapForQuality(state, settings)
   if (quality) return quality
-  return mapWithin(state, settings, frequencyIn(state, grid, classes), (map) =>
+  return mapWithin(state, settings, frequencyIn(state, settings, grid, classes), (map) =>
     shareOfPicture(state.engine, grid, classes, map, overlap, settings.regionPixels),
   )
 }
@@ -140,8 +150,8 @@ export function mapForPicture(
 export function mapForDataset(state: ModelState, settings: RoutingSettings, edge: number, overlap: Overlap): ClassMap {
   const quality = mapForQuality(state, settings)
   if (quality) return quality
-  const { count } = state.classes
-  const frequency = state.router?.frequency ?? new Array<number>(count).fill(1 / count)
+  const { classes, router } = routedState(state, settings)
+  const frequency = router?.frequency ?? new Array<number>(classes.count).fill(1 / classes.count)
   const largest = pictureFlops(state.engine.subnets.at(-1)!, edge, edge)
   const costs = state.engine.subnets.map((subnet) => {
     const seen = edge + 2 * (overlap.blend + Math.min(overlap.halo, subnet.receptiveField))
@@ -151,9 +161,13 @@ export function mapForDataset(state: ModelState, settings: RoutingSettings, edge
   return mapWithin(state, settings, frequency, (map) => map.reduce((sum, m, k) => sum + frequency[k]! * costs[m]!, 0))
 }
 
-/** Shares of tiles of one size by class. */
-export function frequencyOfTiles(state: ModelState, classes: ArrayLike<number>): number[] {
-  const frequency = new Array<number>(state.classes.count).fill(0)
+/** Shares of tiles of one size by class of the router. */
+export function frequencyOfTiles(
+  state: ModelState,
+  settings: Pick<RoutingSettings, 'router'>,
+  classes: ArrayLike<number>,
+): number[] {
+  const frequency = new Array<number>(routedState(state, settings).classes.count).fill(0)
   for (let i = 0; i < classes.length; i++) frequency[classes[i]! - 1]! += 1 / classes.length
   return frequency
 }
@@ -163,5 +177,7 @@ export function frequencyOfTiles(state: ModelState, classes: ArrayLike<number>):
  * without a correction for halo and merging.
  */
 export function mapForPaper(state: ModelState, settings: RoutingSettings, classes: ArrayLike<number>): ClassMap {
-  return mapForQuality(state, settings) ?? mapAt(state, settings, frequencyOfTiles(state, classes), settings.goal)
+  return (
+    mapForQuality(state, settings) ?? mapAt(state, settings, frequencyOfTiles(state, settings, classes), settings.goal)
+  )
 }

@@ -27,7 +27,10 @@ export interface RoutingOptions {
    * than 1 / (1 - confidence) - 1 tiles were measured get the largest subnet. For 'calibrated'.
    */
   guarantee?: Guarantee
-  /** alpha of 'projection-budget'. Default 1. */
+  /**
+   * Of 'projection-budget': the factor alpha, default 1. Of 'arm', in place of `budget`: the price, dB of PSNR that the cost of
+   * the largest subnet must be worth.
+   */
   alpha?: number
   /**
    * Subnets that the router may choose, ascending indices into model.subnets; not with { subnet }. Default: all. Costs are
@@ -105,6 +108,9 @@ export function checkBudget(value: unknown, name: string): number {
   return value
 }
 
+/** `alpha` is a goal of some routers and a parameter of others. */
+const GOALS = ['budget', 'loss', 'guarantee', 'alpha'] as const
+
 /** What the map is chosen for. @throws WbsrError WBSR_INVALID_OPTION */
 function checkGoal(
   options: Record<string, unknown>,
@@ -112,8 +118,8 @@ function checkGoal(
   subnets: readonly number[] | null,
   state: ModelState,
 ): Goal {
-  const { budget, loss, guarantee } = options
-  const given = (['budget', 'loss', 'guarantee'] as const).filter((name) => options[name] !== undefined)
+  const { budget, loss, guarantee, alpha } = options
+  const given = GOALS.filter((name) => options[name] !== undefined && (name !== 'alpha' || router.goals.includes(name)))
   if (given.length > 1)
     throw invalidOption(
       given.join(' and '),
@@ -128,6 +134,7 @@ function checkGoal(
       `nothing with ${state.router ? 'this router' : 'a model that has no router table'} (it is for ${routersFor(name)})`,
       options[name],
     )
+  if (name === 'alpha') return { alpha: alpha as number }
   if (guarantee !== undefined) return { guarantee: checkGuarantee(guarantee, subnets, state) }
   if (loss !== undefined) return { loss: checkNumber(loss, 'loss', 0, 100) }
   if (budget !== undefined) return { budget: budget as number }

@@ -1,8 +1,10 @@
 // Difficulties and classes of a group's tiles, computed by the device.
-import type { ModelState } from '../model-state.js'
+import type { ClassTable, ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
-import { type Grid, groupSpan } from '../tiling/grid.js'
+import { type Grid, groupSpan, tileArea } from '../tiling/grid.js'
 import type { PixelArray } from '../types.js'
+import { classOf } from './classes.js'
+import { difficultiesOf } from './measure.js'
 
 /** Pixels of the picture's rows [top, bottom). mask: 0 where a pixel is missing. */
 export interface PixelBand {
@@ -20,7 +22,8 @@ export function rowsOf(data: PixelArray, stride: number, first: number, end: num
 }
 
 /**
- * Difficulties and classes of all tiles of a group. The band holds all of the group's rows.
+ * Difficulties and classes of all tiles of a group, by the measure of the state's classes (see routedState). The band holds all
+ * of the group's rows.
  * all: channels of the band's data.
  */
 export async function routeGroup(
@@ -33,6 +36,8 @@ export async function routeGroup(
   const { y0, y1 } = groupSpan(grid, group)
   const channels = (band.colours ? all - 1 : all) as 1 | 2 | 3 | 4
   const data = rowsOf(band.colours ?? band.data, grid.width * channels, y0 - band.top, y1 - band.top)
+  if (classes.measure)
+    return await routeByMeasure(classes, { data, width: grid.width, height: y1 - y0, channels }, grid, group)
   return engine.route({
     data,
     width: grid.width,
@@ -41,4 +46,20 @@ export async function routeGroup(
     tile: grid.tile,
     thresholds: classes.thresholds,
   })
+}
+
+/** As the engine's router does, for the measures that devices do not have. */
+async function routeByMeasure(
+  classes: ClassTable,
+  image: { data: PixelArray; width: number; height: number; channels: number },
+  grid: Grid,
+  group: number,
+): Promise<RouteResult> {
+  const { firstRow, endRow, y0 } = groupSpan(grid, group)
+  const rects = Array.from({ length: (endRow - firstRow) * grid.columns }, (_, i) => {
+    const { x, y, width, height } = tileArea(grid, i % grid.columns, firstRow + Math.floor(i / grid.columns))
+    return [x, y - y0, width, height]
+  })
+  const difficulties = await difficultiesOf(classes, image, Int32Array.from(rects.flat()))
+  return { difficulties, classes: Int32Array.from(difficulties, (difficulty) => classOf(classes, difficulty)) }
 }

@@ -12,9 +12,12 @@ export interface Guarantee {
   confidence: number
 }
 
-/** What a map is chosen for: a mean cost, an expected loss of PSNR in dB, or a loss that few tiles exceed. */
-export type Goal = { budget: number } | { loss: number } | { guarantee: Guarantee }
-export type GoalName = 'budget' | 'loss' | 'guarantee'
+/**
+ * What a map is chosen for: a mean cost, an expected loss of PSNR in dB, a loss that few tiles exceed, or a price: the dB that
+ * the whole cost of the largest subnet must be worth.
+ */
+export type Goal = { budget: number } | { loss: number } | { guarantee: Guarantee } | { alpha: number }
+export type GoalName = 'budget' | 'loss' | 'guarantee' | 'alpha'
 
 /** Input of a router, which gives every class a subnet. */
 export interface RouterInput {
@@ -36,6 +39,8 @@ export interface RouterInput {
 export interface RouterKind {
   /** Only models with a router table can use it. */
   needsTable: boolean
+  /** Absent: its classes are the model's, by the gradient vector. 'edge': those of the model's ARM table. */
+  measure?: 'edge'
   /**
    * What its map can be chosen for, the default first; empty: it has no choice. A budget is corrected for halo and merging
    * (see fit-budget.ts).

@@ -10,6 +10,11 @@ export function lossOf(squaredError: number, ofLargest: number): number {
   return 10 * Math.log10((squaredError + ROUNDING) / (ofLargest + ROUNDING))
 }
 
+/** PSNR in dB of a mean squared error in [0, 1], after rounding to 8 bits. */
+export function psnrOf(squaredError: number): number {
+  return -10 * Math.log10(squaredError + ROUNDING)
+}
+
 type Errors = Pick<RouterTable, 'squaredError' | 'frequency' | 'pictures'>
 
 /** [class - 1][subnet]: squared error, rounding included, and never below that with the subnet it is compared with. */

@@ -6,7 +6,7 @@ import { type InferRegion, native } from '../native.js'
 import type { tileArea } from '../tiling/grid.js'
 import { AUTO_HALO, BLEND } from '../tiling/overlap.js'
 import type { RawImage } from '../types.js'
-import { lossOf } from './tile-loss.js'
+import { lossOf, psnrOf } from './tile-loss.js'
 
 /** Context beyond a tile's edge, as upscaling has it. */
 const HALO = AUTO_HALO + BLEND
@@ -32,12 +32,15 @@ export class ErrorSums {
   readonly samples: number[]
   /** [class - 1][tile][subnet]: dB against the largest subnet. */
   readonly tileLosses: number[][][]
+  /** [class - 1][subnet]: sums over tiles of PSNR, dB. */
+  readonly psnr: number[][]
 
   constructor(classes: number, subnets: number) {
     this.error = Array.from({ length: classes }, () => new Array<number>(subnets).fill(0))
     this.bicubic = new Array<number>(classes).fill(0)
     this.samples = new Array<number>(classes).fill(0)
     this.tileLosses = Array.from({ length: classes }, () => [])
+    this.psnr = Array.from({ length: classes }, () => new Array<number>(subnets).fill(0))
   }
 }
 
@@ -83,43 +86,35 @@ export function cutWindow(
   }
 }
 
-/** Windows of one size: the squared errors of bicubic and of every subnet on their tiles. */
-export async function measureWindows(
+/** What a subnet made of a window, beside what it should be: interleaved RGB of the window's SR pixels. */
+export interface MadeWindow {
+  prediction: Float32Array
+  target: Float32Array
+  /** x, y, width, height of the tile in SR pixels. */
+  rect: Int32Array
+}
+
+/** Runs every subnet on windows of one size. @param each called for every tile and subnet, in the order of the subnets */
+export async function runWindows(
   state: ModelState,
-  tiles: readonly { class: number; tile: TileWindow }[],
-  sums: ErrorSums,
+  tiles: readonly TileWindow[],
   cancellation: Cancellation,
   onSubnet: () => void,
+  each: (tile: number, subnet: number, made: MadeWindow) => Promise<void> | void,
 ): Promise<void> {
   const { engine, network } = state
   const { scale } = network
-  const { width, height } = tiles[0]!.tile
+  const { width, height } = tiles[0]!
   const [srWidth, srHeight] = [width * scale, height * scale]
-  const inputs = await Promise.all(
-    tiles.map(({ tile: { lr } }) => native.toRgbFloat(lr.data, width, height, lr.channels)),
-  )
-  const targets = await Promise.all(
-    tiles.map(({ tile: { hr } }) => native.toRgbFloat(hr.data, srWidth, srHeight, hr.channels)),
-  )
-  const samplesOf = ({ tileWidth, tileHeight }: TileWindow) => 3 * tileWidth * tileHeight * scale * scale
-  const errorOf = async (i: number, prediction: Float32Array): Promise<number> => {
-    const { x, y, tileWidth, tileHeight } = tiles[i]!.tile
-    const rect = Int32Array.of(x, y, tileWidth, tileHeight).map((n) => n * scale)
-    return (await native.squaredErrors(prediction, targets[i]!, srWidth, srHeight, rect))[0]!
-  }
-  for (const [i, { class: k, tile }] of tiles.entries()) {
-    const bicubic = await native.resizeBicubic(inputs[i]!, width, height, 3, srWidth, srHeight, 0)
-    sums.bicubic[k - 1]! += await errorOf(i, bicubic as Float32Array)
-    sums.samples[k - 1]! += samplesOf(tile)
-  }
-  const errors = tiles.map(() => new Array<number>(engine.subnets.length).fill(0))
+  const inputs = await Promise.all(tiles.map(({ lr }) => native.toRgbFloat(lr.data, width, height, lr.channels)))
+  const targets = await Promise.all(tiles.map(({ hr }) => native.toRgbFloat(hr.data, srWidth, srHeight, hr.channels)))
   for (const { index } of engine.subnets) {
     const outputs = tiles.map(() => ({
       sum: new Float32Array(3 * srWidth * srHeight),
       weight: new Float32Array(srWidth * srHeight),
     }))
     const regions = tiles.map(
-      ({ tile: { x, y, tileWidth, tileHeight } }, picture): InferRegion => ({
+      ({ x, y, tileWidth, tileHeight }, picture): InferRegion => ({
         picture,
         subnet: index,
         x: 0,
@@ -145,15 +140,51 @@ export async function measureWindows(
       cancel: cancellation.flag,
     })
     cancellation.check()
-    for (const [i, { class: k }] of tiles.entries()) {
-      errors[i]![index] = await errorOf(i, outputs[i]!.sum)
-      sums.error[k - 1]![index]! += errors[i]![index]!
+    for (const [i, { x, y, tileWidth, tileHeight }] of tiles.entries()) {
+      const rect = Int32Array.of(x, y, tileWidth, tileHeight).map((n) => n * scale)
+      await each(i, index, { prediction: outputs[i]!.sum, target: targets[i]!, rect })
     }
     onSubnet()
   }
+}
+
+/** RGB samples of a tile in SR. */
+const samplesOf = ({ tileWidth, tileHeight }: TileWindow, scale: number): number =>
+  3 * tileWidth * tileHeight * scale ** 2
+
+/** Windows of one size: the squared errors of bicubic and of every subnet on their tiles. */
+export async function measureWindows(
+  state: ModelState,
+  tiles: readonly { class: number; tile: TileWindow }[],
+  sums: ErrorSums,
+  cancellation: Cancellation,
+  onSubnet: () => void,
+): Promise<void> {
+  const { engine, network } = state
+  const { scale } = network
+  const { width, height } = tiles[0]!.tile
+  const [srWidth, srHeight] = [width * scale, height * scale]
+  const errorOf = async ({ prediction, target, rect }: MadeWindow): Promise<number> =>
+    (await native.squaredErrors(prediction, target, srWidth, srHeight, rect))[0]!
+  const errors = tiles.map(() => new Array<number>(engine.subnets.length).fill(0))
+  const windows = tiles.map(({ tile }) => tile)
+  await runWindows(state, windows, cancellation, onSubnet, async (i, subnet, made) => {
+    const { class: k, tile } = tiles[i]!
+    if (subnet === 0) {
+      const input = await native.toRgbFloat(tile.lr.data, width, height, tile.lr.channels)
+      const bicubic = (await native.resizeBicubic(input, width, height, 3, srWidth, srHeight, 0)) as Float32Array
+      sums.bicubic[k - 1]! += await errorOf({ ...made, prediction: bicubic })
+      sums.samples[k - 1]! += samplesOf(tile, scale)
+    }
+    errors[i]![subnet] = await errorOf(made)
+    sums.error[k - 1]![subnet]! += errors[i]![subnet]!
+  })
   for (const [i, { class: k, tile }] of tiles.entries()) {
-    const means = errors[i]!.map((error) => error / samplesOf(tile))
+    const means = errors[i]!.map((error) => error / samplesOf(tile, scale))
     sums.tileLosses[k - 1]!.push(means.map((error) => lossOf(error, means.at(-1)!)))
+    means.forEach((error, m) => {
+      sums.psnr[k - 1]![m]! += psnrOf(error)
+    })
   }
 }
 

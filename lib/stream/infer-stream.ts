@@ -11,9 +11,10 @@ import { hasAlpha, splitColours } from '../images/alpha.js'
 import { PicturePass } from '../infer/picture-pass.js'
 import { checkUsable, type ModelState } from '../model-state.js'
 import { MERGED_TILES, mapForDataset } from '../routing/class-map.js'
+import { routedState } from '../routing/measure.js'
 import type { RoutingSettings } from '../routing/options.js'
 import { routeGroup } from '../routing/route-group.js'
-import type { ClassMap } from '../routing/router.js'
+import type { ClassMap, RouterKind } from '../routing/router.js'
 import { groupSpan } from '../tiling/grid.js'
 import { type Overlap, overlapOf } from '../tiling/overlap.js'
 import type { Tile, UpscaledTile } from '../types.js'
@@ -27,6 +28,7 @@ class PictureRun {
   readonly tiles: TilePicture
   readonly #state: ModelState
   readonly #map: ClassMap
+  readonly #router: RouterKind
   readonly #pass: PicturePass
   readonly #rows: TileRows
   /** The next group to run. */
@@ -36,6 +38,7 @@ class PictureRun {
     const tiles = new TilePicture(first, settings.groupRows)
     this.tiles = tiles
     this.#state = state
+    this.#router = settings.router
     this.#map = mapForDataset(state, settings, MERGED_TILES * tiles.grid.tile, overlap)
     this.#pass = new PicturePass(state, tiles.grid, first.channels, overlap, settings.regionPixels, cancellation)
     this.#rows = new TileRows(tiles.grid, state.network.scale, first.channels)
@@ -52,7 +55,8 @@ class PictureRun {
     const { channels, alpha } = this.tiles.first
     if (alpha === 'data' && hasAlpha(channels)) band.colours = splitColours(band.data, channels)
     const { firstRow } = groupSpan(grid, group)
-    const { difficulties, classes } = await routeGroup(this.#state, band, tiles[0]!.channels, grid, group)
+    const routed = routedState(this.#state, { router: this.#router })
+    const { difficulties, classes } = await routeGroup(routed, band, tiles[0]!.channels, grid, group)
     const subnets = new Int32Array(difficulties.length).fill(-1)
     const decisions = tiles.map((tile): TileDecision => {
       const index = (tile.y / grid.tile - firstRow) * grid.columns + tile.x / grid.tile

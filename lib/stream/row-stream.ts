@@ -9,6 +9,7 @@ import { PicturePass, type Strip } from '../infer/picture-pass.js'
 import { checkUsable, type ModelState } from '../model-state.js'
 import { checkChoice, checkInteger, checkObject } from '../options.js'
 import { MERGED_TILES, mapForDataset } from '../routing/class-map.js'
+import { routedState } from '../routing/measure.js'
 import { checkRouting, ROUTING_KEYS, type RoutingOptions, type RoutingSettings } from '../routing/options.js'
 import { type PixelBand, routeGroup } from '../routing/route-group.js'
 import type { ClassMap } from '../routing/router.js'
@@ -240,7 +241,7 @@ export class RowStream extends Transform {
     const data: PixelArray = new ARRAYS[depth](rows.buffer as ArrayBuffer, 0, rows.length / (depth / 8))
     const band: PixelBand = { data, top, bottom: top + data.length / (width * channels) }
     if (alphaChannel === 'data' && hasAlpha(channels)) band.colours = splitColours(data, channels)
-    const { classes } = await routeGroup(this.#state, band, channels, this.#grid, group)
+    const { classes } = await routeGroup(routedState(this.#state, this.#settings), band, channels, this.#grid, group)
     const subnets = classes.map((k) => this.#map[k - 1]!)
     const strips: Strip[] = await this.#pass.run(group, band, subnets)
     this.#subnets.set(subnets, this.tilesDone)

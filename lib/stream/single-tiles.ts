@@ -5,7 +5,8 @@ import { cutPixels } from '../images/pixels.js'
 import type { ModelState } from '../model-state.js'
 import { type InferRegion, native, type PixelArray } from '../native.js'
 import { mapForDataset } from '../routing/class-map.js'
-import { classOf, difficultyOf } from '../routing/classes.js'
+import { classOf } from '../routing/classes.js'
+import { difficultiesOf, routedState } from '../routing/measure.js'
 import type { RoutingSettings } from '../routing/options.js'
 import type { ClassMap } from '../routing/router.js'
 import type { Tile, UpscaledTile } from '../types.js'
@@ -107,15 +108,10 @@ export class SingleTiles {
     const { left, top } = haloOf(tile)
     const { width, height } = seenSize(tile)
     const { data, channels } = seenPixels(tile)
-    const vectors = await native.gradientVectors(
-      data,
-      width,
-      height,
-      channels,
-      Int32Array.of(left, top, tile.width, tile.height),
-    )
-    const difficulty = difficultyOf(vectors, 0)
-    const k = classOf(this.#state.classes, difficulty)
+    const { classes } = routedState(this.#state, this.#settings)
+    const rect = Int32Array.of(left, top, tile.width, tile.height)
+    const difficulty = (await difficultiesOf(classes, { data, width, height, channels }, rect))[0]!
+    const k = classOf(classes, difficulty)
     const edge = Math.max(tile.width, tile.height)
     const map =
       this.#maps.get(edge) ??

@@ -2,6 +2,7 @@
 // been measured of one gives a first guess of the others, by their multiply-adds, until they are measured themselves.
 import { performance } from 'node:perf_hooks'
 import type { NativeSubnet } from '../native.js'
+import { type SubnetsPerStep, shareOfSteps } from './schedule.js'
 
 /**
  * - 'index': the images are found, decoded and their patches measured (or read from the cache); counts images
@@ -24,15 +25,17 @@ export interface Work {
 /** @param pixels LR pixels of a step's batch, of the validation images, and of the tiles that calibration measures */
 export function workOf(
   subnets: readonly Pick<NativeSubnet, 'flops'>[],
-  mode: 'sandwich' | 'single',
+  mode: SubnetsPerStep,
   pixels: { step: number; validation: number; calibration: number },
 ): Work {
   const flops = subnets.map((subnet) => subnet.flops / 1024)
   const all = flops.reduce((sum, n) => sum + n, 0)
   const ends = subnets.length === 1 ? flops[0]! : flops[0]! + flops.at(-1)!
   const between = subnets.length > 2 ? (all - ends) / (subnets.length - 2) : 0
+  const single = (drawing: 'single' | 'single-by-cost') =>
+    shareOfSteps(drawing, flops).reduce((sum, share, m) => sum + share * flops[m]!, 0)
   return {
-    step: 3 * pixels.step * (mode === 'single' ? all / subnets.length : ends + between),
+    step: 3 * pixels.step * (mode === 'sandwich' ? ends + between : single(mode)),
     validation: pixels.validation * (flops[0]! + flops.at(-1)!),
     calibration: pixels.calibration * all,
   }

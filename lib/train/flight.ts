@@ -54,12 +54,14 @@ export class Flight {
   readonly #parts: FlightParts
   readonly #depth: number
   readonly #underway: Underway[] = []
+  readonly #costs: readonly number[]
   #next: number
 
   constructor(parts: FlightParts) {
     const { settings, engine } = parts
     const learns = settings.loss.kind === 'bd' && settings.loss.sigma.learn
     this.#parts = parts
+    this.#costs = engine.subnets.map(({ flops }) => flops)
     this.#depth = engine.device.pipelined && !learns ? 2 : 1
     this.#next = parts.first
   }
@@ -90,7 +92,7 @@ export class Flight {
     const step: Step = {
       index,
       waited,
-      subnets: subnetsOfStep(settings.subnetsPerStep, engine.subnets.length, settings.seed, index),
+      subnets: subnetsOfStep(settings.subnetsPerStep, this.#costs, settings.seed, index),
       learningRate: learningRateAt(at, steps, settings.optimizer.learningRate, settings.optimizer.finalLearningRate),
       sigma: loss.sigma(progress),
     }

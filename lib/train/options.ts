@@ -20,7 +20,7 @@ import { type CheckedLoss, checkLoss, type LossOptions } from './loss.js'
 import { checkBelowOne, checkOptimizer, type OptimizerOptions } from './optimizer.js'
 import type { ProgressReport } from './progress.js'
 import type { EpochReport, StartReport, StepReport, ValidationReport } from './reports.js'
-import type { SubnetsPerStep } from './schedule.js'
+import { SUBNETS_PER_STEP, type SubnetsPerStep } from './schedule.js'
 
 /** Where a run keeps its state, how often, and whether it goes on from there. */
 export interface CheckpointOptions {
@@ -92,7 +92,10 @@ export interface TrainOptions extends DeviceOptions {
   optimizer?: OptimizerOptions
   /** Decay of the moving average of the weights, which the finished model holds; false: off. Default 0.999. */
   ema?: number | false
-  /** Default 'sandwich'. */
+  /**
+   * Which subnets a step trains. 'sandwich' (default): the largest, the smallest and a random one. 'single': one, all as likely.
+   * 'single-by-cost': one, with a probability proportional to the square of its cost, as ARM trains.
+   */
   subnetsPerStep?: SubnetsPerStep
   /**
    * In-place distillation, 0 .. 1: the smaller subnets of a step aim at a mixture of HR and, with this share, what the largest
@@ -216,8 +219,9 @@ export function checkTrainOptions(value: unknown): TrainSettings {
   if (options['from'] !== undefined && options['extend'] !== undefined)
     throw invalidOption('extend', 'no value together with from', options['extend'])
   const distillation = given('distillation', (v, name) => checkNumber(v, name, 0, 1), 0)
-  if (distillation > 0 && options['subnetsPerStep'] === 'single')
-    throw invalidOption('distillation', `nothing with subnetsPerStep 'single'`, distillation)
+  const subnetsPerStep = given('subnetsPerStep', (v, name) => checkChoice(v, name, SUBNETS_PER_STEP), 'sandwich')
+  if (distillation > 0 && subnetsPerStep !== 'sandwich')
+    throw invalidOption('distillation', `nothing with subnetsPerStep '${subnetsPerStep}'`, distillation)
   const callback = (key: 'onStart' | 'onStep' | 'onEpoch' | 'onValidation' | 'onProgress') =>
     given<((report: never) => unknown) | null>(key, checkFunction, null)
   return {
@@ -235,11 +239,7 @@ export function checkTrainOptions(value: unknown): TrainSettings {
     loss: checkLoss(options['loss']),
     optimizer: checkOptimizer(options['optimizer']),
     ema: options['ema'] === false ? 0 : given('ema', (v, name) => checkBelowOne(v, name, 'false or a number'), 0.999),
-    subnetsPerStep: given(
-      'subnetsPerStep',
-      (v, name) => checkChoice(v, name, ['sandwich', 'single'] as const),
-      'sandwich',
-    ),
+    subnetsPerStep,
     distillation,
     seed: given('seed', (v, name) => checkInteger(v, name, 0), 1),
     device: checkDeviceOptions(options),

@@ -2,8 +2,9 @@
 // function of the step number, so that a resumed run needs no stored generator state.
 import { randomFor } from '../random.js'
 
-/** How many subnets a step trains (method.md section 1). */
-export type SubnetsPerStep = 'sandwich' | 'single'
+/** Which subnets a step trains (method.md section 1). */
+export type SubnetsPerStep = 'sandwich' | 'single' | 'single-by-cost'
+export const SUBNETS_PER_STEP: readonly SubnetsPerStep[] = ['sandwich', 'single', 'single-by-cost']
 
 // Tells these numbers from those of the sampler, which draws with the same seed.
 const SUBNET_STREAM = 0x5b9e7
@@ -27,12 +28,31 @@ export function emaDecayAt(step: number, decay: number): number {
 
 /**
  * Indices (into the subnets sorted by cost) that a step trains. `sandwich`: the largest, the smallest and a random one of
- * those between; all of them when there are fewer than three. `single`: one random subnet.
+ * those between; all of them when there are fewer than three. `single`: one random subnet. `single-by-cost`: one, with a
+ * probability proportional to the square of its cost, as ARM trains.
+ *
+ * @param costs of every subnet, in any unit
  */
-export function subnetsOfStep(mode: SubnetsPerStep, subnets: number, seed: number, step: number): number[] {
+export function subnetsOfStep(mode: SubnetsPerStep, costs: readonly number[], seed: number, step: number): number[] {
   const random = randomFor(seed, SUBNET_STREAM, step)
+  const subnets = costs.length
+  if (mode === 'single-by-cost') return [drawn(shareOfSteps(mode, costs), random.next())]
   if (mode === 'single') return [random.integer(subnets)]
   if (subnets === 1) return [0]
   if (subnets === 2) return [1, 0]
   return [subnets - 1, 0, 1 + random.integer(subnets - 2)]
+}
+
+/** Of the modes that train one subnet in a step: how often each is trained, sums to 1. */
+export function shareOfSteps(mode: 'single' | 'single-by-cost', costs: readonly number[]): number[] {
+  const weights = costs.map((cost) => (mode === 'single' ? 1 : cost ** 2))
+  const total = weights.reduce((a, b) => a + b)
+  return weights.map((weight) => weight / total)
+}
+
+/** The index in whose part of [0, 1) a number lies. */
+function drawn(shares: readonly number[], number: number): number {
+  let left = number
+  const index = shares.findIndex((share) => (left -= share) < 0)
+  return index < 0 ? shares.length - 1 : index
 }

@@ -7,6 +7,7 @@ import { PicturePass } from '../infer/picture-pass.js'
 import { tileEdge } from '../infer/upscale.js'
 import { checkUsable, type ModelState } from '../model-state.js'
 import { MERGED_TILES, mapForDataset } from '../routing/class-map.js'
+import { routedState } from '../routing/measure.js'
 import type { RoutingSettings } from '../routing/options.js'
 import { routeGroup } from '../routing/route-group.js'
 import type { ClassMap } from '../routing/router.js'
@@ -122,7 +123,13 @@ export class FrameUpscaler {
     const { engine } = this.#state
     const regions: PlacedRegion[] = []
     for (let group = 0; group < grid.groups; group++) {
-      const { classes } = await routeGroup(this.#state, { data, top: 0 }, channels, grid, group)
+      const { classes } = await routeGroup(
+        routedState(this.#state, this.#settings),
+        { data, top: 0 },
+        channels,
+        grid,
+        group,
+      )
       const subnets = classes.map((k) => this.#map![k - 1]!)
       const band = groupBand(engine, grid, group, this.#overlap.margin)
       const { regionPixels } = this.#settings

@@ -41,7 +41,7 @@ async function madeOf(state: ModelState, { source, facts, settings, encoder }: V
   const { signal: _signal, router: _router, ...frames } = settings.frames
   const hash = createHash('sha256')
     .update(JSON.stringify(state.network))
-    .update(JSON.stringify(state.router))
+    .update(JSON.stringify([state.router, state.arm]))
     .update(new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength))
   // The router is a function; what counts is its map.
   const overlap = overlapOf(frames.halo, state.engine, state.source !== undefined)

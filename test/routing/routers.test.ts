@@ -5,7 +5,7 @@ import { calibratedMap } from '../../lib/routing/calibrated.js'
 import { classOf, difficultyOf } from '../../lib/routing/classes.js'
 import { fitBudget } from '../../lib/routing/fit-budget.js'
 import { projectionBudgetMap, projectionMap } from '../../lib/routing/projection.js'
-import { checkRouter, routerNames } from '../../lib/routing/routers.js'
+import { checkRouter } from '../../lib/routing/routers.js'
 import { fakeState } from '../support/fake-engine.js'
 import { picture } from '../support/infer-pictures.js'
 import { integer, random } from '../support/random.js'
@@ -56,7 +56,7 @@ t.test('the option router finds its row, and offers only what the model can use'
   t.equal(checkRouter(undefined, calibrated), checkRouter('calibrated', calibrated))
   t.throws(() => checkRouter('best', calibrated), {
     code: 'WBSR_INVALID_OPTION',
-    message: `Expected ${routerNames.map((name) => `'${name}'`).join(', ')} or { subnet } for router but received "best"`,
+    message: "Expected 'projection', 'projection-budget', 'calibrated' or { subnet } for router but received \"best\"",
   })
   t.throws(() => checkRouter('calibrated', plain), {
     code: 'WBSR_INVALID_OPTION',

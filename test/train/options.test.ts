@@ -104,7 +104,10 @@ t.test('every bad option is named with what was expected', async (t) => {
     [{ ...base, optimizer: { momentum: 0.9 } }, 'for optimizer but received "momentum"'],
     [{ ...base, ema: 1 }, 'Expected false or a number of at least 0 and below 1 for ema but received 1'],
     [{ ...base, ema: true }, 'for ema but received true'],
-    [{ ...base, subnetsPerStep: 'all' }, `Expected one of 'sandwich', 'single' for subnetsPerStep but received "all"`],
+    [
+      { ...base, subnetsPerStep: 'all' },
+      `Expected one of 'sandwich', 'single', 'single-by-cost' for subnetsPerStep but received "all"`,
+    ],
     [{ ...base, seed: -1 }, 'Expected an integer of at least 0 for seed but received -1'],
     [{ ...base, device: 'gpu' }, `Expected one of 'auto', 'cpu', 'cuda', 'cuda:N' for device but received "gpu"`],
     [{ ...base, threads: 0 }, 'Expected an integer between 1 and 1024 for threads but received 0'],
