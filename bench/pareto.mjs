@@ -38,12 +38,13 @@ async function setOf(name, scale) {
   )
 }
 
-/** name -> { kind, run(lr, hr) -> { pixels, flops share } } */
-function entrants(model) {
+/** name -> { kind, run(lr, hr) -> { pixels, flops share, predicted seconds } } */
+function entrants(model, costs) {
   const largest = model.subnets.length - 1
   const upscale = (options) => async (lr) => {
     const result = await model.upscale(lr, options)
-    return { image: result, share: result.allocation.flops / result.allocation.flopsOfLargest }
+    const { allocation, timings } = result
+    return { image: result, share: allocation.flops / allocation.flopsOfLargest, predicted: timings.predicted }
   }
   const size = (hr) => ({ width: hr.width, height: hr.height })
   const all = [
@@ -77,6 +78,12 @@ function entrants(model) {
     })
   for (const loss of LOSSES)
     all.push({ name: `calibrated, loss ${loss}`, kind: 'routed', run: upscale({ router: 'calibrated', loss }) })
+  for (const loss of LOSSES)
+    all.push({
+      name: `by measured costs, loss ${loss}`,
+      kind: 'routed',
+      run: upscale({ router: 'calibrated', loss, costs }),
+    })
   for (const budget of BUDGETS)
     all.push({ name: `calibrated, budget ${budget}`, kind: 'routed', run: upscale({ router: 'calibrated', budget }) })
   for (const tile of [32, 128])
@@ -96,7 +103,7 @@ function entrants(model) {
 
 /** Every entrant on every picture, in turns: mean PSNR on Y and the sum of the pictures' median seconds. */
 async function measure(all, pictures, scale, rounds) {
-  const points = all.map(({ name, kind }) => ({ name, kind, psnr: 0, seconds: 0, share: 0 }))
+  const points = all.map(({ name, kind }) => ({ name, kind, psnr: 0, seconds: 0, share: 0, predicted: 0 }))
   for (const hr of pictures) {
     const lr = await resizeBicubic(hr, { width: hr.width / scale, height: hr.height / scale })
     const times = all.map(() => [])
@@ -104,11 +111,12 @@ async function measure(all, pictures, scale, rounds) {
       for (let i = 0; i < all.length; i++) {
         const k = (i + round + 1) % all.length
         const start = performance.now()
-        const { image, share } = await all[k].run(lr, hr)
+        const { image, share, predicted = 0 } = await all[k].run(lr, hr)
         if (round >= 0) times[k].push((performance.now() - start) / 1000)
         else {
           points[k].psnr += (await psnr(image, hr, { shave: scale })) / pictures.length
           points[k].share += share / pictures.length
+          points[k].predicted += predicted
         }
       }
     times.forEach((list, k) => {
@@ -123,6 +131,7 @@ export async function pareto({ threads, rounds, model: file }) {
   const name = file ?? (shippedModels().some((m) => m.name === 'wbsr:x2') ? 'wbsr:x2' : null)
   if (!name) return { table: [{ what: 'PSNR over seconds', against: '', skipped: 'no trained model: --model FILE' }] }
   const model = await loadSupernet(name, { device: 'cpu', threads })
+  const costs = await model.measureCosts()
   const table = []
   const details = {}
   for (const set of ['small', '4K']) {
@@ -132,7 +141,12 @@ export async function pareto({ threads, rounds, model: file }) {
       table.push({ what, against: 'largest subnet', skipped: '../shared/data/test4k is not there' })
       continue
     }
-    const points = await measure(entrants(model), pictures, model.scale, set === 'small' ? rounds : Math.min(rounds, 3))
+    const points = await measure(
+      entrants(model, costs),
+      pictures,
+      model.scale,
+      set === 'small' ? rounds : Math.min(rounds, 3),
+    )
     const largest = points.find((p) => p.kind === 'largest')
     for (const p of points)
       console.log(
@@ -151,6 +165,28 @@ export async function pareto({ threads, rounds, model: file }) {
       target: `<= ${WANTED[set]}`,
       reached: routed.seconds / largest.seconds <= WANTED[set],
       checked: `${(routed.psnr - largest.psnr).toFixed(3)} dB`,
+    })
+    const planned = points.find((p) => p.name === 'by measured costs, loss 0.02')
+    table.push({
+      what: `${what}: loss 0.02 by measured costs`,
+      against: 'largest subnet, whole picture',
+      seconds: planned.seconds,
+      theirs: largest.seconds,
+      ratio: planned.seconds / largest.seconds,
+      target: `<= ${WANTED[set]}`,
+      reached: planned.seconds / largest.seconds <= WANTED[set],
+      checked: `${(planned.psnr - largest.psnr).toFixed(3)} dB`,
+    })
+    const misses = points
+      .filter((p) => p.predicted > 0)
+      .map((p) => ({ name: p.name, error: p.predicted / p.seconds - 1 }))
+    const worst = misses.reduce((a, b) => (Math.abs(b.error) > Math.abs(a.error) ? b : a))
+    table.push({
+      what: `${what}: predicted against measured seconds`,
+      against: '',
+      target: 'within 10 %',
+      reached: Math.abs(worst.error) <= 0.1,
+      checked: misses.map(({ name, error }) => `${name.split(' ').at(-1)}: ${(100 * error).toFixed(0)} %`).join('; '),
     })
     table.push({
       what: `${what}: routed points that a static subnet beats in both`,

@@ -2,7 +2,7 @@
 // only.
 import { WbsrError } from '../errors.js'
 import { type AlphaUse, hasAlpha, splitColours } from '../images/alpha.js'
-import { tileEdge } from '../infer/upscale.js'
+import { tileEdge } from '../infer/plan.js'
 import type { ModelState } from '../model-state.js'
 import { MERGED_TILES, mapForDataset, mapForPicture } from '../routing/class-map.js'
 import { routedState } from '../routing/measure.js'

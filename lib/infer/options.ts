@@ -5,9 +5,11 @@ import { checkReadOptions, READ_KEYS, type ReadOptions } from '../images/read-op
 import { checkWrap, type Wrap } from '../images/wrap.js'
 import type { ModelState } from '../model-state.js'
 import { checkChoice, checkFunction, checkInteger, checkObject } from '../options.js'
+import { type CostTable, checkCostTable } from '../routing/cost-table.js'
 import { checkRouting, ROUTING_KEYS, type RoutingOptions, type RoutingSettings } from '../routing/options.js'
 import type { Router } from '../routing/routers.js'
 import { isGlobal } from '../tiling/overlap.js'
+import { checkMeasurable } from './measure-costs.js'
 
 /** What `upscale` reports while it runs. */
 export interface UpscaleProgress {
@@ -57,6 +59,12 @@ export interface UpscaleOptions extends Omit<RoutingOptions, 'router'>, ReadOpti
    * of the router table, with an estimated halo, as in a stream (the result then equals the stream's).
    */
   budgetScope?: 'picture' | 'dataset'
+  /**
+   * From `model.measureCosts()`: size of tiles and regions, and the subnet of each tile, are those with which this machine is
+   * predicted to be fastest at the price of an error that `loss` sets. The same table gives the same pixels. For 'calibrated'
+   * with `loss`; `tile` and `regionPixels` hold where they are given.
+   */
+  costs?: CostTable
   /** Awaited. If it throws or rejects, upscaling ends with that error. */
   onProgress?: (progress: UpscaleProgress) => unknown
 }
@@ -72,6 +80,10 @@ export interface UpscaleSettings extends RoutingSettings {
   tile: number | 'image' | 'global'
   protocol: 'full' | 'paper'
   budgetScope: 'picture' | 'dataset'
+  /** null: tiles and regions are as the options say. */
+  costs: CostTable | null
+  /** Whether tile and regionPixels were given. */
+  given: { tile: boolean; regionPixels: boolean }
   onProgress: ((progress: UpscaleProgress) => unknown) | undefined
 }
 
@@ -90,6 +102,7 @@ export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleS
     'tile',
     'protocol',
     'budgetScope',
+    'costs',
     'onProgress',
   ])
   const { protocol = 'full', budgetScope = 'picture', onProgress } = options
@@ -98,14 +111,17 @@ export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleS
   if (options.tile !== undefined && typeof tile !== 'number' && tile !== 'image')
     throw invalidOption('tile', "an integer between 16 and 4096 or 'image'", tile)
   if (protocol === 'paper') {
-    for (const key of ['tile', 'halo', 'budgetScope', 'groupRows', 'regionPixels', 'wrap', 'alphaChannel']) {
+    for (const key of ['tile', 'halo', 'budgetScope', 'groupRows', 'regionPixels', 'wrap', 'alphaChannel', 'costs']) {
       if (options[key] !== undefined) throw invalidOption(key, "nothing with protocol 'paper'", options[key])
     }
   }
   const chosen = checkChosen(options, state)
+  const routing = checkRouting(chosen ? { ...options, router: { subnet: 0 } } : options, state)
   return {
-    ...checkRouting(chosen ? { ...options, router: { subnet: 0 } } : options, state),
+    ...routing,
     chosen,
+    costs: options['costs'] === undefined ? null : checkCosts(options, routing, state),
+    given: { tile: options['tile'] !== undefined, regionPixels: options['regionPixels'] !== undefined },
     read: checkReadOptions(options),
     alphaChannel: checkAlphaChannel(options['alphaChannel'], 'alphaChannel'),
     wrap: checkWrap(options['wrap'], 'wrap'),
@@ -116,11 +132,19 @@ export function checkUpscaleOptions(value: unknown, state: ModelState): UpscaleS
   }
 }
 
+function checkCosts(options: Record<string, unknown>, { router, goal }: RoutingSettings, state: ModelState): CostTable {
+  if (!router.needsTable || !('loss' in goal))
+    throw invalidOption('costs', "nothing unless the router is 'calibrated' and aims at `loss`", options['costs'])
+  if (options['tile'] === 'image') throw invalidOption('tile', 'an edge, or nothing, with costs', 'image')
+  checkMeasurable(state)
+  return checkCostTable(options['costs'], state.engine)
+}
+
 function checkChosen(options: Record<string, unknown>, state: ModelState): Int32Array | null {
   const { router } = options
   if (typeof router !== 'object' || router === null || !('tiles' in router)) return null
   const { tiles } = checkObject(router, 'router', ['tiles'])
-  for (const key of ['budget', 'alpha', 'budgetScope', 'wrap'])
+  for (const key of ['budget', 'alpha', 'budgetScope', 'wrap', 'costs'])
     if (options[key] !== undefined) throw invalidOption(key, 'nothing with router { tiles }', options[key])
   if (options['protocol'] === 'paper') throw invalidOption('protocol', "'full' with router { tiles }", 'paper')
   const last = state.engine.subnets.length - 1

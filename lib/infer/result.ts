@@ -31,7 +31,10 @@ export interface Allocation {
   spent: number
   /** What the router table expects for the tiles of this picture; null: the model has none. */
   expected: Expectation | null
-  /** The same for the pictures that the table was measured on: the loss that the option `loss` sets. */
+  /**
+   * The same for the pictures that the table was measured on: the loss that the option `loss` sets. null also with `costs`, where
+   * neighbours decide as well.
+   */
   expectedOverall: Expectation | null
   /** Tiles of each subnet, by index into model.subnets. */
   histogram: number[]
@@ -53,6 +56,9 @@ export interface UpscaleResult extends RawImage, PictureFacts {
   allocation: Allocation
   /** From pixels to pixels, without decoding. */
   seconds: number
-  /** network: on the device; other: difficulties, planning, tiling, blending and conversion. */
-  timings: { network: number; other: number }
+  /**
+   * network: on the device; other: difficulties, planning, tiling, blending and conversion; predicted: of both together, where
+   * the option `costs` was given.
+   */
+  timings: { network: number; other: number; predicted?: number }
 }

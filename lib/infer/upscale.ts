@@ -1,7 +1,7 @@
 // Upscales one whole picture: difficulties of all tiles first (only numbers are kept), then the map that meets the
 // budget for exactly this picture, then group after group through the engine.
 import { Cancellation } from '../cancellation.js'
-import { invalidOption, wrapError } from '../errors.js'
+import { wrapError } from '../errors.js'
 import { hasAlpha, judgeAlpha, splitColours } from '../images/alpha.js'
 import { readImage } from '../images/images.js'
 import { scaleMetadata } from '../images/metadata.js'
@@ -9,17 +9,18 @@ import { continueImage, Unwrapper, wrapPixels } from '../images/wrap.js'
 import { checkUsable, type ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
 import { allSettled, markHandled } from '../promises.js'
-import { expectationOf, frequencyIn, MERGED_TILES, mapForDataset, mapForPicture } from '../routing/class-map.js'
 import { routedState } from '../routing/measure.js'
 import { type PixelBand, routeGroup, rowsOf } from '../routing/route-group.js'
 import { pictureFlops } from '../tiling/flops.js'
-import { type Grid, groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
+import { type Grid, groupSpan, tileArea } from '../tiling/grid.js'
 import { overlapOf } from '../tiling/overlap.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
+import { fastestPlan } from './fastest-plan.js'
 import { checkUpscaleOptions, type UpscaleOptions, type UpscaleSettings } from './options.js'
 import { cropResult, padPicture } from './padding.js'
 import { upscalePaper } from './paper.js'
 import { PicturePass } from './picture-pass.js'
+import { planOf } from './plan.js'
 import type { PixelResult, UpscaleResult } from './result.js'
 
 function newPixels(like: PixelArray, length: number): PixelArray {
@@ -65,15 +66,6 @@ async function ahead(count: number, most: number, start: (index: number) => Prom
   await allSettled(running)
 }
 
-/** With attention over the whole picture: pictures up to this many LR pixels are one tile; the tile of larger ones. */
-const GLOBAL_PIXELS = 1 << 18
-const GLOBAL_TILE = 256
-
-export function tileEdge(tile: UpscaleSettings['tile'], width: number, height: number): number {
-  if (typeof tile === 'number') return tile
-  return tile === 'image' || width * height <= GLOBAL_PIXELS ? Math.max(width, height) : GLOBAL_TILE
-}
-
 /** upscaleFull of the picture padded to sides that the network accepts, cropped to the picture. */
 async function upscalePadded(
   state: ModelState,
@@ -95,32 +87,20 @@ async function upscaleFull(
 ): Promise<PixelResult> {
   const { width, height, channels } = image
   const { scale } = state.network
-  const grid = makeGrid(width, height, tileEdge(settings.tile, width, height), settings.groupRows)
   const overlap = overlapOf(settings.halo, state.engine, state.source !== undefined)
   const colours =
     hasAlpha(channels) && settings.alphaChannel === 'data' ? splitColours(image.data, channels) : undefined
-  const { difficulties, classes } = await routePicture(
-    routedState(state, settings),
-    { data: image.data, channels, colours },
-    grid,
-    cancellation,
-  )
-  const { chosen } = settings
-  if (chosen && chosen.length !== classes.length)
-    throw invalidOption(
-      'router.tiles',
-      `${grid.columns} x ${grid.rows} subnets, as many as the picture has tiles of ${grid.tile} LR pixels`,
-      `${chosen.length}`,
-    )
-  const map =
-    settings.budgetScope === 'picture'
-      ? mapForPicture(state, settings, grid, classes, overlap)
-      : mapForDataset(state, settings, MERGED_TILES * grid.tile, overlap)
-  const subnets = chosen ?? classes.map((k) => map[k - 1]!)
+  const route = (grid: Grid) =>
+    routePicture(routedState(state, settings), { data: image.data, channels, colours }, grid, cancellation)
+  const { costs } = settings
+  const plan = await (costs
+    ? fastestPlan(state, settings, costs, image, overlap, route, cancellation)
+    : planOf(state, settings, image, overlap, route))
+  const { grid, difficulties, classes, subnets } = plan
 
   const stride = width * channels
   const data = newPixels(image.data, width * scale * height * scale * channels)
-  const pass = new PicturePass(state, grid, channels, overlap, settings.regionPixels, cancellation, data)
+  const pass = new PicturePass(state, grid, channels, overlap, plan.regionPixels, cancellation, data)
   const runGroup = async (group: number) => {
     const { firstRow, endRow } = groupSpan(grid, group)
     const { top, bottom } = pass.bandOf(group)
@@ -170,12 +150,12 @@ async function upscaleFull(
       flops,
       flopsOfLargest,
       spent: flops / flopsOfLargest,
-      expected: chosen ? null : expectationOf(state, settings, map, frequencyIn(state, settings, grid, classes)),
-      expectedOverall: chosen ? null : expectationOf(state, settings, map),
+      expected: plan.expected,
+      expectedOverall: plan.expectedOverall,
       histogram,
     },
     seconds,
-    timings: { network, other: seconds - network },
+    timings: { network, other: seconds - network, ...(plan.seconds !== null && { predicted: plan.seconds }) },
   }
 }
 

@@ -9,6 +9,7 @@ import {
   type ModelDevice,
 } from '../devices.js'
 import { WbsrError, wrapError } from '../errors.js'
+import { type CostTable, type MeasureCostsOptions, measureCosts } from '../infer/measure-costs.js'
 import { checkUpscaleOptions, type UpscaleOptions } from '../infer/options.js'
 import type { UpscaleResult } from '../infer/result.js'
 import { upscale } from '../infer/upscale.js'
@@ -209,6 +210,18 @@ export class SupernetModel {
   async upscale(input: ImageInput, options?: UpscaleOptions): Promise<UpscaleResult> {
     checkUpscaleOptions(options ?? {}, this.#alive())
     return this.#queue.run('upscale', options?.signal, () => upscale(this.#alive(), input, options))
+  }
+
+  /**
+   * How fast this machine runs every subnet on regions of several sizes: for the option `costs` of {@link upscale}. Measure while
+   * nothing else runs; the table is plain JSON and may be kept for later runs on a like machine. Takes some seconds.
+   *
+   * @throws WbsrError WBSR_INVALID_OPTION, also on CUDA and where the network sets the shape of regions; WBSR_ABORTED, WBSR_BUSY,
+   *   WBSR_DISPOSED
+   */
+  async measureCosts(options?: MeasureCostsOptions): Promise<CostTable> {
+    this.#alive()
+    return this.#queue.run('measureCosts', options?.signal, () => measureCosts(this.#alive(), options))
   }
 
   /**

@@ -1,7 +1,7 @@
 // The calibrated router: chooses the subnet of each class by the model's router table (method.md section 6).
 
 import type { RouterTable } from '../model-state.js'
-import { leastWithin } from './lagrange.js'
+import { leastWithin, multiplierWithin } from './lagrange.js'
 import type { ClassMap, Guarantee, RouterKind } from './router.js'
 import { addedErrors, lostTiles } from './tile-loss.js'
 
@@ -36,6 +36,16 @@ export function lossMap(
   loss: number,
 ): ClassMap {
   return leastWithin({ value: added.map(() => costs), weight: added, frequency }, 10 ** (loss / 10) - 1)
+}
+
+/** What the last added error of lossMap() is worth, in the unit of `costs`. */
+export function priceOfError(
+  added: readonly (readonly number[])[],
+  costs: readonly number[],
+  frequency: readonly number[],
+  loss: number,
+): number {
+  return multiplierWithin({ value: added.map(() => costs), weight: added, frequency }, 10 ** (loss / 10) - 1)
 }
 
 /**

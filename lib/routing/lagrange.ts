@@ -67,6 +67,23 @@ export function leastWithin(choices: Choices, limit: number): ClassMap {
   return spendRest(map, choices, most)
 }
 
+/**
+ * The multiplier at which the sweep of {@link leastWithin} stops: what a unit of weight is worth, in units of value. 0 where the
+ * limit binds nothing.
+ */
+export function multiplierWithin({ value, weight, frequency }: Choices, limit: number): number {
+  const hulls = value.map((values, k) => hullSteps(values, weight[k]!, k))
+  const map = hulls.map((hull) => hull.start)
+  let spent = map.reduce((sum, m, k) => sum + frequency[k]! * weight[k]![m]!, 0)
+  for (const step of hulls.flatMap((hull) => hull.steps).sort((a, b) => b.slope - a.slope)) {
+    const weights = weight[step.class]!
+    spent += frequency[step.class]! * (weights[step.to]! - weights[map[step.class]!]!)
+    if (spent > limit * (1 + 1e-12)) return step.slope
+    map[step.class] = step.to
+  }
+  return 0
+}
+
 /** Above this many entries (classes x subnets) exchanges take seconds, and the points of the hulls are dense anyway. */
 const EXCHANGE_ENTRIES = 500
 

@@ -72,7 +72,27 @@ export function expectedLoss(table: Errors, shares: readonly number[], map: read
   return meanLoss(table, [shares], map, against)
 }
 
-/** The same, mean over the pictures of the calibration. */
+/**
+ * What a picture is expected to lose whose tiles' subnets do not follow from their classes alone, in dB.
+ *
+ * @param tiles class (1 .. K), subnet and share of the picture's area of every tile
+ */
+export function expectedLossOfTiles(
+  table: Errors,
+  tiles: Iterable<{ class: number; subnet: number; share: number }>,
+  against = -1,
+): number {
+  const errors = errorsAgainst(table, against)
+  let own = 0
+  let least = 0
+  for (const { class: k, subnet, share } of tiles) {
+    own += share * errors[k - 1]![subnet]!
+    least += share * errors[k - 1]!.at(against)!
+  }
+  return 10 * Math.log10(own / least)
+}
+
+/** What the pictures of the calibration are expected to lose with a map against the subnet `against`, mean, dB. */
 export function expectedLossOverall(table: Errors, map: readonly number[], against = -1): number {
   return meanLoss(table, picturesOf(table), map, against)
 }
