@@ -58,6 +58,40 @@ export interface ArmTable {
   table: RouterTable
 }
 
+/** The weights of a small network that sees one tile (method.md section 6, Rivals). */
+export interface TileNetwork {
+  /** Channels of its layers on patches. */
+  features: number
+  outputs: number
+  weights: number[]
+}
+
+/** Channels that the network averages over the tile. */
+export const TILE_POOLED = 32
+
+/** Rows of input and output of its layers: 4x4 patches of RGB, three more layers on them, and one on the mean over the tile. */
+export const tileLayers = (features: number, outputs: number): [from: number, to: number][] => [
+  [48, features],
+  [features, features],
+  [features, features],
+  [features, features],
+  [features, TILE_POOLED],
+  [TILE_POOLED, outputs],
+]
+
+/** How many weights it has, biases included. */
+export function tileWeights(features: number, outputs: number): number {
+  return tileLayers(features, outputs).reduce((sum, [from, to]) => sum + (from + 1) * to, 0)
+}
+
+/** Rivals of the routers, trained on tiles: evaluate() compares them. */
+export interface TileRouters {
+  /** ClassSR: the classifier, and the subnet of each of its classes, cheapest first. */
+  classsr?: { network: TileNetwork; subnets: number[] }
+  /** As in ENAF: a network whose outputs are dB that each subnet but the largest loses against it. */
+  predictor?: { network: TileNetwork }
+}
+
 /** The mixture that models p_train(y) for BDLoss. */
 export interface Mixture {
   dimension: 1 | 3
@@ -88,6 +122,8 @@ export interface ModelState {
   router: RouterTable | null
   /** Absent: router 'arm' is not available. */
   arm?: ArmTable | undefined
+  /** Absent: evaluate() has no routers 'classsr' and 'predictor' for the model. */
+  tileRouters?: TileRouters | undefined
   mixture: Mixture | null
   /** Free-form record of how it was trained, stored in the file. */
   training: Record<string, unknown> | null

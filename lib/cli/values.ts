@@ -65,10 +65,10 @@ export function router(text: string): Router {
 
 /** Values of --runs, for its help. */
 export const RUN_CHOICES =
-  'smallest, largest, subnet:N, projection, loss:dB, budget:SHARE, projection-budget:SHARE, arm:SHARE, random:SHARE, oracle:SHARE, tile:N'
+  'smallest, largest, subnet:N, projection, loss:dB, budget:SHARE, projection-budget:SHARE, arm:SHARE, random:SHARE, oracle:SHARE, classsr, classsr:SHARE, predictor:SHARE, tile:N'
 
 /** Routers of evaluate that are named with their budget. */
-const BUDGET_ROUTERS = ['projection-budget', 'arm', 'random', 'oracle'] as const
+const BUDGET_ROUTERS = ['projection-budget', 'arm', 'random', 'oracle', 'classsr', 'predictor'] as const
 const isBudgetRouter = (name: string | undefined): name is (typeof BUDGET_ROUTERS)[number] =>
   BUDGET_ROUTERS.some((known) => known === name)
 
@@ -81,7 +81,7 @@ export function runs(text: string): EvaluationRun[] {
     const share = Number(value)
     if (name === 'smallest' && value === undefined) made.push({ name, router: { subnet: 0 } })
     else if (name === 'largest' && value === undefined) made.push({ name, router: { subnet: -1 } })
-    else if (name === 'projection' && value === undefined) made.push({ router: name })
+    else if ((name === 'projection' || name === 'classsr') && value === undefined) made.push({ router: name })
     else if (name === 'subnet' && Number.isInteger(share)) made.push({ router: { subnet: share } })
     else if (name === 'loss' && share >= 0) made.push({ router: 'calibrated', loss: share })
     else if (name === 'budget' && share > 0 && share <= 1) made.push({ router: 'calibrated', budget: share })

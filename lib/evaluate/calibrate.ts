@@ -2,7 +2,7 @@
 import { buildClasses } from '../data/sampler.js'
 import { ValidationSet } from '../data/validation.js'
 import { invalidOption } from '../errors.js'
-import type { ArmTable, ClassTable, ModelState, RouterTable } from '../model-state.js'
+import type { ArmTable, ClassTable, ModelState, RouterTable, TileRouters } from '../model-state.js'
 import { type SupernetModel, stateOf } from '../models/model.js'
 import { checkChoice, checkFunction, checkInteger, checkObject, checkSignal } from '../options.js'
 import { permutation, randomFor } from '../random.js'
@@ -11,23 +11,27 @@ import { CALIBRATION_PIXELS, calibrate } from '../routing/calibrate.js'
 import { difficultiesOf } from '../routing/measure.js'
 import { makeGrid, tileArea } from '../tiling/grid.js'
 import { type CheckedSet, checkSet, type EvaluationSet } from './options.js'
+import { measureTiles, STEPS, type TileTrainingSettings, trainClassSr, trainPredictor } from './tile-training.js'
 
 // Keeps the choice of pictures apart from the other random numbers of a seed.
 const PICTURES = 0xca1
 
 export interface CalibrateRouterOptions extends EvaluationSet {
   /**
-   * Whose table it is: 'calibrated' (default); or 'arm', the lookup table of ARM over 30 intervals of the edge score, which has no
-   * options `classes` and `thresholds` (method.md section 6).
+   * Whose table it is: 'calibrated' (default). Or a rival (method.md section 6), which has no options `classes` and `thresholds`:
+   * 'arm', the lookup table of ARM over 30 intervals of the edge score; 'classsr' and 'predictor', networks of evaluate(), which
+   * are trained on tiles.
    */
-  router?: 'calibrated' | 'arm'
+  router?: 'calibrated' | 'arm' | 'classsr' | 'predictor'
+  /** Training steps of 'classsr' and 'predictor', of 32 tiles each. Default 300. */
+  steps?: number
   /** Number of difficulty classes, K; thresholds are made anew then. Default: the model's classes, 10 where it has none. */
   classes?: number
   /** How they are cut, as sampler.thresholds of trainSupernet. Default: as the model's. */
   thresholds?: 'interval' | 'quantile'
-  /** LR pixels of a tile, 16 .. 256; best what upscale will use. Default 64. */
+  /** LR pixels of a tile, 16 .. 256; best what upscale will use. Default 64; of 'classsr' and 'predictor' 32. */
   tileSize?: number
-  /** LR pixels of tiles on which every subnet is measured, at most. Default 2^20. */
+  /** LR pixels of tiles on which every subnet is measured, at most. Default 2^20; of 'classsr' and 'predictor' 2^22. */
   pixels?: number
   /** At most this many pictures are read, a seeded choice. Default 50. */
   images?: number
@@ -52,6 +56,7 @@ export async function calibrateRouter(model: SupernetModel, options: CalibrateRo
     'lr',
     'degradation',
     'router',
+    'steps',
     'classes',
     'thresholds',
     'tileSize',
@@ -66,21 +71,30 @@ export async function calibrateRouter(model: SupernetModel, options: CalibrateRo
     { hr, ...(lr !== undefined && { lr }), ...(degradation !== undefined && { degradation }) },
     'options',
   )
+  const router = checkChoice(given.router ?? 'calibrated', 'router', [
+    'calibrated',
+    'arm',
+    'classsr',
+    'predictor',
+  ] as const)
+  const trained = router === 'classsr' || router === 'predictor'
   const settings = {
-    tileSize: checkInteger(given.tileSize ?? 64, 'tileSize', 16, 256),
-    pixels: checkInteger(given.pixels ?? CALIBRATION_PIXELS, 'pixels', 1),
+    tileSize: checkInteger(given.tileSize ?? (trained ? 32 : 64), 'tileSize', 16, 256),
+    pixels: checkInteger(given.pixels ?? (trained ? 2 ** 22 : CALIBRATION_PIXELS), 'pixels', 1),
     images: checkInteger(given.images ?? 50, 'images', 1),
     seed: checkInteger(given.seed ?? 1, 'seed', 0),
     ...(signal !== undefined && { signal: checkSignal(signal, 'signal') }),
     ...(onProgress !== undefined && { onProgress: checkFunction<typeof onProgress>(onProgress, 'onProgress') }),
   }
-  const router = checkChoice(given.router ?? 'calibrated', 'router', ['calibrated', 'arm'] as const)
-  if (router === 'arm') {
+  if (!trained && given.steps !== undefined)
+    throw invalidOption('steps', "nothing without router 'classsr' or 'predictor'", given.steps)
+  if (router !== 'calibrated') {
     for (const [key, value] of Object.entries({ classes, thresholds }))
-      if (value !== undefined) throw invalidOption(key, "nothing with router 'arm'", value)
+      if (value !== undefined) throw invalidOption(key, `nothing with router '${router}'`, value)
+    const steps = checkInteger(given.steps ?? STEPS, 'steps', 1, 1_000_000)
     const pictures = await openPictures(set, state.network.scale, settings)
-    const arm = await armTableOf(state, pictures, settings)
-    stateOf(model).arm = arm
+    if (router === 'arm') stateOf(model).arm = await armTableOf(state, pictures, settings)
+    else stateOf(model).tileRouters = await tileRoutersOf(router, state, pictures, { ...settings, steps })
     return
   }
   const anew = classes !== undefined || thresholds !== undefined || state.classes.count === 1
@@ -93,6 +107,23 @@ export async function calibrateRouter(model: SupernetModel, options: CalibrateRo
   const measured = await tableOf({ ...state, classes: table, router: null }, pictures, settings)
   // The model may be in use: both change together.
   Object.assign(stateOf(model), { classes: table, router: measured })
+}
+
+/** The model's networks for tiles with this one trained. */
+async function tileRoutersOf(
+  router: 'classsr' | 'predictor',
+  state: ModelState,
+  pictures: ValidationSet,
+  settings: TileTrainingSettings,
+): Promise<TileRouters> {
+  if (state.engine.subnets.length < 2)
+    throw invalidOption('router', "'calibrated' or 'arm' with a model of one subnet", router)
+  const tiles = await measureTiles(state, pictures, settings)
+  const made =
+    router === 'classsr'
+      ? { classsr: await trainClassSr(state, tiles, settings) }
+      : { predictor: await trainPredictor(state, tiles, settings) }
+  return { ...state.tileRouters, ...made }
 }
 
 /** The lookup table of ARM: equal intervals between the smallest and the largest edge score of all tiles. */

@@ -90,11 +90,11 @@ class Evaluator {
   }
 
   async run(): Promise<Evaluation> {
-    const { engine, network, classes, router, arm } = this.#state
+    const { engine, network, classes, router, arm, tileRouters } = this.#state
     const weights = await engine.readWeights()
     this.#digest = digestOf(
       new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength),
-      JSON.stringify([network, classes, router, ...(arm ? [arm] : [])]),
+      JSON.stringify([network, classes, router, ...(arm ? [arm] : []), ...(tileRouters ? [tileRouters] : [])]),
     )
     const plan = this.#plan
     const sets: EvaluatedSet[] = []

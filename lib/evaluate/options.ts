@@ -14,9 +14,9 @@ import {
   checkSignal,
   checkString,
 } from '../options.js'
-import { checkBudget, DEFAULT_LOSS } from '../routing/options.js'
+import { checkBudget, DEFAULT_BUDGET, DEFAULT_LOSS } from '../routing/options.js'
 import type { Rival } from './rivals.js'
-import { defaultRuns, type EvaluationRun, nameOf, type Sweep, sweepRuns } from './runs.js'
+import { defaultRuns, type EvaluationRun, nameOf, type RivalName, type Sweep, sweepRuns } from './runs.js'
 
 /** Pictures to measure on. */
 export interface EvaluationSet {
@@ -215,7 +215,7 @@ const NO_TABLE = {
 
 function checkRun(value: unknown, at: string, state: ModelState, protocol: 'full' | 'paper'): CheckedRun {
   const { name, classes, seed, ...rest } = checkObject(value, at, RUN_KEYS) as EvaluationRun
-  const rival = checkRival(rest, seed, at, protocol)
+  const rival = checkRival(rest, seed, at, protocol, state)
   const upscale = (rival ? { halo: rest.halo, tile: rival.tile } : rest) as UpscaleOptions
   if (upscale.halo === undefined) delete upscale.halo
   const settings: UpscaleOptions = { ...upscale, ...(protocol === 'paper' && { protocol }) }
@@ -232,27 +232,55 @@ function checkRun(value: unknown, at: string, state: ModelState, protocol: 'full
   }
 }
 
-/** The router 'random' or 'oracle' of a run; null: another one. */
+const RIVALS: readonly RivalName[] = ['random', 'oracle', 'classsr', 'predictor']
+
+/** Options of a run that each rival has no use for. */
+const UNUSED = {
+  random: ['loss', 'alpha'],
+  oracle: ['alpha'],
+  classsr: ['loss', 'alpha'],
+  predictor: ['loss'],
+} as const satisfies Record<RivalName, readonly (keyof EvaluationRun)[]>
+
+/** The router of a run that evaluate() alone has; null: another one. */
 function checkRival(
   run: Omit<EvaluationRun, 'name' | 'classes' | 'seed'>,
   seed: number | undefined,
   at: string,
   protocol: 'full' | 'paper',
+  state: ModelState,
 ): Rival | null {
-  const { router: kind, loss, budget, guarantee, alpha, subnets, tile = 64, budgetScope } = run
-  if (kind !== 'random' && seed !== undefined)
+  const { router, loss, budget, alpha, tile = 64 } = run
+  if (router !== 'random' && seed !== undefined)
     throw invalidOption(`${at}.seed`, "nothing without router 'random'", seed)
-  if (kind !== 'random' && kind !== 'oracle') return null
+  const kind = RIVALS.find((name) => name === router)
+  if (kind === undefined) return null
   if (protocol === 'paper') throw invalidOption('protocol', `'full' with router '${kind}'`, protocol)
-  const unused = { guarantee, alpha, subnets, budgetScope, ...(kind === 'random' && { loss }) }
-  for (const [key, value] of Object.entries(unused))
-    if (value !== undefined) throw invalidOption(`${at}.${key}`, `nothing with router '${kind}'`, value)
+  for (const key of ['guarantee', 'subnets', 'budgetScope', ...UNUSED[kind]] as const)
+    if (run[key] !== undefined) throw invalidOption(`${at}.${key}`, `nothing with router '${kind}'`, run[key])
+  if ((kind === 'classsr' || kind === 'predictor') && !state.tileRouters?.[kind])
+    throw invalidOption(
+      `${at}.router`,
+      `a router that the model has (calibrateRouter(model, { router: '${kind}', hr }) trains this one)`,
+      kind,
+    )
   const edge = checkInteger(tile, `${at}.tile`, 16, 4096)
   if (budget !== undefined) checkBudget(budget, `${at}.budget`)
   if (kind === 'random')
     return { kind, budget: budget ?? null, seed: checkInteger(seed ?? 1, `${at}.seed`, 0), tile: edge }
-  if (budget !== undefined && loss !== undefined)
-    throw invalidOption(`${at}.budget and ${at}.loss`, 'only one', [budget, loss])
+  if (kind === 'classsr') return { kind, budget: budget ?? null, tile: edge }
+  const other = kind === 'oracle' ? 'loss' : 'alpha'
+  if (budget !== undefined && run[other] !== undefined)
+    throw invalidOption(`${at}.budget and ${at}.${other}`, 'only one', [budget, run[other]])
+  if (kind === 'predictor')
+    return {
+      kind,
+      goal:
+        alpha === undefined
+          ? { budget: budget ?? DEFAULT_BUDGET }
+          : { alpha: checkNumber(alpha, `${at}.alpha`, 0, 1e9) },
+      tile: edge,
+    }
   const goal = budget !== undefined ? { budget } : { loss: checkNumber(loss ?? DEFAULT_LOSS, `${at}.loss`, 0, 100) }
   return { kind, goal, tile: edge }
 }

@@ -67,7 +67,7 @@ export async function evaluatePicture(
 ): Promise<Made> {
   const { signal } = plan
   // What the oracle needs to know is not part of its seconds.
-  const tiles = run.rival && (await rivalTiles(state, picture, run.rival, signal))
+  const tiles = run.rival && (await rivalTiles(state, picture, run.rival, run.upscale.halo, signal))
   const options = { ...run.upscale, ...(tiles && { router: { tiles } }), ...(signal && { signal }) }
   const { data, width, height, allocation, seconds, timings } = await upscale(
     state,

@@ -1,19 +1,31 @@
-// What routers are measured against: random subnets, and an oracle that knows every tile's error with every subnet.
+// What routers are measured against: random subnets, an oracle that knows every tile's error with every subnet, and networks that
+// see a tile.
 import { createHash } from 'node:crypto'
 import type { RgbImage } from '../data/decode.js'
 import { upscale } from '../infer/upscale.js'
-import type { ModelState } from '../model-state.js'
+import type { ModelState, TileNetwork } from '../model-state.js'
 import { native } from '../native.js'
 import { randomFor } from '../random.js'
+import { shareOfTiles } from '../routing/class-map.js'
+import { fitBudget } from '../routing/fit-budget.js'
 import { leastWithin } from '../routing/lagrange.js'
+import { defaultRegionPixels } from '../routing/options.js'
+import { bestAtPrice, bestWithinBudget } from '../routing/price.js'
 import { addedErrors } from '../routing/tile-loss.js'
 import { costShares } from '../tiling/flops.js'
 import { type Grid, makeGrid, tileArea } from '../tiling/grid.js'
+import { overlapOf } from '../tiling/overlap.js'
+import { patchesOf, TileRunner } from './tile-network.js'
 
-/** Of the tile's subnet: random ones at a mean cost, or the cheapest ones that the true errors allow. */
+/** Of the tile's subnet: random ones at a mean cost; the cheapest that the true errors allow; or as a network says. */
 export type Rival =
   | { kind: 'random'; budget: number | null; seed: number; tile: number }
   | { kind: 'oracle'; goal: { loss: number } | { budget: number }; tile: number }
+  | { kind: 'classsr'; budget: number | null; tile: number }
+  | { kind: 'predictor'; goal: { alpha: number } | { budget: number }; tile: number }
+
+/** The subnets of all tiles at a mean cost, halo not counted; null: without a limit. */
+type Choice = (budget: number | null) => number[]
 
 // Keeps these draws apart from others of the same seed.
 const RANDOM_TILES = 0x4a11d
@@ -40,18 +52,21 @@ export function shuffledAt(costs: readonly number[], budget: number | null): num
   return at((low + high) / 2)
 }
 
-/** Tiles get subnets whatever they show. */
-function randomTiles(state: ModelState, lr: RgbImage, grid: Grid, rival: Rival & { kind: 'random' }): number[] {
-  const probabilities = shuffledAt(costShares(state.engine.subnets), rival.budget)
+/** Tiles get subnets whatever they show. A tile's number is drawn once, so that it never rises as the budget falls. */
+function randomChoice(lr: RgbImage, grid: Grid, costs: readonly number[], seed: number): Choice {
   // Every picture draws its own numbers, in whatever order pictures come.
-  const random = randomFor(rival.seed, RANDOM_TILES, createHash('sha256').update(lr.data).digest().readUInt32LE(0))
-  return Array.from({ length: grid.columns * grid.rows }, () => {
-    let left = random.next()
-    return Math.max(
-      0,
-      probabilities.findIndex((p) => (left -= p) < 0),
-    )
-  })
+  const random = randomFor(seed, RANDOM_TILES, createHash('sha256').update(lr.data).digest().readUInt32LE(0))
+  const numbers = Array.from({ length: grid.columns * grid.rows }, () => random.next())
+  return (budget) => {
+    const probabilities = shuffledAt(costs, budget)
+    return numbers.map((number) => {
+      let left = number
+      return Math.max(
+        0,
+        probabilities.findIndex((p) => (left -= p) < 0),
+      )
+    })
+  }
 }
 
 function areasOf(grid: Grid): ReturnType<typeof tileArea>[] {
@@ -83,35 +98,66 @@ async function tileErrors(
   return errors
 }
 
-/** The cheapest subnets with which this picture loses at most so much PSNR, or the best ones within a mean cost. */
-async function oracleTiles(
-  state: ModelState,
-  pair: { lr: RgbImage; hr: RgbImage },
-  grid: Grid,
-  { goal }: Rival & { kind: 'oracle' },
-  signal: AbortSignal | undefined,
-): Promise<number[]> {
-  const costs = costShares(state.engine.subnets)
-  const squaredError = await tileErrors(state, pair.lr, pair.hr, grid, signal)
-  const whole = pair.lr.width * pair.lr.height
-  const frequency = areasOf(grid).map(({ width, height }) => (width * height) / whole)
-  if ('loss' in goal) {
-    // Every tile is a class of its own.
-    const weight = addedErrors({ squaredError, frequency })
-    return leastWithin({ value: weight.map(() => costs), weight, frequency }, 10 ** (goal.loss / 10) - 1)
-  }
-  return leastWithin({ value: squaredError, weight: squaredError.map(() => costs), frequency }, goal.budget)
+/** The outputs of a network for every tile. */
+function outputsOf(network: TileNetwork, lr: RgbImage, grid: Grid): number[][] {
+  const runner = new TileRunner(network)
+  return areasOf(grid).map((area) => Array.from(runner.run(patchesOf(lr, area))))
 }
 
-/** The subnet of every tile of a picture, row by row. */
+/**
+ * The subnet of every tile of a picture, row by row; a budget includes halo and merging, as that of upscale.
+ *
+ * @param halo option of the run
+ */
 export async function rivalTiles(
   state: ModelState,
-  pair: { lr: RgbImage; hr: RgbImage },
+  { lr, hr }: { lr: RgbImage; hr: RgbImage },
   rival: Rival,
+  halo: 'auto' | number | undefined,
   signal: AbortSignal | undefined,
 ): Promise<number[]> {
-  const grid = makeGrid(pair.lr.width, pair.lr.height, rival.tile)
-  return rival.kind === 'random'
-    ? randomTiles(state, pair.lr, grid, rival)
-    : await oracleTiles(state, pair, grid, rival, signal)
+  const grid = makeGrid(lr.width, lr.height, rival.tile)
+  const costs = costShares(state.engine.subnets)
+  const shares = areasOf(grid).map(({ width, height }) => (width * height) / (lr.width * lr.height))
+  const overlap = overlapOf(halo ?? 'auto', state.engine, state.source !== undefined)
+  const within = (budget: number | null, choice: Choice): number[] => {
+    if (budget === null || budget === 1) return choice(null)
+    return fitBudget(budget, choice, (tiles) =>
+      shareOfTiles(state.engine, grid, tiles, overlap, defaultRegionPixels(state)),
+    )
+  }
+  if (rival.kind === 'random') {
+    const choice = randomChoice(lr, grid, costs, rival.seed)
+    return rival.budget === null ? choice(null) : within(Math.min(rival.budget, 1 - 1e-12), choice)
+  }
+  if (rival.kind === 'oracle') {
+    const squaredError = await tileErrors(state, lr, hr, grid, signal)
+    const { goal } = rival
+    if ('loss' in goal) {
+      // Every tile is a class of its own.
+      const weight = addedErrors({ squaredError, frequency: shares })
+      return leastWithin({ value: weight.map(() => costs), weight, frequency: shares }, 10 ** (goal.loss / 10) - 1)
+    }
+    const choices = { value: squaredError, weight: squaredError.map(() => costs), frequency: shares }
+    return within(goal.budget, (budget) => leastWithin(choices, budget ?? Infinity))
+  }
+  if (rival.kind === 'classsr') {
+    const { network, subnets } = state.tileRouters!.classsr!
+    const outputs = outputsOf(network, lr, grid)
+    const ofClasses = subnets.map((m) => costs[m]!)
+    const choice = byPrice(outputs, ofClasses, shares)
+    return within(rival.budget, (budget) => choice(budget).map((k) => subnets[k]!))
+  }
+  const psnr = outputsOf(state.tileRouters!.predictor!.network, lr, grid).map((losses) => [
+    ...losses.map((loss) => -loss),
+    0,
+  ])
+  return 'alpha' in rival.goal
+    ? bestAtPrice(psnr, costs, rival.goal.alpha)
+    : within(rival.goal.budget, byPrice(psnr, costs, shares))
+}
+
+/** The choice by the lowest price at which the mean cost is within the budget. */
+function byPrice(values: readonly number[][], costs: readonly number[], shares: readonly number[]): Choice {
+  return (budget) => (budget === null ? bestAtPrice(values, costs, 0) : bestWithinBudget(values, costs, shares, budget))
 }

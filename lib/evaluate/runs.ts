@@ -14,8 +14,10 @@ export interface EvaluationRun
   > {
   /**
    * A router of upscale; or what routers are measured against: 'random', any subnet whatever the tile shows, at the mean cost
-   * `budget` (default: all as likely); or 'oracle', which knows the error of every tile with every subnet and takes the
-   * cheapest ones that lose `loss` dB of this picture's PSNR, or the best ones within `budget`. Halo is not part of its costs.
+   * `budget` (default: all as likely); 'oracle', which knows the error of every tile with every subnet and takes the
+   * cheapest ones that lose `loss` dB of this picture's PSNR, or the best ones within `budget`; 'classsr', ClassSR's classifier
+   * (with `budget`: its outputs minus a price for cost); 'predictor', the least predicted loss in dB plus `alpha` times cost, or
+   * within `budget` (0.6). The last two need calibrateRouter.
    */
   router?: Router | RivalName
   /** Of 'random', default 1. */
@@ -27,7 +29,7 @@ export interface EvaluationRun
 }
 
 /** Not routers that a user could have. */
-export type RivalName = 'random' | 'oracle'
+export type RivalName = 'random' | 'oracle' | 'classsr' | 'predictor'
 
 /** Runs that differ in one number, all with the same router and budget. */
 export interface Sweep {
@@ -87,9 +89,9 @@ export function spread(count: number, all: number): number[] {
 function goalOf(run: EvaluationRun, router: string): unknown[] {
   const { loss, budget, guarantee } = run
   if (router === 'projection') return []
-  if (router === 'random') return budget === undefined ? [] : [budget]
+  if (router === 'random' || router === 'classsr') return budget === undefined ? [] : [budget]
   if (guarantee) return [`${100 * guarantee.confidence} % within ${guarantee.loss} dB`]
-  if (router === 'arm' && run.alpha !== undefined) return []
+  if ((router === 'arm' || router === 'predictor') && run.alpha !== undefined) return []
   if (budget === undefined && (router === 'calibrated' || router === 'oracle')) return [`loss ${loss ?? DEFAULT_LOSS}`]
   return [budget ?? DEFAULT_BUDGET]
 }

@@ -2,18 +2,22 @@
 // Nothing in a file is believed: whatever is missing, unknown or of another shape is named in a WBSR_INVALID_FILE.
 import { WbsrError, wrapError } from '../errors.js'
 import { readSafetensors, type Safetensors, type Tensor, writeSafetensors } from '../files/safetensors.js'
-import {
-  type ArmTable,
-  type ClassTable,
-  type Mixture,
-  MOST_QUANTILES,
-  type ModelState,
-  type RouterTable,
-  type SourceDescription,
-} from '../model-state.js'
+import type { ModelState } from '../model-state.js'
 import type { NativeParameter } from '../native.js'
 import { checkNetwork } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
+import {
+  checkArm,
+  checkClasses,
+  checkMixture,
+  checkRouter,
+  checkSource,
+  checkTileRouters,
+  invalidFile,
+  object,
+} from './model-checks.js'
+
+export { invalidFile } from './model-checks.js'
 
 /** Goes up when an older wbsr could not read a newer file. */
 const FORMAT = 1
@@ -33,12 +37,8 @@ export interface ModelFile {
 
 export type ModelDescription = Pick<
   ModelState,
-  'network' | 'classes' | 'router' | 'arm' | 'mixture' | 'training' | 'source'
+  'network' | 'classes' | 'router' | 'arm' | 'tileRouters' | 'mixture' | 'training' | 'source'
 >
-
-export function invalidFile(file: string, what: string, cause?: unknown): WbsrError {
-  return new WbsrError('WBSR_INVALID_FILE', `${file}: ${what}`, { cause })
-}
 
 /** The description of the model in a model file, as safetensors metadata. */
 export function describeModel(model: ModelDescription): Record<string, string> {
@@ -50,6 +50,7 @@ export function describeModel(model: ModelDescription): Record<string, string> {
   }
   if (model.router) metadata['wbsr.router'] = JSON.stringify(model.router)
   if (model.arm) metadata['wbsr.arm'] = JSON.stringify(model.arm)
+  if (model.tileRouters) metadata['wbsr.tileRouters'] = JSON.stringify(model.tileRouters)
   if (model.mixture) metadata['wbsr.mixture'] = JSON.stringify(model.mixture)
   if (model.training) metadata['wbsr.training'] = JSON.stringify(model.training)
   if (model.source) metadata['wbsr.source'] = JSON.stringify(model.source)
@@ -197,6 +198,9 @@ function readDescription(file: string, metadata: Record<string, string>): ModelD
     ...(metadata['wbsr.arm'] !== undefined && {
       arm: checkArm(file, readJson(file, metadata, 'wbsr.arm'), network),
     }),
+    ...(metadata['wbsr.tileRouters'] !== undefined && {
+      tileRouters: checkTileRouters(file, readJson(file, metadata, 'wbsr.tileRouters'), network),
+    }),
     mixture:
       metadata['wbsr.mixture'] === undefined ? null : checkMixture(file, readJson(file, metadata, 'wbsr.mixture')),
     training:
@@ -217,116 +221,5 @@ export function readJson(file: string, metadata: Record<string, string>, key: st
     return JSON.parse(text)
   } catch (error) {
     throw invalidFile(file, `metadata ${key} is not JSON`, error)
-  }
-}
-
-function object(file: string, key: string, value: unknown): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw invalidFile(file, `metadata ${key} is not an object`)
-  return value as Record<string, unknown>
-}
-
-function checkSource(file: string, value: unknown): SourceDescription {
-  const source = object(file, 'wbsr.source', value)
-  const { format, title, features, blocks, range, mean, channels } = source
-  const valid =
-    ['pth', 'safetensors', 'ncnn', 'onnx'].includes(format as string) &&
-    typeof title === 'string' &&
-    [features, blocks, range, channels].every(Number.isFinite) &&
-    isTable(mean, [3])
-  if (!valid)
-    throw invalidFile(file, 'metadata wbsr.source is not { format, title, features, blocks, range, mean, channels }')
-  return source as unknown as SourceDescription
-}
-
-/** Is `value` nested arrays of finite numbers of this shape? */
-function isTable(value: unknown, [length, ...inner]: number[]): boolean {
-  if (length === undefined) return Number.isFinite(value)
-  return Array.isArray(value) && value.length === length && value.every((v) => isTable(v, inner))
-}
-
-function checkClasses(file: string, value: unknown, key = 'wbsr.classes'): ClassTable {
-  const { count, thresholds, kind } = object(file, key, value)
-  const ascending = Array.isArray(thresholds) && thresholds.every((t: number, i) => i === 0 || t >= thresholds[i - 1])
-  if (
-    !Number.isInteger(count) ||
-    (count as number) < 1 ||
-    !isTable(thresholds, [(count as number) - 1]) ||
-    !ascending ||
-    (kind !== 'interval' && kind !== 'quantile')
-  ) {
-    throw invalidFile(file, `metadata ${key} is not { count, thresholds: count - 1 ascending numbers, kind }`)
-  }
-  return { count: count as number, thresholds: thresholds as number[], kind }
-}
-
-function checkRouter(
-  file: string,
-  value: unknown,
-  classes: ClassTable,
-  network: Network,
-  key = 'wbsr.router',
-): RouterTable {
-  const router = object(file, key, value)
-  const subnets = network.widths.length * network.depths.length
-  const valid =
-    isTable(router['squaredError'], [classes.count, subnets]) &&
-    isTable(router['bicubicSquaredError'], [classes.count]) &&
-    isTable(router['frequency'], [classes.count]) &&
-    isTable(router['tiles'], []) &&
-    isTable(router['tileSize'], [])
-  if (!valid)
-    throw invalidFile(file, `metadata ${key} is not a table of ${classes.count} classes by ${subnets} subnets`)
-  const { pictures } = router
-  if (pictures !== undefined && !(Array.isArray(pictures) && isTable(pictures, [pictures.length, classes.count])))
-    throw invalidFile(file, `metadata ${key} has pictures that are not shares of ${classes.count} classes each`)
-  if (router['tileLosses'] !== undefined && !areTileLosses(router['tileLosses'], classes.count, subnets))
-    throw invalidFile(
-      file,
-      `metadata ${key} has tileLosses that are not { tiles, quantiles } of ${classes.count} classes by ${subnets} subnets`,
-    )
-  return router as unknown as RouterTable
-}
-
-function checkArm(file: string, value: unknown, network: Network): ArmTable {
-  const { classes: given, table: values } = object(file, 'wbsr.arm', value)
-  const classes: ClassTable = { ...checkClasses(file, given, 'wbsr.arm'), measure: 'edge' }
-  const table = checkRouter(file, values, classes, network, 'wbsr.arm')
-  const subnets = network.widths.length * network.depths.length
-  if (!isTable(table.psnr, [classes.count, subnets]))
-    throw invalidFile(file, `metadata wbsr.arm has no PSNR of ${classes.count} classes by ${subnets} subnets`)
-  return { classes, table }
-}
-
-/** Counts of tiles, and for each class and subnet as many ascending values as are stored of so many tiles. */
-function areTileLosses(value: unknown, classes: number, subnets: number): boolean {
-  const { tiles, quantiles } = (value ?? {}) as Record<string, unknown>
-  if (!isTable(tiles, [classes]) || !Array.isArray(quantiles) || quantiles.length !== classes) return false
-  return (tiles as number[]).every((count, k) => {
-    if (!Number.isInteger(count) || count < 0 || count > 2 ** 31) return false
-    const stored = Math.min(count, MOST_QUANTILES)
-    const rows = quantiles[k] as number[][]
-    return isTable(rows, [subnets, stored]) && rows.every((row) => row.every((v, i) => i === 0 || v >= row[i - 1]!))
-  })
-}
-
-function checkMixture(file: string, value: unknown): Mixture {
-  const { dimension, weights, means, covariances } = object(file, 'wbsr.mixture', value)
-  const d = dimension as number
-  const k = Array.isArray(weights) ? weights.length : 0
-  if (
-    (d !== 1 && d !== 3) ||
-    k === 0 ||
-    !isTable(weights, [k]) ||
-    !isTable(means, [k, d]) ||
-    !isTable(covariances, [k, d, d])
-  ) {
-    throw invalidFile(file, 'metadata wbsr.mixture is not { dimension, weights, means, covariances } of one size')
-  }
-  return {
-    dimension: d,
-    weights: weights as number[],
-    means: means as number[][],
-    covariances: covariances as number[][][],
   }
 }

@@ -14,20 +14,18 @@ import { expectedLoss, expectedLossOverall } from './tile-loss.js'
 /** Average edge, in tiles, of the regions that a picture's tiles are merged into. */
 export const MERGED_TILES = 2
 
-/** Actual cost of a map on a picture, after merging and with halo, as a share of the largest subnet's. */
-function shareOfPicture(
+/** Actual cost of the subnets of a picture's tiles, after merging and with halo, as a share of the largest subnet's. */
+export function shareOfTiles(
   engine: NativeEngine,
   grid: Grid,
-  classes: ArrayLike<number>,
-  map: ClassMap,
+  tiles: readonly number[],
   overlap: Overlap,
   regionPixels: number,
 ): number {
   let flops = 0
   for (let group = 0; group < grid.groups; group++) {
     const { firstRow, endRow } = groupSpan(grid, group)
-    const subnets = new Int32Array((endRow - firstRow) * grid.columns)
-    for (let i = 0; i < subnets.length; i++) subnets[i] = map[classes[firstRow * grid.columns + i]! - 1]!
+    const subnets = tiles.slice(firstRow * grid.columns, endRow * grid.columns)
     const band = groupBand(engine, grid, group, overlap.margin)
     for (const region of groupRegions(engine, grid, group, band, subnets, overlap, regionPixels))
       flops += regionFlops(region, engine.subnets[region.subnet]!)
@@ -139,7 +137,13 @@ export function mapForPicture(
   const quality = mapForQuality(state, settings)
   if (quality) return quality
   return mapWithin(state, settings, frequencyIn(state, settings, grid, classes), (map) =>
-    shareOfPicture(state.engine, grid, classes, map, overlap, settings.regionPixels),
+    shareOfTiles(
+      state.engine,
+      grid,
+      Array.from(classes, (k) => map[k - 1]!),
+      overlap,
+      settings.regionPixels,
+    ),
   )
 }
 

@@ -42,5 +42,13 @@ export async function averageModels(
   }
   const device = checkDeviceOptions(ownDevice(state.engine))
   const { engine, fallbackReason } = engineWith(state.network, state.engine.parameters, weights, device)
-  return new SupernetModel({ ...state, router: null, arm: undefined, engine, fallbackReason, disposed: false })
+  return new SupernetModel({
+    ...state,
+    router: null,
+    arm: undefined,
+    tileRouters: undefined,
+    engine,
+    fallbackReason,
+    disposed: false,
+  })
 }
