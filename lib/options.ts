@@ -1,5 +1,7 @@
 // Checks of user options. Each returns the checked value or throws "Expected X for name but received Y".
+
 import { invalidOption } from './errors.js'
+import { isAbortSignal } from './realms.js'
 
 type Record_ = Record<string, unknown>
 
@@ -59,6 +61,6 @@ export function checkFunction<T>(value: unknown, name: string): T {
 }
 
 export function checkSignal(value: unknown, name: string): AbortSignal {
-  if (!(value instanceof AbortSignal)) throw invalidOption(name, 'an AbortSignal', value)
+  if (!isAbortSignal(value)) throw invalidOption(name, 'an AbortSignal', value)
   return value
 }

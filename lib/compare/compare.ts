@@ -1,4 +1,5 @@
 // A comparison: pictures are read, enlarged where a model is given, brought to one size, measured and put into a page.
+
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { aborted, invalidOption } from '../errors.js'
@@ -9,6 +10,7 @@ import { psnr, ssim } from '../measure/quality.js'
 import { resizeBicubic } from '../measure/resize.js'
 import { type PageAllocation, pageAllocation } from '../pages/allocation.js'
 import { opaque, pictureUrl, toBytes } from '../pages/pictures.js'
+import { isURL } from '../realms.js'
 import type { ImageInput, RawImage } from '../types.js'
 import type { CompareFigures, ComparePlan, Comparison } from './options.js'
 import { comparePage, type PagePicture } from './page.js'
@@ -30,7 +32,7 @@ interface Read {
 /** The file's name, or what else says which picture it is. */
 function labelOf(image: ImageInput, index: number): string {
   if (typeof image === 'string' && image !== '') return path.basename(image)
-  if (image instanceof URL && image.protocol === 'file:') return path.basename(fileURLToPath(image))
+  if (isURL(image) && image.protocol === 'file:') return path.basename(fileURLToPath(image))
   return `picture ${index + 1}`
 }
 

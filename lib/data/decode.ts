@@ -1,5 +1,7 @@
 // Image files -> 8-bit RGB, as training and validation use them, and a bounded store of decoded ones.
+
 import { readFile, stat } from 'node:fs/promises'
+import { isUint8Array, isUint16Array } from 'node:util/types'
 import { WbsrError, wrapError } from '../errors.js'
 import { DARK_DEPTH, darkWarning, type ImageHeader, largestColour } from '../images/decoder.js'
 import { readImage } from '../images/images.js'
@@ -16,9 +18,9 @@ export interface RgbImage {
 
 /** Grey becomes RGB, alpha is ignored, of 16 bits the upper 8 are kept. */
 function toRgb8({ data, width, height, channels }: RawImage): RgbImage {
-  if (data instanceof Uint8Array && channels === 3) return { data, width, height }
+  if (isUint8Array(data) && channels === 3) return { data, width, height }
   const out = new Uint8Array(width * height * 3)
-  const shift = data instanceof Uint16Array ? 8 : 0
+  const shift = isUint16Array(data) ? 8 : 0
   const step = channels < 3 ? 0 : 1
   for (let from = 0, to = 0; to < out.length; from += channels, to += 3) {
     out[to] = data[from]! >> shift
@@ -46,7 +48,7 @@ export async function decodeRgb(
   try {
     const { image, header } = await readImage(bytes, file, { ...options, quiet: onHeader === undefined })
     onHeader?.(header)
-    if (image.data instanceof Uint16Array) {
+    if (isUint16Array(image.data)) {
       const most = largestColour(image.data, image.channels)
       // Next to black in 8 bits.
       if (most > 0 && most <= DARK_DEPTH) throw new WbsrError('WBSR_INVALID_IMAGE', darkWarning(most))

@@ -1,7 +1,9 @@
 // Files that are either complete or not there: everything wbsr writes goes through here, so that a full disk, a crash
 // or an abort never costs the user the file that was there before.
+
 import { type FileHandle, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { isUint8Array } from 'node:util/types'
 import { WbsrError } from '../errors.js'
 import { forgetTemporary, rememberTemporary, sweepTemporaries, temporaryName } from './temporaries.js'
 
@@ -160,7 +162,7 @@ export async function writeFileAtomic(
   const atomic = await AtomicFile.open(file)
   try {
     if (typeof write === 'function') await write(atomic.handle)
-    else if (write instanceof Uint8Array) await atomic.write(write)
+    else if (isUint8Array(write)) await atomic.write(write)
     else for await (const chunk of write) await atomic.write(chunk)
   } catch (error) {
     await atomic.discard()

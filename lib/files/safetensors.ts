@@ -1,8 +1,10 @@
 // safetensors, the format of models and checkpoints: 8 bytes of little-endian header length, a JSON header with
 // dtype, shape and data_offsets of every tensor, then raw little-endian bytes. npm has no library for it.
 // Reading is strict: a damaged file is refused with a message about what was expected.
+
 import { type FileHandle, open } from 'node:fs/promises'
 import { invalidOption, WbsrError } from '../errors.js'
+import { isRangeError } from '../realms.js'
 import { writeBytes, writeFileAtomic } from './atomic.js'
 import { HALF_LIMIT, narrow, widen } from './half.js'
 import { repeatedKey } from './json-keys.js'
@@ -93,7 +95,8 @@ export async function writeSafetensors(
         dtype,
       )
     if (names.has(name)) throw invalidOption('tensors', 'distinct tensor names other than __metadata__', name)
-    if (!(data instanceof type.array))
+    // By its name: in a vm context the native side gives arrays of another realm.
+    if (data[Symbol.toStringTag] !== type.array.name)
       throw invalidOption(`data of tensor ${name}`, `a ${type.array.name} (${dtype})`, data)
     if (!shape.every(isCount) || product(shape) !== data.length)
       throw invalidOption(`shape of tensor ${name}`, `a shape of ${data.length} elements`, shape)
@@ -247,7 +250,7 @@ export async function readSafetensors(file: string | Uint8Array): Promise<Safete
     if (error instanceof WbsrError) throw error
     if ((error as { code?: string }).code === 'ENOENT')
       throw new WbsrError('WBSR_NOT_FOUND', `${file} does not exist, expected a safetensors file`, { cause: error })
-    if (error instanceof RangeError)
+    if (isRangeError(error))
       throw new WbsrError('WBSR_OUT_OF_MEMORY', `Not enough memory to read ${file}`, { cause: error })
     throw new WbsrError('WBSR_IO', `Cannot read ${file}: ${(error as Error).message}`, { cause: error })
   } finally {

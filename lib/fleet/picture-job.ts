@@ -1,4 +1,5 @@
 // From a picture to its job: how it is done, what it costs, and what workers must know.
+
 import { createReadStream } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -6,6 +7,7 @@ import { invalidOption } from '../errors.js'
 import { outputFormat } from '../images/formats.js'
 import { isEncodedInput } from '../images/source.js'
 import type { ModelState } from '../model-state.js'
+import { isURL } from '../realms.js'
 import { pictureFlops } from '../tiling/flops.js'
 import { overlapOf } from '../tiling/overlap.js'
 import type { EncodedInput, ImageInput } from '../types.js'
@@ -54,7 +56,7 @@ export interface PictureJob {
 /** What a source is called in reports. */
 export function nameOf(input: ImageInput): string {
   if (typeof input === 'string') return input
-  return input instanceof URL ? fileURLToPath(input) : 'picture'
+  return isURL(input) ? fileURLToPath(input) : 'picture'
 }
 
 const sizeOf = ({ width, height }: RowShape, scale: number) => ({ width: width * scale, height: height * scale })
@@ -148,7 +150,7 @@ export async function storeSource(input: EncodedInput, store: Store | null): Pro
   const ending = path.extname(nameOf(input)).toLowerCase()
   const key = `inputs/${await contentHash(input)}${/^\.\w{1,8}$/.test(ending) ? ending : ''}`
   if (!store || (await store.size(key)) !== null) return key
-  if (typeof input === 'string' || input instanceof URL) await store.write(key, createReadStream(input))
+  if (typeof input === 'string' || isURL(input)) await store.write(key, createReadStream(input))
   else await store.write(key, new Uint8Array(await new Blob([input as ArrayBuffer]).arrayBuffer()))
   return key
 }

@@ -1,4 +1,5 @@
 // The decoded rows of a picture in the store, which workers read in pieces: no worker decodes the picture again.
+
 import { createReadStream } from 'node:fs'
 import { WbsrError } from '../errors.js'
 import { AlphaJudge, type AlphaUse, hasAlpha } from '../images/alpha.js'
@@ -6,6 +7,7 @@ import { type ImageHeader, RowSource } from '../images/images.js'
 import type { ReadOptions } from '../images/read-options.js'
 import { fileName, isEncodedInput } from '../images/source.js'
 import type { AlphaChannel } from '../infer/options.js'
+import { isBlob, isURL } from '../realms.js'
 import type { ImageInput, PixelArray } from '../types.js'
 import { hashOf, type Store } from './store.js'
 
@@ -123,8 +125,8 @@ export async function contentHash(input: ImageInput): Promise<string> {
     const shape = JSON.stringify([width, height, channels, data.constructor.name])
     return hashOf(shape, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   }
-  if (typeof input === 'string' || input instanceof URL) return fileHash(fileName(input, 'input'))
-  if (input instanceof Blob) return hashOf(new Uint8Array(await input.arrayBuffer()))
+  if (typeof input === 'string' || isURL(input)) return fileHash(fileName(input, 'input'))
+  if (isBlob(input)) return hashOf(new Uint8Array(await input.arrayBuffer()))
   if (ArrayBuffer.isView(input)) return hashOf(new Uint8Array(input.buffer, input.byteOffset, input.byteLength))
   return hashOf(new Uint8Array(input))
 }

@@ -1,5 +1,7 @@
 // A store in S3 or a server like it (MinIO, Ceph, R2), by the official client.
+
 import type { Readable } from 'node:stream'
+import { isUint8Array } from 'node:util/types'
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
 import { invalidOption, WbsrError } from '../errors.js'
 import type { FileChunks } from '../files/atomic.js'
@@ -134,7 +136,7 @@ class S3Store implements Store {
   }
 
   async write(key: string, content: FileChunks): Promise<void> {
-    const pieces = content instanceof Uint8Array ? [content] : content
+    const pieces = isUint8Array(content) ? [content] : content
     const upload = new Upload(this.#sdk, this.#client, this.#at(key))
     try {
       for await (const piece of pieces) await upload.add(piece)

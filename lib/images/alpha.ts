@@ -1,5 +1,6 @@
 // Alpha as opacity or as data (gloss, height, a mask): taking pictures apart into colours and alpha, and judging which of
 // the two a picture's alpha is. docs/pictures.md gives the reasons.
+import { isFloat32Array, isUint16Array } from 'node:util/types'
 import type { PixelArray } from '../types.js'
 import { pixelsLike } from './pixels.js'
 
@@ -26,8 +27,8 @@ export function splitColours<T extends PixelArray>(data: T, channels: 2 | 4): T 
 /** Colours and alpha (0..1) as pixels with alpha, in `into` where it is given. */
 export function joinAlpha<T extends PixelArray>(colours: T, alpha: Float32Array, channels: 2 | 4, into?: T): T {
   const out = into ?? pixelsLike(colours, (colours.length / (channels - 1)) * channels)
-  const float = out instanceof Float32Array
-  const max = float ? 1 : out instanceof Uint16Array ? 65535 : 255
+  const float = isFloat32Array(out)
+  const max = float ? 1 : isUint16Array(out) ? 65535 : 255
   for (let from = 0, to = 0, i = 0; to < out.length; from += channels - 1, to += channels, i++) {
     for (let c = 0; c < channels - 1; c++) out[to + c] = colours[from + c]!
     const a = Math.min(1, Math.max(0, alpha[i]!)) * max
@@ -63,7 +64,7 @@ export class AlphaJudge {
 
   add(data: PixelArray): void {
     const channels = this.#channels
-    const max = data instanceof Float32Array ? 1 : data instanceof Uint16Array ? 65535 : 255
+    const max = isFloat32Array(data) ? 1 : isUint16Array(data) ? 65535 : 255
     const near = (2 * max) / 255
     let lastZero = -1
     let lastLow = -1

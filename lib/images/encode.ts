@@ -1,9 +1,12 @@
 // Whole pictures out, by sharp. Pictures that are made row by row go through png.ts instead.
+
 import { setImmediate } from 'node:timers/promises'
+import { isFloat32Array, isUint8ClampedArray, isUint16Array } from 'node:util/types'
 import type { Sharp } from 'sharp'
 import { invalidOption, WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
 import { checkBoolean, checkInteger, checkObject } from '../options.js'
+import { ownArray } from '../realms.js'
 import type { PixelArray, RawImage } from '../types.js'
 import { type OutputFormat, outputFormat } from './formats.js'
 import { checkOutputSize } from './limits.js'
@@ -66,8 +69,8 @@ export function outputSpace(channels: number, deep: boolean): string {
 
 /** Pixels that sharp writes as they are: integers, and 8 bits where the format has no more. */
 async function integers(data: PixelArray, format: OutputFormat): Promise<Uint8Array | Uint16Array> {
-  if (data instanceof Float32Array) return quantise(data, format === 'png' || format === 'tiff' ? 16 : 8)
-  return data instanceof Uint8ClampedArray ? new Uint8Array(data.buffer, data.byteOffset, data.length) : data
+  if (isFloat32Array(data)) return quantise(data, format === 'png' || format === 'tiff' ? 16 : 8)
+  return isUint8ClampedArray(data) ? new Uint8Array(data.buffer, data.byteOffset, data.length) : ownArray(data)
 }
 
 /**
@@ -149,7 +152,7 @@ export async function encodeImage(image: RawImage, file: string, options: Encode
   const { data, width, height, channels } = checkRawImage(image, 'image')
   checkOutputSize(image, format, file)
   const pixels = await integers(data, format)
-  const deep = pixels instanceof Uint16Array && (format === 'png' || format === 'tiff')
+  const deep = isUint16Array(pixels) && (format === 'png' || format === 'tiff')
   const pipeline = loadSharp()(pixels, { raw: { width, height, channels }, limitInputPixels: false }).toColourspace(
     outputSpace(channels, deep),
   )

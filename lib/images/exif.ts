@@ -1,4 +1,5 @@
 // EXIF of an enlarged picture. The block is changed in place, so that offsets inside of maker notes stay right.
+import { isRangeError } from '../realms.js'
 
 /** Values of an enlarged picture's EXIF. */
 export interface ExifChange {
@@ -122,7 +123,7 @@ export function changeExif(block: Uint8Array, { width, height, scale }: ExifChan
     change(first, 0)
     bytes = dropThumbnail(bytes, numbers, first + 2 + 12 * numbers.short(first)) as typeof bytes
   } catch (error) {
-    if (error instanceof RangeError) return null
+    if (isRangeError(error)) return null
     throw error
   }
   return bytes

@@ -1,5 +1,6 @@
 // The tone curve of a grey profile (ICC.1:2022, 8.4.1 and 10.6, 10.18), computed exactly: lcms takes grey through a
 // table that is up to ten levels off in the dark tones of linear profiles.
+import { isRangeError } from '../realms.js'
 
 type Curve = (device: number) => number
 
@@ -69,7 +70,7 @@ export function greyToneCurve(icc: Uint8Array): Uint16Array | null {
       return values.some(Number.isNaN) ? null : Uint16Array.from(values, Math.round)
     }
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error
+    if (!isRangeError(error)) throw error
   }
   return null
 }

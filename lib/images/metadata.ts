@@ -1,4 +1,5 @@
 // The metadata of a file, and the part of it that applies to the enlarged picture.
+import { isUint8Array } from 'node:util/types'
 import { invalidOption } from '../errors.js'
 import type { PictureMetadata } from '../types.js'
 import { changeExif } from './exif.js'
@@ -72,7 +73,7 @@ export function checkMetadata(value: unknown, name: string): PictureMetadata {
   if (typeof value !== 'object' || value === null) throw invalidOption(name, 'the metadata of a picture', value)
   const { icc, exif, xmp, density, colourSpace } = value as PictureMetadata
   for (const [key, part] of Object.entries({ icc, exif, xmp }))
-    if (part !== undefined && !(part instanceof Uint8Array)) throw invalidOption(`${name}.${key}`, 'a Uint8Array', part)
+    if (part !== undefined && !isUint8Array(part)) throw invalidOption(`${name}.${key}`, 'a Uint8Array', part)
   if (density !== undefined && !(typeof density === 'number' && density > 0 && Number.isFinite(density)))
     throw invalidOption(`${name}.density`, 'a number above 0', density)
   if (colourSpace !== 'srgb' && colourSpace !== 'input')

@@ -1,9 +1,11 @@
 // What a colour profile does. A profile is judged by the colours that it makes of numbers, computed by the same
 // engine (lcms, in libvips) that converts the pictures, and never by its name.
+
 import { createHash } from 'node:crypto'
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { isUint16Array } from 'node:util/types'
 import { greyToneCurve, invertCurve } from './icc-curve.js'
 import { asPixels } from './pixels.js'
 import { loadSharp } from './sharp.js'
@@ -48,7 +50,7 @@ async function toSrgb(
   channels: 1 | 3,
   icc: Uint8Array,
 ): Promise<Uint8Array | Uint16Array> {
-  const deep = data instanceof Uint16Array
+  const deep = isUint16Array(data)
   const tiff = wrapTiff({ data, width: data.length / channels, height: 1, channels, icc })
   const space = channels === 1 ? (deep ? 'grey16' : 'b-w') : deep ? 'rgb16' : 'srgb'
   // ignoreIcc: sharp would go by way of another space than withIccProfile, which takes the picture's profile itself.
@@ -122,8 +124,9 @@ function spread(grey: Uint16Array): Uint16Array {
 
 /** A curve over 16 bits applied to the first of `channels` samples of each pixel, in place. */
 export function applyCurve(data: Uint8Array | Uint16Array, channels: number, curve: Uint16Array): void {
-  const table =
-    data instanceof Uint16Array ? curve : Uint8Array.from({ length: 256 }, (_, i) => Math.round(curve[i * 257]! / 257))
+  const table = isUint16Array(data)
+    ? curve
+    : Uint8Array.from({ length: 256 }, (_, i) => Math.round(curve[i * 257]! / 257))
   for (let i = 0; i < data.length; i += channels) data[i] = table[data[i]!]!
 }
 
@@ -183,7 +186,7 @@ async function rgbWriter(icc: Uint8Array, channels: 3 | 4): Promise<ProfileWrite
   const { fd } = handle
   return {
     async rows(data, width) {
-      const deep = data instanceof Uint16Array
+      const deep = isUint16Array(data)
       const tiff = wrapTiff({ data, width, height: data.length / channels / width, channels, icc: srgb })
       const bytes = await loadSharp()(tiff, { ignoreIcc: true, limitInputPixels: false })
         .toColourspace(deep ? 'rgb16' : 'srgb')

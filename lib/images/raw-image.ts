@@ -1,14 +1,14 @@
 // Decoded pixels that a user made.
+import { isFloat32Array, isUint16Array } from 'node:util/types'
 import { invalidOption } from '../errors.js'
 import { checkInteger } from '../options.js'
+import { isPixelArray, ownArray } from '../realms.js'
 import type { PixelArray, RawImage } from '../types.js'
-
-export const PIXEL_ARRAYS = [Uint8Array, Uint8ClampedArray, Uint16Array, Float32Array] as const
 
 /** @throws WbsrError WBSR_INVALID_OPTION naming the property */
 export function checkRawImage(value: unknown, name: string): RawImage {
   const { data, width, height, channels } = value as RawImage
-  if (!PIXEL_ARRAYS.some((type) => data instanceof type))
+  if (!isPixelArray(data))
     throw invalidOption(`${name}.data`, 'a Uint8Array, Uint8ClampedArray, Uint16Array or Float32Array', data)
   checkInteger(width, `${name}.width`, 1)
   checkInteger(height, `${name}.height`, 1)
@@ -20,9 +20,10 @@ export function checkRawImage(value: unknown, name: string): RawImage {
       `${count} values (${width} x ${height} pixels of ${channels} channels)`,
       data.length,
     )
-  return value as RawImage
+  const own = ownArray(data)
+  return own === data ? (value as RawImage) : { ...(value as RawImage), data: own }
 }
 
 export function bitsOf(data: PixelArray): 8 | 16 | 32 {
-  return data instanceof Float32Array ? 32 : data instanceof Uint16Array ? 16 : 8
+  return isFloat32Array(data) ? 32 : isUint16Array(data) ? 16 : 8
 }

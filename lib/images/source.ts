@@ -1,13 +1,15 @@
 // Where the bytes of an encoded image come from. libvips keeps what it loads by file name and returns the old picture
 // after the file was replaced, so it never sees a user's file name: small files are read into memory, large ones are
 // opened once and named by their descriptor, in a spelling that no other read uses.
+
 import { randomInt } from 'node:crypto'
 import type { BigIntStats } from 'node:fs'
 import { constants, existsSync } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { isSharedArrayBuffer } from 'node:util/types'
+import { isArrayBuffer, isFloat32Array, isFloat64Array, isSharedArrayBuffer } from 'node:util/types'
 import { invalidOption, WbsrError } from '../errors.js'
+import { isBlob, isURL } from '../realms.js'
 import type { EncodedInput } from '../types.js'
 
 /** Files up to this size are read as a whole. */
@@ -28,9 +30,9 @@ export function descriptorName(fd: number): string {
 export function isEncodedInput(value: unknown): value is EncodedInput {
   return (
     typeof value === 'string' ||
-    value instanceof URL ||
-    value instanceof Blob ||
-    value instanceof ArrayBuffer ||
+    isURL(value) ||
+    isBlob(value) ||
+    isArrayBuffer(value) ||
     isSharedArrayBuffer(value) ||
     ArrayBuffer.isView(value)
   )
@@ -52,13 +54,13 @@ export function fileName(value: string | URL, name: string): string {
 }
 
 async function bytesOf(input: Exclude<EncodedInput, string | URL>, name: string): Promise<Buffer> {
-  if (input instanceof Float32Array || input instanceof Float64Array)
+  if (isFloat32Array(input) || isFloat64Array(input))
     throw invalidOption(name, 'the bytes of an encoded image or { data, width, height, channels }', input)
   let bytes: Buffer
   // A copy: sharp takes no shared memory.
   if (isSharedArrayBuffer(input)) bytes = Buffer.from(new Uint8Array(input))
-  else if (input instanceof ArrayBuffer) bytes = Buffer.from(input)
-  else if (input instanceof Blob) bytes = Buffer.from(await input.arrayBuffer())
+  else if (isArrayBuffer(input)) bytes = Buffer.from(input)
+  else if (isBlob(input)) bytes = Buffer.from(await input.arrayBuffer())
   else {
     bytes = Buffer.from(input.buffer as ArrayBuffer, input.byteOffset, input.byteLength)
     if (isSharedArrayBuffer(input.buffer)) bytes = Buffer.from(bytes)
@@ -112,7 +114,7 @@ export class ImageSource {
    *   WBSR_INVALID_OPTION
    */
   static async open(input: EncodedInput, name: string, inMemory = IN_MEMORY): Promise<ImageSource> {
-    if (typeof input !== 'string' && !(input instanceof URL)) {
+    if (typeof input !== 'string' && !isURL(input)) {
       const bytes = await bytesOf(input, name)
       return new ImageSource(`${name} (${bytes.length} bytes)`, bytes, null, null)
     }

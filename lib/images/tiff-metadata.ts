@@ -1,5 +1,7 @@
 // EXIF in TIFF files: libvips writes none, so its directories are put behind the finished file and linked from the first.
+
 import { open } from 'node:fs/promises'
+import { isRangeError } from '../realms.js'
 import { exifBody } from './exif.js'
 
 /** Entries of EXIF's first directory that a TIFF's own directory has, too. */
@@ -144,7 +146,7 @@ export async function addTiffMetadata(file: string, exif: Uint8Array): Promise<v
         .directory(source.long(4))
         .filter(({ tag }) => SHARED.has(tag) || tag === EXIF_IFD || tag === GPS_IFD)
     } catch (error) {
-      if (error instanceof RangeError) return
+      if (isRangeError(error)) return
       throw error
     }
     const turn = (entries: Entry[]): void => {

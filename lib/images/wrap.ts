@@ -1,6 +1,7 @@
 // Textures that repeat: the picture is continued beyond its edges by its opposite side, enlarged with that, and cut back.
 // Where the two versions of an edge meet they fade into each other, so that no seam is left even if the tiles at both
 // sides were enlarged by different subnets.
+import { isFloat32Array } from 'node:util/types'
 import { invalidOption } from '../errors.js'
 import type { PixelArray, RawImage } from '../types.js'
 import { pixelsLike } from './pixels.js'
@@ -87,7 +88,7 @@ export async function continueImage(image: RawImage, pad: { x: number; y: number
 
 /** a (1 - w) + b w of each sample, in a. */
 function fade(a: PixelArray, b: PixelArray, weight: number): void {
-  const round = a instanceof Float32Array ? 0 : 0.5
+  const round = isFloat32Array(a) ? 0 : 0.5
   for (let i = 0; i < a.length; i++) {
     const value = a[i]! * (1 - weight) + b[i]! * weight
     a[i] = round ? Math.floor(value + round) : value

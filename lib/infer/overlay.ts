@@ -1,5 +1,6 @@
 // The allocation as a picture: which subnet ran where; and the error as one. They are for inspection and not part of upscaling, so a plain pixel
 // loop in JavaScript is fast enough.
+import { isFloat32Array, isUint16Array } from 'node:util/types'
 import { invalidOption } from '../errors.js'
 import { checkRawImage } from '../images/images.js'
 import { checkNumber, checkObject } from '../options.js'
@@ -41,7 +42,7 @@ export function errorMap<T extends { data: Uint8Array; width: number; height: nu
 const OPACITY = 0.45
 const BORDER = 0.35
 
-const factorOf = (data: PixelArray) => (data instanceof Float32Array ? 255 : data instanceof Uint16Array ? 1 / 257 : 1)
+const factorOf = (data: PixelArray) => (isFloat32Array(data) ? 255 : isUint16Array(data) ? 1 / 257 : 1)
 
 /** A sample as 8 bits. */
 const level = (value: number, factor: number) => Math.min(255, Math.max(0, Math.round(value * factor)))

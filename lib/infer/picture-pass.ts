@@ -3,6 +3,7 @@
 //
 // Groups overlap by a few blended rows. Their weighted sums are carried from one group to the next, so a group
 // finishes its rows except the last ones, which the next group (or finish()) completes.
+import { isFloat32Array, isUint16Array } from 'node:util/types'
 import type { Cancellation } from '../cancellation.js'
 import { hasAlpha, joinAlpha } from '../images/alpha.js'
 import { checkUsable, type ModelState } from '../model-state.js'
@@ -198,7 +199,7 @@ export class PicturePass {
     const first = this.#finished
     const band = this.#band
     if (!band || !this.#canvas || end <= first) return { data: new Uint8Array(0), firstRow: first * scale, rows: 0 }
-    const bytes = band.data instanceof Float32Array ? 4 : band.data instanceof Uint16Array ? 2 : 1
+    const bytes = isFloat32Array(band.data) ? 4 : isUint16Array(band.data) ? 2 : 1
     const from = (first - this.#top) * scale
     const rows = (end - first) * scale
     const stride = width * scale * this.#channels

@@ -1,5 +1,6 @@
 // Upscales one whole picture: difficulties of all tiles first (only numbers are kept), then the map that meets the
 // budget for exactly this picture, then group after group through the engine.
+import { isFloat32Array, isUint16Array } from 'node:util/types'
 import { Cancellation } from '../cancellation.js'
 import { wrapError } from '../errors.js'
 import { hasAlpha, judgeAlpha, splitColours } from '../images/alpha.js'
@@ -24,8 +25,8 @@ import { planOf } from './plan.js'
 import type { PixelResult, UpscaleResult } from './result.js'
 
 function newPixels(like: PixelArray, length: number): PixelArray {
-  if (like instanceof Float32Array) return new Float32Array(length)
-  return like instanceof Uint16Array ? new Uint16Array(length) : new Uint8Array(length)
+  if (isFloat32Array(like)) return new Float32Array(length)
+  return isUint16Array(like) ? new Uint16Array(length) : new Uint8Array(length)
 }
 
 /** Jobs that are queued before the first of them is done, so that the engine never idles. */

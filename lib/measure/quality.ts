@@ -1,4 +1,5 @@
 // PSNR and SSIM by the conventions of the super-resolution literature.
+import { isUint8Array, isUint8ClampedArray } from 'node:util/types'
 import { invalidOption, wrapError } from '../errors.js'
 import { decodeImage } from '../images/images.js'
 import { native } from '../native.js'
@@ -20,8 +21,8 @@ function bytesOf(image: RawImage, name: string): Uint8Array {
   const { data } = image
   if (image.channels === 2 || image.channels === 4)
     throw invalidOption(name, 'an image without alpha channel', `${image.channels} channels`)
-  if (data instanceof Uint8Array) return data
-  if (data instanceof Uint8ClampedArray) return new Uint8Array(data.buffer, data.byteOffset, data.length)
+  if (isUint8Array(data)) return data
+  if (isUint8ClampedArray(data)) return new Uint8Array(data.buffer, data.byteOffset, data.length)
   throw invalidOption(name, '8-bit pixels', data)
 }
 

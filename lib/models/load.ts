@@ -1,6 +1,8 @@
 // Models that people already have: weights of PyTorch, safetensors, ncnn and ONNX.
+
 import { existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
+import { isFloat32Array } from 'node:util/types'
 import { checkDeviceOptions, createEngine, DEVICE_KEYS, type DeviceOptions } from '../devices.js'
 import { invalidOption, WbsrError, wrapError } from '../errors.js'
 import { damaged, ReadBudget } from '../files/read-budget.js'
@@ -13,6 +15,7 @@ import { checkNetwork } from '../networks/check.js'
 import type { ImageConvention } from '../networks/image.js'
 import type { Network } from '../networks/network.js'
 import { checkChoice, checkInteger, checkNumber, checkObject, checkString } from '../options.js'
+import { isRangeError } from '../realms.js'
 import { checkQueueOptions, QUEUE_KEYS, type QueueOptions } from './call-queue.js'
 import { SUBNET_KEY } from './export.js'
 import type { ImportedGraph } from './graphs/import-graph.js'
@@ -84,7 +87,7 @@ function stored({ shape, dtype, data }: Tensor): StoredTensor {
   return {
     shape,
     type: dtype,
-    read: () => (data instanceof Float32Array ? data : Float32Array.from(data as ArrayLike<number | bigint>, Number)),
+    read: () => (isFloat32Array(data) ? data : Float32Array.from(data as ArrayLike<number | bigint>, Number)),
   }
 }
 
@@ -243,7 +246,7 @@ export async function loadModel(name: string, options: LoadModelOptions = {}): P
       found = ofGraph(file, 'onnx', readOnnx(file, bytes, budget, hints.convention))
     }
   } catch (error) {
-    if (error instanceof RangeError)
+    if (isRangeError(error))
       throw new WbsrError('WBSR_OUT_OF_MEMORY', `Not enough memory to read ${file}`, { cause: error })
     throw error
   }

@@ -1,5 +1,6 @@
 // Model files: one safetensors file, tensors under their parameter names, everything else as JSON strings in its metadata.
 // Nothing in a file is believed: whatever is missing, unknown or of another shape is named in a WBSR_INVALID_FILE.
+import { isFloat32Array } from 'node:util/types'
 import { WbsrError, wrapError } from '../errors.js'
 import { readSafetensors, type Safetensors, type Tensor, writeSafetensors } from '../files/safetensors.js'
 import type { ModelState } from '../model-state.js'
@@ -92,7 +93,7 @@ export function tensorsArena(
         `tensor ${prefix + p.name} has shape [${tensor.shape.join(', ')}] where [${p.shape.join(', ')}] is expected`,
       )
     }
-    if (!(tensor.data instanceof Float32Array))
+    if (!isFloat32Array(tensor.data))
       throw invalidFile(file, `tensor ${prefix + p.name} has type ${tensor.dtype} where F32 is expected`)
     const wrong = tensor.data.findIndex((value) => !Number.isFinite(value))
     if (wrong >= 0)

@@ -1,6 +1,8 @@
 // Pictures inside of pages: 8 bits, as WebP, which all browsers of today show.
+import { isFloat32Array, isUint8Array, isUint8ClampedArray } from 'node:util/types'
 import { WbsrError } from '../errors.js'
 import { loadSharp } from '../images/sharp.js'
+import { ownArray } from '../realms.js'
 import type { RawImage } from '../types.js'
 
 /** Of WebP. */
@@ -8,10 +10,10 @@ const MOST_SIDE = 16383
 
 /** A picture of 8 bits: 16-bit and float samples rounded, channels kept. */
 export function toBytes({ data, width, height, channels }: RawImage): RawImage & { data: Uint8Array } {
-  if (data instanceof Uint8Array) return { data, width, height, channels }
-  if (data instanceof Uint8ClampedArray)
+  if (isUint8Array(data)) return { data: ownArray(data), width, height, channels }
+  if (isUint8ClampedArray(data))
     return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height, channels }
-  const factor = data instanceof Float32Array ? 255 : 1 / 257
+  const factor = isFloat32Array(data) ? 255 : 1 / 257
   const out = new Uint8Array(data.length)
   for (let i = 0; i < out.length; i++) out[i] = Math.min(255, Math.max(0, data[i]! * factor)) + 0.5
   return { data: out, width, height, channels }

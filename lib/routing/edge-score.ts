@@ -1,10 +1,10 @@
 // The edge score of ARM (Chen et al., ECCV 2022): the mean absolute Laplacian of a tile's 8-bit luma (method.md section 6).
 // A loop over single numbers in TypeScript: routers of the devices have the gradient vector only, and this one is measured
 // against them, not built for speed.
+import { isFloat32Array, isUint16Array } from 'node:util/types'
 import type { PixelArray } from '../types.js'
 
-const largestOf = (data: PixelArray): number =>
-  data instanceof Float32Array ? 1 : data instanceof Uint16Array ? 65535 : 255
+const largestOf = (data: PixelArray): number => (isFloat32Array(data) ? 1 : isUint16Array(data) ? 65535 : 255)
 
 /** Luma of a rectangle, 0 .. 255, rounded; colour is premultiplied where there is alpha. */
 function lumaOf(

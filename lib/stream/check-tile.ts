@@ -1,8 +1,8 @@
 // Checks the shape of a tile. Both ends of the stream do so before they read its pixels.
 import { invalidOption } from '../errors.js'
 import { checkMetadata } from '../images/metadata.js'
-import { PIXEL_ARRAYS } from '../images/raw-image.js'
 import { checkChoice, checkInteger, checkString } from '../options.js'
+import { isPixelArray, ownArray } from '../realms.js'
 import type { Tile } from '../types.js'
 
 export type Halo = NonNullable<Tile['halo']>
@@ -17,9 +17,9 @@ export function haloOf(tile: Tile): Halo {
 export function checkTile(value: unknown): Tile {
   if (typeof value !== 'object' || value === null || !('data' in value))
     throw invalidOption('tile', 'an object { x, y, width, height, data, channels }', value)
-  const tile = value as Tile
+  let tile = value as Tile
   const { data, width, height, channels, halo, picture } = tile
-  if (!PIXEL_ARRAYS.some((type) => data instanceof type))
+  if (!isPixelArray(data))
     throw invalidOption('tile.data', 'a Uint8Array, Uint8ClampedArray, Uint16Array or Float32Array', data)
   checkInteger(tile.x, 'tile.x', 0)
   checkInteger(tile.y, 'tile.y', 0)
@@ -38,6 +38,8 @@ export function checkTile(value: unknown): Tile {
       `${count} values (${left + width + right} x ${top + height + bottom} pixels with halo, ${channels} channels)`,
       data.length,
     )
+  const own = ownArray(data)
+  if (own !== data) tile = { ...tile, data: own }
   if (tile.alpha !== undefined) checkChoice(tile.alpha, 'tile.alpha', ['opacity', 'data'])
   if (picture === undefined) return tile
   if (typeof picture !== 'object' || picture === null)

@@ -1,5 +1,6 @@
 // Writes one picture file from tiles, top to bottom. In the end the file is complete or absent.
 
+import { isFloat32Array } from 'node:util/types'
 import { WbsrError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
 import { type EncodeSettings, encodePipeline, outputSpace, quantise } from '../images/encode.js'
@@ -149,8 +150,7 @@ export class PictureFile {
   }
 
   async #written(rows: PixelArray): Promise<Uint8Array | Uint16Array> {
-    const pixels =
-      rows instanceof Float32Array ? await quantise(rows, this.#bits()) : (rows as Uint8Array | Uint16Array)
+    const pixels = isFloat32Array(rows) ? await quantise(rows, this.#bits()) : (rows as Uint8Array | Uint16Array)
     return this.#profile ? this.#profile.rows(pixels, this.#shape().width) : pixels
   }
 

@@ -1,4 +1,5 @@
 // Tiles that are separate pictures: one call of the engine for a batch of them, each with its own halo as context.
+import { isFloat32Array, isUint16Array } from 'node:util/types'
 import type { Cancellation } from '../cancellation.js'
 import { hasAlpha, joinAlpha, splitColours } from '../images/alpha.js'
 import { cutPixels } from '../images/pixels.js'
@@ -33,7 +34,7 @@ async function finishTile(
   const { width, height } = seenSize(tile)
   const { left, top } = haloOf(tile)
   const { data, channels } = tile
-  const bytes = data instanceof Float32Array ? 4 : data instanceof Uint16Array ? 2 : 1
+  const bytes = isFloat32Array(data) ? 4 : isUint16Array(data) ? 2 : 1
   const alpha = hasAlpha(channels)
     ? ((await native.resizeBicubic(
         await native.toAlphaFloat(data, width, height, channels),

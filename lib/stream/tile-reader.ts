@@ -1,5 +1,6 @@
 // The start of the tile stream: reads a picture in bands of rows and cuts it into tiles. Memory grows with the width of
 // the picture, not with its height.
+
 import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { aborted, wrapError } from '../errors.js'
@@ -10,6 +11,7 @@ import { checkReadOptions, READ_KEYS } from '../images/read-options.js'
 import { checkWrap, readContinued, type Wrap, wrapPixels } from '../images/wrap.js'
 import { type AlphaChannel, checkAlphaChannel } from '../infer/options.js'
 import { checkInteger, checkObject, checkSignal } from '../options.js'
+import { isURL } from '../realms.js'
 import type { ImageInput, PixelArray, Tile, TilePictureInfo } from '../types.js'
 
 /** How {@link tilesOf} cuts a picture into tiles. */
@@ -126,7 +128,7 @@ export class TileReader extends Readable {
       ...((this.#wrap.x || this.#wrap.y) && { wrap: this.#pad }),
     }
     if (typeof this.#input === 'string') picture.name = this.#input
-    else if (this.#input instanceof URL) picture.name = fileURLToPath(this.#input)
+    else if (isURL(this.#input)) picture.name = fileURLToPath(this.#input)
     const alpha = hasAlpha(channels) ? await this.#alphaOf(rows, channels) : undefined
     this.#shared = { picture, channels, ...(alpha === 'data' && { alpha }) }
     this.#y = 0

@@ -1,6 +1,8 @@
 // Training checkpoints: a model file (lib/models/model-file) that also holds what the next step depends on, so that a run
 // stopped at step k and continued gives the numbers of one that never stopped. loadSupernet reads them as models too.
+
 import { createHash } from 'node:crypto'
+import { isInt32Array } from 'node:util/types'
 import { WbsrError } from '../errors.js'
 import { type Tensor, writeSafetensors } from '../files/safetensors.js'
 import type { ClassTable, Mixture } from '../model-state.js'
@@ -187,7 +189,7 @@ export function restoreArenas(
   })
   const steps = tensors.get(STEPS)
   const size = parameters.length * network.widths.length
-  if (!(steps?.data instanceof Int32Array) || steps.data.length !== size)
+  if (!isInt32Array(steps?.data) || steps.data.length !== size)
     throw invalidFile(file, `tensor ${STEPS} of ${size} I32 values is missing or of another shape`)
   for (const [arena, values] of arenas) engine.setArena(arena, values)
   engine.setSteps(steps.data)

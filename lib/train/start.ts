@@ -1,8 +1,10 @@
 // Where a run starts: anew, with the weights of a model (from), at the end of another run (extend), or where it was stopped
 // (its own checkpoint).
+
 import { createHash } from 'node:crypto'
 import { realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { isFloat32Array } from 'node:util/types'
 import { WbsrError } from '../errors.js'
 import type { Tensor } from '../files/safetensors.js'
 import type { Mixture } from '../model-state.js'
@@ -164,7 +166,7 @@ export class Start {
     const initialised: string[] = []
     for (const { name, shape, offset } of engine.parameters) {
       const tensor = tensors.get(name)
-      if (tensor?.data instanceof Float32Array && JSON.stringify(tensor.shape) === JSON.stringify(shape))
+      if (isFloat32Array(tensor?.data) && JSON.stringify(tensor.shape) === JSON.stringify(shape))
         weights.set(tensor.data, offset)
       else initialised.push(name)
     }

@@ -1,7 +1,9 @@
 // Frames in, frames out: for programs that decode and encode themselves.
 import { Transform, type TransformCallback } from 'node:stream'
+import { isUint8Array, isUint16Array } from 'node:util/types'
 import { aborted, invalidOption, wrapError } from '../errors.js'
 import { type SupernetModel, stateOf } from '../models/model.js'
+import { ownArray } from '../realms.js'
 import { type FramePixels, FrameUpscaler } from './frames.js'
 import { checkVideoStreamOptions, type VideoStreamOptions } from './options.js'
 
@@ -32,17 +34,17 @@ export function videoStream(model: SupernetModel, options: VideoStreamOptions): 
   const state = stateOf(model)
   const { shape, settings } = checkVideoStreamOptions(options, state)
   const upscaler = new FrameUpscaler(state, shape, settings)
-  const type = shape.bits === 16 ? Uint16Array : Uint8Array
+  const [isWanted, type] = shape.bits === 16 ? [isUint16Array, 'Uint16Array'] : [isUint8Array, 'Uint8Array']
   const length = shape.width * shape.height * 3
   const next = async (frame: VideoFrame): Promise<UpscaledFrame> => {
-    if (!(frame?.data instanceof type) || frame.data.length !== length)
+    if (!isWanted(frame?.data) || frame.data.length !== length)
       throw invalidOption(
         'frame.data',
-        `a ${type.name} of ${length} samples (${shape.width} x ${shape.height} RGB)`,
+        `a ${type} of ${length} samples (${shape.width} x ${shape.height} RGB)`,
         frame?.data,
       )
     // A copy, as the last frame is kept to compare the next one with.
-    const work = await upscaler.next(frame.data.slice() as FramePixels)
+    const work = await upscaler.next(ownArray(frame.data).slice() as FramePixels)
     return { ...frame, ...work, width: upscaler.width, height: upscaler.height }
   }
   const { signal } = settings

@@ -1,5 +1,6 @@
 // Zip archives by yauzl, with the checks that it leaves to its callers: checksums, repeated names, and a bound on what is
 // inflated.
+import { isNativeError } from 'node:util/types'
 import { crc32 } from 'node:zlib'
 import yauzl, { type Entry, type ZipFile } from 'yauzl'
 import { damaged, type ReadBudget } from '../../files/read-budget.js'
@@ -12,7 +13,7 @@ export interface ZipArchive {
 
 const MAX_ENTRIES = 100_000
 
-const reason = (error: unknown) => (error instanceof Error ? error.message : String(error))
+const reason = (error: unknown) => (isNativeError(error) ? error.message : String(error))
 
 function openArchive(bytes: Buffer): Promise<ZipFile> {
   return new Promise((resolve, reject) => {

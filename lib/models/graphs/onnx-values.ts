@@ -3,6 +3,7 @@
 
 import { widen } from '../../files/half.js'
 import { damaged, type ReadBudget } from '../../files/read-budget.js'
+import { isRangeError } from '../../realms.js'
 import type { Node } from './import-graph.js'
 import type { OnnxTensor } from './onnx-model.js'
 
@@ -134,7 +135,7 @@ function numbersOf(
         return fail(`has numbers of type ${dataType}, which is not supported`)
     }
   } catch (error) {
-    if (error instanceof RangeError) return fail(`is damaged: ${error.message}`)
+    if (isRangeError(error)) return fail(`is damaged: ${error.message}`)
     throw error
   }
 }
