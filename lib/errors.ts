@@ -12,6 +12,7 @@ export type WbsrErrorCode =
   | 'WBSR_NON_FINITE' // the loss became NaN or infinite
   | 'WBSR_DIVERGED' // the loss stayed far above that of bicubic interpolation
   | 'WBSR_IO' // reading or writing failed (full disk, permissions)
+  | 'WBSR_RANK_FAILED' // another rank of a distributed training ended, its error in the message
   | 'WBSR_ABORTED' // an AbortSignal fired
   | 'WBSR_BUSY' // too many calls of the model wait
   | 'WBSR_DISPOSED' // the model was disposed

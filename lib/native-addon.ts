@@ -11,6 +11,34 @@ import type {
   PixelArray,
 } from './native-engine.js'
 
+/** A message between ranks. */
+export interface Message {
+  from: number
+  tag: number
+  data: Uint8Array
+}
+
+/**
+ * The ranks that mpirun started (native/distributed/mpi.h). A process has one, and after close() can have no other. Transfers
+ * happen one after the other; setting cancel[0] to 1 ends one that waits with WBSR_ABORTED. Tags are 0 .. 32767.
+ */
+export interface Communicator {
+  /** Waits for all ranks. @throws an Error with code WBSR_NO_DEVICE: there is no usable Open MPI */
+  open(): Promise<{ rank: number; ranks: number; version: string }>
+  send(to: number, tag: number, data: Uint8Array | Float32Array | Float64Array, cancel: Int32Array): Promise<void>
+  /** Resolves with `into`, which must have the length of what was sent. */
+  receive<T extends Uint8Array | Float32Array | Float64Array>(
+    from: number,
+    tag: number,
+    into: T,
+    cancel: Int32Array,
+  ): Promise<T>
+  /** The next message with one of the tags, of the rank or (-1) of any; beside send() and receive(). */
+  listen(from: number, tags: number[], cancel: Int32Array): Promise<Message>
+  /** Blocks until all ranks have come to it. */
+  close(): void
+}
+
 export interface Rect {
   x: number
   y: number
@@ -110,6 +138,11 @@ export interface Addon {
   assembleBatch(
     spec: BatchSource & { patchSize: number; scale: number },
   ): Promise<{ lr: Float32Array; hr: Float32Array }>
+  Communicator: new () => Communicator
+  /** The MPI library that would be used, or the reason why there is none. */
+  findMpi(): { version: string; reason: string }
+  /** into += values, of equal length; resolves with `into`. */
+  addFloats(into: Float32Array, values: Float32Array): Promise<Float32Array>
   /** EM fit of a Gaussian mixture. samples (N, D) in [0, 1]; weights optional (histogram counts). */
   fitMixture(
     samples: Float32Array,

@@ -320,6 +320,10 @@ export interface NativeEngine {
    * apply() and train() run and their promises settle in the order of the calls.
    */
   gradients(job: GradientJob): Promise<TrainReport>
+  /** Copies the 'gradient' arena, after the jobs before; resolves with `into`. */
+  readGradient(into: Float32Array): Promise<Float32Array>
+  /** Multiplies `values` by `factor` in place and copies them into the 'gradient' arena, before the jobs that follow. */
+  writeGradient(values: Float32Array, factor: number): Promise<Float32Array>
   /** One optimizer step with the 'gradient' arena as it is: from gradients(), or averaged over several engines. */
   apply(job: UpdateJob): Promise<UpdateReport>
   /** gradients(), then apply(). */

@@ -103,16 +103,17 @@ const FOR_TESTS = [
   { name: 'ffmpeg', tests: 'video' },
   { name: 'chromium', tests: 'pages' },
   { name: 'redis-server', tests: 'fleets' },
+  { name: 'mpirun', packages: ['openmpi-bin'], tests: 'training on several ranks' },
 ]
 
 async function programsForTests() {
   if (!forTest) return
-  for (const { name, tests } of FOR_TESTS) {
+  for (const { name, packages = [name], tests } of FOR_TESTS) {
     if (which(name)) continue
     const apt = await aptGet()
     if (!apt) return
-    await step(`installing ${name} for the tests of ${tests} with apt-get`, () =>
-      install(apt, [name]).then(
+    await step(`installing ${packages.join(' ')} for the tests of ${tests} with apt-get`, () =>
+      install(apt, packages).then(
         () => '',
         () => 'it cannot be had: these tests are skipped',
       ),

@@ -141,6 +141,7 @@ function writable(folder: string): boolean {
 function machine() {
   const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined
   const { vips, heif } = sharp.versions as Record<string, string>
+  const mpi = native.findMpi()
   return {
     wbsr: version(),
     node: process.version,
@@ -148,6 +149,7 @@ function machine() {
     processor: `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} cores`,
     memory: `${(totalmem() / 2 ** 30).toFixed(1)} GiB, ${(freemem() / 2 ** 30).toFixed(1)} free`,
     pictures: `sharp ${sharp.versions.sharp}, libvips ${vips}${heif ? `, libheif ${heif}` : ''}`,
+    mpi: mpi.version || `${mpi.reason}; wbsr train --distributed needs it`,
     ffmpeg: firstLine('ffmpeg', ['-version']) ?? 'not found in PATH (wbsr video needs it)',
     temporaryFiles: `${process.env['TMPDIR'] ?? '/tmp'}${writable(process.env['TMPDIR'] ?? '/tmp') ? '' : ' (cannot be written)'}`,
   }

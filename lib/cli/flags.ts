@@ -1,6 +1,6 @@
 // The options of the commands as they come from the command line.
 import type { OutputFormat } from '../images/formats.js'
-import type { DeviceOptions, EvaluationRun, Router, UpscaleOptions } from '../index.js'
+import type { DeviceOptions, Distributed, EvaluationRun, Router, UpscaleOptions } from '../index.js'
 
 export interface DeviceFlags {
   device?: string
@@ -45,6 +45,8 @@ export interface TrainFlags extends DeviceFlags {
   steps?: number
   epochs?: number
   batch?: number
+  microBatches?: number
+  distributed?: Distributed
   patch?: number
   learningRate?: number
   loss?: string

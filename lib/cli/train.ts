@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { WbsrError } from '../errors.js'
-import { type TrainOptions, trainSupernet } from '../index.js'
+import { launchedRank, type TrainOptions, trainSupernet } from '../index.js'
 import { Ended, EXIT, UsageError } from './exit.js'
 import type { TrainFlags } from './flags.js'
 import { listenForInterrupts } from './interrupt.js'
@@ -100,6 +100,8 @@ export function trainOptions(photographs: string[], flags: TrainFlags, config: J
         steps: flags.steps,
         epochs: flags.epochs,
         batchSize: flags.batch,
+        microBatches: flags.microBatches,
+        distributed: flags.distributed,
         patchSize: flags.patch,
         loss: flags.loss,
         seed: flags.seed,
@@ -117,10 +119,12 @@ export function trainOptions(photographs: string[], flags: TrainFlags, config: J
 export async function train(photographs: string[], flags: TrainFlags): Promise<void> {
   const { out, options } = trainOptions(photographs, flags, await readConfig(flags.config))
   const interrupt = listenForInterrupts()
+  // Rank 0 alone reports and writes.
+  const leads = options['distributed'] === undefined || launchedRank() === 0
   const page = options['report'] as TrainOptions['report']
   const reporter = new TrainReporter({
-    json: flags.json ?? false,
-    quiet: flags.quiet ?? false,
+    json: leads && (flags.json ?? false),
+    quiet: !leads || (flags.quiet ?? false),
     page: typeof page === 'object' ? page.file : page || null,
   })
   try {
@@ -129,7 +133,7 @@ export async function train(photographs: string[], flags: TrainFlags): Promise<v
       signal: interrupt.signal,
       ...reporter.callbacks,
     })
-    await model.save(out)
+    if (leads) await model.save(out)
     reporter.end(out, model)
   } catch (error) {
     reporter.clear()

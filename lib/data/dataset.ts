@@ -29,6 +29,8 @@ export interface DatasetOptions {
    * once the images are indexed.
    */
   first?: number | ((facts: { fingerprint: string; stepsPerEpoch: number }) => number)
+  /** Crops [from, to) of every batch, which alone are read and given out. Default: all. */
+  share?: { from: number; to: number }
   sampler?: SamplerOptions
   /** 0 .. 2^53 - 1. */
   seed: number
@@ -37,7 +39,7 @@ export interface DatasetOptions {
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
-/** The patches of one step. */
+/** The patches of one step, or of a share of it. */
 export interface BatchFacts {
   step: number
   batchSize: number
@@ -73,7 +75,8 @@ export class Dataset {
   readonly stepsPerEpoch: number
   /** Images that are left out, and why. */
   readonly skipped: readonly SkippedImage[]
-  readonly #options: { batchSize: number; seed: number; signal?: AbortSignal; degradation?: Degradation }
+  readonly #options: { seed: number; signal?: AbortSignal; degradation?: Degradation }
+  readonly #share: { from: number; to: number }
   readonly #images: ImageCache
   /** In place of images, where they do not fit into memory. */
   readonly #ahead: CropAhead | null
@@ -87,13 +90,14 @@ export class Dataset {
     options: DatasetOptions & { memory: number; degradation?: Degradation },
   ) {
     const { batchSize, seed, signal, memory, degradation } = options
+    this.#share = options.share ?? { from: 0, to: batchSize }
     this.index = index
     this.sampler = sampler
     this.first = run.first
     this.steps = run.steps
     this.stepsPerEpoch = Math.ceil(index.difficulties.length / batchSize)
     this.skipped = [...skipped, ...index.skipped]
-    this.#options = { batchSize, seed, signal, degradation }
+    this.#options = { seed, signal, degradation }
     const { patchSize, scale, images } = index
     const lrFiles = images[0]!.lr !== null
     const pixels = images.reduce((sum, { width, height }) => sum + width * height, 0)
@@ -101,7 +105,7 @@ export class Dataset {
     const margin = degradation ? degradationMargin(lrFiles) : lrFiles ? 0 : BICUBIC_MARGIN
     const ahead = stepsAhead({
       budget: memory,
-      batchSize,
+      batchSize: this.#share.to - this.#share.from,
       patchSize,
       scale,
       margin,
@@ -222,12 +226,16 @@ export class Dataset {
     if (this.#options.signal?.aborted) throw aborted('Reading training data', this.#options.signal)
   }
 
-  /** The crops of step k (from 0): positions shifted by up to half a grid step, mirrored and transposed at random. */
+  /**
+   * The crops of step k (from 0), of the share: positions shifted by up to half a grid step, mirrored and transposed at random.
+   */
   crops(step: number): { patches: Uint32Array; crops: CropSpec[] } {
     const { index } = this
-    const patches = this.sampler.draw(step)
+    const { from, to } = this.#share
+    const patches = this.sampler.draw(step).subarray(from, to)
     const reach = Math.floor(index.step / 2 / index.scale)
-    const crops = Array.from(patches, (patch, slot) => {
+    const crops = Array.from(patches, (patch, i) => {
+      const slot = from + i
       const { image, x, y } = index.position(patch)
       const { width, height } = index.images[image]!
       const random = randomFor(this.#options.seed, streams.crop, step, slot)
@@ -309,8 +317,8 @@ export class Dataset {
   async #degraded(source: BatchSource, step: number): Promise<BatchSource> {
     const { degradation, seed } = this.#options
     if (!degradation) return source
-    const draws = source.crops.map((_, slot) =>
-      drawDegradation(degradation, randomFor(seed, streams.degradation, step, slot)),
+    const draws = source.crops.map((_, i) =>
+      drawDegradation(degradation, randomFor(seed, streams.degradation, step, this.#share.from + i)),
     )
     return await degradeSource(source, draws, this.index)
   }

@@ -37,7 +37,8 @@ export interface GuardState {
   start: number | null
 }
 
-interface Limits {
+/** Data terms of a batch for predictions that err as much as a run must not. */
+export interface Limits {
   far: number
   stuck: number
   bicubic: number
@@ -66,8 +67,6 @@ export class DivergenceGuard {
   readonly #patience: number
   readonly #first: number
   #start: number | null
-  /** Limits of batches that are in flight. */
-  readonly #limits = new Map<number, Limits>()
   /** Mean limits of the batches measured last. */
   #known: Limits | null = null
   #measured = 0
@@ -95,17 +94,21 @@ export class DivergenceGuard {
     return { start: this.#start }
   }
 
-  /** Looks at a batch before its step, if its limits are wanted. */
-  async see(index: number, batch: Batch, loss: NativeLoss): Promise<void> {
-    if (this.#evidence === null && this.#measured >= FIRST_LIMITS) return
+  /** Before a step: the limits of each part of its batch, if they are wanted, else null. */
+  async see(parts: readonly Batch[], loss: NativeLoss): Promise<Limits[] | null> {
+    if (this.#evidence === null && this.#measured >= FIRST_LIMITS) return null
     this.#measured++
-    this.#limits.set(index, await limitsOf(batch, this.#scale, loss))
+    const limits: Limits[] = []
+    for (const part of parts) limits.push(await limitsOf(part, this.#scale, loss))
+    return limits
   }
 
-  /** Counts a step that ended. Not null: the run has diverged. */
-  book(index: number, data: number): Divergence | null {
-    const limits = this.#limits.get(index)
-    this.#limits.delete(index)
+  /**
+   * Counts a step that ended. Not null: the run has diverged.
+   *
+   * @param limits of the whole batch, if see() gave those of its parts
+   */
+  book(index: number, data: number, limits: Limits | null): Divergence | null {
     // The first step's loss is that of the weights as they were at the start.
     if (index === this.#first) {
       if (this.#start === null && limits) this.#start = data / limits.far

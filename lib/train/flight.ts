@@ -1,17 +1,19 @@
 // Steps that the engine has and has not reported yet. On a pipelined device two, so that it begins the next step while
 // the report of this one is on its way and handled; else one.
 //
-// A learned sigma needs the report of a step before the next one can be given out: then there is one at a time, on every
-// device. A lag would make its runs depend on the device.
+// A learned sigma, and a gradient that is summed from micro-batches, need the report of a step before the next one can be given
+// out: then there is one at a time, on every device. A lag would make its runs depend on the device.
 import { performance } from 'node:perf_hooks'
 import type { Batch } from '../data/dataset.js'
 import type { Prefetcher } from '../data/prefetcher.js'
 import { aborted, wrapError } from '../errors.js'
 import type { NativeEngine, NativeLoss, TrainReport } from '../native.js'
+import type { Limits } from './divergence.js'
 import { interruptible } from './interruptible.js'
 import type { LossController } from './loss.js'
 import type { TrainSettings } from './options.js'
 import { emaDecayAt, learningRateAt, subnetsOfStep } from './schedule.js'
+import { type Stepped, type Stepper, WholeBatch } from './stepper.js'
 
 /** One submitted step. */
 export interface Step {
@@ -25,19 +27,22 @@ export interface Step {
 }
 
 interface Underway extends Step {
-  report: Promise<TrainReport>
-  /** When the report came. */
+  result: Promise<Stepped>
+  /** When it came. */
   ended: number | null
 }
 
 export interface Ended {
   step: Step
   report: TrainReport
+  /** See DivergenceGuard. */
+  limits: Limits | null
 }
 
 export interface FlightParts {
   settings: TrainSettings
   engine: NativeEngine
+  stepper: Stepper
   loss: LossController
   batches: Prefetcher<Batch>
   /** The schedules of the run go over steps [begin, end). */
@@ -45,8 +50,8 @@ export interface FlightParts {
   end: number
   /** The first step to give out. */
   first: number
-  /** Sees each batch before its step. */
-  onBatch: (index: number, batch: Batch, loss: NativeLoss) => Promise<void>
+  /** Sees the parts of each batch before its step. */
+  onBatch: (parts: readonly Batch[], loss: NativeLoss) => Promise<Limits[] | null>
   cancel: Int32Array
 }
 
@@ -58,11 +63,11 @@ export class Flight {
   #next: number
 
   constructor(parts: FlightParts) {
-    const { settings, engine } = parts
+    const { settings, engine, stepper } = parts
     const learns = settings.loss.kind === 'bd' && settings.loss.sigma.learn
     this.#parts = parts
     this.#costs = engine.subnets.map(({ flops }) => flops)
-    this.#depth = engine.device.pipelined && !learns ? 2 : 1
+    this.#depth = engine.device.pipelined && !learns && stepper instanceof WholeBatch ? 2 : 1
     this.#next = parts.first
   }
 
@@ -79,7 +84,7 @@ export class Flight {
 
   /** Gives the next step out as soon as its batch is there. @throws WbsrError WBSR_ABORTED; what the data ended with */
   async give(): Promise<void> {
-    const { settings, engine, loss, batches, begin, end } = this.#parts
+    const { settings, stepper, loss, batches, begin, end } = this.#parts
     const from = performance.now()
     const batch = await interruptible(batches.next(), settings.signal)
     // What is under way keeps the device busy; its last step may have ended meanwhile.
@@ -97,15 +102,11 @@ export class Flight {
       sigma: loss.sigma(progress),
     }
     const native = await loss.nativeLoss(progress)
-    await this.#parts.onBatch(index, batch, native)
+    const parts = stepper.parts(batch)
+    const limits = await this.#parts.onBatch(parts, native)
     if (settings.signal?.aborted) throw aborted('Training', settings.signal)
     const { epsilon, weightDecay, betas } = settings.optimizer
-    const pixels = 'source' in batch ? { source: batch.source } : { lr: batch.lr, hr: batch.hr }
-    const job = engine.train({
-      batch: batch.batchSize,
-      width: batch.lrSize,
-      height: batch.lrSize,
-      ...pixels,
+    const job = {
       subnets: step.subnets,
       loss: native,
       distillation: settings.distillation,
@@ -116,11 +117,13 @@ export class Flight {
       weightDecay,
       emaDecay: emaDecayAt(index, settings.ema),
       cancel: this.#parts.cancel,
-    })
-    const report = job.catch((error: unknown) => Promise.reject(wrapError(error, 'WBSR_INTERNAL', `Step ${index + 1}`)))
-    const underway: Underway = { ...step, report, ended: null }
+    }
+    const result = stepper
+      .run(parts, job, limits)
+      .catch((error: unknown) => Promise.reject(wrapError(error, 'WBSR_INTERNAL', `Step ${index + 1}`)))
+    const underway: Underway = { ...step, result, ended: null }
     // take() rethrows the failure.
-    report
+    result
       .catch(() => {})
       .then(() => {
         underway.ended = performance.now()
@@ -132,16 +135,16 @@ export class Flight {
   /** The oldest step that is under way, ended. @throws WbsrError: its failure */
   async take(): Promise<Ended> {
     const step = this.#underway.shift()!
-    return { step, report: await step.report }
+    return { step, ...(await step.result) }
   }
 
   /** Waits for all that are under way; those that ended with a report, up to the first that did not. */
   async drain(): Promise<Ended[]> {
     const steps = this.#underway.splice(0)
-    const results = await Promise.allSettled(steps.map((step) => step.report))
+    const results = await Promise.allSettled(steps.map((step) => step.result))
     const failed = results.findIndex((result) => result.status === 'rejected')
     return steps
       .slice(0, failed < 0 ? steps.length : failed)
-      .map((step, i) => ({ step, report: (results[i] as PromiseFulfilledResult<TrainReport>).value }))
+      .map((step, i) => ({ step, ...(results[i] as PromiseFulfilledResult<Stepped>).value }))
   }
 }

@@ -1,25 +1,26 @@
 // trainSupernet: options -> data, engine, checkpoint -> Trainer -> a calibrated model. Everything that holds memory or files
 // is released here, whatever happens.
+import { createHash } from 'node:crypto'
 import path from 'node:path'
-import { Dataset } from '../data/dataset.js'
-import { ValidationSet } from '../data/validation.js'
+import type { Dataset } from '../data/dataset.js'
 import { createEngine, requireDevice } from '../devices.js'
-import { aborted, WbsrError, wrapError } from '../errors.js'
+import { aborted, invalidOption, WbsrError, wrapError } from '../errors.js'
 import { AtomicFile } from '../files/atomic.js'
-import type { Mixture, ModelState } from '../model-state.js'
+import type { ModelState } from '../model-state.js'
 import { SupernetModel } from '../models/model.js'
+import type { NativeEngine } from '../native.js'
 import { Calibration } from './calibration.js'
+import { Group } from './distributed/group.js'
 import { Estimate, workOf } from './estimate.js'
 import { interruptible } from './interruptible.js'
 import { LossController } from './loss.js'
-import { fitPixelMixture } from './mixture.js'
 import { checkTrainOptions, type TrainOptions, type TrainSettings } from './options.js'
 import { RunProgress } from './progress.js'
-import { endOf, RunReport } from './report/report.js'
+import { endOf, type RunReport } from './report/report.js'
+import { fitMixture, openData, openReport, type RunData } from './run-data.js'
 import { CHECKPOINT_FILE, type FromReport, Start } from './start.js'
+import { MicroBatches, WholeBatch } from './stepper.js'
 import { Trainer } from './trainer.js'
-
-const MIXTURE_PIXELS = 2 ** 18
 
 /**
  * Trains a supernet (WBSR, NeurIPS 2024): HES batches, sandwich steps, BDLoss, Adam along a cosine. The model that comes back
@@ -28,17 +29,39 @@ const MIXTURE_PIXELS = 2 ** 18
  * @throws WbsrError WBSR_INVALID_OPTION; WBSR_NOT_FOUND, WBSR_NO_DATA, WBSR_INVALID_IMAGE: the images; WBSR_NO_DEVICE;
  *   WBSR_INVALID_FILE: a checkpoint that is damaged or of another run; WBSR_NON_FINITE naming the step, WBSR_DIVERGED saying
  *   what was seen: the last good checkpoint and the best one stay; WBSR_IO: a checkpoint could not be written, the one before
- *   it stays; WBSR_ABORTED; and whatever a callback throws, as it is
+ *   it stays; WBSR_RANK_FAILED: of another rank, with `distributed`; WBSR_ABORTED; and whatever a callback throws, as it is
  */
 export async function trainSupernet(options: TrainOptions): Promise<SupernetModel> {
   const asked = checkTrainOptions(options)
   if (asked.signal?.aborted) throw aborted('Training', asked.signal)
   // Before hours of indexing, not after.
   requireDevice(asked.device.device)
+  const group = asked.distributed ? await interruptible(Group.open(), asked.signal) : Group.single()
+  try {
+    return await trainIn(group, group.leads ? asked : followerOf(asked))
+  } catch (error) {
+    await group.fail(error)
+    throw error
+  } finally {
+    await group.close()
+  }
+}
+
+/** The settings of a rank that follows: rank 0 alone validates, reports and writes. */
+function followerOf(settings: TrainSettings): TrainSettings {
+  const silent = { onStart: null, onStep: null, onEpoch: null, onValidation: null, onProgress: null, report: null }
+  return { ...settings, ...silent, data: { ...settings.data, validation: undefined } }
+}
+
+async function trainIn(group: Group, asked: TrainSettings): Promise<SupernetModel> {
+  if (group.ranks > asked.microBatches)
+    throw invalidOption('microBatches', `at least ${group.ranks}, the number of ranks,`, asked.microBatches)
   // What onProgress throws ends the run like an abort, and is thrown then.
   const failure = new AbortController()
-  const signals = [asked.signal, asked.onProgress && failure.signal].filter((signal) => signal !== null)
+  const others = group.ranks > 1 ? group.signal : null
+  const signals = [asked.signal, asked.onProgress && failure.signal, others].filter((signal) => signal !== null)
   const signal = signals.length > 1 ? AbortSignal.any(signals) : (signals[0] ?? null)
+  signal?.addEventListener('abort', () => group.stop(), { once: true })
   const settings: TrainSettings = { ...asked, signal }
   const estimate = new Estimate()
   const progress = new RunProgress(settings.onProgress, estimate, (error) => failure.abort(error))
@@ -46,16 +69,14 @@ export async function trainSupernet(options: TrainOptions): Promise<SupernetMode
   try {
     progress.enter('index', 0)
     const start = await interruptible(Start.read(settings), signal)
-    const opened = openData(settings, start, progress)
+    const opened = openData(settings, start, progress, group)
     // After an abort no caller waits for it.
     opened.then((data) => signal?.aborted && data.dataset.close()).catch(() => {})
     const data = await interruptible(opened, signal)
     dataset = data.dataset
     const report = await openReport(settings, start, data)
     try {
-      const model = await train(settings, start, data, { progress, estimate, report })
-      await report?.end('finished', null)
-      return model
+      return await train(settings, start, data, { progress, estimate, report }, group)
     } catch (error) {
       await report?.end(...endOf(error, signal))
       throw error
@@ -64,17 +85,12 @@ export async function trainSupernet(options: TrainOptions): Promise<SupernetMode
     if (failure.signal.aborted) throw failure.signal.reason
     // After an abort all errors are consequences of it, except those that the user must see nevertheless.
     const own = error instanceof WbsrError && ['WBSR_IO', 'WBSR_NON_FINITE', 'WBSR_DIVERGED'].includes(error.code)
-    if (signal?.aborted && !own) throw aborted('Training', signal)
+    if (signal?.aborted && !own) throw signal.reason === others?.reason ? signal.reason : aborted('Training', signal)
     throw error
   } finally {
     progress.close()
     dataset?.close()
   }
-}
-
-interface RunData {
-  dataset: Dataset
-  validation: ValidationSet | null
 }
 
 interface Telling {
@@ -83,76 +99,24 @@ interface Telling {
   report: RunReport | null
 }
 
-/** Phase 'index': training and validation images. */
-async function openData(settings: TrainSettings, start: Start, progress: RunProgress): Promise<RunData> {
-  const { network, data, batchSize, patchSize, sampler, seed } = settings
-  const { scale } = network
-  const signal = settings.signal ?? undefined
-  const found =
-    data.validation === undefined ? null : await ValidationSet.find(data.validation, { scale, lr: data.validationLr })
-  const later = found?.pairs.length ?? 0
-  let indexed = 0
-  const dataset = await Dataset.open({
-    data,
-    scale,
-    patchSize,
-    batchSize,
-    ...settings.length,
-    first: (facts) => start.decide(facts),
-    sampler,
-    seed,
-    signal,
-    onProgress: ({ done, total }) => {
-      if (indexed === 0) progress.enter('index', total + later)
-      indexed = total
-      progress.advance(done)
-    },
-  })
-  const onProgress = ({ done }: { done: number }): void => progress.advance(indexed + done)
-  const { maxPixels, degradation } = data
-  const validation = found && (await ValidationSet.check(found, { signal, maxPixels, degradation, onProgress }))
-  return { dataset, validation }
-}
-
-/** The page about the run, if it is wanted. @throws WbsrError WBSR_INVALID_FILE, WBSR_IO: it cannot be there */
-async function openReport(settings: TrainSettings, start: Start, data: RunData): Promise<RunReport | null> {
-  if (!settings.report) return null
-  const { network, batchSize, patchSize, subnetsPerStep } = settings
-  const { dataset, validation } = data
-  const { images } = dataset.index
-  const facts: [string, string][] = [
-    [
-      'network',
-      `${network.name} ×${network.scale}, widths ${network.widths.join(', ')}, depths ${network.depths.join(', ')}`,
-    ],
-    [
-      'photographs',
-      `${images.length}, ${dataset.index.difficulties.length} patches; ${validation?.files.length ?? 0} to validate on`,
-    ],
-    ['left out', `${dataset.skipped.length + (validation?.skipped.length ?? 0)} photographs`],
-    ['a step', `${batchSize} patches of ${patchSize} × ${patchSize} HR pixels, subnets: ${subnetsPerStep}`],
-  ]
-  return await RunReport.open({
-    settings,
-    dataset,
-    validation,
-    fingerprint: start.fingerprint,
-    facts: { rows: facts, options: start.fingerprint },
-    first: start.progress().step,
-  })
-}
-
 async function train(
   settings: TrainSettings,
   start: Start,
   { dataset, validation }: RunData,
   { progress, estimate, report }: Telling,
+  group: Group,
 ): Promise<SupernetModel> {
-  const { network } = settings
-  const checkpointFile = settings.checkpoint && path.join(settings.checkpoint.directory, CHECKPOINT_FILE)
+  const { network, batchSize, microBatches, patchSize, subnetsPerStep } = settings
+  const checkpoint = group.leads ? settings.checkpoint : null
+  const checkpointFile = checkpoint && path.join(checkpoint.directory, CHECKPOINT_FILE)
   // Known now, and not when the first checkpoint is due.
   if (checkpointFile) await (await AtomicFile.open(checkpointFile)).discard()
-  const mixture = start.keptMixture() ?? (await interruptible(fitMixture(settings, dataset, progress), settings.signal))
+  const mixture =
+    start.keptMixture() ??
+    (await interruptible(
+      group.share(() => fitMixture(settings, dataset, progress)),
+      settings.signal,
+    ))
   const loss = new LossController(settings.loss, mixture)
   const lossState = start.keptLoss()
   if (lossState !== undefined) loss.restore(lossState)
@@ -170,7 +134,6 @@ async function train(
     disposed: false,
   }
   const calibration = new Calibration(settings, dataset, validation)
-  const { batchSize, patchSize, subnetsPerStep } = settings
   estimate.plan(
     workOf(engine.subnets, subnetsPerStep, {
       step: batchSize * (patchSize / network.scale) ** 2,
@@ -182,13 +145,21 @@ async function train(
   let history: unknown[]
   try {
     const from = start.apply(engine)
-    await announce(settings, start, { dataset, validation }, from)
+    await group.agree(() => ({
+      options: start.fingerprint,
+      'divergence option': settings.divergence,
+      'first step': start.progress().step,
+      'state at the start': digestOf(engine.getArena('weights')),
+      device: engine.device,
+    }))
+    if (group.leads) await announce(settings, start, { dataset, validation }, from)
     const trainer = new Trainer({
-      settings,
+      settings: { ...settings, checkpoint },
       dataset,
       validation,
       state,
       loss,
+      stepper: stepperOf(engine, group, { count: microBatches, size: batchSize / microBatches }),
       checkpointFile,
       fingerprint: start.fingerprint,
       from: start.progress(),
@@ -198,6 +169,7 @@ async function train(
     })
     await trainer.run()
     weights = engine.getArena(settings.ema > 0 ? 'ema' : 'weights')
+    await group.agree(() => ({ 'weights at the end': digestOf(weights) }))
     history = trainer.history
   } finally {
     engine.dispose()
@@ -206,9 +178,14 @@ async function train(
   const finished: ModelState = { ...state, engine: createEngine(network, settings.device).engine }
   try {
     finished.engine.setArena('weights', weights)
-    progress.enter('calibration', calibration.units(finished))
-    const calibrated = await calibration.run(finished, dataset.steps, ({ done }) => progress.advance(done))
-    await report?.makeExamples(finished, dataset.steps)
+    const measured = await group.share(async () => {
+      progress.enter('calibration', calibration.units(finished))
+      const calibrated = await calibration.run(finished, dataset.steps, ({ done }) => progress.advance(done))
+      await report?.makeExamples(finished, dataset.steps)
+      await report?.end('finished', null)
+      return { router: finished.router, calibration: calibrated, history }
+    })
+    finished.router = measured.router
     finished.training = {
       steps: dataset.steps,
       stepsPerEpoch: dataset.stepsPerEpoch,
@@ -216,8 +193,8 @@ async function train(
       patches: dataset.index.difficulties.length,
       skipped: dataset.skipped.map(({ file }) => path.basename(file)),
       options: start.fingerprint,
-      history,
-      calibration: calibrated,
+      history: measured.history,
+      calibration: measured.calibration,
     }
     return new SupernetModel(finished)
   } catch (error) {
@@ -226,21 +203,14 @@ async function train(
   }
 }
 
-/** p_train(y) of BDLoss, from a sample of the training pixels; null for losses that need none. */
-async function fitMixture(
-  { loss, seed }: TrainSettings,
-  dataset: Dataset,
-  progress: RunProgress,
-): Promise<Mixture | null> {
-  if (loss.kind !== 'bd') return null
-  const { dimension, components, minStd } = loss
-  progress.enter('mixture', 1)
-  const pixels = await dataset.pixelSample(MIXTURE_PIXELS, seed, ({ done, total }) => {
-    if (done === 0) progress.enter('mixture', total)
-    else progress.advance(done)
-  })
-  return fitPixelMixture(pixels, { dimension, components, minStd, seed })
+function stepperOf(engine: NativeEngine, group: Group, micro: { count: number; size: number }) {
+  return micro.count > 1 ? new MicroBatches(engine, group, micro) : new WholeBatch(engine)
 }
+
+const digestOf = ({ buffer, byteOffset, byteLength }: Float32Array): string =>
+  createHash('sha256')
+    .update(new Uint8Array(buffer, byteOffset, byteLength))
+    .digest('hex')
 
 async function announce(
   settings: TrainSettings,

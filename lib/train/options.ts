@@ -16,6 +16,7 @@ import {
   checkString,
 } from '../options.js'
 import { CALIBRATION_PIXELS } from '../routing/calibrate.js'
+import { checkMicroBatches, DISTRIBUTED, type Distributed } from './distributed/options.js'
 import { type CheckedLoss, checkLoss, type LossOptions } from './loss.js'
 import { checkBelowOne, checkOptimizer, type OptimizerOptions } from './optimizer.js'
 import type { ProgressReport } from './progress.js'
@@ -84,6 +85,17 @@ export interface TrainOptions extends DeviceOptions {
   epochs?: number
   /** Patches per step. Default 16. */
   batchSize?: number
+  /**
+   * Into how many parts of equal size a batch is cut, 1 .. batchSize: their gradients are computed one after the other and
+   * summed, which bounds the memory of a step. The numbers of a run depend on it in their last bits. Default 1; with
+   * `distributed` the largest of 8, 4, 2 and 1 that divides batchSize.
+   */
+  microBatches?: number
+  /**
+   * 'mpi': the processes that `mpirun` of Open MPI started train one model together (docs/distributed.md). Each computes some
+   * of the micro-batches; numbers and model are those of one process with the same microBatches, to the bit.
+   */
+  distributed?: Distributed
   /** HR pixels, a multiple of the scale. Default 128. */
   patchSize?: number
   sampler?: SamplerOptions
@@ -140,6 +152,8 @@ export interface TrainSettings {
   extend: string | null
   length: { steps: number } | { epochs: number }
   batchSize: number
+  microBatches: number
+  distributed: Distributed | null
   patchSize: number
   sampler: SamplerSettings
   loss: CheckedLoss
@@ -173,6 +187,8 @@ const KEYS = [
   'from',
   'extend',
   'batchSize',
+  'microBatches',
+  'distributed',
   'patchSize',
   'sampler',
   'loss',
@@ -222,6 +238,8 @@ export function checkTrainOptions(value: unknown): TrainSettings {
   const subnetsPerStep = given('subnetsPerStep', (v, name) => checkChoice(v, name, SUBNETS_PER_STEP), 'sandwich')
   if (distillation > 0 && subnetsPerStep !== 'sandwich')
     throw invalidOption('distillation', `nothing with subnetsPerStep '${subnetsPerStep}'`, distillation)
+  const batchSize = given('batchSize', (v, name) => checkInteger(v, name, 1, 4096), 16)
+  const distributed = given<Distributed | null>('distributed', (v, name) => checkChoice(v, name, DISTRIBUTED), null)
   const callback = (key: 'onStart' | 'onStep' | 'onEpoch' | 'onValidation' | 'onProgress') =>
     given<((report: never) => unknown) | null>(key, checkFunction, null)
   return {
@@ -233,7 +251,9 @@ export function checkTrainOptions(value: unknown): TrainSettings {
       options['steps'] !== undefined
         ? { steps: checkInteger(options['steps'], 'steps', 1, 2 ** 31 - 1) }
         : { epochs: given('epochs', (v, name) => checkInteger(v, name, 1, 2 ** 31 - 1), 100) },
-    batchSize: given('batchSize', (v, name) => checkInteger(v, name, 1, 4096), 16),
+    batchSize,
+    microBatches: checkMicroBatches(options['microBatches'], batchSize, distributed),
+    distributed,
     patchSize,
     sampler: checkSamplerOptions(options['sampler']),
     loss: checkLoss(options['loss']),

@@ -224,12 +224,13 @@ export class Start {
   }
 
   #fingerprintOf(facts: DataFacts, first: number, extended?: { step: number; digest: string }): Fingerprint {
-    const { length, data, batchSize, patchSize, sampler, loss, optimizer, ema, subnetsPerStep, seed, distillation } =
-      this.#settings
+    const { length, data, batchSize, microBatches, patchSize, sampler, loss, optimizer, ema } = this.#settings
+    const { subnetsPerStep, seed, distillation } = this.#settings
     return {
       data: facts.fingerprint,
       steps: first + ('steps' in length ? length.steps : length.epochs * facts.stepsPerEpoch),
       batchSize,
+      ...(microBatches > 1 && { microBatches }),
       patchSize,
       sampler,
       loss,

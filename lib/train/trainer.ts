@@ -19,10 +19,13 @@ import type { RunProgress } from './progress.js'
 import type { RunReport } from './report/report.js'
 import { addToSums, type EpochSums, type HistoryEntry, Meter, meansOf, noSums } from './reports.js'
 import { Saves } from './saves.js'
+import type { Stepper } from './stepper.js'
 import { measure, onAverage } from './validation.js'
 
 /** After these errors the weights are unusable. */
 const LOST: ReadonlySet<string> = new Set(['WBSR_NON_FINITE', 'WBSR_DIVERGED'])
+
+const isLost = (error: unknown): boolean => LOST.has(String((error as { code?: unknown } | null)?.code))
 
 export interface RunParts {
   settings: TrainSettings
@@ -30,6 +33,7 @@ export interface RunParts {
   validation: ValidationSet | null
   state: ModelState
   loss: LossController
+  stepper: Stepper
   /** null: no checkpoints. */
   checkpointFile: string | null
   fingerprint: Fingerprint
@@ -89,12 +93,13 @@ export class Trainer {
     const flight = new Flight({
       settings,
       engine,
+      stepper: this.#parts.stepper,
       loss: this.#parts.loss,
       batches,
       begin: dataset.first,
       end: dataset.steps,
       first: from.step,
-      onBatch: async (...batch) => this.#guard?.see(...batch),
+      onBatch: async (...batch) => (await this.#guard?.see(...batch)) ?? null,
       cancel: this.#cancel,
     })
     this.#reportProgress()
@@ -104,7 +109,8 @@ export class Trainer {
     } catch (error) {
       const rest = await flight.drain()
       // These errors are more important than an abort.
-      if (!settings.signal?.aborted || (error instanceof WbsrError && LOST.has(error.code))) throw error
+      if (!settings.signal?.aborted || isLost(error) || isLost((settings.signal.reason as Error | null)?.cause))
+        throw error
       // Steps that the device had completed count, without a callback.
       for (const ended of rest) this.#book(ended)
       await this.#saveOnAbort()
@@ -154,9 +160,9 @@ export class Trainer {
   }
 
   /** @throws WbsrError WBSR_DIVERGED */
-  #checkDivergence({ step, report }: Ended): void {
+  #checkDivergence({ step, report, limits }: Ended): void {
     const seen =
-      this.#guard?.book(step.index, report.data) ??
+      this.#guard?.book(step.index, report.data, limits) ??
       (this.#due.isLast(this.#step) ? this.#guard?.finish(this.#step) : null)
     if (seen)
       throw diverged(

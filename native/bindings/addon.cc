@@ -13,6 +13,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   wbsr::bindings::registerImages(env, exports);
   wbsr::bindings::registerLoss(env, exports);
   wbsr::bindings::registerTiles(env, exports);
+  wbsr::bindings::registerCommunicator(env, exports);
   return exports;
 }
 

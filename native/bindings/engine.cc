@@ -118,6 +118,8 @@ void Engine::define(Napi::Env env, Napi::Object exports) {
                                      InstanceMethod<&Engine::createCanvas>("createCanvas", napi_default, canvasClass),
                                      InstanceMethod<&Engine::infer>("infer"),
                                      InstanceMethod<&Engine::gradients>("gradients"),
+                                     InstanceMethod<&Engine::readGradient>("readGradient"),
+                                     InstanceMethod<&Engine::writeGradient>("writeGradient"),
                                      InstanceMethod<&Engine::apply>("apply"),
                                      InstanceMethod<&Engine::train>("train"),
                                      InstanceMethod<&Engine::memory>("memory"),

@@ -64,6 +64,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
   Napi::Value createCanvas(const Napi::CallbackInfo& info);
   Napi::Value infer(const Napi::CallbackInfo& info);
   Napi::Value gradients(const Napi::CallbackInfo& info);
+  Napi::Value readGradient(const Napi::CallbackInfo& info);
+  Napi::Value writeGradient(const Napi::CallbackInfo& info);
   Napi::Value apply(const Napi::CallbackInfo& info);
   Napi::Value train(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);

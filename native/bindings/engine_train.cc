@@ -93,6 +93,34 @@ Napi::Value Engine::gradients(const Napi::CallbackInfo& info) {
       [ticket, report](Device& device) { *report = device.waitGradients(*ticket); });
 }
 
+// readGradient(into)
+Napi::Value Engine::readGradient(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Float32Array into = floatsOf(env, info[0], "into", core(env).graph.parameterCount());
+  float* values = const_cast<Napi::Float32Array&>(into).Data();
+  // An empty value resolves with the last value kept.
+  return run(
+      info.This().As<Napi::Object>(), {into}, [=](Device& device) { device.getArena(Arena::Gradient, values); },
+      [](Napi::Env) { return Napi::Value(); });
+}
+
+// writeGradient(values, factor)
+Napi::Value Engine::writeGradient(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int64_t count = core(env).graph.parameterCount();
+  const Napi::Float32Array array = floatsOf(env, info[0], "values", count);
+  if (!info[1].IsNumber()) throwExpected("a number", "factor", info[1], env);
+  float* values = const_cast<Napi::Float32Array&>(array).Data();
+  const auto factor = static_cast<float>(info[1].As<Napi::Number>().DoubleValue());
+  return run(
+      info.This().As<Napi::Object>(), {array},
+      [=](Device& device) {
+        for (int64_t i = 0; i < count; ++i) values[i] *= factor;
+        device.setArena(Arena::Gradient, values);
+      },
+      [](Napi::Env) { return Napi::Value(); });
+}
+
 Napi::Value Engine::apply(const Napi::CallbackInfo& info) {
   if (!info[0].IsObject()) throwExpected("a job", "apply()", info[0], info.Env());
   const Napi::Object object = info[0].As<Napi::Object>();

@@ -7,8 +7,9 @@ namespace wbsr::bindings {
 void registerEngine(Napi::Env env, Napi::Object exports);   // engine.cc: Engine
 void registerDevices(Napi::Env env, Napi::Object exports);  // devices.cc: deviceKinds, findDevices
 void registerImages(Napi::Env env,
-                    Napi::Object exports);                // images.cc: resize, metrics, gradient vectors, batches, rows
-void registerLoss(Napi::Env env, Napi::Object exports);   // loss.cc: fitMixture, evaluateLoss
-void registerTiles(Napi::Env env, Napi::Object exports);  // tiles.cc: squaredErrors, averageTiles
+                    Napi::Object exports);               // images.cc: resize, metrics, gradient vectors, batches, rows
+void registerLoss(Napi::Env env, Napi::Object exports);  // loss.cc: fitMixture, evaluateLoss
+void registerCommunicator(Napi::Env env, Napi::Object exports);  // communicator.cc: Communicator, findMpi, addFloats
+void registerTiles(Napi::Env env, Napi::Object exports);         // tiles.cc: squaredErrors, averageTiles
 
 }  // namespace wbsr::bindings

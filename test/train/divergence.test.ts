@@ -130,8 +130,8 @@ t.test('the guard: windows above the limits of their own batches', async (t) => 
   const objects = async (data: (step: number) => number, amplitude: (step: number) => number, steps = 400) => {
     const guard = new DivergenceGuard({ first: 0, length: steps, scale: 2 }, null)
     for (let step = 0; step < steps; step++) {
-      await guard.see(step, batch(amplitude(step)), loss)
-      if (guard.book(step, data(step))) return step + 1
+      const limits = await guard.see([batch(amplitude(step))], loss)
+      if (guard.book(step, data(step), limits && limits[0]!)) return step + 1
     }
     return guard.finish(steps) ? steps : null
   }

@@ -1,5 +1,6 @@
 // wbsr train: its options and help. What it does is in lib/cli/train.ts.
 import { type Command, Option } from 'commander'
+import { DISTRIBUTED } from '../../train/distributed/options.js'
 import { LOSSES } from '../../train/loss-names.js'
 import type { TrainFlags } from '../flags.js'
 import { deviceFlags } from '../model.js'
@@ -32,6 +33,16 @@ export function trainCommand(program: Command): void {
       .addOption(new Option('--steps <count>', 'optimizer steps').argParser(integer(1, MOST)).conflicts('epochs'))
       .option('--epochs <count>', 'passes over the photographs (default: 100)', integer(1, MOST))
       .option('--batch <patches>', 'per step (default: 16)', integer(1, 4096))
+      .option(
+        '--micro-batches <count>',
+        'into which a batch is cut (default: 1; with --distributed up to 8)',
+        integer(1, 4096),
+      )
+      .addOption(
+        new Option('--distributed <how>', 'on the processes that mpirun started (docs/distributed.md)').choices(
+          DISTRIBUTED,
+        ),
+      )
       .option('--patch <pixels>', 'HR pixels of a patch (default: 128)', integer(8, 4096))
       .option('--learning-rate <rate>', 'of the first step (default: 2e-4)', number(0, 10))
       .addOption(new Option('--loss <name>', 'default: bd').choices(LOSSES))
@@ -58,7 +69,8 @@ Examples:
   wbsr train photos/ -o x2.safetensors --steps 20000 --validation held-out/
   wbsr train photos/ --network srresnet --widths 16,32 --depths 1,2,4 --batch 8 --patch 64 --epochs 20
   wbsr train -c run.json --steps 500
-  wbsr train photos/ -o better.safetensors --extend x2.run --steps 5000`,
+  wbsr train photos/ -o better.safetensors --extend x2.run --steps 5000
+  mpirun -n 2 wbsr train photos/ -o x2.safetensors --distributed mpi --threads 4`,
     )
     .action(async (photographs: string[], flags: TrainFlags) => {
       const { train } = await import('../train.js')

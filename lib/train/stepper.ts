@@ -1,0 +1,171 @@
+// One optimizer step of a batch: at once, or in micro-batches whose gradients are summed in a fixed order (distributed/tree.ts),
+// here or on several ranks.
+import type { Batch } from '../data/dataset.js'
+import { type NativeEngine, native, type TrainData, type TrainJob, type TrainReport } from '../native.js'
+import type { Group } from './distributed/group.js'
+import { treeSum } from './distributed/tree.js'
+import type { Limits } from './divergence.js'
+
+/** All of a step but its pixels. */
+export type StepJob = Omit<TrainJob, 'batch' | 'width' | 'height' | 'lr' | 'hr' | 'source'>
+
+/** A step that ended. `limits`: of the whole batch, where those of its parts were given. */
+export interface Stepped {
+  report: TrainReport
+  limits: Limits | null
+}
+
+export interface Stepper {
+  /** The parts of a batch of which gradients are computed at once. */
+  parts(batch: Batch): Batch[]
+  /** @param limits of each part; null: not wanted */
+  run(parts: Batch[], job: StepJob, limits: Limits[] | null): Promise<Stepped>
+}
+
+const pixelsOf = (batch: Batch): TrainData & { batch: number; width: number; height: number } => ({
+  batch: batch.batchSize,
+  width: batch.lrSize,
+  height: batch.lrSize,
+  ...('source' in batch ? { source: batch.source } : { lr: batch.lr, hr: batch.hr }),
+})
+
+/** The whole batch at once. */
+export class WholeBatch implements Stepper {
+  readonly #engine: NativeEngine
+
+  constructor(engine: NativeEngine) {
+    this.#engine = engine
+  }
+
+  parts(batch: Batch): Batch[] {
+    return [batch]
+  }
+
+  async run(parts: Batch[], job: StepJob, limits: Limits[] | null): Promise<Stepped> {
+    const [batch] = parts as [Batch]
+    return { report: await this.#engine.train({ ...pixelsOf(batch), ...job }), limits: limits && limits[0]! }
+  }
+}
+
+/** Crops [from, from + count) of a batch. */
+function cut(batch: Batch, from: number, count: number): Batch {
+  const { step, lrSize, hrSize, level } = batch
+  const to = from + count
+  const facts = {
+    step,
+    batchSize: count,
+    lrSize,
+    hrSize,
+    level,
+    patches: batch.patches.subarray(from, to),
+    classes: batch.classes.slice(from, to),
+  }
+  if ('source' in batch) return { ...facts, source: { ...batch.source, crops: batch.source.crops.slice(from, to) } }
+  const planes = (values: Float32Array, size: number) => values.subarray(3 * size ** 2 * from, 3 * size ** 2 * to)
+  return { ...facts, lr: planes(batch.lr, lrSize), hr: planes(batch.hr, hrSize) }
+}
+
+/** Numbers that are summed beside a gradient: those of a report, of limits, and the loss of each subnet. */
+const MEANS = ['loss', 'data', 'balance', 'dataGradient', 'balanceGradient', 'sigmaGradient'] as const
+const LIMITS = ['far', 'stuck', 'bicubic'] as const
+const NUMBERS = 1 + MEANS.length + LIMITS.length
+
+interface Summand {
+  gradient: Float32Array
+  /** Whether something was not finite (0 or 1), MEANS, LIMITS, losses. */
+  numbers: Float64Array
+}
+
+/** In micro-batches of equal size. A batch has those of this rank alone; the others come from the other ranks. */
+export class MicroBatches implements Stepper {
+  readonly #engine: NativeEngine
+  readonly #group: Group
+  readonly #count: number
+  readonly #size: number
+  /** Gradients that are free to be used. */
+  readonly #free: Float32Array[] = []
+
+  /** @param micro how many a step has on all ranks, and crops in each */
+  constructor(engine: NativeEngine, group: Group, micro: { count: number; size: number }) {
+    this.#engine = engine
+    this.#group = group
+    this.#count = micro.count
+    this.#size = micro.size
+  }
+
+  parts(batch: Batch): Batch[] {
+    const count = batch.batchSize / this.#size
+    return Array.from({ length: count }, (_, i) => cut(batch, i * this.#size, this.#size))
+  }
+
+  async run(parts: Batch[], job: StepJob, limits: Limits[] | null): Promise<Stepped> {
+    const group = this.#group
+    const own = { seconds: 0, parts: 1 }
+    let next = 0
+    const leaf = async (): Promise<Summand> => {
+      const at = next++
+      const report = await this.#engine.gradients({ ...pixelsOf(parts[at]!), ...job })
+      own.seconds += report.seconds
+      own.parts = Math.max(own.parts, report.parts)
+      const gradient = await this.#engine.readGradient(this.#take())
+      const limit = limits?.[at]
+      const numbers = Float64Array.of(
+        report.finite ? 0 : 1,
+        ...MEANS.map((key) => report[key]),
+        ...LIMITS.map((key) => limit?.[key] ?? 0),
+        ...report.losses,
+      )
+      return { gradient, numbers }
+    }
+    const numbersOf = () => new Float64Array(NUMBERS + job.subnets.length)
+    const sum = (await treeSum<Summand>(this.#count, group, {
+      leaf,
+      add: async (into, other) => {
+        await native.addFloats(into.gradient, other.gradient)
+        other.numbers.forEach((number, i) => {
+          into.numbers[i]! += number
+        })
+        this.#free.push(other.gradient)
+      },
+      send: async ({ gradient, numbers }, to) => {
+        await group.send(to, 'gradient', gradient)
+        await group.send(to, 'numbers', numbers)
+        this.#free.push(gradient)
+      },
+      receive: async (from) => ({
+        gradient: await group.receive(from, 'gradient', this.#take()),
+        numbers: await group.receive(from, 'numbers', numbersOf()),
+      }),
+    })) ?? { gradient: this.#take(), numbers: numbersOf() }
+    await group.broadcast('gradient', sum.gradient)
+    await group.broadcast('numbers', sum.numbers)
+    await this.#engine.writeGradient(sum.gradient, 1 / this.#count)
+    this.#free.push(sum.gradient)
+    const update = await this.#engine.apply(job)
+    return this.#stepped(sum.numbers, { ...own, seconds: own.seconds + update.seconds }, update.finite, limits !== null)
+  }
+
+  #take(): Float32Array {
+    return this.#free.pop() ?? new Float32Array(this.#engine.parameterCount)
+  }
+
+  #stepped(
+    numbers: Float64Array,
+    own: Pick<TrainReport, 'seconds' | 'parts'>,
+    updated: boolean,
+    limited: boolean,
+  ): Stepped {
+    const mean = numbers.map((number) => number / this.#count)
+    const named = <K extends string>(keys: readonly K[], from: number) =>
+      Object.fromEntries(keys.map((key, i) => [key, mean[from + i]!])) as Record<K, number>
+    return {
+      report: {
+        finite: updated && numbers[0] === 0,
+        ...named(MEANS, 1),
+        losses: mean.subarray(NUMBERS),
+        ...own,
+      },
+      limits: limited ? named(LIMITS, 1 + MEANS.length) : null,
+    }
+  }
+}
