@@ -9,7 +9,7 @@ import { bandBytes } from './run-band.js'
 import type { Store } from './store.js'
 
 /** Bytes of SR rows that are read at a time. */
-const READ_BYTES = 16 << 20
+const READ_BYTES = 4 << 20
 
 /** The size of the result and how much there is of it. */
 export interface Assembled {

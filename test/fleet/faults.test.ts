@@ -1,8 +1,9 @@
 // What breaks queues: processes that are killed, locks that are lost, a Redis that restarts, jobs that kill their workers.
-import type { ChildProcessWithoutNullStreams } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync } from 'node:fs'
-import { createInterface } from 'node:readline'
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { Queue } from 'bullmq'
 import sharp from 'sharp'
 import t, { type Test } from 'tap'
@@ -10,12 +11,13 @@ import type { FleetJob } from '../../lib/fleet/events.js'
 import { workQueue } from '../../lib/fleet/queues.js'
 import { startFleetWorker } from '../../lib/fleet/start-worker.js'
 import type { RawImage } from '../../lib/types.js'
-import { start, skip as unbuilt } from '../support/cli.js'
-import { testFleet } from '../support/fleet.js'
+import { until } from '../support/cli.js'
+import { measureTurns } from '../support/event-loop.js'
+import { leftovers, testFleet } from '../support/fleet.js'
 import { picture } from '../support/infer-pictures.js'
 import { RedisServer, withoutRedis } from '../support/redis.js'
 
-const skip = withoutRedis() || unbuilt
+const skip = withoutRedis()
 if (skip) t.test('faults of a fleet', { skip }, () => {})
 else await withRedis(await RedisServer.start())
 
@@ -23,83 +25,51 @@ async function withRedis(redis: RedisServer) {
   const { store, connection, model, fleet } = await testFleet(redis)
   const options = { router: { subnet: 3 }, rate: 1e9, compressionLevel: 1 } as const
 
-  /** `wbsr fleet worker` in a process of its own; `onStart` gets its jobs. */
-  function program(onStart: (job: FleetJob, child: ChildProcessWithoutNullStreams) => void, ...more: string[]) {
-    const child = start([
-      'fleet',
-      'worker',
-      '--redis',
-      connection,
-      '--store',
-      store.label,
-      '--lock',
-      '1',
-      '--json',
-      ...more,
-    ])
-    createInterface({ input: child.stdout }).on('line', (line) => {
-      const { event, ...job } = JSON.parse(line)
-      if (event === 'start') onStart(job, child)
-    })
-    return child
+  /** A worker in a process of its own, which kills itself. */
+  const victim = (crashes: number, when: 'middle' | 'band-0') => {
+    const file = path.join(path.dirname(fileURLToPath(import.meta.url)), '../support/fleet-victim.ts')
+    return fork(file, [connection, store.label, String(crashes), when], { stdio: 'ignore' })
   }
 
   const check = async (t: Test, image: RawImage, output: string) => {
     const { data } = await model.upscale(image, { router: options.router })
     const pixels = await sharp(store.file!(output)).raw().toBuffer()
     t.ok(pixels.equals(Buffer.from(data.buffer, data.byteOffset, data.byteLength)), 'the bytes of upscale()')
-    const left = readdirSync(store.label, { recursive: true, encoding: 'utf8' })
-    t.same(
-      left.filter((name) => /\.tmp$|^runs\/./.test(name)),
-      [],
-      'no partial file and no band is left',
-    )
+    t.same(await leftovers(store), [], 'no partial file and no band is left')
   }
 
   t.test('workers that are killed in the middle of bands: others do them again', async (t) => {
     const image = picture(500, 1500)
     const run = await fleet.submit(model, image, 'out/killed.png', { ...options, bands: 5 })
-    let kills = 0
-    let alive: ChildProcessWithoutNullStreams | null = null
-    let over = false
-    const next = () => {
-      if (over) return
-      alive = program((_job, child) => {
-        if (kills < 3) setTimeout(() => child.kill('SIGKILL') && kills++, 50)
-      })
-      alive.once('exit', next)
-    }
-    next()
+    for (let kills = 0; kills < 3; kills++) t.same(await once(victim(5, 'middle'), 'exit'), [null, 'SIGKILL'])
+    t.equal((await run.status()).state, 'running')
+    const worker = await startFleetWorker({ connection, store, lockSeconds: 5 })
+    t.teardown(() => worker.close(true))
     await run.result()
-    over = true
-    alive!.kill('SIGTERM')
-    await once(alive!, 'exit')
-    t.equal(kills, 3)
+    await worker.close()
     await check(t, image, 'out/killed.png')
   })
 
   t.test('a band that kills every worker is given up and named', async (t) => {
-    // Bands that take longer than the signal takes to arrive.
-    const run = await fleet.submit(model, picture(600, 4000), 'out/deadly.png', { ...options, bands: 2 })
+    const run = await fleet.submit(model, picture(100, 1200), 'out/deadly.png', { ...options, bands: 2 })
     let over = false
-    let alive: ChildProcessWithoutNullStreams | null = null
+    let alive: ChildProcess
     const next = () => {
       if (over) return
-      alive = program(({ index }, child) => index === 0 && child.kill('SIGKILL'), '--crashes', '1')
+      alive = victim(1, 'band-0')
       alive.once('exit', next)
     }
     next()
     await t.rejects(run.result(), { message: /band 0 of 2, after .*died or lost it/ })
     over = true
-    alive!.kill('SIGTERM')
-    await once(alive!, 'exit')
+    if (alive!.kill('SIGKILL')) await once(alive!, 'exit')
     await run.cancel()
   })
 
   t.test('Redis is killed and comes back in the middle', async (t) => {
     const image = picture(300, 1500)
     const run = await fleet.submit(model, image, 'out/restart.png', { ...options, bands: 5 })
-    const worker = await startFleetWorker({ connection, store, lockSeconds: 1 })
+    const worker = await startFleetWorker({ connection, store, lockSeconds: 5 })
     t.teardown(() => worker.close(true))
     await once(worker, 'done')
     await redis.stop()
@@ -123,6 +93,30 @@ async function withRedis(redis: RedisServer) {
     await worker.close()
   })
 
+  t.test('a band that takes several times its lock keeps it, as no turn of the event loop is long', async (t) => {
+    const lockSeconds = 3
+    // A band of three locks on this machine, however busy it is.
+    const { allocation, seconds } = await model.upscale(picture(400, 800), { router: options.router })
+    const height = Math.ceil((800 * 3 * lockSeconds) / seconds)
+    t.ok(allocation.flops > 0)
+    const run = await fleet.submit(model, picture(400, height), 'out/slow.png', { ...options, bands: 1 })
+    const worker = await startFleetWorker({ connection, store, lockSeconds })
+    t.teardown(() => worker.close(true))
+    const started: string[] = []
+    const lost: string[] = []
+    worker.on('start', ({ kind }) => started.push(kind))
+    worker.on('lost', ({ kind }) => lost.push(kind))
+    await once(worker, 'start')
+    const turns = measureTurns()
+    const [, done] = await once(worker, 'done')
+    const longest = turns.stop()
+    t.ok(done.seconds > 1.5 * lockSeconds, `${done.seconds} s`)
+    t.ok(longest[0]! < 50, `a turn of ${longest[0]} ms of CPU`)
+    await run.result()
+    t.same([started, lost], [['band', 'assemble'], []])
+    await worker.close()
+  })
+
   t.test('each band is done once, and finished jobs may be removed meanwhile', async (t) => {
     const image = picture(900, 2600)
     const run = await fleet.submit(model, image, 'out/long.png', { ...options, bands: 2 })
@@ -132,8 +126,10 @@ async function withRedis(redis: RedisServer) {
     worker.on('start', (job) => started.push(job))
     await once(worker, 'done')
     const queue = new Queue(workQueue('wbsr', worker.numerics), { connection: { url: connection } })
-    await new Promise((resolve) => setTimeout(resolve, 200))
-    t.equal((await queue.clean(0, 1000, 'completed')).length > 0, true, 'the finished band is forgotten')
+    let forgotten = 0
+    // Redis learns of it after the worker has said so.
+    await until(async () => (forgotten += (await queue.clean(0, 1000, 'completed')).length) > 0)
+    t.ok(forgotten > 0, 'the finished band is forgotten')
     await queue.close()
     await run.result()
     t.equal(started.length, 3, 'each band once, and the file')

@@ -12,7 +12,7 @@ import type { FleetWorker } from '../../lib/fleet/worker.js'
 import { encodeImage } from '../../lib/images/images.js'
 import { SupernetModel } from '../../lib/models/model.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
-import { testFleet } from '../support/fleet.js'
+import { leftovers, testFleet } from '../support/fleet.js'
 import { picture } from '../support/infer-pictures.js'
 import { realState } from '../support/real-state.js'
 import { RedisServer, withoutRedis } from '../support/redis.js'
@@ -61,7 +61,7 @@ async function withRedis(redis: RedisServer) {
       [...flops].sort((a, b) => b - a),
       'long bands first',
     )
-    t.notOk(existsSync(path.dirname(store.file!(manifestKey(run.id)))), 'the bands are gone')
+    t.same(await leftovers(store, run.id), [], 'the bands are gone')
     t.match(await run.status(), { state: 'done', eta: 0 })
     t.ok(worker.eventLoopDelay().p99 >= 0)
     await run.save(path.join(folder, 'saved.png'))

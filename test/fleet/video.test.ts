@@ -1,7 +1,7 @@
 // Videos on a fleet: the frames and streams that one machine makes, whoever does which segment.
 import type { ChildProcessWithoutNullStreams } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
@@ -16,7 +16,7 @@ import type { Store } from '../../lib/fleet/store.js'
 import { stateOf } from '../../lib/models/model.js'
 import { upscaleVideo } from '../../lib/video/upscale-video.js'
 import { start, skip as unbuilt, wbsr } from '../support/cli.js'
-import { testFleet } from '../support/fleet.js'
+import { leftovers, testFleet } from '../support/fleet.js'
 import { RedisServer, withoutRedis } from '../support/redis.js'
 import { ffmpeg, frameHashes, frameTimes, probed, withoutFfmpeg } from '../support/video.js'
 
@@ -65,14 +65,8 @@ async function withRedis(redis: RedisServer) {
     }
     t.same(facts(found), facts(wanted), 'the same streams, chapters and tags')
   }
-  const nothingLeft = (t: Test, id: string) =>
-    t.same(
-      readdirSync(store.label, { recursive: true, encoding: 'utf8' }).filter(
-        (name) => /\.tmp$/.test(name) || name.startsWith(`runs/${id}`),
-      ),
-      [],
-      'no partial file and no segment is left',
-    )
+  const nothingLeft = async (t: Test, id: string) =>
+    t.same(await leftovers(store, id), [], 'no partial file and no segment is left')
 
   t.test(
     'frames, times, sound, subtitles, chapters, colours and rotation of one machine, by two workers',
@@ -92,7 +86,7 @@ async function withRedis(redis: RedisServer) {
       t.match(result, { width: alone.width, height: alone.height, frames: alone.frames, warnings: alone.warnings })
       t.ok(alone.width < alone.height, 'upright')
       same(t, store.file!('out/rich.mp4'), at('alone.mp4'))
-      nothingLeft(t, run.id)
+      await nothingLeft(t, run.id)
       const used = Number(/used_memory:(\d+)/.exec(redis.command('info', 'memory'))![1])
       t.ok(used < 10e6, `${used} bytes in Redis: no frames`)
       // Again: it is there already.
@@ -130,7 +124,7 @@ async function withRedis(redis: RedisServer) {
     t.match(await run.result(), { width: 96, height: 72, frames: 35 })
     same(t, store.file!('out/deep.mkv'), at('deep-alone.mkv'))
     t.equal(probed(store.file!('out/deep.mkv')).streams[0].pix_fmt, 'yuv422p10le')
-    nothingLeft(t, run.id)
+    await nothingLeft(t, run.id)
     await worker.close()
   })
 
@@ -158,7 +152,7 @@ async function withRedis(redis: RedisServer) {
     await once(alive!, 'exit')
     t.equal(kills, 3)
     same(t, store.file!('out/long.mp4'), at('long-alone.mp4'))
-    nothingLeft(t, run.id)
+    await nothingLeft(t, run.id)
   })
 
   t.test('a segment done twice, in any order; a file that cannot be entered; frames that are not those', async (t) => {

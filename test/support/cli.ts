@@ -56,9 +56,12 @@ export async function ended(child: ChildProcessWithoutNullStreams): Promise<Ran>
 }
 
 /** Waits until `ready` holds, for a minute at most. */
-export async function until(ready: () => boolean): Promise<void> {
-  for (let i = 0; i < 6000 && !ready(); i++) await setTimeout(10)
-  if (!ready()) throw new Error('what was waited for did not come')
+export async function until(ready: () => boolean | Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 6000; i++) {
+    if (await ready()) return
+    await setTimeout(10)
+  }
+  throw new Error('what was waited for did not come')
 }
 
 export const temporaries = (folder: string): string[] =>

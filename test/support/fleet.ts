@@ -1,12 +1,13 @@
 // A fleet for tests: a model of four subnets, a store in a temporary folder, and a Redis of its own.
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
 import { openFleet } from '../../lib/fleet/fleet.js'
-import { folderStore } from '../../lib/fleet/store.js'
+import { folderStore, type Store } from '../../lib/fleet/store.js'
 import { SupernetModel } from '../../lib/models/model.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
+import { until } from './cli.js'
 import { realState } from './real-state.js'
 import type { RedisServer } from './redis.js'
 
@@ -24,4 +25,14 @@ export async function testFleet(redis: RedisServer) {
     rmSync(folder, { recursive: true, force: true })
   })
   return { folder, store, connection, model, fleet }
+}
+
+/** What jobs that are done have left in a store's folder, a while after their results are there: they tidy up at last. */
+export async function leftovers({ label }: Store, id = ''): Promise<string[]> {
+  const left = () =>
+    readdirSync(label, { recursive: true, encoding: 'utf8' }).filter(
+      (name) => /\.tmp$/.test(name) || (name.startsWith(`runs/${id}`) && name !== 'runs'),
+    )
+  await until(() => left().length === 0).catch(() => {})
+  return left()
 }
