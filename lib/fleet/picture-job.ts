@@ -18,6 +18,7 @@ import type { PictureSettings } from './options.js'
 import { type Cut, cutPicture, gridOf, whyWhole } from './prepare.js'
 import { measureRate } from './rate.js'
 import { contentHash, DecodedRows, type RowShape, rowBytes, StoredRows, storeRows } from './rows.js'
+import type { Speeds } from './speeds.js'
 import { hashOf, type Store } from './store.js'
 
 /** Halo and seams cost at most about this much on top of the picture's own pixels, before a picture is looked at. */
@@ -39,6 +40,8 @@ export interface Price {
   overhead: number
   /** 2 x MAC that one worker does in a second. */
   rate: number
+  /** What the job costs beside the network here, where it was planned and not submitted. */
+  speeds?: Speeds
   /** Of a video: seconds in which this machine decoded it, as the submitter does. */
   splitting?: number
   /**

@@ -5,6 +5,7 @@ import { type SupernetModel, stateOf } from '../models/model.js'
 import type { ImageInput } from '../types.js'
 import { checkPictureOptions, OWN_KEYS, type PictureOptions } from './options.js'
 import { type PictureJob, type Price, pictureJob } from './picture-job.js'
+import { measureSpeeds } from './speeds.js'
 import type { Store } from './store.js'
 import { checkFleetVideoOptions, type FleetVideoOptions, videoJob } from './video-job.js'
 
@@ -16,7 +17,8 @@ function plainOptions({ signal: _signal, ...options }: PictureOptions): Record<s
 }
 
 /**
- * The price of a picture's job, without a store, a database or a worker: bands, work, bytes. `predict` makes seconds of it.
+ * The price of a picture's job, without a store, a database or a worker: bands, work, bytes, and how fast this machine is.
+ * `predict` makes seconds of it.
  *
  * @throws WbsrError WBSR_INVALID_OPTION, WBSR_INVALID_IMAGE, WBSR_NOT_FOUND, WBSR_ABORTED
  */
@@ -25,7 +27,11 @@ export async function planPicture(
   input: ImageInput,
   options: PictureOptions = {},
 ): Promise<Price> {
-  return (await jobOf(stateOf(model), input, 'plan.png', options, null)).price
+  const state = stateOf(model)
+  const { price } = await jobOf(state, input, 'plan.png', options, null)
+  return price.kind === 'bands'
+    ? { ...price, speeds: await measureSpeeds(state, checkPictureOptions(options, state)) }
+    : price
 }
 
 export async function jobOf(

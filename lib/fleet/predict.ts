@@ -1,20 +1,12 @@
 // How long a job takes on a number of workers: list scheduling of its bands, and the parts that are not shared.
 import type { Price } from './picture-job.js'
+import { ASSUMED, type Speeds } from './speeds.js'
 
 /** What the prediction takes for granted. */
-export interface Assumptions {
+export interface Assumptions extends Speeds {
   /** 2 x MAC that each worker does in a second. */
   rate: number
-  /** Seconds that a job costs beside its work: the queue, the manifest, reading and writing bands. */
-  perBand: number
-  /** Bytes of SR pixels that are put into the result in a second: reading bands, PNG's filters and zlib. */
-  assembly: number
-  /** Bytes of LR pixels that the submitter decodes, routes and writes in a second. */
-  splitting: number
 }
-
-/** Estimates, not measured. */
-export const ASSUMED: Omit<Assumptions, 'rate'> = { perBand: 0.15, assembly: 25e6, splitting: 60e6 }
 
 /** How long a job is expected to take, from {@link predict}. */
 export interface Prediction {
@@ -41,9 +33,15 @@ export function makespan(seconds: readonly number[], workers: number): number {
  * Expected seconds of a job on a number of workers.
  *
  * @param prices of one picture, or of those of a folder, whose files are put together while other bands run
+ * @param assumed in place of what the machine that planned was measured to do
  */
 export function predict(prices: readonly Price[], workers: number, assumed: Partial<Assumptions> = {}): Prediction {
-  const { rate, perBand, assembly, splitting } = { ...ASSUMED, rate: prices[0]?.rate ?? 1, ...assumed }
+  const { rate, perBand, assembly, splitting } = {
+    ...ASSUMED,
+    ...prices[0]?.speeds,
+    rate: prices[0]?.rate ?? 1,
+    ...assumed,
+  }
   const lengths = prices.flatMap(({ bands }) => bands.map(({ flops }) => flops / rate + perBand)).sort((a, b) => b - a)
   const bands = makespan(lengths, workers)
   const last = prices.reduce((most, { kind, bytes }) => Math.max(most, kind === 'bands' ? bytes.result : 0), 0)

@@ -9,8 +9,10 @@ import { cutBands } from '../../lib/fleet/bands.js'
 import { probeOf } from '../../lib/fleet/identity.js'
 import { type BandsManifest, bandKey } from '../../lib/fleet/manifest.js'
 import { checkPictureOptions, type PictureOptions } from '../../lib/fleet/options.js'
-import { pictureJob } from '../../lib/fleet/picture-job.js'
+import { type Price, pictureJob } from '../../lib/fleet/picture-job.js'
+import { predict } from '../../lib/fleet/predict.js'
 import { runBand } from '../../lib/fleet/run-band.js'
+import { measureSpeeds } from '../../lib/fleet/speeds.js'
 import { folderStore } from '../../lib/fleet/store.js'
 import { upscale } from '../../lib/infer/upscale.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
@@ -133,4 +135,25 @@ t.test('the probe does not depend on threads, but on weights', async (t) => {
   const changed = realState(network, { gain: 1.001 })
   t.teardown(() => changed.engine.dispose())
   t.not(await probeOf(changed), await probeOf(state))
+})
+
+t.test('what is beside the network is measured once, by the same code', async (t) => {
+  const settings = checkPictureOptions({ compressionLevel: 0 }, state)
+  const speeds = await measureSpeeds(state, settings)
+  for (const value of Object.values(speeds)) t.ok(value > 0 && Number.isFinite(value))
+  t.equal(await measureSpeeds(state, settings), speeds)
+  const price: Price = {
+    name: '',
+    kind: 'bands',
+    input: { width: 100, height: 100 },
+    output: { width: 200, height: 200 },
+    bands: [10, 20, 30].map((flops, first) => ({ first, end: first + 1, flops })),
+    flops: 60,
+    overhead: 0,
+    rate: 10,
+    speeds: { perBand: 1, assembly: 1000, splitting: 100 },
+    bytes: { input: 300, bands: 12_000, result: 12_000 },
+  }
+  t.match(predict([price], 2), { parts: { splitting: 3, bands: 5, assembly: 12 }, seconds: 20, busy: 0.9 })
+  t.match(predict([price], 2, { assembly: 2000 }), { parts: { assembly: 6 } })
 })
