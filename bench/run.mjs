@@ -4,6 +4,7 @@
 //   --rounds N                                 turns per contestant (default 7; medians are reported)
 //   --threads N                                default 2
 //   --model FILE                               a trained x4 model for the routing part
+//   --lines N, --kills N                       of the fleet part: LR lines of its picture (6250), kills of each worker (20)
 //   --no-write                                 no file in bench/results
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -39,6 +40,8 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '7' },
     threads: { type: 'string', default: '2' },
     model: { type: 'string' },
+    lines: { type: 'string', default: '6250' },
+    kills: { type: 'string', default: '20' },
     'no-write': { type: 'boolean' },
   },
 })
@@ -46,8 +49,9 @@ const chosen = options.only?.split(',') ?? Object.keys(parts).filter((name) => n
 for (const name of chosen)
   if (!parts[name])
     throw new Error(`Expected --only to name some of ${Object.keys(parts).join(', ')} but received ${name}`)
-const [threads, rounds] = [Number(options.threads), Number(options.rounds)]
-if (!(threads >= 1 && rounds >= 1)) throw new Error('Expected numbers of at least 1 for --threads and --rounds')
+const [threads, rounds, lines, kills] = [options.threads, options.rounds, options.lines, options.kills].map(Number)
+if (!(threads >= 1 && rounds >= 1 && lines >= 64 && kills >= 0))
+  throw new Error('Expected numbers of at least 1 for --threads and --rounds, 64 for --lines and 0 for --kills')
 
 const seconds = (value) => (value === undefined ? '' : value >= 10 ? value.toFixed(1) : value.toFixed(3))
 /** @type {[string, (row: any) => string][]} */
@@ -99,7 +103,7 @@ const table = []
 const details = {}
 try {
   for (const name of chosen) {
-    const result = await parts[name]({ folder, threads, rounds, model: options.model })
+    const result = await parts[name]({ folder, threads, rounds, model: options.model, lines, kills })
     table.push(...result.table)
     details[name] = result.details
   }
