@@ -1,6 +1,7 @@
 // How long a job takes on a number of workers: list scheduling of its bands, and the parts that are not shared.
+
+import { ASSUMED, type Speeds } from './assumed.js'
 import type { Price } from './picture-job.js'
-import { ASSUMED, type Speeds } from './speeds.js'
 
 /** What the prediction takes for granted. */
 export interface Assumptions extends Speeds {

@@ -6,25 +6,13 @@ import { encodeImage } from '../images/images.js'
 import type { ModelState } from '../model-state.js'
 import type { RawImage } from '../types.js'
 import { assembleBands } from './assemble.js'
+import { ASSUMED, type Speeds } from './assumed.js'
 import type { BandsManifest } from './manifest.js'
 import { checkPictureOptions, type PictureSettings } from './options.js'
 import { pictureJob } from './picture-job.js'
 import { whyWhole } from './prepare.js'
 import { runBand } from './run-band.js'
 import { folderStore, type Store } from './store.js'
-
-/** Parts of a job that are not the network's. */
-export interface Speeds {
-  /** Seconds that a band costs beside its work: reading and writing it. */
-  perBand: number
-  /** Bytes of SR pixels that are put into the result in a second: reading bands, PNG's filters and zlib. */
-  assembly: number
-  /** Bytes of LR pixels that the submitter decodes, routes and writes in a second. */
-  splitting: number
-}
-
-/** Taken where nothing was measured: of the order of a small server. */
-export const ASSUMED: Speeds = { perBand: 0.15, assembly: 25e6, splitting: 60e6 }
 
 /** Edge of the probe's result in pixels, and edge of the LR picture of which one band is as good as nothing. */
 const RESULT = 2048
