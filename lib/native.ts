@@ -40,7 +40,7 @@ function loadBinary(): Addon {
         `Could not load the wbsr native addon for ${process.platform}-${process.arch}: ${(cause as Error).message}`,
         'Possible solutions:',
         '- install wbsr again, if its prebuilds/ folder is missing or damaged',
-        '- the prebuilt binary is for Linux on x86-64 with glibc 2.36 or newer (Debian 12, Ubuntu 23.04)',
+        '- the prebuilt binaries are for Linux on x86-64 and 64-bit ARM with glibc 2.34 or newer (Debian 12, Ubuntu 22.04)',
         '- a bundler has copied wbsr away from its addon: mark wbsr and sharp as external (esbuild --external:wbsr, vite ssr.external, webpack externals, serverExternalPackages of Next)',
         '- elsewhere build from a clone of the repository: npm ci && npm run build (needs g++, cmake, ninja and oneDNN, libdnnl-dev on Debian)',
       ].join('\n'),

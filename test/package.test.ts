@@ -17,6 +17,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+// @ts-expect-error: JavaScript, whose types are checked by tsconfig.scripts.json
+import { crossMissing } from '../scripts/cross-build.mjs'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const folder = realpathSync(mkdtempSync(path.join(os.tmpdir(), 'wbsr-package-')))
@@ -83,8 +85,15 @@ t.test('the tarball installs into an empty folder', { skip }, async (t) => {
   const shipped = readdirSync(path.join(home, 'prebuilds', `linux-${process.arch}`)).sort()
   t.match(
     shipped.filter((name) => name !== plugin).join(' '),
-    /^libOpenCL\.so\.1 libdnnl\.so\.2 libgomp\.so\.1 wbsr\.glibc\.node$/,
+    process.arch === 'x64'
+      ? /^libOpenCL\.so\.1 libdnnl\.so\.2 libgomp\.so\.1 wbsr\.glibc\.node$/
+      : /^libdnnl\.so\.2 libgomp\.so\.1 wbsr\.glibc\.node$/,
   )
+  // Where the cross compiler is installed. Debian's oneDNN for ARM needs no OpenCL.
+  const arm64 = path.join(home, 'prebuilds', 'linux-arm64')
+  t.equal(existsSync(arm64), process.arch === 'arm64' || crossMissing() === null)
+  if (process.arch !== 'arm64' && existsSync(arm64))
+    t.same(readdirSync(arm64).sort(), ['libdnnl.so.2', 'libgomp.so.1', 'wbsr.glibc.node'])
   t.equal(
     shipped.includes(plugin),
     existsSync(path.join(root, 'build', 'Release', plugin)),

@@ -1,26 +1,14 @@
-// The instruction set of this processor, detected in this file only. Loops are compiled several times, either as files
+// The instruction set of this processor, detected in instruction_set.cc only. Loops are compiled several times, either as files
 // with flags of their own (cpu/simd/) or as instances of one function (perInstructionSet).
 #pragma once
 
 namespace wbsr {
 
-enum class InstructionSet { Base, Avx2, Avx512 };
+enum class InstructionSet { Base, Neon, Avx2, Avx512 };
 
-// The best one that is compiled and that this processor runs. Avx2: with FMA. Avx512: F, BW, VL and DQ.
-inline InstructionSet instructionSet() {
-#if defined(__x86_64__)
-  static const InstructionSet best = [] {
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return InstructionSet::Base;
-    const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    return wide ? InstructionSet::Avx512 : InstructionSet::Avx2;
-  }();
-  return best;
-#else
-  return InstructionSet::Base;
-#endif
-}
+// The best one that is compiled, that this processor runs, and that ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) allows: the
+// variable limits oneDNN and our own loops alike. Avx2: with FMA. Avx512: F, BW, VL and DQ. Neon: every AArch64.
+InstructionSet instructionSet();
 
 // For functions that perInstructionSet instantiates and all that they call: each instance must contain them inlined.
 #define WBSR_INLINE inline __attribute__((always_inline))

@@ -104,14 +104,20 @@ std::unique_ptr<Device> makeDevice(const Graph& graph, int threads, const std::a
   return std::make_unique<CpuDevice>(graph, threads, closing);
 }
 
-static CpuInfo readCpuInfo() {
-  CpuInfo info;
+// Value of the first line of /proc/cpuinfo with that key; empty without one.
+static std::string firstCpuFact(const std::string& key) {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);)
-    if (line.rfind("model name", 0) == 0) {
-      info.name = line.substr(line.find(':') + 2);
-      break;
-    }
+    if (line.rfind(key, 0) == 0) return line.substr(line.find(':') + 2);
+  return "";
+}
+
+static CpuInfo readCpuInfo() {
+  CpuInfo info;
+  // Of 64-bit ARM, Linux tells two numbers instead of a name.
+  const std::string implementer = firstCpuFact("CPU implementer"), part = firstCpuFact("CPU part");
+  info.name = firstCpuFact("model name");
+  if (info.name.empty() && !part.empty()) info.name = "ARM processor, implementer " + implementer + ", part " + part;
   info.lanes = lanesOfBlocks();
   info.isa = simd::kernels(info.lanes).name;
   const dnnl_version_t* version = dnnl_version();

@@ -12,7 +12,7 @@ std::unique_ptr<Device> makeDevice(const Graph& graph, int threads, const std::a
 
 struct CpuInfo {
   std::string name;    // model name of the processor
-  std::string isa;     // instruction set of our kernels: avx512, avx2 or base
+  std::string isa;     // instruction set of our kernels: avx512, avx2, neon or base
   std::string onednn;  // version
   int lanes;
 };

@@ -54,11 +54,15 @@ LossSums evaluateSlices(LossKernel kernel, const LossSpec& spec, const float* pr
 
 std::vector<NamedLossKernel> findKernels() {
   std::vector<NamedLossKernel> out;
+#if defined(__aarch64__)
+  out.push_back({"neon", lossKernelNeon});
+#else
 #if defined(__x86_64__)
   if (instructionSet() == InstructionSet::Avx512) out.push_back({"avx512", lossKernelAvx512});
   if (instructionSet() != InstructionSet::Base) out.push_back({"avx2", lossKernelAvx2});
 #endif
   out.push_back({"base", lossKernelBase});
+#endif
   return out;
 }
 

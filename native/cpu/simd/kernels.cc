@@ -1,33 +1,43 @@
 // Which set of kernels this processor runs.
 #include "cpu/simd/kernels.h"
-#include "cpu/simd/pointwise.h"
-#include "cpu/simd/winograd.h"
 
 #include "core/error.h"
 #include "core/instruction_set.h"
+#include "cpu/simd/pointwise.h"
+#include "cpu/simd/winograd.h"
 
 namespace wbsr::simd {
+namespace {
 
-const Kernels& kernels(int lanes) {
+struct Set {
+  const Kernels* kernels;
+  const Pointwise* pointwise;
+  const Winograd* winograd;
+};
+
+Set setOf(int lanes) {
 #if defined(__x86_64__)
   if (lanes == 16) {
     WBSR_CHECK(instructionSet() == InstructionSet::Avx512);
-    return *avx512Kernels();
+    return {avx512Kernels(), avx512Pointwise(), avx512Winograd()};
   }
-  if (instructionSet() != InstructionSet::Base) return *avx2Kernels();
-#endif
   WBSR_CHECK(lanes == 8);
-  return *baseKernels();
+  if (instructionSet() == InstructionSet::Base) return {baseKernels(), nullptr, nullptr};
+  return {avx2Kernels(), avx2Pointwise(), avx2Winograd()};
+#else
+  WBSR_CHECK(lanes == 8);
+#if defined(__aarch64__)
+  return {neonKernels(), neonPointwise(), neonWinograd()};
+#else
+  return {baseKernels(), nullptr, nullptr};
+#endif
+#endif
 }
 
-const Pointwise* pointwise(int lanes) {
-  const Kernels& set = kernels(lanes);
-  return &set == avx512Kernels() ? avx512Pointwise() : &set == avx2Kernels() ? avx2Pointwise() : nullptr;
-}
+}  // namespace
 
-const Winograd* winograd(int lanes) {
-  const Kernels& set = kernels(lanes);
-  return &set == avx512Kernels() ? avx512Winograd() : &set == avx2Kernels() ? avx2Winograd() : nullptr;
-}
+const Kernels& kernels(int lanes) { return *setOf(lanes).kernels; }
+const Pointwise* pointwise(int lanes) { return setOf(lanes).pointwise; }
+const Winograd* winograd(int lanes) { return setOf(lanes).winograd; }
 
 }  // namespace wbsr::simd

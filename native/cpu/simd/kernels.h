@@ -61,6 +61,7 @@ const Kernels& kernels(int lanes);
 
 const Kernels* avx512Kernels();
 const Kernels* avx2Kernels();
+const Kernels* neonKernels();
 const Kernels* baseKernels();
 
 }  // namespace wbsr::simd

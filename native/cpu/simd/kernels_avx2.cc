@@ -1,6 +1,5 @@
-#define LANES 8
-#define KERNELS_NAMESPACE avx2
-#define KERNELS_NAME "avx2"
+#include "cpu/simd/avx2.inc"
+
 #include "cpu/simd/kernels.inc"
 
 namespace wbsr::simd {

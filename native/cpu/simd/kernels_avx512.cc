@@ -1,6 +1,5 @@
-#define LANES 16
-#define KERNELS_NAMESPACE avx512
-#define KERNELS_NAME "avx512"
+#include "cpu/simd/avx512.inc"
+
 #include "cpu/simd/kernels.inc"
 
 namespace wbsr::simd {

@@ -1,6 +1,5 @@
-#define LANES 8
-#define KERNELS_NAMESPACE base
-#define KERNELS_NAME "base"
+#include "cpu/simd/base.inc"
+
 #include "cpu/simd/kernels.inc"
 
 namespace wbsr::simd {

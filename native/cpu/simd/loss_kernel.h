@@ -1,4 +1,4 @@
-// The loss over a run of pixels, compiled once per instruction set (loss_base.cc, loss_avx2.cc, loss_avx512.cc).
+// The loss over a run of pixels, compiled once per instruction set (loss_*.cc).
 // Plain data only: nothing of the standard library may be instantiated in those files, or the linker could pick an
 // AVX-512 copy of an inline function for the whole program.
 #pragma once
@@ -36,5 +36,6 @@ using LossKernel = void (*)(const LossKernelArguments&, LossKernelSums*);
 void lossKernelBase(const LossKernelArguments&, LossKernelSums*);
 void lossKernelAvx2(const LossKernelArguments&, LossKernelSums*);
 void lossKernelAvx512(const LossKernelArguments&, LossKernelSums*);
+void lossKernelNeon(const LossKernelArguments&, LossKernelSums*);
 
 }  // namespace wbsr::cpu

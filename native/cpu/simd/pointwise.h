@@ -31,5 +31,6 @@ const Pointwise* pointwise(int lanes);
 
 const Pointwise* avx512Pointwise();
 const Pointwise* avx2Pointwise();
+const Pointwise* neonPointwise();
 
 }  // namespace wbsr::simd

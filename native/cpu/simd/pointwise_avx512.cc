@@ -1,5 +1,5 @@
-#define LANES 16
-#define KERNELS_NAMESPACE avx512
+#include "cpu/simd/avx512.inc"
+
 #include "cpu/simd/pointwise.inc"
 
 namespace wbsr::simd {

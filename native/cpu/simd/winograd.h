@@ -39,5 +39,6 @@ const Winograd* winograd(int lanes);
 
 const Winograd* avx512Winograd();
 const Winograd* avx2Winograd();
+const Winograd* neonWinograd();
 
 }  // namespace wbsr::simd

@@ -1,5 +1,5 @@
-#define LANES 8
-#define KERNELS_NAMESPACE avx2
+#include "cpu/simd/avx2.inc"
+
 #include "cpu/simd/winograd.inc"
 
 namespace wbsr::simd {

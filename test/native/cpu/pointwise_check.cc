@@ -8,21 +8,16 @@
 
 #include "core/error.h"
 #include "cpu/pointwise.h"
-#include "support/check.h"
+#include "support/own_kernels.h"
 
 using namespace wbsr;
 using wbsr::test::check;
+using wbsr::test::finished;
+using wbsr::test::noise;
 
 namespace {
 
 using Kind = simd::Finish::Kind;
-
-std::vector<float> noise(size_t n, uint64_t seed) {
-  test::Random random{seed};
-  std::vector<float> v(n);
-  for (float& x : v) x = static_cast<float>(random.next());
-  return v;
-}
 
 struct Case {
   std::vector<int> parts;  // blocks of each input
@@ -30,12 +25,6 @@ struct Case {
   Kind kind;
   int padding;  // channels at the end of the last input that are not read
 };
-
-double finished(Kind kind, double v, double slope, double residual) {
-  const double logistic = 1 / (1 + std::exp(-v));
-  if (kind == Kind::Gate) return (v + residual) * (logistic - 0.5);
-  return (kind == Kind::Silu ? v * logistic : v > 0 ? v : v * slope) + residual;
-}
 
 void compare(const simd::Pointwise& kernel, const Case& c) {
   const int L = kernel.lanes, out = c.out * L, batch = 2;
@@ -56,7 +45,7 @@ void compare(const simd::Pointwise& kernel, const Case& c) {
   const std::vector<float> weights = cpu::packPointwise(dense, out, in, L);
   std::vector<float> y(residual.size(), NAN);
   images.weights = weights.data();
-  images.finish = {c.kind, bias.data(), slopes.data(), c.kind == Kind::Silu ? nullptr : residual.data(), -0.5f};
+  images.finish = {c.kind, bias.data(), slopes.data(), c.kind == Kind::Silu ? nullptr : residual.data(), test::kGate};
   images.out = y.data();
   cpu::runPointwise(kernel, images);
   const auto value = [&](int n, int channel, int64_t pixel) {

@@ -1,25 +1,19 @@
-// Every set of CPU kernels that this processor can run (AVX-512, AVX2, baseline) against plain loops, at sizes around
+// Every set of CPU kernels that this processor can run (AVX-512, AVX2 and the baseline, or NEON) against plain loops, at sizes around
 // the vector width. Prints what failed; exits 1 if anything did.
 #include <cmath>
 #include <cstdio>
 #include <string>
 #include <vector>
 
-#include "support/check.h"
+#include "core/instruction_set.h"
 #include "cpu/simd/kernels.h"
+#include "support/own_kernels.h"
 
 using namespace wbsr::simd;
 using wbsr::test::check;
-using wbsr::test::Random;
+using wbsr::test::noise;
 
 namespace {
-
-std::vector<float> noise(size_t n, uint64_t seed) {
-  Random random{seed};
-  std::vector<float> v(n);
-  for (float& x : v) x = static_cast<float>(random.next());
-  return v;
-}
 
 bool near(float a, float b) { return std::fabs(a - b) <= 2e-5f * (1 + std::fabs(b)); }
 
@@ -133,12 +127,15 @@ void shuffle(const Kernels& k, int h, int w, int r, int blocks) {
 }  // namespace
 
 int main() {
+#if defined(__aarch64__)
+  const std::vector<const Kernels*> sets{neonKernels()};
+#else
   std::vector<const Kernels*> sets{baseKernels()};
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(avx2Kernels());
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl"))
-    sets.push_back(avx512Kernels());
+  const wbsr::InstructionSet best = wbsr::instructionSet();
+  if (best != wbsr::InstructionSet::Base) sets.push_back(avx2Kernels());
+  if (best == wbsr::InstructionSet::Avx512) sets.push_back(avx512Kernels());
+#endif
 #endif
   for (const Kernels* k : sets) {
     for (int64_t n : {0, 1, 7, 16, 33}) elementwise(*k, n);

@@ -9,19 +9,14 @@
 #include "core/error.h"
 #include "cpu/simd/kernels.h"
 #include "cpu/winograd.h"
-#include "support/check.h"
+#include "support/own_kernels.h"
 
 using namespace wbsr;
 using wbsr::test::check;
+using wbsr::test::finished;
+using wbsr::test::noise;
 
 namespace {
-
-std::vector<float> noise(size_t n, uint64_t seed) {
-  test::Random random{seed};
-  std::vector<float> v(n);
-  for (float& x : v) x = static_cast<float>(random.next());
-  return v;
-}
 
 using Kind = simd::Finish::Kind;
 
@@ -32,13 +27,6 @@ struct Case {
   float slope;      // Leaky: that of the first channel; others have their own
   int padding = 0;  // channels at the end of the input that are not read
 };
-
-double finished(const Case& c, double v, double slope, double residual) {
-  constexpr double kGate = -0.5;
-  const double logistic = 1 / (1 + std::exp(-v));
-  if (c.kind == Kind::Gate) return (v + residual) * (logistic + kGate);
-  return (c.kind == Kind::Silu ? v * logistic : v > 0 ? v : v * slope) + residual;
-}
 
 void compare(const simd::Winograd& kernel, const Case& c) {
   const int L = kernel.lanes, in = c.in * L, out = c.out * L, batch = 2;
@@ -54,7 +42,7 @@ void compare(const simd::Winograd& kernel, const Case& c) {
   const std::vector<float> weights = cpu::packWinograd(dense, out, in, L);
   std::vector<float> y(residual.size(), NAN);
   cpu::Buffer scratch;
-  const simd::Finish finish{c.kind, bias.data(), slopes.data(), c.residual ? residual.data() : nullptr, -0.5f};
+  const simd::Finish finish{c.kind, bias.data(), slopes.data(), c.residual ? residual.data() : nullptr, test::kGate};
   cpu::runWinograd(kernel, {from, to, batch, x.data(), weights.data(), finish, y.data(), in - c.padding}, scratch);
   const auto place = [&c, L](const cpu::Layout& l, int n, int channel, int row, int column) {
     return static_cast<size_t>(n * l.image() + ((int64_t{channel / L} * c.h + row) * c.w + column) * L + channel % L);
@@ -74,7 +62,7 @@ void compare(const simd::Winograd& kernel, const Case& c) {
                        static_cast<double>(x[place(from, n, i, yy, xx)]);
               }
           const double added = c.residual ? static_cast<double>(residual[place(to, n, o, row, column)]) : 0;
-          sum = finished(c, sum, static_cast<double>(slopes[static_cast<size_t>(o)]), added);
+          sum = finished(c.kind, sum, static_cast<double>(slopes[static_cast<size_t>(o)]), added);
           worst = std::max(worst, std::fabs(sum - static_cast<double>(y[place(to, n, o, row, column)])));
         }
   // Sums of 9 in products, each below 1; the transforms multiply rounding errors by about 20.

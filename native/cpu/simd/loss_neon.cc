@@ -1,0 +1,2 @@
+#define WBSR_LOSS_KERNEL lossKernelNeon
+#include "cpu/simd/loss_kernel.inc"
