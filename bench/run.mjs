@@ -5,6 +5,7 @@
 //   --threads N                                default 2
 //   --model FILE                               a trained x4 model for the routing part
 //   --lines N, --kills N                       of the fleet part: LR lines of its picture (6250), kills of each worker (20)
+//   --isa avx2                                 every program sees a processor without AVX-512 (x86-64)
 //   --no-write                                 no file in bench/results
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -13,6 +14,7 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { native } from '../dist/native.js'
 import { root } from '../scripts/run.mjs'
+import { againWithAvx2, heldToAvx2 } from './avx2.mjs'
 import { eventLoop } from './event_loop.mjs'
 import { fleet } from './fleet.mjs'
 import { memory } from './memory.mjs'
@@ -42,6 +44,7 @@ const { values: options } = parseArgs({
     model: { type: 'string' },
     lines: { type: 'string', default: '6250' },
     kills: { type: 'string', default: '20' },
+    isa: { type: 'string' },
     'no-write': { type: 'boolean' },
   },
 })
@@ -52,6 +55,9 @@ for (const name of chosen)
 const [threads, rounds, lines, kills] = [options.threads, options.rounds, options.lines, options.kills].map(Number)
 if (!(threads >= 1 && rounds >= 1 && lines >= 64 && kills >= 0))
   throw new Error('Expected numbers of at least 1 for --threads and --rounds, 64 for --lines and 0 for --kills')
+if (options.isa !== undefined && (options.isa !== 'avx2' || process.arch !== 'x64'))
+  throw new Error(`Expected --isa avx2, on x86-64, but received ${options.isa}`)
+if (options.isa && !heldToAvx2()) process.exit(await againWithAvx2())
 
 const seconds = (value) => (value === undefined ? '' : value >= 10 ? value.toFixed(1) : value.toFixed(3))
 /** @type {[string, (row: any) => string][]} */
@@ -94,6 +100,7 @@ const folder = mkdtempSync(path.join(os.tmpdir(), 'wbsr-bench-'))
 const [cpu] = native.findDevices('cpu').devices
 if (!cpu) throw new Error('this build of wbsr has no CPU device')
 const [isa, onednn] = cpu.details.split(', oneDNN ')
+if (options.isa && isa !== options.isa) throw new Error(`Expected kernels for ${options.isa} but found ${isa}`)
 const load = os.loadavg()[0]
 console.log(
   `${cpu.name}, ${isa}, ${cpu.threads} cores, oneDNN ${onednn}, ${threads} threads, median of ${rounds} turns`,
