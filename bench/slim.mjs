@@ -5,13 +5,17 @@
 //
 // --data: folder with train/free (photographs) and set5, set14, b100 (hr/ and lr_x<scale>/, same names); others by --train and
 // --sets. --steps, --batch, --patch (HR pixels), --learning-rate, --threads, --seed; --pictures N (of --train, to measure how
-// much channels matter), --share S (of averageModels), --save FILE, --no-write.
+// much channels matter), --share 0.7,0.5 (of averageModels), --save FILE, --no-write.
+// --targets photographs trains towards the photographs; --targets model towards what the model makes of them, so that the
+// largest subnet begins at its optimum and the smaller ones learn to repeat it. --loss: l1 or another element loss. --from
+// FILE goes on from what an earlier run of the same widths and depths saved; with --steps 0 that is measured alone.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import sharp from 'sharp'
-import { averageModels, loadModel, psnr, resizeBicubic, slimFrom, trainSupernet } from '../dist/index.js'
+import { averageModels, loadModel, loadSupernet, psnr, resizeBicubic, slimFrom, trainSupernet } from '../dist/index.js'
 import { root } from '../scripts/run.mjs'
 
 const { values: options } = parseArgs({
@@ -30,10 +34,15 @@ const { values: options } = parseArgs({
     'learning-rate': { type: 'string', default: '1e-4' },
     threads: { type: 'string', default: '1' },
     seed: { type: 'string', default: '1' },
+    targets: { type: 'string', default: 'photographs' },
+    loss: { type: 'string', default: 'l1' },
+    from: { type: 'string' },
     save: { type: 'string' },
     'no-write': { type: 'boolean' },
   },
 })
+if (!['photographs', 'model'].includes(options.targets))
+  throw new Error(`--targets: expected photographs or model, got ${options.targets}`)
 if (!options.model) throw new Error('Expected --model FILE, a file that loadModel reads')
 const levels = (text) => text?.split(',').map(Number)
 const [steps, batchSize, patchSize, threads, seed] = ['steps', 'batch', 'patch', 'threads', 'seed'].map((name) =>
@@ -94,6 +103,7 @@ const slim = await slimFrom(original, {
   ...(depths && { depths }),
   ...(pictures.length > 0 && { pictures }),
 })
+const start = options.from ? await loadSupernet(options.from, { threads }) : slim
 const everySubnet = async (model, chosen = Object.entries(sets)) => {
   const rows = []
   for (const { index, width, depth, flops, parameters } of model.subnets) {
@@ -120,16 +130,49 @@ console.log('the model', published)
 console.log('slimmed, before training (first set):')
 const before = await everySubnet(slim, Object.entries(sets).slice(0, 1))
 
+/**
+ * A folder with LR pictures (lr/) and what the model makes of them (hr/), both as PNG, in the system's temporary folder: the
+ * photographs cut into patches, so that the model saw as much as the subnets do (zeros begin at a patch's border, and attention
+ * pools over the patch).
+ */
+async function modelTargets() {
+  const folder = mkdtempSync(path.join(tmpdir(), 'wbsr-slim-'))
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  for (const name of ['lr', 'hr']) mkdirSync(path.join(folder, name))
+  const write = ({ data, width, height, channels }, file) =>
+    sharp(data, { raw: { width, height, channels } }).png({ compressionLevel: 1 }).toFile(file)
+  const side = patchSize / scale
+  for (const file of photographs) {
+    const whole = await resizeBicubic(await rgb(path.join(train, file)), { scale: 1 / scale })
+    const { name } = path.parse(file)
+    for (let y = 0; y + side <= whole.height; y += side) {
+      for (let x = 0; x + side <= whole.width; x += side) {
+        const data = new Uint8Array(side * side * 3)
+        for (let row = 0; row < side; row++) {
+          const at = ((y + row) * whole.width + x) * 3
+          data.set(whole.data.subarray(at, at + side * 3), row * side * 3)
+        }
+        const lr = { data, width: side, height: side, channels: /** @type {3} */ (3) }
+        await write(lr, path.join(folder, 'lr', `${name}-${x}-${y}.png`))
+        await write(await original.upscale(lr, { tile: 'image' }), path.join(folder, 'hr', `${name}-${x}-${y}.png`))
+      }
+    }
+  }
+  return folder
+}
+
+const targets = options.targets === 'model' ? await modelTargets() : null
 const trainingStarted = performance.now()
-const trained = await trainSupernet({
-  from: slim,
-  data: { train },
+/** @type {import('../dist/index.js').TrainOptions} */
+const training = {
+  from: start,
+  data: targets ? { train: path.join(targets, 'hr'), lr: path.join(targets, 'lr') } : { train },
   steps,
   batchSize,
   patchSize,
   seed,
   threads,
-  loss: 'l1',
+  loss: /** @type {'l1'} */ (options.loss),
   sampler: { kind: 'uniform' },
   optimizer: { learningRate },
   device: 'cpu',
@@ -142,14 +185,17 @@ const trained = await trainSupernet({
         `${step}/${steps}, ${eta.toFixed(0)} s: ${losses.map(({ subnet, loss }) => `${subnet}: ${loss.toFixed(5)}`).join(' ')}`,
       )
   },
-})
+}
+const trained = steps > 0 ? await trainSupernet(training) : start
 const trainingSeconds = (performance.now() - trainingStarted) / 1000
 if (options.save) await trained.save(options.save)
 console.log(`after ${steps} steps (${trainingSeconds.toFixed(0)} s):`)
 const after = await everySubnet(trained)
-const share = Number(options.share)
-console.log(`with a share of ${share} of these weights:`)
-const averaged = { share, subnets: await everySubnet(await averageModels(trained, slim, { share })) }
+const averaged = []
+for (const share of options.share.split(',').map(Number)) {
+  console.log(`with a share of ${share} of these weights:`)
+  averaged.push({ share, subnets: await everySubnet(await averageModels(trained, slim, { share })) })
+}
 
 if (!options['no-write']) {
   const date = new Date().toISOString()
@@ -158,7 +204,17 @@ if (!options['no-write']) {
     command: ['node bench/slim.mjs', ...process.argv.slice(2)].join(' '),
     commit: execFileSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim(),
     architecture: original.architecture,
-    training: { steps, batchSize, patchSize, learningRate, loss: 'l1', seed, threads, seconds: trainingSeconds },
+    training: {
+      steps,
+      batchSize,
+      patchSize,
+      learningRate,
+      loss: options.loss,
+      targets: options.targets,
+      seed,
+      threads,
+      seconds: trainingSeconds,
+    },
     pictures: Object.fromEntries(Object.entries(sets).map(([name, { length }]) => [name, length])),
     bicubic,
     published,
