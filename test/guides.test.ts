@@ -76,7 +76,11 @@ const jobs = documents.flatMap(({ document, blocks }): Job[] =>
 /** Reason to skip a job, or false. */
 function withoutPrograms({ blocks }: Job): string | false {
   const code = blocks.map(codeOf).join('\n')
-  return (/fleet/.test(code) && withoutRedis()) || (/video/i.test(code) && withoutFfmpeg('libx264', 'libx265')) || false
+  return (
+    (/fleet/.test(code) && withoutRedis()) ||
+    (/video|ffmpeg/i.test(code) && withoutFfmpeg('libx264', 'libx265')) ||
+    false
+  )
 }
 
 const IMPORTS = `

@@ -80,7 +80,7 @@ echo $! >> background.pids
 until [ -s "$log" ]; do kill -0 $! || { cat "$log"; exit 1; }; sleep 0.05; done`,
 })
 
-/** Fills `folder`. @param clips whether ffmpeg is there to make in.mp4 and in.mkv */
+/** Fills `folder`. @param clips whether ffmpeg is there to make the clips */
 export async function guideFolder(root: string, folder: string, clips: boolean): Promise<void> {
   for (const [i, [name, [width, height]]] of Object.entries(PICTURES).entries()) {
     const file = path.join(folder, name)
@@ -94,7 +94,7 @@ export async function guideFolder(root: string, folder: string, clips: boolean):
   model.dispose()
   if (clips) {
     const source = ['-f', 'lavfi', '-i', 'testsrc2=s=64x48:r=10:d=0.4', '-pix_fmt', 'yuv420p']
-    for (const name of ['in.mp4', 'in.mkv']) ffmpeg(...source, path.join(folder, name))
+    for (const name of ['in.mp4', 'in.mkv', 'clip.mp4']) ffmpeg(...source, path.join(folder, name))
   }
   writeFileSync(path.join(folder, 'server.js'), SERVER)
   const modules = path.join(folder, 'node_modules')
