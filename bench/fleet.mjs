@@ -95,7 +95,7 @@ async function resultOf(run, limit, onProgress) {
   try {
     return await run.result({ onProgress, signal: AbortSignal.timeout(1000 * limit) })
   } catch (error) {
-    if (error.code !== 'WBSR_ABORTED') throw error
+    if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'WBSR_ABORTED') throw error
     return null
   }
 }
