@@ -148,7 +148,7 @@ t.test('completion', async (t) => {
   t.equal(status, 0)
   writeFileSync(script, text)
   const complete = (...words: string[]) => {
-    const source = `source ${script}; COMP_WORDS=(wbsr ${words.map((w) => `'${w}'`).join(' ')}); COMP_CWORD=${words.length}
+    const source = `source '${script}'; COMP_WORDS=(wbsr ${words.map((w) => `'${w}'`).join(' ')}); COMP_CWORD=${words.length}
       compopt() { :; }; _wbsr; echo "\${COMPREPLY[*]}"`
     return spawnSync('bash', ['-c', source], { encoding: 'utf8' }).stdout.trim()
   }
