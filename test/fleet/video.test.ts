@@ -18,7 +18,7 @@ import { upscaleVideo } from '../../lib/video/upscale-video.js'
 import { start, skip as unbuilt, wbsr } from '../support/cli.js'
 import { leftovers, testFleet } from '../support/fleet.js'
 import { RedisServer, withoutRedis } from '../support/redis.js'
-import { ffmpeg, frameHashes, frameTimes, probed, withoutFfmpeg } from '../support/video.js'
+import { ffmpeg, frameHashes, frameTimes, probed, turned, withoutFfmpeg } from '../support/video.js'
 
 const skip = withoutRedis() || withoutFfmpeg('libx264') || unbuilt
 if (skip) t.test('videos of a fleet', { skip }, () => {})
@@ -51,7 +51,7 @@ async function withRedis(redis: RedisServer) {
       ...['-c:a', 'aac', '-c:s', 'mov_text', '-metadata:s:a:0', 'language=fra', '-output_ts_offset', '0.7'],
       at(`flat-${name}`),
     )
-    ffmpeg('-display_rotation', '-90', '-i', at(`flat-${name}`), '-map', '0', '-c', 'copy', at(name))
+    turned(at(`flat-${name}`), at(name))
     return at(name)
   }
 

@@ -4,7 +4,7 @@ import path from 'node:path'
 import t from 'tap'
 import { loadModel, upscaleVideo, type VideoProgress } from '../../lib/index.js'
 import { tinyModel } from '../support/cli.js'
-import { ffmpeg, frameHashes, frameTimes, probed, rgbFrames, withoutFfmpeg } from '../support/video.js'
+import { ffmpeg, frameHashes, frameTimes, probed, rgbFrames, turned, withoutFfmpeg } from '../support/video.js'
 
 const skip = withoutFfmpeg('libx264')
 if (skip) {
@@ -157,8 +157,7 @@ t.test('ten bits, and the tags of wide colours', async (t) => {
 t.test('a rotated video comes out upright', async (t) => {
   ffmpeg('-f', 'lavfi', '-i', 'testsrc2=size=80x48:rate=10:duration=0.3,boxblur=3:2', ...X264, at('flat.mp4'))
   const source = at('turned.mp4')
-  ffmpeg('-i', at('flat.mp4'), '-c', 'copy', '-metadata:s:v:0', 'rotate=90', source)
-  if (!video(source).side_data_list) ffmpeg('-display_rotation', '-90', '-i', at('flat.mp4'), '-c', 'copy', source)
+  turned(at('flat.mp4'), source)
   t.equal(Math.abs(video(source).side_data_list[0].rotation), 90)
   const result = await upscaleVideo(model, source, at('upright.mp4'), fast)
   t.match(result, { width: 96, height: 160 })
