@@ -25,7 +25,8 @@ const flags = [
   '-Xptxas',
   '-v',
   '-I',
-  path.join(root, 'native'),
+  // From the root, where nvcc runs: it takes a comma in the path of a folder for the end of that path.
+  'native',
 ]
 const cache = path.join(root, 'build', 'kernel-resources')
 
@@ -120,7 +121,10 @@ async function compile(nvcc, version, file) {
     if (was === key) return kernels
   }
   const kernels = parse(
-    await run(nvcc, [...flags, file, '-o', '/dev/null'], { what: path.relative(root, file), lines: 60 }),
+    await run(nvcc, [...flags, path.relative(root, file), '-o', '/dev/null'], {
+      what: path.relative(root, file),
+      lines: 60,
+    }),
   )
   await demangle(kernels)
   mkdirSync(cache, { recursive: true })

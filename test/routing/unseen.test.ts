@@ -84,5 +84,6 @@ t.test('on photographs that calibration never saw', { skip: absent }, async (t) 
   )
   t.ok(seen.smaller > tiles / 50, `${seen.smaller} tiles by smaller subnets`)
   t.ok(share >= guarantee.confidence, `${share} of tiles`)
-  t.ok(mean(seen.losses) <= 2 * loss && mean(seen.pictures) <= 2 * loss, 'near the expected loss')
+  // The option is a mean over pictures; smooth tiles lose more, since they count by their error.
+  t.ok(mean(seen.pictures) <= 2 * loss, `${mean(seen.pictures)} dB is near the expected loss`)
 })
