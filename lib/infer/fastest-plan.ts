@@ -19,6 +19,8 @@ import { type Plan, tileEdge } from './plan.js'
 
 const TILES = [64, 32, 128]
 const REGION_PIXELS = [1 << 15, 1 << 13]
+/** A picture of at most so many LR pixels may be a single region, which has no context to compute twice. */
+const SINGLE_REGION = 1 << 17
 
 /**
  * @param route difficulties and classes of a grid's tiles
@@ -63,9 +65,9 @@ export async function fastestPlan(
 
   let best: (Omit<Plan, 'expected' | 'expectedOverall'> & { seconds: number; cost: number }) | null = null
   const whole = (width * height * perPixel[largest]!) / costs.threads
-  const offer = (grid: Grid, routed: RouteResult, subnets: Int32Array) => {
+  const offer = (grid: Grid, routed: RouteResult, subnets: Int32Array, sizes = regionPixels) => {
     const error = areaMean(grid, (i) => added[routed.classes[i]! - 1]![subnets[i]!]!)
-    for (const pixels of regionPixels) {
+    for (const pixels of sizes) {
       const seconds = secondsOf(state, costs, grid, subnets, overlap, pixels)
       const cost = seconds / whole + price * error
       if (best === null || cost < best.cost)
@@ -98,6 +100,11 @@ export async function fastestPlan(
     // Large pictures have many tiles; other work of the event loop goes between the candidates.
     await turn()
     cancellation.check()
+  }
+  if (!given.tile && !given.regionPixels && width * height <= SINGLE_REGION) {
+    const grid = makeGrid(width, height, most, settings.groupRows)
+    const routed = await route(grid)
+    for (const m of allowed) offer(grid, routed, Int32Array.of(m), [width * height])
   }
   const plan = best!
   return { ...plan, expected: expectationOfTiles(state, plan, largest), expectedOverall: null }
