@@ -9,7 +9,7 @@ import { permutation, randomFor } from '../random.js'
 import { ARM_CLASSES } from '../routing/arm.js'
 import { CALIBRATION_PIXELS, calibrate } from '../routing/calibrate.js'
 import { difficultiesOf } from '../routing/measure.js'
-import { makeGrid, tileArea } from '../tiling/grid.js'
+import { makeGrid, tileRects } from '../tiling/grid.js'
 import { type CheckedSet, checkSet, type EvaluationSet } from './options.js'
 import { measureTiles, STEPS, type TileTrainingSettings, trainClassSr, trainPredictor } from './tile-training.js'
 
@@ -183,11 +183,7 @@ async function tileDifficulties(
   const difficulties: number[] = []
   for await (const { lr } of pictures.images(signal)) {
     const grid = makeGrid(lr.width, lr.height, tileSize)
-    const rects = Array.from({ length: grid.columns * grid.rows }, (_, i) => {
-      const { x, y, width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
-      return [x, y, width, height]
-    })
-    difficulties.push(...(await difficultiesOf(measure, { ...lr, channels: 3 }, Int32Array.from(rects.flat()))))
+    difficulties.push(...(await difficultiesOf(measure, { ...lr, channels: 3 }, tileRects(grid, 0, grid.rows, 0))))
   }
   return difficulties
 }

@@ -11,9 +11,9 @@ import { type CostTable, rateOf, regionSeconds } from '../routing/cost-table.js'
 import { smoothed } from '../routing/smooth.js'
 import { addedErrors, expectedLossOfTiles } from '../routing/tile-loss.js'
 import { costShares, pictureFlops } from '../tiling/flops.js'
-import { type Grid, groupSpan, makeGrid, tileArea } from '../tiling/grid.js'
+import { areaShares, type Grid, makeGrid } from '../tiling/grid.js'
 import type { Overlap } from '../tiling/overlap.js'
-import { groupBand, groupRegions } from '../tiling/regions.js'
+import { pictureRegions } from '../tiling/regions.js'
 import type { UpscaleSettings } from './options.js'
 import { type Plan, tileEdge } from './plan.js'
 
@@ -66,9 +66,14 @@ export async function fastestPlan(
   let best: (Omit<Plan, 'expected' | 'expectedOverall'> & { seconds: number; cost: number }) | null = null
   const whole = (width * height * perPixel[largest]!) / costs.threads
   const offer = (grid: Grid, routed: RouteResult, subnets: Int32Array, sizes = regionPixels) => {
-    const error = areaMean(grid, (i) => added[routed.classes[i]! - 1]![subnets[i]!]!)
+    const error = areaShares(grid).reduce(
+      (sum, share, i) => sum + share * added[routed.classes[i]! - 1]![subnets[i]!]!,
+      0,
+    )
     for (const pixels of sizes) {
-      const seconds = secondsOf(state, costs, grid, subnets, overlap, pixels)
+      let seconds = 0
+      for (const regions of pictureRegions(engine, grid, subnets, overlap, pixels))
+        seconds += regionSeconds(costs, engine, regions)
       const cost = seconds / whole + price * error
       if (best === null || cost < best.cost)
         best = {
@@ -86,14 +91,12 @@ export async function fastestPlan(
     const routed = await route(grid)
     const subnets = Int32Array.from(routed.classes, (k) => cheapest[k - 1]!)
     offer(grid, routed, subnets)
-    const margin = overlap.margin
-    const area = width * height
+    const ofTile = areaShares(grid)
     const smooth = smoothed(subnets, grid, {
-      own: Array.from(routed.classes, (k, tileIndex) => {
-        const { width: w, height: h } = tileOf(grid, tileIndex)
-        return engine.subnets.map((_, m) => (allowed.includes(m) ? (costOf(k - 1, m) * w * h) / area : Infinity))
-      }),
-      edge: perPixel.map((seconds) => (seconds / perPixel[largest]!) * ((margin * tile) / area)),
+      own: Array.from(routed.classes, (k, t) =>
+        engine.subnets.map((_, m) => (allowed.includes(m) ? costOf(k - 1, m) * ofTile[t]! : Infinity)),
+      ),
+      edge: perPixel.map((seconds) => (seconds / perPixel[largest]!) * ((overlap.margin * tile) / (width * height))),
     })
     offer(grid, routed, smooth)
     if (i === 0) for (const m of allowed) offer(grid, routed, new Int32Array(subnets.length).fill(m))
@@ -110,50 +113,16 @@ export async function fastestPlan(
   return { ...plan, expected: expectationOfTiles(state, plan, largest), expectedOverall: null }
 }
 
-const tileOf = (grid: Grid, i: number) => tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
-
-/** Mean of a value of tiles over the picture's area. */
-function areaMean(grid: Grid, of: (tile: number) => number): number {
-  let sum = 0
-  for (let i = 0; i < grid.columns * grid.rows; i++) {
-    const { width, height } = tileOf(grid, i)
-    sum += of(i) * width * height
-  }
-  return sum / (grid.width * grid.height)
-}
-
 /** What the router table expects of the plan. */
 function expectationOfTiles(
   { router, engine }: ModelState,
   { grid, classes, subnets }: Pick<Plan, 'grid' | 'classes' | 'subnets'>,
   against: number,
 ): Expectation {
-  const tiles = Array.from(classes, (k, i) => {
-    const { width, height } = tileOf(grid, i)
-    return { class: k, subnet: subnets[i]!, share: (width * height) / (grid.width * grid.height) }
-  })
+  const tiles = Array.from(areaShares(grid), (share, i) => ({ class: classes[i]!, subnet: subnets[i]!, share }))
   const cost = costShares(engine.subnets)
   return {
     loss: expectedLossOfTiles(router!, tiles, against),
     cost: tiles.reduce((sum, { subnet, share }) => sum + share * cost[subnet]!, 0),
   }
-}
-
-/** Predicted seconds of all groups' regions. */
-function secondsOf(
-  { engine }: ModelState,
-  costs: CostTable,
-  grid: Grid,
-  subnets: Int32Array,
-  overlap: Overlap,
-  regionPixels: number,
-): number {
-  let seconds = 0
-  for (let group = 0; group < grid.groups; group++) {
-    const { firstRow, endRow } = groupSpan(grid, group)
-    const own = subnets.subarray(firstRow * grid.columns, endRow * grid.columns)
-    const band = groupBand(engine, grid, group, overlap.margin)
-    seconds += regionSeconds(costs, engine, groupRegions(engine, grid, group, band, own, overlap, regionPixels))
-  }
-  return seconds
 }

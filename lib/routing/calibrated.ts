@@ -35,8 +35,11 @@ export function lossMap(
   frequency: readonly number[],
   loss: number,
 ): ClassMap {
-  return leastWithin({ value: added.map(() => costs), weight: added, frequency }, 10 ** (loss / 10) - 1)
+  return leastWithin({ value: added.map(() => costs), weight: added, frequency }, addedBy(loss))
 }
+
+/** The added error, as a share, that loses so many dB. */
+const addedBy = (loss: number): number => 10 ** (loss / 10) - 1
 
 /** What the last added error of lossMap() is worth, in the unit of `costs`. */
 export function priceOfError(
@@ -45,7 +48,7 @@ export function priceOfError(
   frequency: readonly number[],
   loss: number,
 ): number {
-  return multiplierWithin({ value: added.map(() => costs), weight: added, frequency }, 10 ** (loss / 10) - 1)
+  return multiplierWithin({ value: added.map(() => costs), weight: added, frequency }, addedBy(loss))
 }
 
 /**

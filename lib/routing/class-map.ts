@@ -2,9 +2,9 @@
 import type { ModelState, RouterTable } from '../model-state.js'
 import type { NativeEngine } from '../native.js'
 import { costShares, flopsOf, pictureFlops, regionFlops } from '../tiling/flops.js'
-import { type Grid, groupSpan, tileArea } from '../tiling/grid.js'
+import { areaShares, type Grid } from '../tiling/grid.js'
 import type { Overlap } from '../tiling/overlap.js'
-import { groupBand, groupRegions } from '../tiling/regions.js'
+import { pictureRegions } from '../tiling/regions.js'
 import { fitBudget } from './fit-budget.js'
 import { routedState } from './measure.js'
 import type { RoutingSettings } from './options.js'
@@ -23,13 +23,8 @@ export function shareOfTiles(
   regionPixels: number,
 ): number {
   let flops = 0
-  for (let group = 0; group < grid.groups; group++) {
-    const { firstRow, endRow } = groupSpan(grid, group)
-    const subnets = tiles.slice(firstRow * grid.columns, endRow * grid.columns)
-    const band = groupBand(engine, grid, group, overlap.margin)
-    for (const region of groupRegions(engine, grid, group, band, subnets, overlap, regionPixels))
-      flops += regionFlops(region, engine.subnets[region.subnet]!)
-  }
+  for (const regions of pictureRegions(engine, grid, tiles, overlap, regionPixels))
+    for (const region of regions) flops += regionFlops(region, engine.subnets[region.subnet]!)
   return flops / pictureFlops(engine.subnets.at(-1)!, grid.width, grid.height)
 }
 
@@ -115,10 +110,9 @@ export function frequencyIn(
   classes: ArrayLike<number>,
 ): number[] {
   const frequency = new Array<number>(routedState(state, settings).classes.count).fill(0)
-  for (let i = 0; i < classes.length; i++) {
-    const { width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
-    frequency[classes[i]! - 1]! += (width * height) / (grid.width * grid.height)
-  }
+  areaShares(grid).forEach((share, i) => {
+    frequency[classes[i]! - 1]! += share
+  })
   return frequency
 }
 

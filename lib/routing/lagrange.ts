@@ -50,38 +50,37 @@ function hullSteps(
  * @returns the subnet of least weight for every class when even that exceeds the limit
  */
 export function leastWithin(choices: Choices, limit: number): ClassMap {
-  const { value, weight, frequency } = choices
-  const hulls = value.map((values, k) => hullSteps(values, weight[k]!, k))
-  const map = hulls.map((hull) => hull.start)
   const most = limit * (1 + 1e-12)
-  let spent = map.reduce((sum, m, k) => sum + frequency[k]! * weight[k]![m]!, 0)
-  if (spent > most) return map
-  // The sort is stable: steps of one class with equal slopes keep their order.
-  for (const step of hulls.flatMap((hull) => hull.steps).sort((a, b) => b.slope - a.slope)) {
-    const weights = weight[step.class]!
-    const extra = frequency[step.class]! * (weights[step.to]! - weights[map[step.class]!]!)
-    if (spent + extra > most) break
-    map[step.class] = step.to
-    spent += extra
-  }
-  return spendRest(map, choices, most)
+  const { map, within } = sweep(choices, most)
+  return within ? spendRest(map, choices, most) : map
 }
 
 /**
  * The multiplier at which the sweep of {@link leastWithin} stops: what a unit of weight is worth, in units of value. 0 where the
  * limit binds nothing.
  */
-export function multiplierWithin({ value, weight, frequency }: Choices, limit: number): number {
+export function multiplierWithin(choices: Choices, limit: number): number {
+  return sweep(choices, limit * (1 + 1e-12)).multiplier
+}
+
+/** Takes steps along the hulls, steepest first, until one exceeds `most`. within: whether the start did not exceed it. */
+function sweep(
+  { value, weight, frequency }: Choices,
+  most: number,
+): { map: ClassMap; within: boolean; multiplier: number } {
   const hulls = value.map((values, k) => hullSteps(values, weight[k]!, k))
   const map = hulls.map((hull) => hull.start)
   let spent = map.reduce((sum, m, k) => sum + frequency[k]! * weight[k]![m]!, 0)
+  const within = spent <= most
+  // The sort is stable: steps of one class with equal slopes keep their order.
   for (const step of hulls.flatMap((hull) => hull.steps).sort((a, b) => b.slope - a.slope)) {
     const weights = weight[step.class]!
-    spent += frequency[step.class]! * (weights[step.to]! - weights[map[step.class]!]!)
-    if (spent > limit * (1 + 1e-12)) return step.slope
+    const extra = frequency[step.class]! * (weights[step.to]! - weights[map[step.class]!]!)
+    if (spent + extra > most) return { map, within, multiplier: step.slope }
     map[step.class] = step.to
+    spent += extra
   }
-  return 0
+  return { map, within, multiplier: 0 }
 }
 
 /** Above this many entries (classes x subnets) exchanges take seconds, and the points of the hulls are dense anyway. */

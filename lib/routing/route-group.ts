@@ -1,7 +1,7 @@
 // Difficulties and classes of a group's tiles, computed by the device.
 import type { ClassTable, ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
-import { type Grid, groupSpan, tileArea } from '../tiling/grid.js'
+import { type Grid, groupSpan, tileRects } from '../tiling/grid.js'
 import type { PixelArray } from '../types.js'
 import { classOf } from './classes.js'
 import { difficultiesOf } from './measure.js'
@@ -56,10 +56,6 @@ async function routeByMeasure(
   group: number,
 ): Promise<RouteResult> {
   const { firstRow, endRow, y0 } = groupSpan(grid, group)
-  const rects = Array.from({ length: (endRow - firstRow) * grid.columns }, (_, i) => {
-    const { x, y, width, height } = tileArea(grid, i % grid.columns, firstRow + Math.floor(i / grid.columns))
-    return [x, y - y0, width, height]
-  })
-  const difficulties = await difficultiesOf(classes, image, Int32Array.from(rects.flat()))
+  const difficulties = await difficultiesOf(classes, image, tileRects(grid, firstRow, endRow, y0))
   return { difficulties, classes: Int32Array.from(difficulties, (difficulty) => classOf(classes, difficulty)) }
 }

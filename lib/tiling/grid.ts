@@ -46,6 +46,14 @@ export function tileArea(grid: Grid, column: number, row: number, columns = 1, r
   }
 }
 
+/** Share of the picture's area that each tile has, row by row. */
+export function areaShares(grid: Grid): Float64Array {
+  return Float64Array.from({ length: grid.columns * grid.rows }, (_, i) => {
+    const { width, height } = tileArea(grid, i % grid.columns, Math.floor(i / grid.columns))
+    return (width * height) / (grid.width * grid.height)
+  })
+}
+
 /** Tile rows and LR rows of a group, [first, end). */
 export function groupSpan(grid: Grid, group: number): { firstRow: number; endRow: number; y0: number; y1: number } {
   const firstRow = group * grid.groupRows

@@ -38,3 +38,19 @@ export function groupRegions(
     regionOf(merged, grid, band, byIndex[merged.subnet]!, overlap.halo, overlap.blend),
   )
 }
+
+/** Regions of a whole picture, group by group. subnets: of all tiles, row by row. */
+export function* pictureRegions(
+  engine: NativeEngine,
+  grid: Grid,
+  subnets: ArrayLike<number>,
+  overlap: Overlap,
+  regionPixels: number,
+): Generator<InferRegion[]> {
+  for (let group = 0; group < grid.groups; group++) {
+    const { firstRow, endRow } = groupSpan(grid, group)
+    const own = Array.prototype.slice.call(subnets, firstRow * grid.columns, endRow * grid.columns)
+    const band = groupBand(engine, grid, group, overlap.margin)
+    yield groupRegions(engine, grid, group, band, own, overlap, regionPixels)
+  }
+}
