@@ -9,7 +9,10 @@ export type RedisConnection = Record<string, unknown>
 
 /** The server that keeps the queues. */
 export interface ConnectionOptions {
-  /** redis://host:port/database, rediss://, postgres://, or options of ioredis. */
+  /**
+   * redis://host:port/database, rediss://, redis-sentinel://host:port,host:port/name of the master/database, postgres://, or
+   * options of ioredis.
+   */
   connection: string | RedisConnection
   /** Begins the names of all queues. Default 'wbsr'. */
   name?: string
@@ -57,13 +60,44 @@ export async function openBackend({ connection, name = 'wbsr' }: ConnectionOptio
   }
 }
 
+interface Sentinels {
+  sentinels?: { host?: string; port?: number }[]
+  name?: string
+}
+
+const sentinelLabel = ({ sentinels = [], name = '' }: Sentinels): string =>
+  `redis-sentinel://${sentinels.map(({ host = '127.0.0.1', port = 26379 }) => `${host}:${port}`).join(',')}/${name}`
+
+/** redis-sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DATABASE as options of ioredis; null: it is something else. */
+function readSentinels(text: string): (RedisConnection & Sentinels) | null {
+  const whole = /^redis-sentinel:\/\/(?:([^:@/]*)(?::([^@/]*))?@)?([^@/]+)\/([^/]+)(?:\/(\d+))?$/.exec(text)
+  if (!whole) return null
+  const [, username, password, hosts, name, database] = whole
+  const places = hosts!.split(',').map((place) => /^([^:]+)(?::(\d+))?$/.exec(place))
+  if (places.includes(null)) return null
+  return {
+    sentinels: places.map((place) => ({ host: place![1]!, port: Number(place![2] ?? 26379) })),
+    name: decodeURIComponent(name!),
+    ...(username && { username: decodeURIComponent(username) }),
+    ...(password && { password: decodeURIComponent(password) }),
+    ...(database && { db: Number(database) }),
+  }
+}
+
 function readConnection(connection: unknown): { label: string; options: unknown; postgres: boolean } {
   const common = { reconnectOnError, maxRetriesPerRequest: null }
   if (typeof connection === 'object' && connection !== null) {
-    const { host = '127.0.0.1', port = 6379 } = connection as { host?: string; port?: number }
-    return { label: `redis://${host}:${port}`, options: { ...common, ...connection }, postgres: false }
+    const { host = '127.0.0.1', port = 6379, sentinels, name } = connection as RedisConnection & Sentinels
+    const label = sentinels ? sentinelLabel({ sentinels, name }) : `redis://${host}:${port}`
+    return { label, options: { ...common, ...connection }, postgres: false }
   }
-  const expected = 'redis://HOST:PORT, rediss://, postgres:// or options of ioredis'
+  const expected =
+    'redis://HOST:PORT, rediss://, redis-sentinel://HOST:PORT,.../NAME, postgres:// or options of ioredis'
+  if (typeof connection === 'string' && connection.startsWith('redis-sentinel:')) {
+    const options = readSentinels(connection)
+    if (!options) throw invalidOption('connection', expected, connection)
+    return { label: sentinelLabel(options), options: { ...common, ...options }, postgres: false }
+  }
   let url: URL
   try {
     url = new URL(checkString(connection, 'connection'))

@@ -12,6 +12,7 @@ import type { FleetWorker } from '../../lib/fleet/worker.js'
 import { encodeImage } from '../../lib/images/images.js'
 import { SupernetModel } from '../../lib/models/model.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
+import { until } from '../support/cli.js'
 import { leftovers, testFleet } from '../support/fleet.js'
 import { picture } from '../support/infer-pictures.js'
 import { realState } from '../support/real-state.js'
@@ -150,6 +151,34 @@ async function withRedis(redis: RedisServer) {
     rmSync(blocked, { recursive: true })
     const again = await fleet.submit(model, image, 'out/poison.png', { ...options, bands: 3, attempts: 2 })
     t.match(await again.result(), { output: 'out/poison.png' })
+  })
+
+  t.test('figures for Prometheus', async (t) => {
+    const { worker } = await working(t, { metricsPort: 0 })
+    const get = async (page: string) => await fetch(`http://127.0.0.1:${worker.metricsPort}${page}`)
+    await (await fleet.submit(model, picture(200, 600), 'out/counted.png', { ...options, bands: 2 })).result()
+    const value = (text: string, name: string, labels: string[]) =>
+      Number(
+        text
+          .split('\n')
+          .find((line) => line.startsWith(`${name}{`) && labels.every((label) => line.includes(label)))
+          ?.split(' ')
+          .at(-1) ?? Number.NaN,
+      )
+    let text = ''
+    // The worker counts a job when BullMQ has taken its result.
+    await until(async () => {
+      text = await (await get('/metrics')).text()
+      return value(text, 'wbsr_fleet_jobs_total', ['kind="assemble"', 'outcome="done"']) === 1
+    })
+    t.equal(value(text, 'wbsr_fleet_jobs_total', ['kind="band"', 'outcome="done"']), 2)
+    t.equal(value(text, 'wbsr_fleet_job_seconds_count', ['kind="band"']), 2)
+    t.equal(value(text, 'wbsr_fleet_jobs_running', ['kind="band"']), 0)
+    t.ok(value(text, 'wbsr_fleet_flops_total', []) > 1e6)
+    t.match(text, /nodejs_eventloop_lag_p99_seconds/)
+    t.equal((await get('/')).status, 404)
+    await worker.close()
+    await t.rejects(get('/metrics'), 'they end with the worker')
   })
 
   t.test('cancelling stops a running band and leaves nothing', async (t) => {

@@ -9,10 +9,9 @@ import { SupernetModel } from '../../lib/models/model.js'
 import { srresnet } from '../../lib/networks/srresnet.js'
 import { until } from './cli.js'
 import { realState } from './real-state.js'
-import type { RedisServer } from './redis.js'
 
-/** Is closed and removed when the test file ends. */
-export async function testFleet(redis: RedisServer) {
+/** Is closed and removed, with Redis, when the test file ends. */
+export async function testFleet(redis: { url: string; remove(): Promise<void> }) {
   const folder = mkdtempSync(path.join(tmpdir(), 'wbsr-fleet-'))
   const store = folderStore(path.join(folder, 'store'))
   const connection = redis.url

@@ -29,7 +29,7 @@ export function fleetCommand(program: Command): void {
         .argument('[words...]', 'plan, submit: pictures and folders, or a video; status, save, cancel: the id of a job')
         .option(
           '--redis <url>',
-          'redis://HOST:PORT (default: WBSR_REDIS of the environment, else redis://127.0.0.1:6379)',
+          'redis://HOST:PORT, or redis-sentinel://HOST:PORT,.../NAME (default: WBSR_REDIS, else redis://127.0.0.1:6379)',
         )
         .option('--store <place>', 'a folder or s3://BUCKET/PREFIX (default: WBSR_STORE of the environment)')
         .option('--name <text>', 'of the fleet, where several share a Redis (default: wbsr)')
