@@ -1,7 +1,10 @@
-// Prints what ptxas reports for each CUDA kernel: registers, static shared memory, stack, spills. For an H200 (sm_90), or
-// for another card that the plugin is built for.
+// Prints what ptxas reports for each CUDA kernel: registers, static shared memory, stack, spills. For every architecture that
+// the plugin is built for (native/cuda/plugin.cmake), or for some of them.
 //
-//   npm run kernel-resources [-- --arch=86] [file.cu ...]   all of native/cuda by default
+//   npm run kernel-resources [-- --arch=86,90] [--mix] [file.cu ...]   all of native/cuda by default
+//
+// --mix: also how many instructions of which kind a kernel has, by the cuobjdump that CUOBJDUMP names or that PATH has. Debian's
+// (nvidia-cuda-toolkit 12.4 of trixie, non-free; the program alone is enough) reads what nvcc 13 writes.
 //
 // Exit status 1 if a kernel uses local memory (spilled registers or a stack) or a file does not compile, 2 if there is no
 // nvcc. Results are cached under build/kernel-resources/, keyed by the file, what it includes, and the compiler's version.
@@ -12,9 +15,15 @@ import path from 'node:path'
 import { root, run, SetupError, which } from './run.mjs'
 
 const options = process.argv.slice(2).filter((argument) => argument.startsWith('--arch='))
-const architecture = options.length > 0 ? options[options.length - 1].slice('--arch='.length) : '90'
+const mixed = process.argv.includes('--mix')
+const cuobjdump = mixed ? (process.env.CUOBJDUMP ?? which('cuobjdump')) : null
+const built = /WBSR_CUDA_ARCHITECTURES "([^"]+)"/.exec(
+  readFileSync(path.join(root, 'native', 'cuda', 'plugin.cmake'), 'utf8'),
+)[1]
+const architectures =
+  options.length > 0 ? options[options.length - 1].slice('--arch='.length).split(',') : built.match(/\d+/g)
 
-const flags = [
+const flagsFor = (architecture) => [
   '-std=c++20',
   '-O3',
   `-arch=sm_${architecture}`,
@@ -78,6 +87,46 @@ function parse(text) {
   return kernels
 }
 
+/** What tells how a kernel uses memory and units, in this order; an instruction counts for the first that matches. */
+const KINDS = [
+  ['LDG.128', /^LDG\b.*\.128/],
+  ['LDG.64', /^LDG\b.*\.64/],
+  ['LDG', /^LDG\b/],
+  ['STG.128', /^STG\b.*\.128/],
+  ['STG.64', /^STG\b.*\.64/],
+  ['STG', /^STG\b/],
+  ['LDL+STL', /^(LDL|STL)\b/],
+  ['LDGSTS', /^LDGSTS\b/],
+  ['LDSM', /^LDSM\b/],
+  ['LDS', /^LDS\b/],
+  ['STS', /^STS\b/],
+  ['MMA', /^[HIBDQ]?G?MMA\b/],
+  ['RED', /^REDG?\b/],
+  ['ATOM', /^ATOM/],
+  ['SHFL', /^SHFL\b/],
+  ['BAR', /^BAR\b/],
+  ['MUFU', /^MUFU\b/],
+  ['FP64', /^D(ADD|MUL|FMA|SETP|MNMX)\b/],
+]
+
+/** By mangled kernel name: "1234 instructions: LDG.128 4, ...", from what cuobjdump -sass prints. */
+function mixes(sass) {
+  const found = new Map()
+  for (const part of sass.split(/^\s*Function : /m).slice(1)) {
+    const counts = new Map(KINDS.map(([kind]) => [kind, 0]))
+    let all = 0
+    for (const [, operation] of part.matchAll(/^\s+\/\*[0-9a-f]{4,}\*\/\s+(?:@!?\w+ )?([A-Z][\w.]*)/gm)) {
+      if (operation === 'NOP') continue
+      all++
+      const kind = KINDS.find(([, pattern]) => pattern.test(operation))?.[0]
+      if (kind) counts.set(kind, counts.get(kind) + 1)
+    }
+    const parts = [...counts].filter(([, count]) => count > 0).map(([kind, count]) => `${kind} ${count}`)
+    found.set(part.slice(0, part.search(/\s/)), `${all} instructions: ${parts.join(', ')}`)
+  }
+  return found
+}
+
 /** Readable names: without our namespaces, return type and parameters. */
 async function demangle(kernels) {
   if (!which('c++filt') || kernels.length === 0) return
@@ -111,8 +160,9 @@ async function demangle(kernels) {
   })
 }
 
-async function compile(nvcc, version, file) {
-  const digest = createHash('sha256').update([version, ...flags].join('\0'))
+async function compile(nvcc, version, architecture, file) {
+  const flags = flagsFor(architecture)
+  const digest = createHash('sha256').update([version, ...flags, ...(mixed ? ['mix'] : [])].join('\0'))
   for (const source of sources(file)) digest.update('\0').update(readFileSync(source))
   const key = digest.digest('hex')
   const stored = path.join(cache, `${path.basename(file)}.sm_${architecture}.json`)
@@ -120,14 +170,19 @@ async function compile(nvcc, version, file) {
     const { key: was, kernels } = JSON.parse(readFileSync(stored, 'utf8'))
     if (was === key) return kernels
   }
+  mkdirSync(cache, { recursive: true })
+  const cubin = cuobjdump ? path.join(cache, `${path.basename(file)}.sm_${architecture}.cubin`) : '/dev/null'
   const kernels = parse(
-    await run(nvcc, [...flags, path.relative(root, file), '-o', '/dev/null'], {
+    await run(nvcc, [...flags, path.relative(root, file), '-o', cubin], {
       what: path.relative(root, file),
       lines: 60,
     }),
   )
+  if (cuobjdump) {
+    const found = mixes(await run(cuobjdump, ['-sass', cubin]))
+    for (const kernel of kernels) kernel.mix = found.get(kernel.name)
+  }
   await demangle(kernels)
-  mkdirSync(cache, { recursive: true })
   writeFileSync(stored, JSON.stringify({ key, kernels }))
   return kernels
 }
@@ -146,12 +201,16 @@ if (!nvcc) {
   console.error('kernel-resources: no nvcc in CUDACXX, on PATH or in /usr/local/cuda*/bin')
   process.exit(2)
 }
+if (mixed && !cuobjdump) {
+  console.error('kernel-resources: --mix needs cuobjdump, on PATH or in CUOBJDUMP')
+  process.exit(2)
+}
 try {
   const version = await run(nvcc, ['--version'])
   const folder = path.join(root, 'native', 'cuda')
   const given = process.argv
     .slice(2)
-    .filter((argument) => !options.includes(argument))
+    .filter((argument) => !options.includes(argument) && argument !== '--mix')
     .map((file) => path.resolve(file))
   const files =
     given.length > 0
@@ -160,24 +219,30 @@ try {
           .filter((name) => name.endsWith('.cu'))
           .sort()
           .map((name) => path.join(folder, name))
-  const results = new Array(files.length)
-  const queue = files.map((_, i) => i)
+  const tasks = architectures.flatMap((architecture) => files.map((file) => ({ architecture, file })))
+  const queue = [...tasks]
   const work = async () => {
-    for (let i = queue.shift(); i !== undefined; i = queue.shift()) results[i] = await compile(nvcc, version, files[i])
+    for (let task = queue.shift(); task; task = queue.shift())
+      task.kernels = await compile(nvcc, version, task.architecture, task.file)
   }
   await Promise.all(Array.from({ length: os.availableParallelism() }, work))
-  const all = results.flatMap((kernels, i) => kernels.map((kernel) => ({ ...kernel, file: path.basename(files[i]) })))
-  console.log(
-    table([
-      ['kernel', 'file', 'registers', 'shared', 'spill stores/loads', 'stack'],
-      ...all.map((k) => [k.name, k.file, k.registers, k.shared, `${k.stores}/${k.loads}`, k.stack]),
-    ]),
-  )
-  const local = all.filter((k) => k.stores + k.loads + k.stack > 0)
-  console.log(
-    `${all.length} kernels in ${files.length} files for sm_${architecture}, ${local.length} with local memory; bytes, shared memory without the dynamic part`,
-  )
-  if (local.length > 0) process.exitCode = 1
+  for (const architecture of architectures) {
+    const all = tasks
+      .filter((task) => task.architecture === architecture)
+      .flatMap(({ file, kernels }) => kernels.map((kernel) => ({ ...kernel, file: path.basename(file) })))
+    console.log(
+      table([
+        ['kernel', 'file', 'registers', 'shared', 'spill stores/loads', 'stack'],
+        ...all.map((k) => [k.name, k.file, k.registers, k.shared, `${k.stores}/${k.loads}`, k.stack]),
+      ]),
+    )
+    if (cuobjdump) console.log(table(all.map((k) => [k.name, k.file, k.mix ?? 'not in what cuobjdump prints'])))
+    const local = all.filter((k) => k.stores + k.loads + k.stack > 0)
+    console.log(
+      `${all.length} kernels in ${files.length} files for sm_${architecture}, ${local.length} with local memory; bytes, shared memory without the dynamic part`,
+    )
+    if (local.length > 0) process.exitCode = 1
+  }
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
   console.error(`kernel-resources: ${error.message}`)
