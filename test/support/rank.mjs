@@ -6,10 +6,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { launchedRank, srresnet, trainSupernet } from '../../dist/index.js'
 
 const rank = launchedRank()
-const { train, folder, options, other, at, event, wait = 0 } = JSON.parse(process.argv[2])
+const { train, folder, options, other, at, event, terminable, wait = 0 } = JSON.parse(process.argv[2])
 const say = (line) => process.stdout.write(`${JSON.stringify({ rank, ...line })}\n`)
 const mark = path.join(folder, 'now')
 const controller = new AbortController()
+if (terminable) process.once('SIGTERM', () => controller.abort())
 say({ pid: process.pid })
 let ticks = 0
 const ticking = setInterval(() => {
@@ -32,7 +33,7 @@ try {
     signal: controller.signal,
     onStep: async ({ step, loss }) => {
       say({ step, loss })
-      if (step !== at) return
+      if (step !== at || existsSync(mark)) return
       writeFileSync(mark, '')
       if (event === 'abort 0') controller.abort()
       if (event === 'throw 0') throw new Error('no more of this')

@@ -1,5 +1,5 @@
 // Ranks that train one model: the numbers of one process, resuming on another number of ranks, and what ends a run.
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, truncateSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import type { TrainOptions } from '../../lib/train/options.js'
@@ -123,8 +123,10 @@ t.test('an error on one rank ends all of them', { skip: withoutMpi }, async (t) 
       cpSync(path.join(photographs, name), path.join(own, name))
     const damaged = scenario({ data: { train: '', memory: 0 } }, { at: 2, wait: 300 })
     damaged.train.push(own)
-    const ran = await ranks(2, damaged, ({ step }) => {
-      if (step === 1) for (const name of readdirSync(own)) truncateSync(path.join(own, name), 3000)
+    const ran = await ranks(2, damaged, {
+      onLine: ({ step }) => {
+        if (step === 1) for (const name of readdirSync(own)) truncateSync(path.join(own, name), 3000)
+      },
     })
     t.equal(ran.status, 1)
     t.match(endings(ran), {
@@ -158,9 +160,11 @@ t.test('kill -9 of a rank: the run ends, and goes on on fewer or more', { skip: 
   for (const victim of [0, 1]) {
     const checkpoint = { directory: newFolder(), everySteps: 2 }
     const pids = new Map<number, number>()
-    const killed = await ranks(2, scenario({ checkpoint }, { at: 7, wait: 60_000 }), ({ rank, pid, step }) => {
-      if (pid !== undefined) pids.set(rank, pid)
-      if (step === 7) process.kill(pids.get(victim)!, 'SIGKILL')
+    const killed = await ranks(2, scenario({ checkpoint }, { at: 7, wait: 60_000 }), {
+      onLine: ({ rank, pid, step }) => {
+        if (pid !== undefined) pids.set(rank, pid)
+        if (step === 7) process.kill(pids.get(victim)!, 'SIGKILL')
+      },
     })
     t.not(killed.status, 0)
     t.same(steps(killed), steps(whole).slice(0, 7))
@@ -171,4 +175,54 @@ t.test('kill -9 of a rank: the run ends, and goes on on fewer or more', { skip: 
     t.ok(steps(ran).length <= STEPS - 4, 'from a checkpoint')
     t.same(await model(restarted), await model(alone))
   }
+})
+
+t.test('a launcher that starts again, on what is left of the machines', { skip: withoutMpi }, async (t) => {
+  const hosts = path.join(newFolder(), 'hosts')
+  const machines = (count: number) => writeFileSync(hosts, 'localhost\n'.repeat(count))
+  const pids = new Map<number, number>()
+  const own = scenario({ checkpoint: { directory: newFolder(), everySteps: 2 } }, { at: 5, wait: 60_000 })
+  let killed = false
+  machines(3)
+  const ran = await ranks(3, own, {
+    hosts,
+    onLine: ({ rank, pid, step }) => {
+      if (pid !== undefined) pids.set(rank, pid)
+      if (step !== 5 || killed) return
+      killed = true
+      machines(2)
+      process.kill(pids.get(2)!, 'SIGKILL')
+    },
+  })
+  t.equal(ran.status, 0, ran.said)
+  const again = steps(ran).length - STEPS
+  t.ok(again >= 1 && again <= 3, `from the last checkpoint: ${again} steps were done twice`)
+  t.same([...new Map(steps(ran) as [number, number][])], steps(whole))
+  t.same(
+    ran.lines
+      .filter(({ done }) => done)
+      .map(({ rank }) => rank)
+      .sort(),
+    [0, 1],
+  )
+  for (const rank of [0, 1]) t.same(await model(own, rank), await model(alone))
+})
+
+t.test('SIGTERM to mpirun ends the run, which goes on exactly', { skip: withoutMpi }, async (t) => {
+  const checkpoint = { directory: newFolder(), everySteps: 2 }
+  const stopped = scenario({ checkpoint }, { at: 5, wait: 60_000, terminable: true })
+  const before = await ranks(2, stopped, {
+    onLine: ({ step }, mpirun) => {
+      if (step === 5) mpirun.kill('SIGTERM')
+    },
+  })
+  t.not(before.status, 0)
+  // Each rank has a second for its last checkpoint before mpirun kills it: enough, but not on any machine.
+  for (const { code } of Object.values(endings(before))) t.equal(code, 'WBSR_ABORTED')
+  const resumed = scenario({ checkpoint })
+  const after = await ranks(3, resumed)
+  t.equal(after.status, 0, after.said)
+  t.same(steps(after), steps(whole).slice(STEPS - steps(after).length))
+  t.ok(steps(after).length <= STEPS - 4, 'from a checkpoint')
+  t.same(await model(resumed), await model(alone))
 })
