@@ -1,6 +1,7 @@
 // The networks that people bring, on a 320x180 LR picture: RLFN, SPAN, SRVGGNetCompact and SRResNet at x4 in their
 // published sizes, against ONNX Runtime on the file that exportOnnx() writes and against PyTorch, which runs the same graph
-// (bench/torch_graph.py). Weights are those that training starts from: they do not change the time.
+// (bench/torch_graph.py); and the same in 8 bits, where the processor has AMX, against our float32. Weights are those that
+// training starts from: they do not change the time.
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import * as wbsr from '../dist/index.js'
@@ -14,6 +15,7 @@ const [height, width] = [180, 320]
 const shape = [1, 3, height, width]
 const scale = 4
 const WANTED = 2
+const WANTED_INT8 = 1.5
 const here = import.meta.dirname
 
 /** @type {[string, import('../dist/index.js').Network][]} */
@@ -91,11 +93,15 @@ async function differencesFromOurs(contestants, output) {
 export async function networksPart({ folder, threads, rounds }) {
   const ort = await onnxRuntime()
   const pytorch = await torch()
+  const int8 = native.deviceKinds().some(({ name, precisions }) => name === 'cpu' && precisions.includes('int8'))
   const table = []
   const details = {}
   for (const [name, network] of networks) {
     const { files, flops, output } = await prepare(folder, name, network)
-    const contestants = [new Contestant('wbsr', process.execPath, [path.join(here, 'ours.mjs'), String(threads)])]
+    const ours = (who, ...precision) =>
+      new Contestant(who, process.execPath, [path.join(here, 'ours.mjs'), String(threads), ...precision])
+    const contestants = [ours('wbsr')]
+    if (int8) contestants.push(ours('wbsr int8', 'int8'))
     if (!ort.missing)
       contestants.push(
         new Contestant('ONNX Runtime', process.execPath, [
@@ -141,6 +147,21 @@ export async function networksPart({ folder, threads, rounds }) {
           checked: `outputs differ by ${difference.toExponential(1)} of their range at most`,
         })
       }
+      const difference = differences[0]
+      table.push({
+        what: `${what}, int8`,
+        against: 'wbsr, fp32',
+        target: `>= ${WANTED_INT8} x`,
+        ...(int8
+          ? {
+              seconds: results['wbsr int8'].seconds,
+              theirs: results.wbsr.seconds,
+              ratio: results.wbsr.seconds / results['wbsr int8'].seconds,
+              reached: results.wbsr.seconds / results['wbsr int8'].seconds >= WANTED_INT8,
+              checked: `outputs differ by ${difference.toExponential(1)} of their range at most`,
+            }
+          : { skipped: 'this processor has no AMX' }),
+      })
     } finally {
       for (const contestant of contestants) await contestant.close()
     }

@@ -1,5 +1,5 @@
 // wbsr as a contestant: the largest subnet of a network (a file with its graph, else an SRResNet family) on the batch that the
-// peers get. Argument: threads.
+// peers get. Arguments: threads, and optionally a precision.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { native } from '../dist/native.js'
 import { srresnet } from '../dist/networks/srresnet.js'
@@ -7,6 +7,7 @@ import { serve } from './contest.mjs'
 import { engineWeights } from './weights.mjs'
 
 const threads = Number(process.argv[2])
+const precision = /** @type {import('../dist/index.js').Precision | undefined} */ (process.argv[3])
 let engine
 let job
 let result
@@ -20,7 +21,7 @@ await serve({
   load({ graph, weights, input, target, shape, scale, widths, depths, learningRate }) {
     engine?.dispose()
     const described = graph ? JSON.parse(readFileSync(graph, 'utf8')) : srresnet({ scale, widths, depths }).graph
-    engine = new native.Engine(described, { threads })
+    engine = new native.Engine(described, { threads, ...(precision && { precision }) })
     engine.setArena('weights', engineWeights(engine, weights))
     const [batch, , height, width] = shape
     job = { lr: floats(input), batch, height, width }

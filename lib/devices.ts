@@ -18,8 +18,9 @@ export interface DeviceOptions {
   /** CPU threads. Default: all cores. */
   threads?: number
   /**
-   * Precision of convolutions on a GPU: 'bf16' (default), 'tf32' or 'fp32'. Weights and sums are always float32. The
-   * CPU computes in 'fp32', also when device 'auto' finds no GPU.
+   * Precision of convolutions. On a GPU 'bf16' (default), 'tf32' or 'fp32'; weights and sums are always float32. On the CPU
+   * 'fp32' (default) or, in inference on a processor with AMX, 'int8': faster, with slightly other pixels
+   * (docs/quality.md). Device 'auto' chooses the device first and takes its default where it lacks the precision.
    */
   precision?: Precision
   /**
@@ -40,6 +41,8 @@ export interface DeviceChoice {
 
 /** Keys of {@link DeviceOptions}. */
 export const DEVICE_KEYS = ['device', 'threads', 'precision', 'autotune'] as const
+
+const PRECISIONS: readonly Precision[] = ['bf16', 'tf32', 'fp32', 'int8']
 
 /** One device that this build could run on. */
 export interface DeviceDescription {
@@ -62,7 +65,7 @@ export interface ModelDevice {
   name: string
   /** Host threads; 0 on a GPU. */
   threads: number
-  /** Precision of convolutions; weights and sums are float32 everywhere. */
+  /** Precision of convolutions. */
   precision: Precision
   /** Why `auto` did not choose a GPU; null if it did or if the device was given by name. */
   fallbackReason: string | null
@@ -108,13 +111,14 @@ export function checkDeviceOptions(options: Partial<Record<(typeof DEVICE_KEYS)[
   const device = checkDevice(options.device ?? 'auto')
   const threads =
     options.threads === undefined ? availableParallelism() : checkInteger(options.threads, 'threads', 1, 1024)
-  const all = new Set(native.deviceKinds().flatMap(({ precisions }) => precisions))
-  const precision = options.precision === undefined ? undefined : checkChoice(options.precision, 'precision', [...all])
+  const precision =
+    options.precision === undefined ? undefined : checkChoice(options.precision, 'precision', PRECISIONS)
   const autotune = options.autotune === undefined ? undefined : checkInteger(options.autotune, 'autotune', 0, 64)
   const kind = kindOf(device)
   if (kind && precision !== undefined && !kind.precisions.includes(precision)) {
     const supported = kind.precisions.map((name) => `'${name}'`).join(', ')
-    throw invalidOption('precision', `${supported} or nothing with device '${device}'`, precision)
+    const why = kind.name === 'cpu' && precision === 'int8' ? " ('int8' needs a processor with AMX)" : ''
+    throw invalidOption('precision', `${supported} or nothing with device '${device}'${why}`, precision)
   }
   if (kind && !kind.autotunes && autotune !== undefined)
     throw invalidOption('autotune', `nothing with device '${device}'`, autotune)

@@ -249,8 +249,11 @@ export interface NativeDevice {
   hostMemory: boolean
 }
 
-/** Precision of convolutions. Weights and sums are always float32. */
-export type Precision = 'bf16' | 'tf32' | 'fp32'
+/**
+ * Precision of convolutions. Weights and sums are float32; of int8 the products are of 8-bit integers, their sums exact, and
+ * what lies between convolutions is float32.
+ */
+export type Precision = 'bf16' | 'tf32' | 'fp32' | 'int8'
 
 export interface EngineOptions {
   threads: number

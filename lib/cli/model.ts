@@ -13,7 +13,7 @@ export function deviceFlags(command: Command): Command {
   return command
     .option('--device <name>', "auto, cpu, cuda or cuda:N (default: the best that can run; 'wbsr doctor' lists them)")
     .option('--threads <count>', 'CPU threads (default: all cores)', integer(1, 1024))
-    .option('--precision <name>', 'of convolutions on a GPU: bf16, tf32 or fp32')
+    .option('--precision <name>', 'of convolutions: bf16, tf32 or fp32 on a GPU, fp32 or int8 (with AMX) on the CPU')
 }
 
 /** How tiles get their subnets. */

@@ -262,7 +262,7 @@ export function checkTrainOptions(value: unknown): TrainSettings {
     subnetsPerStep,
     distillation,
     seed: given('seed', (v, name) => checkInteger(v, name, 0), 1),
-    device: checkDeviceOptions(options),
+    device: checkTrainingDevice(options),
     signal: given<AbortSignal | null>('signal', checkSignal, null),
     checkpoint: checkCheckpoint(options['checkpoint']),
     validateEverySteps: given<number | null>('validateEverySteps', (v, name) => checkInteger(v, name, 1), null),
@@ -275,6 +275,13 @@ export function checkTrainOptions(value: unknown): TrainSettings {
     onValidation: callback('onValidation') as TrainSettings['onValidation'],
     onProgress: callback('onProgress') as TrainSettings['onProgress'],
   }
+}
+
+function checkTrainingDevice(options: Parameters<typeof checkDeviceOptions>[0]): DeviceChoice {
+  const device = checkDeviceOptions(options)
+  if (device.precision === 'int8')
+    throw invalidOption('precision', "'bf16', 'tf32' or 'fp32' in training ('int8' is for inference)", device.precision)
+  return device
 }
 
 function checkFrom(value: unknown, name: string): SupernetModel | string {

@@ -10,6 +10,10 @@ enum class InstructionSet { Base, Neon, Avx2, Avx512 };
 // variable limits oneDNN and our own loops alike. Avx2: with FMA. Avx512: F, BW, VL and DQ. Neon: every AArch64.
 InstructionSet instructionSet();
 
+// Whether products of 8-bit integers run on AMX: the processor and the system have it, the variable allows it, and the
+// system has granted this process the tile registers (asked for at the first call).
+bool amxInt8();
+
 // For functions that perInstructionSet instantiates and all that they call: each instance must contain them inlined.
 #define WBSR_INLINE inline __attribute__((always_inline))
 

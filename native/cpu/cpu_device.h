@@ -17,7 +17,7 @@ namespace wbsr::cpu {
 
 class CpuDevice : public Device {
  public:
-  CpuDevice(const Graph& graph, int threads, const std::atomic<bool>* closing);
+  CpuDevice(const Graph& graph, int threads, const std::atomic<bool>* closing, Precision precision);
 
   DeviceFacts facts() const override;
   void initialise(uint64_t seed) override;

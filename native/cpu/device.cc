@@ -10,10 +10,11 @@
 #include "core/precision.h"
 #include "cpu/conv_primitives.h"
 #include "cpu/cpu_device.h"
+#include "cpu/simd/int8.h"
 
 namespace wbsr::cpu {
 
-CpuDevice::CpuDevice(const Graph& graph, int threads, const std::atomic<bool>* closing)
+CpuDevice::CpuDevice(const Graph& graph, int threads, const std::atomic<bool>* closing, Precision precision)
     : graph_(graph),
       threads_(threads),
       context_(graph, std::make_shared<WeightStore>(graph)),
@@ -22,6 +23,7 @@ CpuDevice::CpuDevice(const Graph& graph, int threads, const std::atomic<bool>* c
       adam_(graph),
       weights_(static_cast<size_t>(graph.parameterCount()), 0.f) {
   context_.closing = closing;
+  context_.precision = precision;
   context_.weights->setMaster(weights_.data());
 }
 
@@ -31,7 +33,7 @@ DeviceFacts CpuDevice::facts() const {
   facts.kind = "cpu";
   facts.name = info.name;
   facts.details = "oneDNN " + info.onednn + ", " + info.isa;
-  facts.precision = nameOf(Precision::Fp32);
+  facts.precision = nameOf(context_.precision);
   facts.threads = threads_;
   facts.hostMemory = true;
   return facts;
@@ -100,9 +102,12 @@ void CpuDevice::forward(int subnet, const float* input, float* output, int batch
   executables_.get(subnet, batch, height, width, {}, false).run(arguments);
 }
 
-std::unique_ptr<Device> makeDevice(const Graph& graph, int threads, const std::atomic<bool>* closing) {
-  return std::make_unique<CpuDevice>(graph, threads, closing);
+std::unique_ptr<Device> makeDevice(const Graph& graph, int threads, const std::atomic<bool>* closing,
+                                   Precision precision) {
+  return std::make_unique<CpuDevice>(graph, threads, closing, precision);
 }
+
+bool int8IsFast() { return simd::int8(lanesOfBlocks()) != nullptr; }
 
 // Value of the first line of /proc/cpuinfo with that key; empty without one.
 static std::string firstCpuFact(const std::string& key) {

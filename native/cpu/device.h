@@ -4,11 +4,17 @@
 #include <string>
 
 #include "core/device.h"
+#include "core/precision.h"
 
 namespace wbsr::cpu {
 
 // The graph must outlive the device. `closing` (may be null) makes running jobs stop with WBSR_ABORTED between steps.
-std::unique_ptr<Device> makeDevice(const Graph& graph, int threads, const std::atomic<bool>* closing);
+// precision: Fp32, or Int8 where int8IsFast().
+std::unique_ptr<Device> makeDevice(const Graph& graph, int threads, const std::atomic<bool>* closing,
+                                   Precision precision = Precision::Fp32);
+
+// Whether this processor has what Precision::Int8 runs on.
+bool int8IsFast();
 
 struct CpuInfo {
   std::string name;    // model name of the processor

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/loss_spec.h"
+#include "core/precision.h"
 #include "core/program.h"
 #include "cpu/buffer.h"
 #include "cpu/registry.h"
@@ -19,6 +20,7 @@ struct Context {
   dnnl::engine engine = cpuEngine();
   dnnl::stream stream{engine};
   int lanes = 16;
+  Precision precision = Precision::Fp32;  // Int8: of inference
   const simd::Kernels* kernels = nullptr;
   std::shared_ptr<WeightStore> weights;        // of the device
   float* gradients = nullptr;                  // the flat gradient arena, added to

@@ -34,7 +34,10 @@ class RegionRunner {
 // A runner for one thread: everything but the packed weights is its own.
 class ThreadRunner {
  public:
-  ThreadRunner(const Context& device) : context_(device.graph, device.weights) { context_.closing = device.closing; }
+  ThreadRunner(const Context& device) : context_(device.graph, device.weights) {
+    context_.closing = device.closing;
+    context_.precision = device.precision;
+  }
   RegionRunner& runner() { return runner_; }
   int64_t bytes() const { return context_.bytes() + runner_.bytes(); }
 

@@ -77,7 +77,8 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
     columns = dims.size() == 5 ? 1 : static_cast<int>(dims[1]);
   }
   const int rowGroups = flip ? 1 : groups, columnGroups = flip ? groups : 1;
-  const bool own = key.packing == Packing::Winograd || key.packing == Packing::Pointwise;
+  const bool own =
+      key.packing == Packing::Winograd || key.packing == Packing::Pointwise || key.packing == Packing::Int8;
   if (own) rows = rowGroups * roundUp(rows / rowGroups, lanes);
   const bool padColumns = key.packing == Packing::Thin || own;
   const int paddedColumns = padColumns ? columnGroups * roundUp(columns / columnGroups, lanes) : columns;
@@ -115,6 +116,8 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
     packed.values = packWinograd(dense, rows, paddedColumns, lanes);
   } else if (key.packing == Packing::Pointwise) {
     packed.values = packPointwise(dense, rows, paddedColumns, lanes);
+  } else if (key.packing == Packing::Int8) {
+    packed.int8 = packInt8(dense, rows, paddedColumns, lanes);
   } else {
     packed.values = std::move(dense);
   }
@@ -132,8 +135,9 @@ void WeightStore::refresh(Packed& packed, dnnl::stream& stream) {
 int64_t WeightStore::bytes() const {
   int64_t total = 0;
   for (const auto& entry : entries_)
-    total += static_cast<int64_t>((entry->values.size() + entry->bias.size()) * sizeof(float) +
-                                  (entry->memory ? entry->desc.get_size() : 0));
+    total +=
+        static_cast<int64_t>((entry->values.size() + entry->bias.size() + entry->int8.dense.size()) * sizeof(float) +
+                             (entry->memory ? entry->desc.get_size() : 0));
   return total;
 }
 

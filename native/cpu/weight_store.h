@@ -6,12 +6,13 @@
 
 #include "core/graph.h"
 #include "core/program.h"
+#include "cpu/int8.h"
 #include "cpu/onednn.h"
 
 namespace wbsr::cpu {
 
 // How a slice of the master weights is laid out for one use.
-enum class Packing { OneDnn, Thin, Plain, Winograd, Pointwise };
+enum class Packing { OneDnn, Thin, Plain, Winograd, Pointwise, Int8 };
 // Flipped: in and out exchanged and the kernel rotated, for the data gradient at thin ends and by Winograd.
 
 struct PackedKey {
@@ -27,7 +28,8 @@ struct PackedKey {
 struct Packed {
   PackedKey key;
   dnnl::memory::desc desc;    // OneDnn
-  std::vector<float> values;  // all but OneDnn
+  std::vector<float> values;  // all but OneDnn and Int8
+  Int8Weights int8;           // Int8
   dnnl::memory memory;        // OneDnn
   std::vector<float> bias;    // padded and ordered as the outputs are; zeros without
   int64_t version = -1;       // of the master weights at packing

@@ -5,6 +5,7 @@ import sharp from 'sharp'
 import t from 'tap'
 import { readSafetensors, type Tensor, writeSafetensors } from '../../lib/files/safetensors.js'
 import { listDevices, loadSupernet, srresnet, stitchTo, tilesOf } from '../../lib/index.js'
+import { native } from '../../lib/native.js'
 import { naming } from '../support/naming.js'
 import { onSmallDisk } from '../support/small-disk.js'
 
@@ -246,10 +247,14 @@ t.test('options and devices', async (t) => {
   await bad([5], 'Expected a non-empty string for file but received 5')
   await bad([file, { device: 'tpu' }], `Expected one of 'auto', 'cpu', 'cuda', 'cuda:N' for device but received "tpu"`)
   await bad([file, { threads: 1.5 }], 'Expected an integer between 1 and 1024 for threads but received 1.5')
-  await bad([file, { precision: 'fp8' }], `Expected one of 'bf16', 'tf32', 'fp32' for precision but received "fp8"`)
+  await bad(
+    [file, { precision: 'fp8' }],
+    `Expected one of 'bf16', 'tf32', 'fp32', 'int8' for precision but received "fp8"`,
+  )
+  const withAmx = native.deviceKinds().at(-1)!.precisions.includes('int8')
   await bad(
     [file, { device: 'cpu', precision: 'bf16' }],
-    `Expected 'fp32' or nothing with device 'cpu' for precision but received "bf16"`,
+    `Expected 'fp32'${withAmx ? ", 'int8'" : ''} or nothing with device 'cpu' for precision but received "bf16"`,
   )
   await bad([file, { device: 'cpu', autotune: 3 }], `Expected nothing with device 'cpu' for autotune but received 3`)
   await bad([file, { autotune: 65 }], 'Expected an integer between 0 and 64 for autotune but received 65')

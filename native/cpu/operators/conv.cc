@@ -1,4 +1,4 @@
-// Convolutions: our own kernels for 3 x 3 (Winograd) and 1 x 1 between blocked values, oneDNN for others there and for
+// Convolutions: our own kernels for 3 x 3 (Winograd; in inference 8 bits where asked for) and 1 x 1 between blocked values, oneDNN for others there and for
 // thin inputs, our own kernels at the thin end, plain loops for pooled and thin-to-thin values. Groups are dense convolutions whose other weights are zero.
 #include "core/operators/conv.h"
 
@@ -9,6 +9,7 @@
 #include "cpu/conv_primitives.h"
 #include "cpu/elementwise.h"
 #include "cpu/executable.h"
+#include "cpu/int8.h"
 #include "cpu/plain_conv.h"
 #include "cpu/pointwise.h"
 #include "cpu/winograd.h"
@@ -83,6 +84,12 @@ class ConvKernel : public Kernel {
   const simd::Pointwise* pointwise() const {
     return ownKernelServes(from_, to_, op_, 1) ? simd::pointwise(c_.lanes) : nullptr;
   }
+  // Null but in the inference of a device of that precision.
+  const simd::Int8* int8() const {
+    const Program& program = view_.program();
+    const bool inference = program.steps.size() == static_cast<size_t>(program.forwardSteps);
+    return c_.precision == Precision::Int8 && inference && winograd() ? simd::int8(c_.lanes) : nullptr;
+  }
   PrimitiveShape primitiveShape() const {
     return {batch_,
             in_,
@@ -153,6 +160,11 @@ class Forward final : public ConvKernel {
     const float *in = view_.in(0), *residual = view_.residual();
     float* out = view_.out();
     const int64_t total = to_.image() * batch_;
+    if (int8_) {
+      const Packed& w = weights(Packing::Int8, false, groups_);
+      runInt8(*int8_, {from_, to_, batch_, in, w.int8, finish(w), out}, scales_, c_.scratch);
+      return activateRest(out, total);
+    }
     if (winograd_) {
       const Packed& w = weights(Packing::Winograd, false, groups_);
       runWinograd(*winograd_, {from_, to_, batch_, in, w.values.data(), finish(w), out, in_}, c_.scratch);
@@ -231,8 +243,10 @@ class Forward final : public ConvKernel {
   }
 
   const Step& step_;
+  const simd::Int8* int8_ = int8();
   const simd::Winograd* winograd_ = winograd();
   const simd::Pointwise* pointwise_ = pointwise();
+  Int8Scales scales_;
   std::vector<float> slopes_;
   std::optional<ForwardPrimitive> primitive_;
   bool deferred_ = false;   // the reader applies this convolution's activation

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/instruction_set.h"
+#include "cpu/simd/int8.h"
 #include "cpu/simd/pointwise.h"
 #include "cpu/simd/winograd.h"
 
@@ -39,5 +40,12 @@ Set setOf(int lanes) {
 const Kernels& kernels(int lanes) { return *setOf(lanes).kernels; }
 const Pointwise* pointwise(int lanes) { return setOf(lanes).pointwise; }
 const Winograd* winograd(int lanes) { return setOf(lanes).winograd; }
+
+const Int8* int8([[maybe_unused]] int lanes) {
+#if defined(__x86_64__)
+  if (wbsr::amxInt8() && lanes == amxInt8()->lanes) return amxInt8();
+#endif
+  return nullptr;
+}
 
 }  // namespace wbsr::simd
