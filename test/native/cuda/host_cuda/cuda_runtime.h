@@ -13,6 +13,7 @@
 #include "device_functions.h"
 #include "engine.h"
 #include "host_types.h"
+#include "matrix_functions.h"
 
 namespace wbsr::host_cuda {
 

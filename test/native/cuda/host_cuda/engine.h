@@ -4,6 +4,7 @@
 #include <functional>
 #include <source_location>
 #include <string>
+#include <vector>
 
 #include "host_types.h"
 
@@ -39,6 +40,21 @@ void warpBarrier(unsigned mask, const Site& site);
 // Gives every lane the values of all lanes, and orders no other memory, as on a device; those of lanes that the block has not are all ones. Valid until the
 // next but one collective.
 const uint64_t* warpExchange(unsigned mask, uint64_t value, const Site& site);
+// The same for several words, of whole warps.
+struct Words {
+  unsigned word[6];
+};
+const Words* warpExchangeWords(const Words& words, const Site& site);
+// Copies that the calling thread has queued and not waited for (matrix_functions.cc). It must not end with any.
+struct AsyncCopies {
+  struct Copy {
+    void* to;
+    const void* from;  // null: zeros
+  };
+  std::vector<Copy> queued;
+  std::vector<size_t> groups;  // how many of them lie before the end of each group
+};
+AsyncCopies& asyncCopies();
 int laneOf();     // of the calling thread
 int laneCount();  // lanes of its warp that exist
 

@@ -101,6 +101,7 @@ struct Fiber {
   int thread = -1;
   uint3 index = {};
   Site waits = {};
+  AsyncCopies copies;  // of the thread it runs
 };
 
 struct Barrier {
@@ -113,6 +114,7 @@ struct Barrier {
 struct Warp {
   Barrier barrier;
   uint64_t values[2][kLanes];
+  Words words[2][kLanes];
 };
 
 struct Engine {
@@ -226,6 +228,9 @@ void runThread() {
   asThread();
   if (e.watched) orderAfter(e.blockEnds[(e.block + 1) & 1]);  // of the block before
   e.launch->body();
+  if (!self.copies.queued.empty())
+    fail("a thread ends with copies into shared memory that it has not waited for, in " + e.launch->text());
+  self.copies.groups.clear();
   if (e.watched) orderBefore(e.blockEnds[e.block & 1]);
   asEngine();
   ++e.finished;
@@ -402,6 +407,20 @@ const uint64_t* warpExchange(unsigned mask, uint64_t value, const Site& site) {
   // The values of the other phase are written again only when every lane has arrived here, after its reads.
   arrive(warp.barrier, laneCount(), false, site);
   return values;
+}
+
+const Words* warpExchangeWords(const Words& words, const Site& site) {
+  Warp& warp = warpOf(0xffffffffu, site);
+  if (laneCount() != kLanes) fail(site.text() + ": the warp has fewer than 32 lanes");
+  Words* all = warp.words[warp.barrier.phase];
+  all[laneOf()] = words;
+  arrive(warp.barrier, kLanes, false, site);
+  return all;
+}
+
+AsyncCopies& asyncCopies() {
+  needLaunch("a copy into shared memory");
+  return engine->current->copies;
 }
 
 }  // namespace wbsr::host_cuda
