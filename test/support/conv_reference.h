@@ -89,7 +89,17 @@ inline std::vector<double> reference(const ConvSpec& s, const Arrays& a) {
       result[i] *= slopeAt(a.gate[i], s);
     }
   }
-  return result;
+  if (s.factor == 1) return result;
+  // Sub-pixels become pixels.
+  std::vector<double> enlarged(result.size());
+  const int64_t square = int64_t{s.factor} * s.factor, channels = out / square;
+  for (int64_t i = 0; i < static_cast<int64_t>(result.size()); ++i) {
+    const int64_t plane = i % out / channels, x = i / out % s.outWidth(), row = i / out / s.outWidth();
+    const int64_t largeRow = row * s.factor + plane / s.factor, largeX = x * s.factor + plane % s.factor;
+    enlarged[static_cast<size_t>((largeRow * s.outWidth() * s.factor + largeX) * channels + i % channels)] =
+        result[static_cast<size_t>(i)];
+  }
+  return enlarged;
 }
 
 // Relu's results have zeros, and -0 is one of them.
@@ -161,17 +171,17 @@ inline int64_t nansOf(ConvPlans& plans, const ConvSpec& s) {
   return std::count_if(values.begin(), values.end(), [](float value) { return std::isnan(value); });
 }
 
-inline std::string checkSpec(ConvPlans& plans, const ConvSpec& s) {
-  const auto plan = plans.get(s);
+// Returns how the plan computes it.
+inline std::string checkPlan(const ConvPlan& plan, const ConvSpec& s) {
   const bool bf16Operands = s.precision == Precision::Bf16;
-  const Type result = plan->written();
+  const Type result = plan.written();
   check(s.mode == ConvSpec::BackwardWeights || result == (s.mode == ConvSpec::Forward ? s.y : s.x),
         s.text() + " has its result's type");
   Arrays a;
-  const std::vector<float> values = !bf16Operands         ? runPlan<float, float>(s, *plan, a)
-                                  : result == Type::Float ? runPlan<bf16, float>(s, *plan, a)
-                                                          : runPlan<bf16, bf16>(s, *plan, a);
-  const std::string how = plan->describe();
+  const std::vector<float> values = !bf16Operands         ? runPlan<float, float>(s, plan, a)
+                                  : result == Type::Float ? runPlan<bf16, float>(s, plan, a)
+                                                          : runPlan<bf16, bf16>(s, plan, a);
+  const std::string how = plan.describe();
   const bool rounded = result == Type::Bf16 || how.find("converted") != std::string::npos;
   double largest = 0;
   const std::vector<double> expected = reference(s, a);
@@ -185,6 +195,8 @@ inline std::string checkSpec(ConvPlans& plans, const ConvSpec& s) {
   closeTo(values, expected, absolute, relative, s.text() + " (" + how + ")");
   return how;
 }
+
+inline std::string checkSpec(ConvPlans& plans, const ConvSpec& s) { return checkPlan(*plans.get(s), s); }
 
 inline const std::vector<Shape> kShapes = {
     {1, 1, 1, 8, 8, 3},   {1, 2, 3, 40, 16, 1},
@@ -211,8 +223,15 @@ void eachSpec(const Shape& shape, Precision precision, F&& f) {
   s = makeSpec(ConvSpec::Forward, shape, precision);
   s.residual = true;
   f(s);
+  if (shape.out % 32 == 0) {
+    s.residual = false, s.factor = 2;
+    f(s);
+    s.bias = true, s.activation = ActivationKind::LeakyRelu, s.slope = 0.2f;
+    f(s);
+    s = makeSpec(ConvSpec::Forward, shape, precision);
+  }
   if (precision == Precision::Bf16) {
-    s.bias = true, s.y = Type::Float;
+    s.residual = true, s.bias = true, s.y = Type::Float;
     f(s);
   }
   s = makeSpec(ConvSpec::BackwardData, shape, precision);

@@ -29,6 +29,9 @@ struct ConvSpec {
   bool bias = false, residual = false, gate = false;
   ActivationKind activation = ActivationKind::None;
   float slope = 0.f;
+  // Forward: the output channels are factor^2 sub-pixel planes, and y is (N, outHeight factor, outWidth factor,
+  // outChannels / factor^2). No residual then.
+  int factor = 1;
   bool operator==(const ConvSpec&) const = default;
   int pad() const { return padding < 0 ? kernel / 2 : padding; }
   int outHeight() const { return (height + 2 * pad() - kernel) / stride + 1; }
@@ -43,7 +46,7 @@ class ConvHandle;  // plan.h
 struct ConvArguments {
   const void* x = nullptr;      // (N, H, W, inChannels); BackwardData: the output
   const void* w = nullptr;      // (outChannels, k, k, inChannels) of the precision's type; BackwardWeights: the output
-  const void* y = nullptr;      // (N, outHeight, outWidth, outChannels); Forward: the output
+  const void* y = nullptr;      // (N, outHeight, outWidth, outChannels), or ConvSpec::factor's; Forward: the output
   const float* bias = nullptr;  // (outChannels)
   const void* residual = nullptr;  // like y; never y itself
   const void* gate = nullptr;      // BackwardData: like x

@@ -11,7 +11,8 @@ int dataType(Type type) { return type == Type::Bf16 ? cudnn::CUDNN_DATA_BFLOAT16
 
 class Builder {
  public:
-  explicit Builder(const ConvSpec& spec) : spec_(spec) {}
+  Builder(const ConvSpec& spec, bool rows)
+      : spec_(spec), rows_(rows), outChannels_(rows ? spec.outChannels / spec.factor : spec.outChannels) {}
 
   // Adds `descriptor`, finalized, to the graph's parts and returns its index.
   size_t keep(Descriptor&& descriptor) {
@@ -21,14 +22,15 @@ class Builder {
   }
   const Descriptor& at(size_t part) const { return result_.parts[part]; }
 
-  // (a, b, c, d) in memory order a, c, d, b: channels last.
-  size_t tensor(int64_t id, Type type, int64_t a, int64_t b, int64_t c, int64_t d, bool isVirtual = false) {
+  // (a, b, c, d) in memory order a, c, d, b: channels last. between: rows are that many times as far apart.
+  size_t tensor(int64_t id, Type type, int64_t a, int64_t b, int64_t c, int64_t d, bool isVirtual = false,
+                int64_t between = 1) {
     Descriptor t(cudnn::CUDNN_BACKEND_TENSOR_DESCRIPTOR);
     t.setInteger(cudnn::CUDNN_ATTR_TENSOR_UNIQUE_ID, id);
     t.setEnum(cudnn::CUDNN_ATTR_TENSOR_DATA_TYPE, cudnn::CUDNN_TYPE_DATA_TYPE, dataType(type));
     t.setInteger(cudnn::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, 16);
     t.setIntegers(cudnn::CUDNN_ATTR_TENSOR_DIMENSIONS, {a, b, c, d});
-    t.setIntegers(cudnn::CUDNN_ATTR_TENSOR_STRIDES, {b * c * d, 1, b * d, b});
+    t.setIntegers(cudnn::CUDNN_ATTR_TENSOR_STRIDES, {b * c * d * between, 1, b * d * between, b});
     if (isVirtual)
       t.setTrue(cudnn::CUDNN_ATTR_TENSOR_IS_VIRTUAL);
     else
@@ -39,17 +41,18 @@ class Builder {
     return tensor(id, type, spec_.batch, spec_.inChannels, spec_.height, spec_.width);
   }
   size_t output(int64_t id, Type type) {
-    return tensor(id, type, spec_.batch, spec_.outChannels, spec_.outHeight(), spec_.outWidth());
+    return tensor(id, type, spec_.batch, outChannels_, spec_.outHeight(), spec_.outWidth(), false,
+                  rows_ ? spec_.factor : 1);
   }
+  size_t bias() { return tensor(kTensorBias, Type::Float, 1, outChannels_, 1, 1); }
   size_t virtualOutput() {
-    return tensor(nextVirtual_++, Type::Float, spec_.batch, spec_.outChannels, spec_.outHeight(), spec_.outWidth(),
-                  true);
+    return tensor(nextVirtual_++, Type::Float, spec_.batch, outChannels_, spec_.outHeight(), spec_.outWidth(), true);
   }
   size_t virtualInput() {
     return tensor(nextVirtual_++, Type::Float, spec_.batch, spec_.inChannels, spec_.height, spec_.width, true);
   }
   size_t weights(Type type) {
-    return tensor(kTensorW, type, spec_.outChannels, spec_.inChannels, spec_.kernel, spec_.kernel);
+    return tensor(kTensorW, type, outChannels_, spec_.inChannels, spec_.kernel, spec_.kernel);
   }
 
   size_t convolution() {
@@ -170,6 +173,8 @@ class Builder {
   float slope() const { return spec_.activation == ActivationKind::LeakyRelu ? spec_.slope : 0.f; }
 
   const ConvSpec& spec_;
+  const bool rows_;
+  const int64_t outChannels_;
   ConvGraph result_;
   std::vector<size_t> operations_;
   int64_t nextVirtual_ = 100;
@@ -203,7 +208,7 @@ void addForward(Builder& b, const ConvSpec& spec, const ConvVariant& variant) {
   b.addForward(x, w, last);
   if (!variant.fused) return;
   if (spec.bias) {
-    const size_t bias = b.tensor(kTensorBias, Type::Float, 1, spec.outChannels, 1, 1), out = next();
+    const size_t bias = b.bias(), out = next();
     b.addSum(last, bias, out);
     last = out;
   }
@@ -241,6 +246,7 @@ void addBackwardWeights(Builder& b, const ConvSpec& spec, const ConvVariant& var
 std::vector<ConvVariant> variantsOf(const ConvSpec& spec) {
   const Type operand = operandType(spec.precision), result = resultType(spec);
   std::vector<ConvVariant> variants;
+  if (spec.factor > 1 && (!hasEnd(spec) || canFuse(spec))) variants.push_back({hasEnd(spec), result, true});
   if (hasEnd(spec) && canFuse(spec)) variants.push_back({true, result});
   variants.push_back({false, result});
   if (operand != result)
@@ -249,7 +255,7 @@ std::vector<ConvVariant> variantsOf(const ConvSpec& spec) {
 }
 
 ConvGraph buildConvGraph(const ConvSpec& spec, const ConvVariant& variant, cudnn::Handle handle) {
-  Builder b(spec);
+  Builder b(spec, variant.rows);
   if (spec.mode == ConvSpec::Forward)
     addForward(b, spec, variant);
   else if (spec.mode == ConvSpec::BackwardData)

@@ -19,13 +19,16 @@ struct ConvGraph {
 
 // One way to compute a spec. Not fused: the graph is the convolution alone, our kernels do the rest. written: the type
 // that the graph writes; if it is not the result's, the graph writes to the workspace and a kernel converts, except dw,
-// which keeps its type (ConvPlan::written).
+// which keeps its type (ConvPlan::written). rows, for ConvSpec::factor > 1: the graph computes the sub-pixels of one row
+// of every enlarged pixel, whose channels follow each other in y, so that y's rows alone are further apart; it runs once
+// for each such row. Else the graph writes all planes to the workspace, and pixelShuffle() moves them.
 struct ConvVariant {
   bool fused = false;
   Type written = Type::Float;
+  bool rows = false;
 };
 
-// Best first: everything in one graph; a plain convolution; one that writes its operands' type, as bf16 convolutions do
+// Best first: everything in one graph, by rows before all planes; a plain convolution; one that writes its operands' type, as bf16 convolutions do
 // on sm_80, where cuDNN has none for dw or dx in float. dw of bf16 operands is written as bf16 first of all: those
 // engines split the sum over pixels among the whole card, while the one that writes float on sm_90 has five blocks of
 // threads for 64 -> 64 channels (cuda_engines_check.cc, cuDNN 9.24).

@@ -60,13 +60,18 @@ class Plan : public ConvPlan {
     void* raw = result(arguments);  // the graph's output
     if (beside()) raw = static_cast<unsigned char*>(workspace) + engineBytes_;
     try {
-      execute(arguments, raw, workspace, stream);
+      for (int row = 0; row < (variant_.rows ? spec_.factor : 1); ++row)
+        execute(arguments, raw, workspace, row, stream);
     } catch (const cudnn::Failure& failure) {
       // Within a capture the cause may be the capture, ended by another thread's call, rather than the plan.
       if (failed_ && !isFullMemory(failure) && !isCapturing(stream)) failed_();
       throwCudnnError(spec_.text() + " on CUDA device " + std::to_string(handle_->device()), failure);
     }
-    if (!variant_.fused && !toWeights()) finish(arguments, raw, stream);
+    if (toWeights()) return;
+    if (spec_.factor > 1)
+      finishPlanes(arguments, raw, stream);
+    else if (!variant_.fused)
+      finish(arguments, raw, stream);
   }
 
   Type written() const override { return toWeights() ? variant_.written : resultType(spec_); }
@@ -80,7 +85,9 @@ class Plan : public ConvPlan {
     else if (spec_.gate)
       text += ", not fused";
     if (variant_.written != resultType(spec_)) text += std::string(", written as ") + nameOf(variant_.written);
-    if (beside()) text += " and converted";
+    if (variant_.rows) text += ", by rows of sub-pixels";
+    if (spec_.factor > 1 && !variant_.rows) text += ", shuffled";
+    if (beside() && spec_.factor == 1) text += " and converted";
     return text + ", workspace " + std::to_string(workspace()) + " bytes";
   }
 
@@ -88,7 +95,9 @@ class Plan : public ConvPlan {
   bool hasEpilogue() const { return spec_.bias || spec_.residual || spec_.activation != ActivationKind::None; }
   bool toWeights() const { return spec_.mode == ConvSpec::BackwardWeights; }
   // The graph writes to the workspace instead of the result.
-  bool beside() const { return !toWeights() && variant_.written != resultType(spec_); }
+  bool beside() const {
+    return !toWeights() && (variant_.written != resultType(spec_) || (spec_.factor > 1 && !variant_.rows));
+  }
 
   int64_t results() const {
     if (spec_.mode == ConvSpec::Forward) return spec_.outPixels() * spec_.outChannels;
@@ -100,7 +109,16 @@ class Plan : public ConvPlan {
     return const_cast<void*>(spec_.mode == ConvSpec::Forward ? a.y : spec_.mode == ConvSpec::BackwardData ? a.x : a.w);
   }
 
-  void* pointer(int64_t tensor, const ConvArguments& a, void* raw) const {
+  // Bytes by which `tensor` begins behind its argument in the graph of that row of sub-pixels.
+  int64_t behind(int64_t tensor, int row) const {
+    const int64_t channels = spec_.outChannels / spec_.factor, area = int64_t{spec_.kernel} * spec_.kernel;
+    const auto bytes = [row](int64_t count, Type type) { return row * count * static_cast<int64_t>(sizeOf(type)); };
+    if (tensor == kTensorY) return bytes(spec_.outWidth() * channels, variant_.written);
+    if (tensor == kTensorW) return bytes(channels * area * spec_.inChannels, operandType(spec_.precision));
+    return tensor == kTensorBias ? bytes(channels, Type::Float) : 0;
+  }
+
+  void* pointer(int64_t tensor, const ConvArguments& a, void* raw, int row) const {
     const int64_t written = spec_.mode == ConvSpec::Forward      ? kTensorY
                           : spec_.mode == ConvSpec::BackwardData ? kTensorX
                                                                  : kTensorW;
@@ -112,13 +130,13 @@ class Plan : public ConvPlan {
                      : tensor == kTensorResidual ? a.residual
                                                  : a.gate;
     WBSR_CHECK(data != nullptr);
-    return const_cast<void*>(data);
+    return static_cast<unsigned char*>(const_cast<void*>(data)) + behind(tensor, row);
   }
 
-  void execute(const ConvArguments& arguments, void* raw, void* workspace, cudaStream_t stream) const {
+  void execute(const ConvArguments& arguments, void* raw, void* workspace, int row, cudaStream_t stream) const {
     void* pointers[8];
     int64_t count = 0;
-    for (const int64_t tensor : tensors_) pointers[count++] = pointer(tensor, arguments, raw);
+    for (const int64_t tensor : tensors_) pointers[count++] = pointer(tensor, arguments, raw, row);
     cudnn::Descriptor pack(cudnn::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
     pack.setIntegers(cudnn::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, tensors_);
     pack.set(cudnn::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, cudnn::CUDNN_TYPE_VOID_PTR, count, pointers);
@@ -128,6 +146,27 @@ class Plan : public ConvPlan {
     const std::lock_guard lock(handle.turn());
     cudnn::check(cudnn::api().setStream(handle.raw(), stream), "cudnnSetStream");
     cudnn::check(cudnn::api().execute(handle.raw(), engine_.plan.raw(), pack.raw()), "cudnnBackendExecute");
+  }
+
+  // The planes in the workspace become y, which has their type.
+  void finishPlanes(const ConvArguments& a, void* raw, cudaStream_t stream) const {
+    if (variant_.rows) return;
+    const ShuffleShape shape{spec_.batch,
+                             spec_.outHeight(),
+                             spec_.outWidth(),
+                             spec_.factor,
+                             spec_.outChannels / (spec_.factor * spec_.factor),
+                             true,
+                             false,
+                             ActivationKind::None,
+                             0.f};
+    withType(spec_.y, [&](auto* y) {
+      auto* const planes = static_cast<decltype(y)>(raw);
+      if (!variant_.fused && hasEpilogue())
+        convEpilogue(planes, spec_.bias ? a.bias : nullptr, decltype(y){}, planes, spec_.outPixels(), spec_.outChannels,
+                     spec_.activation, spec_.slope, stream);
+      pixelShuffle(shape, planes, static_cast<decltype(y)>(result(a)), stream);
+    });
   }
 
   // The operations that a plain convolution leaves out. `raw` is the result itself or in the workspace.

@@ -13,12 +13,15 @@
 #include "cuda/conv/plan.h"
 #include "cuda/conv/timing.h"
 #include "cuda/conv/plan_store.h"
+#include "cuda/conv/tile_conv.h"
 
 namespace wbsr::cuda {
 namespace {
 
 constexpr int kMostBuilders = 8;
-constexpr int kOthersTimed = 2;  // engines of each variant but the best, beside those of the best
+constexpr int kOthersTimed = 2;       // engines of each variant but the best, beside those of the best
+constexpr int kOwnKernel = -1;        // StoredPlan::variant of a plan of ours
+constexpr char kOwnPlan[] = "tiles";  // instead of cuDNN's JSON
 
 // Makes `device` current and what was current afterwards.
 class OnDevice {
@@ -161,6 +164,7 @@ class Plans : public ConvPlans {
   std::unique_ptr<ConvPlan> restore(const ConvSpec& spec, const std::shared_ptr<const ConvHandle>& builder) {
     const std::string key = keyOf(spec);
     const std::optional<StoredPlan> stored = store_.load(key);
+    if (stored && stored->variant == kOwnKernel && stored->json == kOwnPlan) return makeTilePlan(spec);
     const std::vector<ConvVariant> variants = variantsOf(spec);
     if (!stored || stored->variant < 0 || stored->variant >= static_cast<int>(variants.size())) return nullptr;
     try {
@@ -248,6 +252,11 @@ class Plans : public ConvPlans {
         failure = refused;
       }
     }
+    if (timed)
+      if (auto own = makeTilePlan(spec)) {
+        written.push_back({kOwnKernel, own->describe(), kOwnPlan});
+        found.push_back(std::move(own));
+      }
     // Engines count the values of a tensor in 32 bits and refuse larger tensors.
     const int64_t most = int64_t{spec.batch} * spec.height * spec.width * std::max(spec.inChannels, spec.outChannels);
     if (found.empty() && most > INT32_MAX)

@@ -22,6 +22,7 @@ std::string ConvSpec::text() const {
   if (activation == ActivationKind::LeakyRelu) text += std::to_string(slope);
   if (gate) text += " gate";
   if (residual) text += ", residual";
+  if (factor != 1) text += ", sub-pixels " + times(factor, factor);
   return text;
 }
 
@@ -36,6 +37,7 @@ ConvSpec normalised(ConvSpec spec) {
   const bool forward = spec.mode == ConvSpec::Forward, toData = spec.mode == ConvSpec::BackwardData;
   spec.padding = spec.pad();
   if (!forward) spec.bias = spec.residual = false;
+  if (!forward) spec.factor = 1;
   if (!toData) spec.gate = false;
   if (!forward && !spec.gate) spec.activation = ActivationKind::None;
   if (spec.gate && spec.activation == ActivationKind::None) spec.gate = false;
@@ -52,6 +54,8 @@ void validate(const ConvSpec& spec) {
     if (spec.pad() >= spec.kernel || spec.outHeight() < 1 || spec.outWidth() < 1) return false;
     if (spec.inChannels < 8 || spec.inChannels % 8 != 0 || spec.outChannels < 8 || spec.outChannels % 8 != 0)
       return false;
+    if (spec.factor < 1 || spec.outChannels % (8 * spec.factor * spec.factor) != 0) return false;
+    if (spec.factor > 1 && (spec.residual || spec.y != operandType(spec.precision))) return false;
     return operandType(spec.precision) == Type::Bf16 || resultType(spec) == Type::Float;
   };
   if (!sound()) throw Error("WBSR_INTERNAL", "no convolution can be: " + spec.text());
@@ -61,7 +65,7 @@ size_t HashConvSpec::operator()(const ConvSpec& s) const {
   size_t hash = 0;
   const auto mix = [&](size_t value) { hash = (hash ^ value) * 0x9E3779B97F4A7C15ull + (hash >> 29); };
   for (const int value :
-       {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel, s.stride, s.pad()})
+       {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel, s.stride, s.pad(), s.factor})
     mix(static_cast<size_t>(value));
   for (const bool value : {s.bias, s.residual, s.gate}) mix(value);
   for (const int value :

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "cuda/conv/kernels.h"
+#include "cuda/conv/tile_conv.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -21,6 +22,7 @@ Way wayOf(const StepCompiler& compiler, const ConvGeometry& g) {
 
 // The number of sub-pixel planes by which y's channels, and therefore the filters, are ordered.
 int planesOf(const StepCompiler& compiler, const ConvGeometry& g) {
+  if (g.factor > 1) return g.factor * g.factor;
   return compiler.program().values[static_cast<size_t>(g.y)].groups;
 }
 
@@ -82,7 +84,8 @@ ConvSpec specOf(const StepCompiler& compiler, const ConvGeometry& g, ConvSpec::M
   spec.height = x.height;
   spec.width = x.width;
   spec.inChannels = x.paddedChannels;
-  spec.outChannels = y.paddedChannels;
+  spec.outChannels = y.paddedChannels * g.factor * g.factor;
+  spec.factor = g.factor;
   spec.kernel = g.kernel;
   spec.stride = g.stride;
   spec.padding = g.padding;
@@ -95,7 +98,7 @@ ConvSpec specOf(const StepCompiler& compiler, const ConvGeometry& g, ConvSpec::M
   spec.residual = end.residual >= 0;
   spec.activation = end.activation;
   spec.slope = end.slope;
-  WBSR_CHECK(spec.outHeight() == y.height && spec.outWidth() == y.width);
+  WBSR_CHECK(spec.outHeight() * g.factor == y.height && spec.outWidth() * g.factor == y.width);
   return spec;
 }
 
@@ -215,6 +218,18 @@ void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEn
     arguments.bias = bias;
     arguments.residual = v.atOrNull<void>(end.residual);
     plan->run(arguments, context.workspace.as(), context.stream);
+  });
+}
+
+void compileOnto(StepCompiler& compiler, const ConvGeometry& g, const operators::Upsample& upsample, int small) {
+  const Layout x = compiler.values().layout(g.x), y = compiler.values().layout(g.y);
+  const TileConv shape{compiler.batch(),     y.height, y.width, x.paddedChannels, y.paddedChannels, 1, g.kernel,
+                       ActivationKind::None, 0.f};
+  const Enlargement enlargement{upsample.factor(), upsample.cubic(), y.channels};
+  const auto* weight = static_cast<const bf16*>(packOf(compiler, g).data);
+  const float* bias = g.bias.parameter >= 0 ? columnsOf(compiler, g.bias) : nullptr;
+  compiler.launch(g.y, [=, &v = compiler.values(), stream = compiler.stream()] {
+    tileConvOnto(shape, enlargement, v.at<bf16>(g.x), weight, bias, v.at<float>(small), v.at<float>(g.y), stream);
   });
 }
 

@@ -1,6 +1,7 @@
 // The steps of convolutions, ordinary and transposed: which code runs them, and their launches. Names refer to the
 // ordinary convolution x -> y with the weight (O, I / groups, k, k); a transposed convolution is its gradient y -> x.
 #pragma once
+#include "core/operators/upsample.h"
 #include "cuda/program/step_compiler.h"
 
 namespace wbsr::cuda {
@@ -11,6 +12,7 @@ struct ConvGeometry {
   bool depthwise;
   ParameterSlice weight;
   ParameterSlice bias;  // of the step's output; parameter -1: none
+  int factor = 1;       // of a pixel shuffle at the end: y is the enlarged value
 };
 
 // The operations after the convolution: activation(. + bias) + residual.
@@ -23,6 +25,8 @@ struct ConvEnd {
 
 // y = end(conv(x))
 void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end);
+// y = conv(x) + bias + the value `small` enlarged (program/ends.h, which asks tile_conv.h first)
+void compileOnto(StepCompiler& compiler, const ConvGeometry& g, const operators::Upsample& upsample, int small);
 // x = end(the gradient of conv by x, from y); gate: a value of x's layout whose sign selects an activation's
 // derivative; the end then has that activation and nothing else. -1: none.
 void compileToInput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate);

@@ -2,6 +2,7 @@
 #include "core/operators/conv.h"
 
 #include "cuda/conv/steps.h"
+#include "cuda/program/ends.h"
 #include "cuda/registry.h"
 
 namespace wbsr::cuda {
@@ -9,17 +10,24 @@ namespace {
 
 using operators::Conv;
 
-ConvGeometry geometryOf(const Step& step, int x, int y) {
-  const auto& op = step.as<Conv>();
+ConvGeometry geometryOf(const Conv& op, const Step& step, int x, int y) {
   ConvGeometry g{
       x, y, op.kernel(), op.stride(), op.padding(), op.groups(), op.depthwise(), step.parameters[Conv::kWeight], {}};
   if (step.parameters.size() > Conv::kBias) g.bias = step.parameters[Conv::kBias];
   return g;
 }
 
+ConvGeometry geometryOf(const Step& step, int x, int y) { return geometryOf(step.as<Conv>(), step, x, y); }
+
 ConvGeometry forwardGeometry(const Step& step) { return geometryOf(step, step.in[0], step.out); }
 ConvEnd endOf(const Step& step) {
   return {step.parameters.size() > Conv::kBias, step.activation, step.slope, step.residual};
+}
+
+ConvGeometry shuffledGeometry(const StepCompiler& compiler, const Step& step) {
+  ConvGeometry g = forwardGeometry(step);
+  g.factor = compiler.values().layout(step.out).height / compiler.values().layout(step.in[0]).height;
+  return g;
 }
 
 // in: dOut; and the gate where an activation's gradient was fused (program/gates.h).
@@ -41,6 +49,19 @@ void register_conv(Registry& registry) {
       });
   // The activation must stay finite in the padding.
   registry.fuses(Conv::kKind, [](const Program&, const Step& step) { return sparesPadding(step.activation) ? 0 : 2; });
+  registry.add(
+      kConvShuffled,
+      [](StepCompiler& compiler, const Step& step) {
+        compileToOutput(compiler, shuffledGeometry(compiler, step), endOf(step));
+      },
+      [](const StepCompiler& compiler, const Step& step, std::vector<ConvSpec>& specs) {
+        addOutputPlan(compiler, shuffledGeometry(compiler, step), endOf(step), specs);
+      });
+  registry.add(kConvOnto, [](StepCompiler& compiler, const Step& step) {
+    const auto& op = step.as<ConvOnto>();
+    compileOnto(compiler, geometryOf(static_cast<const Conv&>(op.conv()), step, step.in[0], step.out),
+                static_cast<const operators::Upsample&>(op.upsample()), step.in[1]);
+  });
   registry.add(
       Conv::kBackwardData,
       [](StepCompiler& compiler, const Step& step) {

@@ -1,14 +1,10 @@
-// Bilinear and bicubic enlargement by a whole factor (half-pixel centres, edges clamped) and its transpose. The
-// factor is whole, so weights depend on an output's phase within its input pixel only: each block makes the table of
-// all phases once. A window of `reach` input samples to either side holds every tap of every phase; for taps that a
-// phase does not have, the formulas of the kernels give the weight 0.
+// Bilinear and bicubic enlargement by a whole factor (kernels/enlargement.h) and its transpose.
 #include "core/operators/upsample.h"
 
 #include <algorithm>
 
-#include "core/math/cubic.h"
 #include "core/operators/upsample.h"
-#include "cuda/kernels/vectors.h"
+#include "cuda/kernels/enlargement.h"
 #include "cuda/kernels/window_taps.h"
 #include "cuda/operators/kernels.h"
 #include "cuda/registry.h"
@@ -17,32 +13,6 @@ namespace wbsr::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kMaxFactor = 8;  // Graph allows no larger one
-
-// The window of an output with the base (input pixel it lies in) b is b - reach .. b + reach.
-template <bool kCubic>
-constexpr int kReach = kCubic ? 2 : 1;
-template <bool kCubic>
-constexpr int kWindow = 2 * kReach<kCubic> + 1;
-
-// Weight of window sample `tap` for outputs of the phase.
-template <bool kCubic>
-__device__ inline float phaseWeight(int phase, int tap, int factor) {
-  const double distance = (phase + 0.5) / factor - 0.5 - (tap - kReach<kCubic>);
-  if (kCubic) return static_cast<float>(math::cubicKernel(distance));
-  const double d = distance < 0 ? -distance : distance;
-  return d < 1 ? static_cast<float>(1 - d) : 0.f;
-}
-
-// The block's table of phases. Every thread of the block calls it.
-template <bool kCubic>
-__device__ inline void makeTable(float (*table)[kWindow<kCubic>], int factor) {
-  for (int i = threadIdx.x; i < factor * kWindow<kCubic>; i += kThreads) {
-    const int phase = i / kWindow<kCubic>, tap = i % kWindow<kCubic>;
-    table[phase][tap] = phaseWeight<kCubic>(phase, tap, factor);
-  }
-  __syncthreads();
-}
 
 struct Shape {
   int height, width, factor;  // of the small side
@@ -57,14 +27,14 @@ __global__ void __launch_bounds__(kThreads) upsampleKernel(const T* in, const T*
   constexpr int reach = kReach<kCubic>, window = kWindow<kCubic>, taps = 2 * reach;
   __shared__ float table[kMaxFactor][window];
   makeTable<kCubic>(table, s.factor);
+  __syncthreads();
   const int64_t row = blockIdx.x / s.chunks;  // n H + y
   const int y = static_cast<int>(row % s.height);
   const int j = static_cast<int>(blockIdx.x % s.chunks) * kThreads + static_cast<int>(threadIdx.x);
   const int rowVectors = s.width * s.factor * s.vectors;
   if (j >= rowVectors) return;
   const int outX = j / s.vectors, vector = j - outX * s.vectors, x = outX / s.factor, phase = outX - x * s.factor;
-  // The window has one sample more than there are taps: the first or the last, as the phase lies.
-  const int skip = 2 * phase + 1 < s.factor ? 0 : 1;
+  const int skip = firstTap(phase, s.factor);
   int column[taps];
   float weight[taps];
 #pragma unroll
@@ -131,6 +101,7 @@ __global__ void __launch_bounds__(kThreads)
   const int x0 = static_cast<int>(blockIdx.x % s.chunks) * columns, live = min(columns, s.width - x0);
   const int vector0 = static_cast<int>(blockIdx.y) * group, vectors = min(group, s.vectors - vector0);
   makeTable<kCubic>(table, s.factor);
+  __syncthreads();
   for (int i = threadIdx.x; i < span; i += kThreads)
     rowWeights[i] = received<kCubic>(table, y, y - reach + i / s.factor, i % s.factor, s.height);
   for (int i = threadIdx.x; i < live * span; i += kThreads) {

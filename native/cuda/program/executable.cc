@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "cuda/program/ends.h"
 #include "cuda/program/gates.h"
 #include "cuda/registry.h"
 
@@ -10,6 +11,7 @@ namespace wbsr::cuda {
 
 Executable::Executable(Context& context, Program program) : context_(context), program_(std::move(program)) {
   fuseGates(program_);
+  fuseEnds(program_, context.half);
   placeValues();
   compile();
   reserve();

@@ -75,6 +75,24 @@ void checkFallback() {
     });
   eachSpec(kShapes[1], Precision::Fp32, [&](const ConvSpec& s) { checkSpec(*plans, s); });
 }
+
+// Sub-pixels: a graph for each row of them, where cuDNN writes rows that are apart; else planes, which a kernel moves.
+void checkRows() {
+  ConvSpec s = makeSpec(ConvSpec::Forward, {2, 5, 3, 24, 72, 3});
+  s.factor = 3;
+  const auto with = [&](bool rowStrides, bool fusion) {
+    fakeCudnn().rowStrides = rowStrides;
+    fakeCudnn().fusion = fusion;
+    return checkSpec(*makeConvPlans(0, 0), s);
+  };
+  check(has(with(true, true), "by rows of sub-pixels"), "rows of sub-pixels");
+  check(has(with(true, false), "by rows of sub-pixels"), "without an end nothing need be fused");
+  check(has(with(false, true), ", shuffled"), "planes where rows cannot be apart");
+  s.bias = true, s.activation = ActivationKind::Relu;
+  check(has(with(true, true), ", fused, by rows of sub-pixels"), "an end by rows");
+  check(has(with(true, false), ", not fused, shuffled"), "an end that is not fused");
+  check(has(with(false, true), ", fused, shuffled"), "an end of planes");
+}
 #endif
 
 // What is not a number stays so through every end of a convolution, fused or not, and through the gates of gradients.
@@ -122,7 +140,7 @@ void checkGeometries() {
 int main() {
   if (!runParts({checkResults, checkNan, checkGeometries, checkAutotune})) return 2;
 #ifdef WBSR_HOST_CUDA
-  runParts({checkEngines, checkFallback});
+  runParts({checkEngines, checkFallback, checkRows});
 #endif
   return finish();
 }

@@ -94,7 +94,10 @@ void checkSpec(const ConvSpec& s, const EngineTarget& target, bool bestMayFail) 
       text = failure.message;
     }
     const double seconds = secondsSince(begin);
-    const char* how = variant.fused ? ", fused" : variant.written != resultType(s) ? ", written as bf16" : "";
+    const char* how = variant.rows                     ? ", fused, by rows"
+                    : variant.fused                    ? ", fused"
+                    : variant.written != resultType(s) ? ", written as bf16"
+                                                       : "";
     std::printf("%s%s: %s (%.2f s)\n", s.text().c_str(), how, found ? text.c_str() : ("none. " + text).c_str(),
                 seconds);
     std::fflush(stdout);
@@ -124,6 +127,12 @@ void checkCard(const EngineTarget& target, const std::vector<Precision>& precisi
   s = makeSpec(ConvSpec::Forward, 64, 8, 3, Precision::Bf16);
   s.bias = true, s.y = Type::Float;
   checkSpec(s, target, false);
+  // Sub-pixels, by rows where cuDNN can.
+  for (const int factor : {2, 3}) {
+    s = makeSpec(ConvSpec::Forward, 64, 64 * factor * factor, 3, Precision::Bf16);
+    s.bias = true, s.activation = ActivationKind::LeakyRelu, s.slope = 0.1f, s.factor = factor;
+    checkSpec(s, target, true);
+  }
   s = makeSpec(ConvSpec::BackwardData, 8, 64, 3, Precision::Bf16);
   s.x = Type::Float;
   checkSpec(s, target, !floatResults);

@@ -10,6 +10,7 @@ struct FakeCudnn {
   bool fusion = true;         // graphs of more than a convolution have engines
   bool floatResults = true;   // bf16 convolutions may write dw and dx as float (an H200 does, an A100 does not)
   bool halfGradients = true;  // bf16 convolutions may write dw as bf16
+  bool rowStrides = true;     // results of forward convolutions may have rows further apart
   bool bestMode = true;       // heuristics of mode A have answers; else the fallback alone has
   bool engines = true;        // anything has an engine
   bool writesPlans = true;    // as JSON

@@ -1,0 +1,198 @@
+// Our own convolutions on tensor cores against plain double loops: all widths, odd sizes, ends, sub-pixels, the order of a
+// batch; and as an engine that cuDNN's are timed against.
+#include "cuda/conv/tile_conv.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "cuda/operators/kernels.h"
+#include "support/conv_reference.h"
+
+namespace {
+
+using namespace wbsr;
+using namespace wbsr::test;
+
+void checkShape(const Shape& shape, ActivationKind activation, bool bias, bool residual, Type y = Type::Bf16) {
+  ConvSpec s = makeSpec(ConvSpec::Forward, shape);
+  s.bias = bias, s.residual = residual, s.activation = activation, s.slope = 0.2f, s.y = y;
+  const auto plan = makeTilePlan(s);
+  check(plan != nullptr, s.text() + " has tiles");
+  if (plan) checkPlan(*plan, s);
+}
+
+// factor > 1: the filters of a plane follow each other, and y has the enlarged picture. Images of a batch one by one give
+// the same bits.
+void checkPlanes(const Shape& shape, int factor, ActivationKind activation) {
+  const int planes = factor * factor;
+  ConvSpec s = makeSpec(ConvSpec::Forward, {shape.batch, shape.height, shape.width, shape.in, planes * shape.out, 3});
+  s.bias = true, s.activation = activation, s.slope = 0.1f;
+  Arrays a;
+  a.x = stored<bf16>(randomVector(static_cast<size_t>(s.inPixels() * s.inChannels), 1));
+  a.w = stored<bf16>(randomVector(static_cast<size_t>(s.outChannels) * 9 * s.inChannels, 2, -0.5, 0.5));
+  a.bias = randomVector(static_cast<size_t>(s.outChannels), 3);
+  const std::vector<double> flat = reference(s, a);
+  std::vector<double> expected(flat.size());
+  double largest = 0;
+  for (size_t i = 0; i < flat.size(); ++i) {
+    const size_t channel = i % static_cast<size_t>(shape.out), plane = i / shape.out % planes,
+                 x = i / s.outChannels % s.width, row = i / s.outChannels / s.width;
+    expected[(((row * factor + plane / factor) * s.width + x) * factor + plane % factor) * shape.out + channel] =
+        flat[i];
+    largest = std::max(largest, std::fabs(flat[i]));
+  }
+  const DeviceArray<bf16> x(toBf16(a.x), "x"), w(toBf16(a.w), "w");
+  const DeviceArray<float> bias(a.bias, "bias");
+  DeviceArray<bf16> y(expected.size(), "y"), again(expected.size(), "y again");
+  TileConv c{s.batch, s.height, s.width, s.inChannels, shape.out, factor, 3, activation, s.slope};
+  check(hasTileConv(c), s.text() + " has tiles");
+  tileConv<bf16>(c, x, w, bias, nullptr, y, nullptr);
+  const std::string name = s.text() + " with " + std::to_string(planes) + " planes";
+  closeTo(toFloat(y.download()), expected, largest / 128, 1.0 / 128, name);
+  const int64_t in = s.inPixels() / s.batch * s.inChannels, out = static_cast<int64_t>(expected.size()) / s.batch;
+  c.batch = 1;
+  for (int n = 0; n < s.batch; ++n)
+    tileConv<bf16>(c, x.data() + n * in, w, bias, nullptr, again.data() + n * out, nullptr);
+  sameBits(again.download(), y.download(), name + ", images one by one");
+}
+
+// Against a convolution and an enlargement after each other.
+void checkOnto(int batch, int height, int width, int in, int times, bool cubic, int channels) {
+  const int H = height * times, W = width * times;
+  ConvSpec s = makeSpec(ConvSpec::Forward, {batch, H, W, in, 8, 3});
+  s.bias = true, s.y = Type::Float;
+  const size_t pixels = static_cast<size_t>(s.outPixels());
+  std::vector<float> small = randomVector(pixels / times / times * 8, 1),
+                     weights = randomVector(static_cast<size_t>(8 * 9 * in), 2, -0.5, 0.5), bias = randomVector(8, 3);
+  // Padding is 0.
+  for (size_t i = 0; i < small.size(); ++i)
+    if (static_cast<int>(i % 8) >= channels) small[i] = 0;
+  for (size_t i = 0; i < weights.size(); ++i)
+    if (static_cast<int>(i) / (9 * in) >= channels) weights[i] = 0;
+  for (int i = channels; i < 8; ++i) bias[static_cast<size_t>(i)] = 0;
+  const DeviceArray<bf16> x(toBf16(randomVector(pixels * in, 4)), "x"), w(toBf16(weights), "w");
+  const DeviceArray<float> deviceSmall(small, "small"), deviceBias(bias, "bias");
+  DeviceArray<float> plain(pixels * 8), expected(pixels * 8), y(pixels * 8, "y"), again(pixels * 8, "y again");
+  TileConv c{batch, H, W, in, 8, 1, 3, ActivationKind::None, 0};
+  const Enlargement e{times, cubic, channels};
+  const std::string name = s.text() + (cubic ? " onto bicubic x" : " onto bilinear x") + std::to_string(times);
+  check(hasTileConvOnto(c, e), name + " has a kernel");
+  tileConv<float>(c, x, w, deviceBias, nullptr, plain, nullptr);
+  upsample<float>(deviceSmall, plain, expected, batch, height, width, 8, times, cubic, nullptr);
+  tileConvOnto(c, e, x, w, deviceBias, deviceSmall, y, nullptr);
+  const std::vector<float> got = y.download();
+  closeTo(got, expected.download(), 1e-6, 1e-6, name);
+  c.batch = 1;
+  for (int n = 0; n < batch; ++n)
+    tileConvOnto(c, e, x.data() + pixels / batch * n * in, w, deviceBias, deviceSmall.data() + small.size() / batch * n,
+                 again.data() + pixels / batch * n * 8, nullptr);
+  sameBits(again.download(), got, name + ", images one by one");
+}
+
+void checkOntos() {
+  checkOnto(1, 1, 1, 64, 4, false, 3);
+  checkOnto(2, 5, 9, 64, 4, false, 3);
+  checkOnto(2, 4, 7, 24, 3, true, 3);
+  checkOnto(1, 11, 4, 16, 2, true, 7);
+  checkOnto(1, 19, 21, 40, 1, false, 5);
+  check(!hasTileConvOnto({1, 8, 8, 72, 8, 1, 3, ActivationKind::None, 0}, {2, false, 3}), "more than 64 channels in");
+}
+
+void checkWidths() {
+  using enum ActivationKind;
+  const ActivationKind kinds[] = {None, Relu, LeakyRelu};
+  int turn = 0;
+  for (const auto& [in, out] :
+       {std::pair{8, 8}, {16, 16}, {24, 24}, {32, 32}, {40, 48}, {48, 48}, {56, 64}, {64, 16}, {24, 64}, {64, 64}}) {
+    checkShape({1, 3, 13, in, out, 3}, kinds[turn % 3], turn % 2 == 0, turn % 4 < 2);
+    ++turn;
+  }
+}
+
+void checkShapes() {
+  using enum ActivationKind;
+  checkShape({1, 1, 1, 64, 64, 3}, Relu, true, true);
+  checkShape({3, 17, 15, 24, 40, 3}, LeakyRelu, true, false);
+#ifndef __SANITIZE_THREAD__                               // where a kernel's threads are real ones
+  checkShape({2, 33, 37, 16, 16, 3}, None, true, true);   // more tiles than blocks
+  checkShape({1, 4, 40, 64, 136, 3}, Relu, true, false);  // slices, the last of eight channels
+  checkShape({2, 6, 18, 40, 64, 1}, None, false, false);
+  checkShape({1, 9, 8, 16, 24, 5}, Relu, true, true);
+  checkShape({2, 7, 21, 64, 8, 3}, None, true, false, Type::Float);
+  checkShape({1, 18, 5, 48, 8, 3}, LeakyRelu, true, true, Type::Float);
+#endif
+  checkPlanes({2, 5, 9, 40, 64, 3}, 2, LeakyRelu);
+  checkPlanes({2, 3, 4, 16, 8, 3}, 3, Relu);
+  checkPlanes({1, 2, 3, 16, 72, 3}, 2, None);
+}
+
+void checkNone() {
+  const auto has = [](Shape shape, auto change) {
+    ConvSpec s = makeSpec(ConvSpec::Forward, shape);
+    change(s);
+    return makeTilePlan(s) != nullptr;
+  };
+  const Shape shape{1, 8, 8, 64, 64, 3};
+  check(has(shape, [](ConvSpec&) {}), "a shape that there is a kernel for");
+  check(!has({1, 8, 8, 72, 64, 3}, [](ConvSpec&) {}), "more than 64 channels in");
+  check(!has({1, 8, 8, 64, 64, 7}, [](ConvSpec&) {}), "a large kernel");
+  check(!has(shape, [](ConvSpec& s) { s.stride = 2; }), "strides");
+  check(!has(shape, [](ConvSpec& s) { s.padding = 0; }), "no padding");
+  check(!has(shape, [](ConvSpec& s) { s.activation = ActivationKind::Sigmoid; }), "other activations");
+  check(!has(shape, [](ConvSpec& s) { s.mode = ConvSpec::BackwardData; }), "gradients");
+  check(!has(shape, [](ConvSpec& s) { s.precision = Precision::Tf32, s.x = s.y = Type::Float; }), "tf32");
+}
+
+// A pixel that is not a number stays so in the results that see it, and in these alone.
+void checkNan() {
+  const int height = 6, width = 20, channels = 24;
+  std::vector<float> values(static_cast<size_t>(height * width * channels), 0.5f);
+  values[static_cast<size_t>((2 * width + 17) * channels + channels - 1)] = NAN;
+  const DeviceArray<bf16> x(toBf16(values)),
+      w(toBf16(std::vector<float>(static_cast<size_t>(8 * 9 * channels), 0.25f)));
+  DeviceArray<bf16> y(static_cast<size_t>(height * width * 8));
+  tileConv<bf16>({1, height, width, channels, 8, 1, 3, ActivationKind::Relu, 0}, x, w, nullptr, nullptr, y, nullptr);
+  const std::vector<float> got = toFloat(y.download());
+  bool right = true;
+  for (int i = 0; i < height * width * 8; ++i) {
+    const int py = i / 8 / width, px = i / 8 % width;
+    right = right && std::isnan(got[static_cast<size_t>(i)]) == (std::abs(py - 2) <= 1 && std::abs(px - 17) <= 1);
+  }
+  check(right, "NaN reaches its neighbours");
+}
+
+// Plans that are timed include ours; the choice outlives the process.
+void checkChoice() {
+#ifdef WBSR_HOST_CUDA
+  host_cuda::installFakeCudnn();
+  host_cuda::fakeCudnn().engines = false;
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::temp_directory_path() / ("wbsr-tiles-" + std::to_string(getpid()));
+  fs::remove_all(folder);
+  setenv("WBSR_PLAN_CACHE", folder.c_str(), 1);
+  ConvSpec s = makeSpec(ConvSpec::Forward, {1, 5, 6, 24, 16, 3});
+  s.bias = true, s.activation = ActivationKind::Relu;
+  check(has(thrown([&] { makeConvPlans(0, 0)->get(s); }), "no engine"), "untimed plans are cuDNN's");
+  for (int i = 0; i < 2; ++i) {
+    check(has(checkSpec(*makeConvPlans(0, 2), s), "our own tiles"), "a timed plan is ours where cuDNN has none");
+    check(std::distance(fs::directory_iterator(folder), {}) == 1, "it is kept");
+  }
+  host_cuda::installFakeCudnn();
+  check(has(checkSpec(*makeConvPlans(0, 2), s), "our own tiles"), "and read again, although cuDNN has one");
+  fs::remove_all(folder);
+  setenv("WBSR_PLAN_CACHE", "", 1);
+#endif
+}
+
+}  // namespace
+
+int main() {
+  checkWidths();
+  checkShapes();
+  checkOntos();
+  checkNone();
+  checkNan();
+  checkChoice();
+  return finish();
+}
