@@ -5,7 +5,7 @@
 //
 //   MODELS             model files, checkpoints, or folders that hold checkpoint.safetensors; all of one network
 //   --budgets 0.4,0.6,0.8   shares of the largest subnet's cost
-//   --sets set5,set14  of --data (default set5,set14,b100,urban100,test2k)
+//   --sets set5,b100/4 of --data (default set5,set14,b100,urban100,test2k); b100/4: every fourth picture of b100
 //   --data FOLDER      default ../shared/data
 //   --train FOLDER     pictures that tables are measured and networks trained on (default train/free below --data)
 //   --images N         of these, a seeded choice (default 25)    --pixels N    LR pixels of their tiles (default 2^20)
@@ -18,7 +18,7 @@
 // What was made is not made again. Every table is measured anew on the same pictures, also that of 'calibrated', so that no
 // router has seen more than another.
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import * as wbsr from '../dist/index.js'
@@ -72,7 +72,10 @@ if (differing)
 const rows = summarise()
 print()
 if (values.json)
-  writeFileSync(values.json, `${JSON.stringify({ budgets, tile, measuring, rows, models: done }, null, 1)}\n`)
+  writeFileSync(
+    values.json,
+    `${JSON.stringify({ sets: values.sets, budgets, tile, measuring: { ...measuring, hr: path.relative(root, measuring.hr) }, rows, models: done }, null, 1)}\n`,
+  )
 
 /** The model with all tables: from an earlier call, or measured now. */
 async function prepare(given) {
@@ -107,7 +110,7 @@ async function compare(given) {
   ]
   let told = performance.now()
   const evaluation = await wbsr.evaluate(model, {
-    sets: Object.fromEntries(values.sets.split(',').map((set) => [set, path.join(values.data, set, 'hr')])),
+    sets: Object.fromEntries(values.sets.split(',').map(picturesOf)),
     runs,
     ssim: false,
     directory: path.join(values.out, key),
@@ -125,6 +128,20 @@ async function compare(given) {
     return found.map((row) => ({ ...row, gain: row.y - staticAt(fixed, row.share) }))
   })
   return { model: given, subnets: all.map(({ width, depth, flops }) => ({ width, depth, flops })), scores }
+}
+
+/**
+ * Name and pictures of NAME or NAME/N.
+ * @param {string} set
+ * @returns {[string, string | string[]]}
+ */
+function picturesOf(set) {
+  const [name, every] = set.split('/')
+  const folder = path.join(values.data, name, 'hr')
+  if (every === undefined) return [name, folder]
+  if (!(Number(every) >= 1)) throw new Error(`expected NAME/N with N of 1 or more for --sets but received ${set}`)
+  const files = readdirSync(folder).sort()
+  return [name, files.filter((_, i) => i % Number(every) === 0).map((file) => path.join(folder, file))]
 }
 
 /**

@@ -65,4 +65,11 @@ t.test('routers on the models of two seeds', { skip: unbuilt() }, async (t) => {
   t.equal(second.stdout, first.stdout)
   t.same(times(), before)
   t.notMatch(second.stderr, /calibrated/)
+
+  const some = run(...models, '--sets', 'set5/2', '--json', json)
+  t.equal(some.status, 0, some.stderr)
+  const part = JSON.parse(readFileSync(json, 'utf8'))
+  t.equal(part.sets, 'set5/2')
+  t.notSame(part.rows[0].y, rows[0].y, 'of every second picture')
+  t.match(run(...models, '--sets', 'set5/0'), { status: 1, stderr: /N of 1 or more for --sets but received set5\/0/ })
 })
