@@ -15,14 +15,6 @@ namespace {
 
 #include "cpu/simd/vector.inc"
 
-// 14 bits of the processor's estimate and a Newton step: what 8 bits give needs no more, and division took a third of the time
-// of a store with SiLU.
-INLINE Vec reciprocal(Vec v) {
-  const __m512 estimate = _mm512_rcp14_ps((__m512)v);
-  return (Vec)_mm512_mul_ps(estimate, _mm512_fnmadd_ps((__m512)v, estimate, _mm512_set1_ps(2.f)));
-}
-#define RECIPROCAL(v) reciprocal(v)
-
 #include "cpu/simd/finish.inc"
 
 constexpr int kPixels = 16;   // of a tile register
