@@ -8,6 +8,7 @@
 #include "core/precision.h"
 #include "core/program.h"
 #include "cpu/buffer.h"
+#include "cpu/int8.h"
 #include "cpu/registry.h"
 #include "cpu/simd/kernels.h"
 #include "cpu/weight_store.h"
@@ -56,6 +57,8 @@ class Executable {
   const RunArguments& arguments() const { return arguments_; }
   float* at(int value) const;
   void setLoss(const LossSums& loss) { loss_ = loss; }
+  // Ranges of a value's channels, one for each picture, where the step that made it in this run has left them; else empty.
+  std::vector<ChannelRanges>& rangesOf(int value) { return ranges_[static_cast<size_t>(value)]; }
 
  private:
   void deferActivations();
@@ -67,6 +70,7 @@ class Executable {
   RunArguments arguments_;
   float* arena_ = nullptr;
   LossSums loss_;
+  std::vector<std::vector<ChannelRanges>> ranges_;  // of the values
 };
 
 }  // namespace wbsr::cpu

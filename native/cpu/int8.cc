@@ -11,29 +11,32 @@
 namespace wbsr::cpu {
 namespace {
 
-// Smallest and largest value of each channel.
-void findRanges(const simd::Int8& kernel, const Layout& from, const float* in, Int8Scales& s) {
-  const size_t channels = static_cast<size_t>(from.planes) * from.lanes;
-  s.low.assign(channels, 0.f);
-  s.high.assign(channels, 0.f);
+ChannelRanges noRanges(const Layout& layout) {
+  const size_t channels = static_cast<size_t>(layout.planes) * layout.lanes;
+  return {std::vector<float>(channels, 0.f), std::vector<float>(channels, 0.f)};
+}
+
+ChannelRanges rangesOf(const simd::Int8& kernel, const Layout& from, const float* in) {
+  ChannelRanges r = noRanges(from);
   const int64_t pixels = int64_t{from.h} * from.w;
 #pragma omp parallel for schedule(static)
   for (int p = 0; p < from.planes; ++p)
-    kernel.range(in + p * pixels * from.lanes, pixels, s.low.data() + p * from.lanes, s.high.data() + p * from.lanes);
+    kernel.range(in + p * pixels * from.lanes, pixels, r.low.data() + p * from.lanes, r.high.data() + p * from.lanes);
+  return r;
 }
 
 // Factors, inverses and zero from the ranges; returns the activations' scale.
-float findScales(const Int8Weights& weights, Int8Scales& s) {
-  const size_t channels = s.low.size();
+float findScales(const ChannelRanges& r, const Int8Weights& weights, Int8Scales& s) {
+  const size_t channels = r.low.size();
   s.factors.assign(channels, 0.f);
   s.inverses.assign(channels, 0.f);
   float low = 0.f, high = 0.f;
   for (size_t c = 0; c < channels; ++c) {
-    const float most = std::max(-s.low[c], s.high[c]);
+    const float most = std::max(-r.low[c], r.high[c]);
     if (most == 0.f || weights.largest[c] == 0.f) continue;
     const float f = s.factors[c] = std::sqrt(most / weights.largest[c]);
-    low = std::min(low, s.low[c] / f);
-    high = std::max(high, s.high[c] / f);
+    low = std::min(low, r.low[c] / f);
+    high = std::max(high, r.high[c] / f);
   }
   const float range = high - low;
   s.zero = 0;
@@ -92,7 +95,8 @@ Int8Weights packInt8(const std::vector<float>& dense, int rows, int columns, int
   return packed;
 }
 
-void runInt8(const simd::Int8& kernel, const Int8Images& images, Int8Scales& scales, Buffer& scratch) {
+std::vector<ChannelRanges> runInt8(const simd::Int8& kernel, const Int8Images& images, Int8Scales& scales,
+                                   Buffer& scratch) {
   const Layout &from = images.from, &to = images.to;
   WBSR_CHECK(from.kind == Layout::Blocked && to.kind == Layout::Blocked && from.h == to.h && from.w == to.w);
   // As many rows as leave room for weights in the second-level cache.
@@ -102,10 +106,12 @@ void runInt8(const simd::Int8& kernel, const Int8Images& images, Int8Scales& sca
   const int64_t floats = (kernel.scratch(from.planes, rows, to.w) + 63) / 64 * 16;
   float* memory = scratch.reserve(floats * teamSize());
   const int bands = (to.h + rows - 1) / rows;
+  std::vector<ChannelRanges> stored;
   for (int n = 0; n < images.batch; ++n) {
     const float* in = images.in + n * from.image();
-    findRanges(kernel, from, in, scales);
-    quantiseWeights(kernel, images.weights, to.planes, findScales(images.weights, scales), scales);
+    const ChannelRanges found = images.ranges ? ChannelRanges{} : rangesOf(kernel, from, in);
+    const ChannelRanges& ranges = images.ranges ? (*images.ranges)[static_cast<size_t>(n)] : found;
+    quantiseWeights(kernel, images.weights, to.planes, findScales(ranges, images.weights, scales), scales);
     simd::Finish finish = images.finish;
     if (finish.residual) finish.residual += n * to.image();
     const simd::Int8Conv conv{in,
@@ -120,11 +126,22 @@ void runInt8(const simd::Int8& kernel, const Int8Images& images, Int8Scales& sca
                               to.planes,
                               to.h,
                               to.w};
+    std::vector<ChannelRanges> ofThreads(static_cast<size_t>(teamSize()), noRanges(to));
 #pragma omp parallel for schedule(dynamic)
-    for (int band = 0; band < bands; ++band)
+    for (int band = 0; band < bands; ++band) {
+      const int thread = omp_get_thread_num();
+      ChannelRanges& r = ofThreads[static_cast<size_t>(thread)];
       kernel.run(conv, band * rows, std::min(rows, to.h - band * rows),
-                 reinterpret_cast<uint8_t*>(memory + omp_get_thread_num() * floats));
+                 reinterpret_cast<uint8_t*>(memory + thread * floats), r.low.data(), r.high.data());
+    }
+    for (size_t t = 1; t < ofThreads.size(); ++t)
+      for (size_t c = 0; c < ofThreads[t].low.size(); ++c) {
+        ofThreads[0].low[c] = std::min(ofThreads[0].low[c], ofThreads[t].low[c]);
+        ofThreads[0].high[c] = std::max(ofThreads[0].high[c], ofThreads[t].high[c]);
+      }
+    stored.push_back(std::move(ofThreads[0]));
   }
+  return stored;
 }
 
 }  // namespace wbsr::cpu

@@ -23,11 +23,15 @@ struct Int8Weights {
 // dense (rows, columns, 3, 3), both multiples of the lanes.
 Int8Weights packInt8(const std::vector<float>& dense, int rows, int columns, int lanes);
 
+// Smallest and largest value of each channel, 0 between them.
+struct ChannelRanges {
+  std::vector<float> low, high;
+};
+
 // One picture's quantisation; kept between calls because of its memory.
 struct Int8Scales {
-  std::vector<float> low, high;  // of each channel, 0 between them
-  std::vector<float> factors;    // f of each channel; 0: its activations or weights are all 0
-  std::vector<float> inverses;   // of what one step of the quantised activations stands for
+  std::vector<float> factors;   // f of each channel; 0: its activations or weights are all 0
+  std::vector<float> inverses;  // of what one step of the quantised activations stands for
   int32_t zero = 0;
   std::vector<float> ofColumns;  // factors as simd::Int8Block takes them
   std::vector<int8_t> weights;
@@ -42,8 +46,11 @@ struct Int8Images {
   const Int8Weights& weights;
   simd::Finish finish;  // residual: like out
   float* out;
+  // Of the input, one for each picture, where the step that stored it has found them; null: they are looked for.
+  const std::vector<ChannelRanges>* ranges;
 };
-// `scratch` grows to what all threads need; `scales` are left as those of the last picture.
-void runInt8(const simd::Int8& kernel, const Int8Images& images, Int8Scales& scales, Buffer& scratch);
+// Returns the ranges of what it stored. `scratch` grows to what all threads need; `scales` are left as those of the last picture.
+std::vector<ChannelRanges> runInt8(const simd::Int8& kernel, const Int8Images& images, Int8Scales& scales,
+                                   Buffer& scratch);
 
 }  // namespace wbsr::cpu

@@ -162,7 +162,11 @@ class Forward final : public ConvKernel {
     const int64_t total = to_.image() * batch_;
     if (int8_) {
       const Packed& w = weights(Packing::Int8, false, groups_);
-      runInt8(*int8_, {from_, to_, batch_, in, w.int8, finish(w), out}, scales_, c_.scratch);
+      const std::vector<ChannelRanges>& known = view_.executable().rangesOf(step_.in[0]);
+      std::vector<ChannelRanges> stored =
+          runInt8(*int8_, {from_, to_, batch_, in, w.int8, finish(w), out, known.empty() ? nullptr : &known}, scales_,
+                  c_.scratch);
+      if (step_.gate || finishes(step_.activation)) view_.executable().rangesOf(step_.out) = std::move(stored);
       return activateRest(out, total);
     }
     if (winograd_) {

@@ -50,8 +50,9 @@ struct Int8 {
   void (*quantise)(const Int8Block& block);
   // Bytes of working memory of one call of run().
   int64_t (*scratch)(int blocksIn, int rows, int w);
-  // Rows [first, first + count) of the image.
-  void (*run)(const Int8Conv& conv, int first, int count, uint8_t* scratch);
+  // Rows [first, first + count) of the image. Lowers low (blocksOut * L) and raises high to what is stored, for the range of the
+  // next convolution.
+  void (*run)(const Int8Conv& conv, int first, int count, uint8_t* scratch, float* low, float* high);
 };
 
 // What this processor runs with that many lanes; null without AMX.

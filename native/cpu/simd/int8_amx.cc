@@ -167,13 +167,15 @@ INLINE void products(const uint8_t* pixels, int64_t channels, int64_t row, const
 
 // Pixels [position, position + 32) of the band, counted with its border, in B blocks of outputs from `block` on.
 template <Finish::Kind K, int B>
-INLINE void finish(const Int8Conv& c, int first, int count, int64_t position, int block, const int32_t* sums) {
+INLINE void finish(const Int8Conv& c, int first, int count, int64_t position, int block, const int32_t* sums,
+                   float* low, float* high) {
   const int64_t width = c.w + 2, end = position + kTogether * kPixels;
   for (int b = 0; b < B; ++b) {
     const int channel = (block + b) * LANES;
     const Finisher<K> finisher(c.finish, channel);
     const __m512 scale = _mm512_loadu_ps(c.scales + channel);
     const __m512i offset = _mm512_loadu_si512(c.offsets + channel);
+    __m512 least = _mm512_loadu_ps(low + channel), most = _mm512_loadu_ps(high + channel);
     for (int64_t at = position; at < end;) {
       const int64_t y = at / width, x = at - y * width;
       if (y >= count) break;
@@ -183,14 +185,18 @@ INLINE void finish(const Int8Conv& c, int first, int count, int64_t position, in
         const int64_t i = p - position;
         const int32_t* from = sums + ((i / kPixels * B + b) * kPixels + i % kPixels) * LANES;
         const __m512i sum = _mm512_sub_epi32(_mm512_loadu_si512(from), offset);
-        finisher((Vec)_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), c.out, (out + p - at) * LANES);
+        const Vec v = finisher((Vec)_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), c.out, (out + p - at) * LANES);
+        least = _mm512_min_ps(least, (__m512)v);
+        most = _mm512_max_ps(most, (__m512)v);
       }
       at = (y + 1) * width;
     }
+    _mm512_storeu_ps(low + channel, least);
+    _mm512_storeu_ps(high + channel, most);
   }
 }
 
-void run(const Int8Conv& c, int first, int count, uint8_t* memory) {
+void run(const Int8Conv& c, int first, int count, uint8_t* memory, float* low, float* high) {
   quantiseRows(c, first, count, memory);
   const int64_t channels = int64_t{c.blocksIn} * LANES, row = (int64_t{c.w} + 2) * channels;
   const Int8Pieces pieces = int8Pieces(static_cast<int>(channels));
@@ -205,10 +211,10 @@ void run(const Int8Conv& c, int first, int count, uint8_t* memory) {
         const int8_t* weights = c.weights + b * block;
         if (b + 1 < c.blocksOut) {
           products<2>(pixels, channels, row, weights, block, pieces, sums);
-          finish<decltype(kind)::value, 2>(c, first, count, position, b, sums);
+          finish<decltype(kind)::value, 2>(c, first, count, position, b, sums, low, high);
         } else {
           products<1>(pixels, channels, row, weights, block, pieces, sums);
-          finish<decltype(kind)::value, 1>(c, first, count, position, b, sums);
+          finish<decltype(kind)::value, 1>(c, first, count, position, b, sums, low, high);
         }
       }
   });

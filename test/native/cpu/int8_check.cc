@@ -49,7 +49,8 @@ void compare(const simd::Int8& kernel, const Case& c) {
   cpu::Buffer scratch;
   const simd::Finish finish{c.kind, bias.data(), slopes.data(), c.residual ? residual.data() : nullptr, test::kGate};
   cpu::Int8Scales scales;
-  cpu::runInt8(kernel, {from, to, batch, x.data(), weights, finish, y.data()}, scales, scratch);
+  const auto stored =
+      cpu::runInt8(kernel, {from, to, batch, x.data(), weights, finish, y.data(), nullptr}, scales, scratch);
 
   const auto place = [&c, L](const cpu::Layout& l, int n, int channel, int row, int column) {
     return static_cast<size_t>(n * l.image() + ((int64_t{channel / L} * c.h + row) * c.w + column) * L + channel % L);
@@ -113,15 +114,37 @@ void compare(const simd::Int8& kernel, const Case& c) {
                             c.h,
                             c.w};
   const float* second = y.data() + to.image();
+  cpu::ChannelRanges ranges{std::vector<float>(static_cast<size_t>(out), 0.f),
+                            std::vector<float>(static_cast<size_t>(out), 0.f)};
   const auto same = [&] { return std::memcmp(single.data(), second, single.size() * sizeof(float)) == 0; };
-  for (int row = c.h - 1; row >= 0; --row) kernel.run(conv, row, 1, memory.data());
+  for (int row = c.h - 1; row >= 0; --row)
+    kernel.run(conv, row, 1, memory.data(), ranges.low.data(), ranges.high.data());
   check(same(), at + ": rows one by one");
   std::fill(single.begin(), single.end(), NAN);
-  kernel.run(conv, 0, c.h, memory.data());
+  kernel.run(conv, 0, c.h, memory.data(), ranges.low.data(), ranges.high.data());
   check(same(), at + ": all rows in one call");
   std::fill(single.begin(), single.end(), NAN);
-  cpu::runInt8(kernel, {from, to, 1, x.data() + from.image(), weights, ofSecond, single.data()}, scales, scratch);
+  cpu::runInt8(kernel, {from, to, 1, x.data() + from.image(), weights, ofSecond, single.data(), nullptr}, scales,
+               scratch);
   check(same(), at + ": alone");
+
+  // The ranges of what was stored; with those of the input given, the same again.
+  cpu::ChannelRanges wanted{std::vector<float>(static_cast<size_t>(out), 0.f),
+                            std::vector<float>(static_cast<size_t>(out), 0.f)};
+  for (int b = 0; b < c.out; ++b)
+    kernel.range(second + int64_t{b} * c.h * c.w * L, int64_t{c.h} * c.w, wanted.low.data() + b * L,
+                 wanted.high.data() + b * L);
+  check(stored.size() == 2 && stored[1].low == wanted.low && stored[1].high == wanted.high, at + ": ranges");
+  check(ranges.low == wanted.low && ranges.high == wanted.high, at + ": ranges of rows");
+  std::vector<cpu::ChannelRanges> given{
+      {std::vector<float>(static_cast<size_t>(in), 0.f), std::vector<float>(static_cast<size_t>(in), 0.f)}};
+  for (int b = 0; b < c.in; ++b)
+    kernel.range(x.data() + from.image() + int64_t{b} * c.h * c.w * L, int64_t{c.h} * c.w, given[0].low.data() + b * L,
+                 given[0].high.data() + b * L);
+  std::fill(single.begin(), single.end(), NAN);
+  cpu::runInt8(kernel, {from, to, 1, x.data() + from.image(), weights, ofSecond, single.data(), &given}, scales,
+               scratch);
+  check(same(), at + ": with ranges");
 }
 
 // Zeros give the bias; what is not finite gives what is not a number.
@@ -134,10 +157,10 @@ void notNumbers(const simd::Int8& kernel) {
   cpu::Buffer scratch;
   cpu::Int8Scales scales;
   const simd::Finish finish{Kind::Leaky, bias.data(), nullptr, nullptr, 0.f};
-  cpu::runInt8(kernel, {layout, layout, 1, x.data(), weights, finish, y.data()}, scales, scratch);
+  cpu::runInt8(kernel, {layout, layout, 1, x.data(), weights, finish, y.data(), nullptr}, scales, scratch);
   check(std::all_of(y.begin(), y.end(), [](float v) { return v == 0.25f; }), "zeros alone");
   x[7] = INFINITY;
-  cpu::runInt8(kernel, {layout, layout, 1, x.data(), weights, finish, y.data()}, scales, scratch);
+  cpu::runInt8(kernel, {layout, layout, 1, x.data(), weights, finish, y.data(), nullptr}, scales, scratch);
   check(std::all_of(y.begin(), y.end(), [](float v) { return std::isnan(v); }), "infinity is not hidden");
 }
 
