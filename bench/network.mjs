@@ -9,14 +9,14 @@ import { onnxRuntime, torch } from './peers.mjs'
 import { makeImages, makeWeights, writeSafetensors } from './weights.mjs'
 
 const scale = 4
-const shape = [16, 3, 32, 32]
+export const shape = [16, 3, 32, 32]
 const family = { scale, widths: [32, 48, 64], depths: [4, 8, 16] }
-const largest = { width: 64, depth: 16 }
+export const largest = { width: 64, depth: 16 }
 const count = shape.reduce((a, b) => a * b)
 const here = import.meta.dirname
 
 /** Files that all contestants read. */
-async function prepare(folder) {
+export async function prepare(folder) {
   const file = (name) => path.join(folder, name)
   const network = srresnet({ scale, widths: [largest.width], depths: [largest.depth] })
   const weights = makeWeights(network)

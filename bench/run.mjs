@@ -1,5 +1,5 @@
 // `npm run bench`: the table of ratios that bench/README.md explains, each pair measured in one run. Options:
-//   --only inference,training,networks,routing,pareto,peers,loop,memory   some parts; fleet, which needs redis-server,
+//   --only inference,training,threads,networks,routing,pareto,peers,loop,memory   some parts; fleet, which needs redis-server,
 //                                              runs only when it is named
 //   --rounds N                                 turns per contestant (default 7; medians are reported)
 //   --threads N                                default 2
@@ -24,10 +24,12 @@ import { pareto } from './pareto.mjs'
 import { versions } from './peers.mjs'
 import { pictures } from './pictures.mjs'
 import { routing } from './routing.mjs'
+import { threadsPart } from './threads.mjs'
 
 const parts = {
   inference,
   training,
+  threads: threadsPart,
   networks: networksPart,
   routing,
   pareto,
