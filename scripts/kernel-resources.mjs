@@ -19,9 +19,12 @@ const mixed = process.argv.includes('--mix')
 const cuobjdump = mixed ? (process.env.CUOBJDUMP ?? which('cuobjdump')) : null
 const built = /WBSR_CUDA_ARCHITECTURES "([^"]+)"/.exec(
   readFileSync(path.join(root, 'native', 'cuda', 'plugin.cmake'), 'utf8'),
-)[1]
+)?.[1]
+/** @type {string[]} */
 const architectures =
-  options.length > 0 ? options[options.length - 1].slice('--arch='.length).split(',') : built.match(/\d+/g)
+  options.length > 0
+    ? options[options.length - 1].slice('--arch='.length).split(',')
+    : [...(built?.matchAll(/\d+/g) ?? [])].map(([digits]) => digits)
 
 const flagsFor = (architecture) => [
   '-std=c++20',
@@ -88,6 +91,7 @@ function parse(text) {
 }
 
 /** What tells how a kernel uses memory and units, in this order; an instruction counts for the first that matches. */
+/** @type {[string, RegExp][]} */
 const KINDS = [
   ['LDG.128', /^LDG\b.*\.128/],
   ['LDG.64', /^LDG\b.*\.64/],
@@ -119,7 +123,7 @@ function mixes(sass) {
       if (operation === 'NOP') continue
       all++
       const kind = KINDS.find(([, pattern]) => pattern.test(operation))?.[0]
-      if (kind) counts.set(kind, counts.get(kind) + 1)
+      if (kind) counts.set(kind, (counts.get(kind) ?? 0) + 1)
     }
     const parts = [...counts].filter(([, count]) => count > 0).map(([kind, count]) => `${kind} ${count}`)
     found.set(part.slice(0, part.search(/\s/)), `${all} instructions: ${parts.join(', ')}`)
@@ -180,7 +184,7 @@ async function compile(nvcc, version, architecture, file) {
   )
   if (cuobjdump) {
     const found = mixes(await run(cuobjdump, ['-sass', cubin]))
-    for (const kernel of kernels) kernel.mix = found.get(kernel.name)
+    for (const kernel of kernels) Object.assign(kernel, { mix: found.get(kernel.name) })
   }
   await demangle(kernels)
   writeFileSync(stored, JSON.stringify({ key, kernels }))
@@ -219,7 +223,8 @@ try {
           .filter((name) => name.endsWith('.cu'))
           .sort()
           .map((name) => path.join(folder, name))
-  const tasks = architectures.flatMap((architecture) => files.map((file) => ({ architecture, file })))
+  /** @type {{ architecture: string, file: string, kernels: any[] }[]} */
+  const tasks = architectures.flatMap((architecture) => files.map((file) => ({ architecture, file, kernels: [] })))
   const queue = [...tasks]
   const work = async () => {
     for (let task = queue.shift(); task; task = queue.shift())
