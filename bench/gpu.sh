@@ -2,9 +2,11 @@
 # Everything that only a GPU can show, in one call of at most ten minutes, offline. bench/README.md says what each stage
 # does and what a machine without Node or oneDNN needs (bench/gpu/carry.sh, run beforehand where they are).
 #
-#   bench/gpu.sh [--seconds 570] [build] [checks] [train] [bench] [node] [sanitizer] [profile]
+#   bench/gpu.sh first      what is learnt soonest, in 400 s: build kernels convolutions network profile tiles
+#   bench/gpu.sh second     the rest, in 480 s: checks train bench node sanitizer
+#   bench/gpu.sh [--seconds 570] [stage ...]
 #
-# No stage: all of them. Results: $OUT, or bench/results/: gpu-<date>.json and gpu-<date>.log. Exit status 1 when a stage
+# No stage: all of them. Results: $OUT, or bench/results/: gpu-<date>.json, gpu-<date>.log and gpu-plans.tar.xz. Exit status 1 when a stage
 # failed, 2 for wrong arguments.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)

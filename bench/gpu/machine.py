@@ -1,5 +1,6 @@
 """What is there: GPU, compilers, libraries, commit. Whatever is missing is None; nothing here fails."""
 
+import hashlib
 import json
 import os
 import re
@@ -11,8 +12,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("WBSR_GPU_BUILD") or ROOT / "build-gpu")
-PACKED = ROOT / ".gpu-carry"  # as carry.sh leaves it
+PACKED = Path(os.environ.get("WBSR_GPU_PACKED") or ROOT / ".gpu-carry")  # as carry.sh leaves it
 CARRY = BUILD / "carry"  # unpacked
+
+
+def sources():
+    """A hash of all that the executables are built from."""
+    digest = hashlib.sha256()
+    for folder in ("native", "bench/gpu", "test/native/cuda", "test/support"):
+        for file in sorted((ROOT / folder).rglob("*")):
+            if file.suffix in (".cc", ".cu", ".h", ".cmake", ".map") or file.name == "CMakeLists.txt":
+                digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
+    digest.update((ROOT / "CMakeLists.txt").read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def output(*command, cwd=None, timeout=60):

@@ -3,10 +3,12 @@
 import argparse
 import json
 import os
+import re
 import signal
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import traceback
@@ -18,16 +20,58 @@ import machine
 import stages
 import targets
 
-# Seconds that a stage may take at most; `keep`: what it leaves to the stages after it.
+# Seconds that a stage may take at most; `keep`: what it leaves to the stages after it. The cheapest knowledge comes first.
 STAGES = {
     "build": dict(budget=240, keep=60),
-    "checks": dict(budget=150, keep=60),
+    "kernels": dict(budget=90, keep=60),
+    "convolutions": dict(budget=90, keep=45),
+    "network": dict(budget=60, keep=30),
+    "profile": dict(budget=45, keep=15),
+    "tiles": dict(budget=150, keep=0),
+    "checks": dict(budget=120, keep=60),
     "train": dict(budget=60, keep=60),
     "bench": dict(budget=400, keep=75),
     "node": dict(budget=60, keep=30),
-    "sanitizer": dict(budget=90, keep=15),
-    "profile": dict(budget=60, keep=0),
+    "sanitizer": dict(budget=90, keep=0),
 }
+# Groups of stages that fit into one call each: (stages, seconds).
+CALLS = {
+    "first": (["build", "kernels", "convolutions", "network", "profile", "tiles"], 400),
+    "second": (["build", "checks", "train", "bench", "node", "sanitizer"], 480),
+}
+
+
+class Plans:
+    """cuDNN's compiled plans: one folder for all stages, kept in the results, so that a second run starts with them."""
+
+    def __init__(self, folder, archive):
+        self.folder, self.archive = folder, archive
+        folder.mkdir(mode=0o700)
+        self.saved = self.restored = 0
+        carried = machine.PACKED / archive.name
+        for place in (archive, carried):
+            if not place.exists():
+                continue
+            with tarfile.open(place, "r:xz") as packed:  # written by another run: only plans are taken out
+                for member in packed.getmembers():
+                    if member.isfile() and re.fullmatch(r"[0-9a-f]{16}\.plan", member.name):
+                        (folder / member.name).write_bytes(packed.extractfile(member).read())
+            self.restored = self.saved = len(self.files())
+            break
+
+    def files(self):
+        return sorted(self.folder.glob("*.plan"))
+
+    def save(self):
+        files = self.files()
+        if len(files) == self.saved:
+            return
+        temporary = self.archive.with_suffix(".tmp")
+        with tarfile.open(temporary, "w:xz", preset=1) as packed:
+            for file in files:
+                packed.add(file, file.name)
+        temporary.replace(self.archive)
+        self.saved = len(files)
 
 
 class Run:
@@ -41,6 +85,7 @@ class Run:
         self.log_path = self.folder / f"gpu-{self.stamp}.log"
         self.log = open(self.log_path, "w", errors="replace")
         self.scratch = tempfile.mkdtemp(prefix="wbsr-gpu-")
+        self.plans = Plans(Path(self.scratch) / "plans", self.folder / "gpu-plans.tar.xz")
         self.deadline = self.end
         self.children = []
         self.commands = []
@@ -64,7 +109,7 @@ class Run:
             env["LD_LIBRARY_PATH"] = ":".join(places)
         if self.cudnn:
             env.setdefault("WBSR_CUDNN_PATH", self.cudnn)
-        env["WBSR_PLAN_CACHE"] = ""  # every stage compiles for itself; the stage `node` tries what is kept
+        env["WBSR_PLAN_CACHE"] = str(self.plans.folder)  # of all stages; `node` also tries an empty one
         env.update(extra or {})
         return env
 
@@ -145,19 +190,23 @@ def find_out(run, record):
 
 def main():
     parser = argparse.ArgumentParser(prog="bench/gpu.sh", description="wbsr on a GPU: " + ", ".join(STAGES))
-    parser.add_argument("stages", nargs="*", metavar="stage", help="some of " + ", ".join(STAGES) + "; default: all")
-    parser.add_argument("--seconds", type=float, default=570, help="in all (default 570)")
+    parser.add_argument(
+        "stages", nargs="*", metavar="stage", help="some of " + ", ".join(STAGES) + ", or first or second; default: all"
+    )
+    parser.add_argument("--seconds", type=float, help="in all (default 570; first 400, second 480)")
     parser.add_argument("--parts", default=",".join(stages.benchmarks.PARTS), help="of the bench stage: some of %(default)s")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes: tries the machinery, measures nothing")
     options = parser.parse_args()
     run_parts = options.parts.split(",")
     if strange := [part for part in run_parts if part not in stages.benchmarks.PARTS]:
         parser.error(f"there is no part {strange[0]}; there are {', '.join(stages.benchmarks.PARTS)}")
-    unknown = [name for name in options.stages if name not in STAGES]
+    unknown = [name for name in options.stages if name not in STAGES and name not in CALLS]
     if unknown:
-        parser.error(f"there is no stage {unknown[0]}; there are {', '.join(STAGES)}")
-    chosen = [name for name in STAGES if not options.stages or name in options.stages]
-    run = Run(options.seconds, options.tiny)
+        parser.error(f"there is no stage {unknown[0]}; there are {', '.join([*STAGES, *CALLS])}")
+    wanted = [stage for name in options.stages for stage in (CALLS[name][0] if name in CALLS else [name])]
+    chosen = [name for name in STAGES if not wanted or name in wanted]
+    seconds = CALLS[options.stages[0]][1] if len(options.stages) == 1 and options.stages[0] in CALLS else 570
+    run = Run(options.seconds or seconds, options.tiny)
     run.parts = run_parts
     if chosen != ["build"] and "build" not in chosen and not stages.is_built():
         run.say("build: first, since build-gpu/ has no executables yet")
@@ -172,6 +221,7 @@ def main():
 
     def write():
         record["seconds"] = round(time.monotonic() - run.start, 1)
+        record["plans"] = {"restored": run.plans.restored, "kept": len(run.plans.files())}
         record["commands"] = run.commands
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(record, indent=1, default=str) + "\n")
@@ -204,6 +254,7 @@ def main():
             record["stages"][name] = result
             if result["state"] == "failed":
                 failed.append(name)
+            run.plans.save()
             run.say(
                 f"{name}: {result['state']}{': ' + str(result['reason']) if result.get('reason') else ''} ({result['stageSeconds']} s)"
             )
@@ -212,7 +263,8 @@ def main():
         run.say(f"stopped: {error}")
         failed.append("stopped")
     finally:
-        parts = dict(record["stages"].get("bench", {}).get("parts", {}))
+        tiles = record["stages"].get("tiles", {}).get("parts", {}).get(stages.benchmarks.TILES)
+        parts = {**({"inference-srresnet": tiles} if tiles else {}), **record["stages"].get("bench", {}).get("parts", {})}
         if "node" in record["stages"]:
             parts["node"] = record["stages"]["node"]
         if parts:

@@ -3,18 +3,22 @@
 import json
 import os
 import shutil
+import tarfile
 import time
 from pathlib import Path
 
 import bench as benchmarks
-from machine import BUILD, CARRY, ROOT, tool
-from outcome import failed, last_lines
+from machine import BUILD, CARRY, PACKED, ROOT, sources, tool
+from outcome import CONTESTANT, failed, last_lines
 
 
 def begin(run, record, chosen):
     """Starts PyTorch's compilation of what the bench stage needs: minutes of CPU work that the build need not wait for."""
     run.warm = None
-    if "bench" not in chosen or not run.python or not record["gpu"]:
+    parts = [benchmarks.TILES] if "tiles" in chosen else []
+    if "bench" in chosen:
+        parts += [p for p in ("inference-srresnet", "training", "operators", "inference-rcan") if p in run.parts]
+    if not parts or not run.python or not record["gpu"]:
         return
     env = peer_environment(run)
     env["WBSR_WARM_PLAN"] = json.dumps(benchmarks.Sizes(run.tiny).warm_plan())
@@ -24,7 +28,7 @@ def begin(run, record, chosen):
             "-u",
             ROOT / "bench" / "gpu" / "peer_torch.py",
             "warm",
-            *(part for part in ("inference-srresnet", "training", "operators", "inference-rcan") if part in run.parts),
+            *parts,
         ],
         env=env,
     )
@@ -74,7 +78,30 @@ def configuration(run, record):
     return arguments
 
 
+def carried(run, record):
+    """Unpacks executables that were built elsewhere for this card from these sources; whether they run here."""
+    capability = ((record["gpu"] or {}).get("capability") or "9.0").replace(".", "")
+    archive = PACKED / f"binaries-{capability}.tar.xz"
+    if not archive.exists():
+        return "none are carried"
+    with tarfile.open(archive, "r:xz") as packed:
+        names = packed.getnames()
+        if f"sources-{sources()}" not in names:
+            return "those that are carried were built from other sources"
+        BUILD.mkdir(parents=True, exist_ok=True)
+        packed.extractall(BUILD, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    status, text = run.command([CONTESTANT, "nothing"], 60, run.environment())
+    if status == 2 and "Expected inference" in text:
+        return None
+    CONTESTANT.unlink(missing_ok=True)
+    return f"those that are carried do not run here: {status}: {last_lines(text)}"
+
+
 def build(run, record):
+    why = carried(run, record)
+    if not why:
+        return {"state": "done", "reason": "carried", "addon": (BUILD / "Release" / "wbsr.node").exists()}
+    run.say(f"build: compiles: {why}")
     if not shutil.which("cmake"):
         return failed("cmake is not installed")
     if not tool("nvcc"):

@@ -5,8 +5,9 @@ import io
 import statistics
 from pathlib import Path
 
+from bench import Sizes
 from machine import tool
-from outcome import CONTESTANT, failed, is_built, last_lines, need_gpu, skipped
+from outcome import CONTESTANT, failed, is_built, last_json, last_lines, need_gpu, skipped
 
 METRICS = {
     "gpu__time_duration.sum": "ns",
@@ -17,20 +18,36 @@ METRICS = {
 }
 
 
+def requests_script(run, requests):
+    """A script that asks the contestant for all of them (serve.h: words are separated by tabs)."""
+    lines = ["\t".join(f"{key}={value}" for key, value in request.items()) for request in requests]
+    requests_file, script = Path(run.scratch) / "profile.txt", Path(run.scratch) / "profile.sh"
+    requests_file.write_text("\n".join(lines) + "\n")
+    script.write_text(f"#!/bin/sh\nexec '{CONTESTANT}' inference < '{requests_file}'\n")
+    return script
+
+
 def profile(run, record):
     program = tool("ncu")
     if not program:
         return skipped("ncu is not installed")
     missing = need_gpu(record)
-    if missing:
+    if missing and not run.tiny:
         return missing
     if not is_built():
         return failed("nothing is built")
-    # Only the first launches: weights, input, then every kernel of one forward pass in order (cuDNN's heuristics, untimed).
-    load = f"do=load network=srresnet width=64 depth=16 folder={run.scratch} autotune=0"
-    prepare = f"do=prepare name=tiles batch=64 height=64 width=64 folder={run.scratch}"
-    script = Path(run.scratch) / "profile.sh"
-    script.write_text(f"#!/bin/sh\nprintf '%s\\n' '{load}' '{prepare}' | exec {CONTESTANT} inference\n")
+    # The plans that are timed elsewhere: the first run chooses those that no stage has kept yet, so that what ncu sees are
+    # weights, input and then every kernel of one forward pass, in order.
+    sizes = Sizes(run.tiny)
+    requests = [
+        dict(do="load", folder=run.scratch, **sizes.srresnet),
+        dict(do="prepare", name="tiles", folder=run.scratch, **sizes.tiles),
+    ]
+    script = requests_script(run, requests)
+    status, text = run.command(["sh", script], None, run.environment())
+    result, wrong = last_json(status, text)
+    if wrong:
+        return wrong
     for metrics in (list(METRICS), list(METRICS)[:3]):  # not every ncu knows all of them
         command = [
             program,
@@ -80,6 +97,6 @@ def profile(run, record):
         )
     top.sort(key=lambda entry: -entry["microseconds"])
     for entry in top[:12]:
-        shares = "  ".join(f"{key} {entry.get(key, 0):5.1f} %" for key in ("sm", "dram", "tensor"))
+        shares = "  ".join(f"{key} {entry.get(key, 0):5.1f} %" for key in ("sm", "dram", "l2", "tensor"))
         run.say(f"profile: {entry['microseconds']:9.1f} us {entry['launches']:4d} x  {shares}  {entry['kernel'][:90]}")
     return {"state": "done", "reason": f"{len(top)} kernels", "kernels": top}

@@ -9,18 +9,40 @@ import machine
 from machine import BUILD, CARRY, tool
 from outcome import CONTESTANT, failed, is_built, last_json, last_lines, need_gpu, skipped
 from stage_build import begin, build, peer_environment
+from stage_first import convolutions, network
 from stage_node import node
 from stage_profile import profile
 
-__all__ = ["begin", "bench", "build", "checks", "is_built", "node", "profile", "sanitizer", "train"]
+__all__ = [
+    "begin",
+    "bench",
+    "build",
+    "checks",
+    "convolutions",
+    "is_built",
+    "kernels",
+    "network",
+    "node",
+    "profile",
+    "sanitizer",
+    "tiles",
+    "train",
+]
+
+WHOLE = ("network", "device", "devices", "conv", "conv_plans", "engines")  # mostly not our kernels
+FIRST = ("conv", "engines")  # of these, what the first call runs beside our kernels' checks
 
 
-def check_files(operators_only=False):
+def check_files(kind):
+    """kernels: those of our kernels; first: these and FIRST; rest: what `first` leaves out, and the real networks."""
     files = sorted((BUILD / "checks-gpu").glob("cuda_*_check"))
-    whole = ("network", "device", "devices", "conv", "conv_plans", "engines")  # mostly not our kernels
-    if operators_only:
-        return [f for f in files if f.name not in [f"cuda_{name}_check" for name in whole]]
-    return files + [f for f in [BUILD / "bench-gpu" / "gpu_networks_check"] if f.exists()]
+    named = lambda names: [f"cuda_{name}_check" for name in names]
+    if kind == "kernels":
+        return [f for f in files if f.name not in named(WHOLE)]
+    first = [f for f in files if f.name not in named(WHOLE) or f.name in named(FIRST)]
+    if kind == "first":
+        return first
+    return [f for f in files if f not in first] + [f for f in [BUILD / "bench-gpu" / "gpu_networks_check"] if f.exists()]
 
 
 def run_all(run, jobs, workers, limit):
@@ -63,8 +85,17 @@ def summary(results):
     return {"state": "done", "reason": f"{len(figures)} executables", "checks": figures}
 
 
+def kernels(run, record):
+    """Our kernels, cuDNN's engines, bf16 convolutions with a NaN."""
+    return run_checks(run, record, "first")
+
+
 def checks(run, record):
-    files = check_files()
+    return run_checks(run, record, "rest")
+
+
+def run_checks(run, record, kind):
+    files = check_files(kind)
     if not files:
         return failed("nothing is built")
     missing = need_gpu(record)
@@ -83,7 +114,7 @@ def sanitizer(run, record):
     missing = need_gpu(record)
     if missing:
         return missing
-    files = check_files(operators_only=True)
+    files = check_files("kernels")
     if not files:
         return failed("nothing is built")
     jobs = [
@@ -128,7 +159,16 @@ def train(run, record):
     return {"state": "done" if status == 0 or run.tiny else "failed", "reason": words, **result}
 
 
+def tiles(run, record):
+    """SRResNet on tiles against PyTorch."""
+    return compete(run, record, "tiles", [benchmarks.TILES])
+
+
 def bench(run, record):
+    return compete(run, record, "bench", run.parts)
+
+
+def compete(run, record, stage, parts):
     if not is_built():
         return failed("nothing is built")
     missing = need_gpu(record)
@@ -138,13 +178,14 @@ def bench(run, record):
     if run.warm:
         # Compilation beside the measurements would disturb them.
         start = time.monotonic()
-        while run.warm.poll() is None and time.monotonic() - start < 100 and run.left() > 150:
+        spare = 150 if stage == "bench" else 60
+        while run.warm.poll() is None and time.monotonic() - start < 100 and run.left() > spare:
             time.sleep(0.5)
         warmed = {"waited": round(time.monotonic() - start, 1), "finished": run.warm.poll() == 0}
         if run.warm.poll() is None:
             run.kill(run.warm)
         run.say(
-            f"bench: PyTorch's compilation {'is done' if warmed['finished'] else 'was stopped'} after waiting {warmed['waited']} s"
+            f"{stage}: PyTorch's compilation {'is done' if warmed['finished'] else 'was stopped'} after waiting {warmed['waited']} s"
         )
     setup = {
         "tiny": run.tiny,
@@ -159,14 +200,14 @@ def bench(run, record):
         "frame": os.environ.get("WBSR_FRAME") or str(CARRY / "frame.rgb"),
     }
     found = {}
-    for part in run.parts:
+    for part in parts:
         competition = benchmarks.Bench(setup, run.log, run.deadline)
         if competition.left() < 15:
             found[part] = {"skipped": "no time left"}
             continue
         found[part] = competition.run(part)
-        run.say(f"bench: {part}: {found[part].get('failed') or 'done'} ({found[part]['partSeconds']:.0f} s)")
-        record["stages"]["bench"] = {"state": "failed", "reason": "stopped", "parts": found}  # in case of a kill
+        run.say(f"{stage}: {part}: {found[part].get('failed') or 'done'} ({found[part]['partSeconds']:.0f} s)")
+        record["stages"][stage] = {"state": "failed", "reason": "stopped", "parts": found}  # in case of a kill
     bad = [part for part, result in found.items() if "failed" in result]
     reason = f"{bad[0]}: {found[bad[0]]['failed']}"[:400] if bad else None
     return {
