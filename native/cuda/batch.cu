@@ -1,6 +1,7 @@
 // Crops of uploaded windows to float HR and LR, flipped and transposed. One block makes one LR row of one crop.
 #include "core/math/cubic.h"
 #include "cuda/batch.h"
+#include "cuda/kernels/vectors.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -25,14 +26,10 @@ __device__ inline uint8_t rounded(double value) {
   return static_cast<uint8_t>(v > 0 ? (v < 255 ? v : 255) : 0);
 }
 
-__device__ inline void storePixel(float* to, float r, float g, float b) {
-  reinterpret_cast<float4*>(to)[0] = make_float4(r, g, b, 0.f);
-  reinterpret_cast<float4*>(to)[1] = make_float4(0.f, 0.f, 0.f, 0.f);
-}
-__device__ inline void storePixel(bf16* to, float r, float g, float b) {
-  bf16 values[8] = {__float2bfloat16(r),   __float2bfloat16(g),   __float2bfloat16(b),   __float2bfloat16(0.f),
-                    __float2bfloat16(0.f), __float2bfloat16(0.f), __float2bfloat16(0.f), __float2bfloat16(0.f)};
-  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(values);
+template <typename T>
+__device__ inline void storePixel(T* to, float r, float g, float b) {
+  const float values[kVector] = {r, g, b, 0.f, 0.f, 0.f, 0.f, 0.f};
+  store(to, values);
 }
 
 // hr (N, patch, patch, 8). grid: (blocks of pixels, N)
@@ -105,6 +102,9 @@ void assembleCrops(const uint8_t* windows, const CropWindow* crops, int batch, i
   if (filter.taps > kMaxTaps) throw invalidOption("scale", "at most 16 (on a CUDA device)", std::to_string(scale));
   if (small * scale != patch)
     throw invalidOption("patch", "a multiple of the scale " + std::to_string(scale), std::to_string(patch));
+  if (batch > kMostImages)
+    throw invalidOption("batch", "at most " + std::to_string(kMostImages) + " (on a CUDA device)",
+                        std::to_string(batch));
   const double centre = math::cubicCentre(0, ratio);
   filter.first = math::cubicFirst(centre, ratio);
   math::cubicWeights(centre, filter.first, ratio, filter.taps, filter.weights);

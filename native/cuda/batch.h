@@ -23,6 +23,9 @@ struct WindowPlan {
   int patch = 0, scale = 0, margin = 0;
 };
 
+// Most crops of a batch: the second dimension of a grid.
+constexpr int kMostImages = 65535;
+
 // Margin in HR pixels that the antialiased bicubic reads around a crop.
 int cropMargin(int scale);
 

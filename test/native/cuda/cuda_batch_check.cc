@@ -86,5 +86,13 @@ int main() {
   agrees<float>(8, 24, false, "x8");
   cuda::assembleCrops<float>(nullptr, nullptr, 0, 4, 2, nullptr, nullptr, nullptr,
                              nullptr);  // no crop: nothing is launched
+  std::string refused;
+  try {
+    cuda::assembleCrops<float>(nullptr, nullptr, 65536, 4, 2, nullptr, nullptr, nullptr, nullptr);
+  } catch (const Error& error) {
+    refused = error.what();
+  }
+  check(refused == "Expected at most 65535 (on a CUDA device) for batch but received 65536",
+        "more crops than a grid has rows: " + refused);
   return finish();
 }
