@@ -127,11 +127,11 @@ void checkCard(const EngineTarget& target, const std::vector<Precision>& precisi
   s = makeSpec(ConvSpec::Forward, 64, 8, 3, Precision::Bf16);
   s.bias = true, s.y = Type::Float;
   checkSpec(s, target, false);
-  // Sub-pixels, by rows where cuDNN can.
+  // Sub-pixels by rows: both cards have an engine that writes rows apart (cuDNN 9.24).
   for (const int factor : {2, 3}) {
     s = makeSpec(ConvSpec::Forward, 64, 64 * factor * factor, 3, Precision::Bf16);
     s.bias = true, s.activation = ActivationKind::LeakyRelu, s.slope = 0.1f, s.factor = factor;
-    checkSpec(s, target, true);
+    checkSpec(s, target, false);
   }
   s = makeSpec(ConvSpec::BackwardData, 8, 64, 3, Precision::Bf16);
   s.x = Type::Float;

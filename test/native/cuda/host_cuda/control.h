@@ -31,6 +31,7 @@ uint64_t waits();  // calls of cudaStreamWaitEvent so far
 
 // The machine's devices. error: the result of cudaGetDeviceCount if there are none.
 void setDevices(int count, cudaError_t error = cudaErrorNoDevice);
+void setSharedMemory(int bytes);    // that a block may ask for; 0: as it is at first, 227 KiB
 void setMemoryLimit(size_t bytes);  // of one device's live bytes; 0: as it is at first, 8 GiB
 
 struct Live {

@@ -34,6 +34,7 @@ thread_local int device = 0;
 
 // As an H200 has it.
 constexpr int kMaxThreads = 1024, kMaxShared = 48 << 10, kMaxSharedOptin = 227 << 10;
+int sharedOptin = kMaxSharedOptin;
 
 // Errors after which a context takes no more work.
 bool breaks(cudaError_t error) {
@@ -111,6 +112,11 @@ void setDevices(int count, cudaError_t error) {
   state().noDevices = error;
 }
 
+void setSharedMemory(int bytes) {
+  const std::lock_guard lock(mutex());
+  sharedOptin = bytes > 0 ? bytes : kMaxSharedOptin;
+}
+
 void setMemoryLimit(size_t bytes) {
   const std::lock_guard lock(mutex());
   setLimit(bytes);
@@ -140,6 +146,7 @@ uint64_t launches() {
 void restart() {
   const std::lock_guard lock(mutex());
   setMode(Mode::Immediate);
+  sharedOptin = kMaxSharedOptin;
   State& s = state();
   s.injected.clear();
   s.forgotten = -1;
@@ -153,7 +160,7 @@ void restart() {
 
 cudaError_t allowShared(const void* kernel, cudaFuncAttribute attribute, int bytes) {
   HOST_CUDA_BEGIN("cudaFuncSetAttribute");
-  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || bytes < 0 || bytes > kMaxSharedOptin)
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || bytes < 0 || bytes > sharedOptin)
     return failed(cudaErrorInvalidValue);
   state().allowedShared[kernel] = bytes;
   return cudaSuccess;
@@ -285,7 +292,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int d) {
   size_t unused;
   cudaMemGetInfo(&unused, &properties->totalGlobalMem);
   properties->sharedMemPerBlock = kMaxShared;
-  properties->sharedMemPerBlockOptin = kMaxSharedOptin;
+  properties->sharedMemPerBlockOptin = sharedOptin;
   properties->major = 9;
   properties->minor = 0;
   properties->multiProcessorCount = 4;
@@ -302,7 +309,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int d) 
   switch (attribute) {
     case cudaDevAttrMaxThreadsPerBlock: *value = kMaxThreads; break;
     case cudaDevAttrMaxSharedMemoryPerBlock: *value = kMaxShared; break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = kMaxSharedOptin; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = sharedOptin; break;
     case cudaDevAttrMultiProcessorCount: *value = 4; break;
     case cudaDevAttrComputeMode: *value = cudaComputeModeDefault; break;
     case cudaDevAttrL2CacheSize: *value = 1 << 20; break;
