@@ -17,7 +17,7 @@ import { pictureRegions } from '../tiling/regions.js'
 import type { UpscaleSettings } from './options.js'
 import { type Plan, tileEdge } from './plan.js'
 
-const TILES = [64, 32, 128]
+export const TILES = [64, 32, 128]
 const REGION_PIXELS = [1 << 15, 1 << 13]
 /** A picture of at most so many LR pixels may be a single region, which has no context to compute twice. */
 const SINGLE_REGION = 1 << 17

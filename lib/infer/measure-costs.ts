@@ -7,12 +7,13 @@ import { checkInteger, checkObject, checkSignal } from '../options.js'
 import type { CostTable } from '../routing/cost-table.js'
 import { regionFlops } from '../tiling/flops.js'
 import { isGlobal } from '../tiling/overlap.js'
+import { TILES } from './fastest-plan.js'
 
 export type { CostTable }
 
 /** Options of `model.measureCosts`. */
 export interface MeasureCostsOptions {
-  /** How often every region is measured; the fastest counts. 1 .. 100. Default 3. */
+  /** How often every region is measured; the median counts. 1 .. 100. Default 3. */
   rounds?: number
   signal?: AbortSignal
 }
@@ -69,10 +70,10 @@ async function measure(
   const { scale } = network
   const canvas = await engine.createCanvas(width * scale, height * scale)
   try {
-    /** Seconds of `count` equal regions, the fastest of the rounds. */
+    /** Seconds of `count` equal regions, the median of the rounds. */
     const secondsOf = async (subnet: number, size: number, count: number) => {
       const region = regionOfEdge(subnet, size)
-      let best = Infinity
+      const all: number[] = []
       for (let round = 0; round < rounds; round++) {
         await canvas.move(0, 0, height * scale)
         const { networkSeconds } = await engine.infer({
@@ -83,34 +84,38 @@ async function measure(
           cancel: cancellation.flag,
         })
         cancellation.check()
-        best = Math.min(best, networkSeconds)
+        all.push(networkSeconds)
       }
-      return { best, flops: count * regionFlops(region, engine.subnets[subnet]!) }
+      return { seconds: median(all), flops: count * regionFlops(region, engine.subnets[subnet]!) }
     }
     const apart: number[][] = []
     const together: number[] = []
     for (const { index } of engine.subnets) {
       const rates: number[] = []
       for (const size of EDGES) {
-        const { best, flops } = await secondsOf(index, size, 2 * threads)
-        rates.push(flops / best / threads)
+        const { seconds, flops } = await secondsOf(index, size, 2 * threads)
+        rates.push(flops / seconds / threads)
       }
       apart.push(rates)
-      const { best, flops } = await secondsOf(index, edge, 1)
-      together.push(flops / best)
+      const { seconds, flops } = await secondsOf(index, edge, 1)
+      together.push(flops / seconds)
     }
     return { threads, edges: [...EDGES], apart, together, perPixel: await perPixel() }
   } finally {
     canvas.dispose()
   }
 
-  /** Everything of upscale() but the network: difficulties, conversion of 8-bit pixels, clearing and finishing of rows. */
+  /**
+   * Of upscale(), all but the network: difficulties of the tiles that fastestPlan() tries, conversion of 8-bit pixels, clearing
+   * and finishing of rows.
+   */
   async function perPixel(): Promise<number> {
     const pixels = Uint8Array.from(data, (value) => 255 * value)
-    let best = Infinity
+    const all: number[] = []
     for (let round = 0; round < rounds; round++) {
       const start = performance.now()
-      await engine.route({ data: pixels, width, height, channels: 3, tile: 64, thresholds: [] })
+      for (const tile of [...TILES, edge])
+        await engine.route({ data: pixels, width, height, channels: 3, tile, thresholds: [] })
       await canvas.move(0, 0, height * scale)
       const region = regionOfEdge(0, EDGES[0]!)
       const { networkSeconds } = await engine.infer({
@@ -120,10 +125,14 @@ async function measure(
         maxBatchPixels: width * height,
       })
       await canvas.finish(0, height * scale, 3, null, 1)
-      best = Math.min(best, (performance.now() - start) / 1000 - networkSeconds)
+      all.push((performance.now() - start) / 1000 - networkSeconds)
     }
-    return best / (width * height)
+    return median(all) / (width * height)
   }
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!
 }
 
 /** A region in the top left corner, whose kept part lacks the margin at all sides. */

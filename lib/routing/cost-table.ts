@@ -15,7 +15,7 @@ export interface CostTable {
   apart: number[][]
   /** By subnet: FLOP/s of all threads together on one region of the largest edge. */
   together: number[]
-  /** Seconds per LR pixel that no choice of regions changes: conversion of pixels, difficulties, finishing of rows. */
+  /** Seconds per LR pixel that no choice of regions changes: difficulties, conversion of pixels, finishing of rows. */
   perPixel: number
 }
 
