@@ -112,7 +112,7 @@ export class GraphBuilder {
     return this.#push({ op: 'activation', inputs: [input.node], activation: 'relu', slope: 0 })
   }
 
-  /** x, or slope * x where x is negative */
+  /** x, or slope * x where x is negative; slope: at least 0 */
   leakyRelu(input: Value, slope: number): Value {
     return this.#push({ op: 'activation', inputs: [input.node], activation: 'leakyRelu', slope })
   }

@@ -150,6 +150,11 @@ t.test('errors for invalid graphs name the node', async (t) => {
     const x = g.conv('a', g.input(), 'width')
     refuse(g.build('x', g.pixelShuffle(g.conv('a', x, 12), 2)), /the name a is taken/)
   }
+  for (const slope of [-0.1, -1e-9, 1e40]) {
+    const g = new GraphBuilder(family)
+    const x = g.leakyRelu(g.conv('a', g.input(), 12), slope)
+    refuse(g.build('x', g.pixelShuffle(x, 2)), /network node 2: Expected a number of at least 0 for slope but received/)
+  }
   t.throws(() => srresnet({ scale: 5 as 4 }), {
     code: 'WBSR_INVALID_OPTION',
     message: /Expected an integer between 2 and 4 for scale but received 5/,

@@ -1,5 +1,9 @@
 // activation: an elementwise function without parameters.
 #pragma once
+#include <cstdio>
+#include <limits>
+#include <string>
+
 #include "core/backward.h"
 
 namespace wbsr::operators {
@@ -15,8 +19,15 @@ class Activation final : public Operator {
   static std::shared_ptr<const Operator> read(const Attributes& a) {
     const auto function = static_cast<ActivationKind>(
         1 + a.choice("activation", {"relu", "leakyRelu", "sigmoid", "silu", "gelu", "tanh", "exp", "reciprocal"}));
-    const float slope = static_cast<float>(a.number("slope", 0));
-    return std::make_shared<Activation>(function, function == ActivationKind::LeakyRelu ? slope : 0.f);
+    const double slope = a.number("slope", 0);
+    // The gradient takes the sign of the input from that of the output.
+    if (!(slope >= 0 && slope <= std::numeric_limits<float>::max())) {
+      char received[32];
+      std::snprintf(received, sizeof received, "%g", slope);
+      invalidNode(std::string("Expected a number of at least 0 for slope but received ") + received);
+    }
+    return std::make_shared<Activation>(function,
+                                        function == ActivationKind::LeakyRelu ? static_cast<float>(slope) : 0.f);
   }
 
   ActivationKind function() const { return function_; }
