@@ -71,7 +71,7 @@ InstructionSet instructionSet() {
   return best;
 }
 
-bool amxInt8() {
+bool hasAmxInt8() {
 #if defined(__x86_64__)
   static const bool granted = detectAmx();
   return granted;

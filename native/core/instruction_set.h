@@ -12,7 +12,7 @@ InstructionSet instructionSet();
 
 // Whether products of 8-bit integers run on AMX: the processor and the system have it, the variable allows it, and the
 // system has granted this process the tile registers (asked for at the first call).
-bool amxInt8();
+bool hasAmxInt8();
 
 // For functions that perInstructionSet instantiates and all that they call: each instance must contain them inlined.
 #define WBSR_INLINE inline __attribute__((always_inline))

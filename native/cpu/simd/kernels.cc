@@ -43,7 +43,7 @@ const Winograd* winograd(int lanes) { return setOf(lanes).winograd; }
 
 const Int8* int8([[maybe_unused]] int lanes) {
 #if defined(__x86_64__)
-  if (wbsr::amxInt8() && lanes == amxInt8()->lanes) return amxInt8();
+  if (hasAmxInt8() && lanes == amxInt8()->lanes) return amxInt8();
 #endif
   return nullptr;
 }
