@@ -158,7 +158,7 @@ export interface Addon {
     covariances: Float64Array
     logLikelihood: number
   }>
-  /** Loss and gradients of predictions against targets, (pixels, D) interleaved: for tests. */
+  /** Loss and gradients of predictions against targets, (pixels, D) interleaved, without the frequency term. */
   evaluateLoss(
     prediction: Float32Array,
     target: Float32Array,

@@ -152,6 +152,8 @@ export interface NativeLoss {
   fidelityScale: number
   /** Mixture: weights (K), means (K, D), covariances (K, D, D). */
   mixture?: { weights: Float64Array; means: Float64Array; covariances: Float64Array }
+  /** Weight of the frequency term (native/core/math/frequency.h), default 0: none. */
+  frequency?: number
 }
 
 export interface CropSpec {
@@ -221,7 +223,8 @@ export interface TrainReport {
   loss: number
   data: number
   balance: number
-  /** Mean absolute gradients dL/dy of the two terms. */
+  frequency: number
+  /** Mean absolute gradients dL/dy of the data term and the balancing term. */
   dataGradient: number
   balanceGradient: number
   /** dL/dsigma, mean over subnets. */

@@ -246,7 +246,7 @@ struct Operators {
     writeFile(request.text("folder") + "/prediction.f32", prediction);
     writeFile(request.text("folder") + "/target.f32", target);
     const LossSpec spec = defaultLoss({syntheticPicture(512, 384, 1)});
-    const cuda::LossParameters parameters = cuda::makeLossParameters(spec, count * 3, 1.f);
+    const cuda::LossParameters parameters = cuda::makeLossParameters(spec, {count * 3}, 1.f);
     DeviceBuffer onDevice, p, t, g, sums, scratch;
     onDevice.reserve(sizeof parameters);
     cuda::copyNow(onDevice.as(), &parameters, sizeof parameters, cudaMemcpyHostToDevice, stream);

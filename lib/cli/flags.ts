@@ -50,6 +50,7 @@ export interface TrainFlags extends DeviceFlags {
   patch?: number
   learningRate?: number
   loss?: string
+  frequency?: number
   seed?: number
   from?: string
   extend?: string

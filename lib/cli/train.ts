@@ -68,6 +68,13 @@ function reportOf(flags: TrainFlags, config: Json, checkpoint: Json | undefined,
   return typeof folder === 'string' ? path.join(folder, 'report.html') : path.join(dir, `${name}.report.html`)
 }
 
+/** The loss of the configuration, unless --loss names another one; with the weight of its frequency term where that is given. */
+function lossOf({ loss, frequency }: TrainFlags, config: Json): unknown {
+  const chosen = loss ?? config['loss']
+  if (frequency === undefined) return chosen
+  return { ...(typeof chosen === 'object' && chosen !== null ? chosen : { kind: chosen ?? 'bd' }), frequency }
+}
+
 /** The options of trainSupernet out of those of the command line and of a configuration; those of the command line win. */
 export function trainOptions(photographs: string[], flags: TrainFlags, config: Json): { out: string; options: Json } {
   const { out: configured, network, data: _data, optimizer: _optimizer, checkpoint: _checkpoint, ...rest } = config
@@ -103,7 +110,7 @@ export function trainOptions(photographs: string[], flags: TrainFlags, config: J
         microBatches: flags.microBatches,
         distributed: flags.distributed,
         patchSize: flags.patch,
-        loss: flags.loss,
+        loss: lossOf(flags, config),
         seed: flags.seed,
         from: flags.from,
         extend: flags.extend,

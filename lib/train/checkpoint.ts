@@ -22,7 +22,7 @@ import { networkDifference } from '../networks/check.js'
 import type { Network } from '../networks/network.js'
 import type { BestState } from './best.js'
 import type { GuardState } from './divergence.js'
-import type { EpochSums, HistoryEntry } from './reports.js'
+import { type EpochSums, type HistoryEntry, noSums } from './reports.js'
 
 const STEPS = `${TRAINING_PREFIX}steps`
 const ARENAS = [
@@ -135,7 +135,8 @@ export async function readCheckpoint(file: string, network: Network): Promise<St
       step: step as number,
       loss,
       history: history as HistoryEntry[],
-      epoch: epoch as unknown as EpochSums,
+      // Older checkpoints lack the terms that came later.
+      epoch: { ...noSums(), ...epoch },
       mixture: stored.mixture,
       best: isObject(best) ? (best as unknown as BestState) : null,
       guard: isObject(guard) ? (guard as unknown as GuardState) : null,

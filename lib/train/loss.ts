@@ -41,11 +41,19 @@ export interface BalancedLossOptions {
   typicalResidual?: number
   /** Floor of the components' standard deviations, 1/255 to 0.5, default 4/255. */
   minStd?: number
+  /** As {@link PlainLossOptions.frequency}. */
+  frequency?: number
 }
 
 /** The mean of an element loss. */
 export interface PlainLossOptions {
   kind: ElementLoss
+  /**
+   * Weight of the frequency term, 0 (default: none) to 10: the mean over batch, channels and coefficients of |real part| and
+   * |imaginary part| of the unnormalised 2-D DFT (torch.fft.rfft2) of prediction - target. MIMO-UNet (ICCV 2021) has 0.1,
+   * SAFMN (ICCV 2023) 0.05. Coefficients grow with the side of the patch, and the share of the term with them.
+   */
+  frequency?: number
 }
 
 /** A name is short for `{ kind: name }`. */
@@ -62,7 +70,7 @@ export interface CheckedSigma {
 
 /** {@link LossOptions} with every default filled in: plain data, fit for a checkpoint. */
 export type CheckedLoss =
-  | { kind: ElementLoss }
+  | { kind: ElementLoss; frequency?: number }
   | {
       kind: 'bd'
       space: 'channel' | 'rgb'
@@ -73,9 +81,10 @@ export type CheckedLoss =
       fidelity: 'l1' | 'l2'
       typicalResidual: number | null
       minStd: number
+      frequency?: number
     }
 
-const BD_KEYS = ['kind', 'space', 'components', 'sigma', 'fidelity', 'typicalResidual', 'minStd'] as const
+const BD_KEYS = ['kind', 'space', 'components', 'sigma', 'fidelity', 'typicalResidual', 'minStd', 'frequency'] as const
 const MIN_SIGMA = 0.001 // below, 2 sigma^2 LSE is lost in the rounding of the data term
 
 /**
@@ -86,11 +95,14 @@ const MIN_SIGMA = 0.001 // below, 2 sigma^2 LSE is lost in the rounding of the d
 export function checkLoss(options: unknown = 'bd', name = 'loss'): CheckedLoss {
   const given = typeof options === 'string' ? { kind: checkChoice(options, name, LOSSES) } : options
   const kind = checkChoice(checkObject(given, name, BD_KEYS).kind, `${name}.kind`, LOSSES)
-  if (kind !== 'bd') {
-    checkObject(given, `${name} of kind '${kind}'`, ['kind'])
-    return { kind }
-  }
   const o = given as Record<string, unknown>
+  const weight = checkNumber(o.frequency ?? 0, `${name}.frequency`, 0, 10)
+  // Absent where there is none: checkpoints of runs without the term stay the same.
+  const frequency = weight > 0 ? { frequency: weight } : {}
+  if (kind !== 'bd') {
+    checkObject(given, `${name} of kind '${kind}'`, ['kind', 'frequency'])
+    return { kind, ...frequency }
+  }
   const fidelity = checkChoice(o.fidelity ?? 'l1', `${name}.fidelity`, ['l1', 'l2'] as const)
   if (fidelity === 'l2' && o.typicalResidual !== undefined)
     throw invalidOption(`${name}.typicalResidual`, `no value with fidelity 'l2'`, o.typicalResidual)
@@ -105,6 +117,7 @@ export function checkLoss(options: unknown = 'bd', name = 'loss'): CheckedLoss {
     typicalResidual:
       o.typicalResidual === undefined ? null : checkNumber(o.typicalResidual, `${name}.typicalResidual`, 1e-4, 1),
     minStd: checkNumber(o.minStd ?? 4 / 255, `${name}.minStd`, 1 / 255, 0.5),
+    ...frequency,
   }
 }
 
@@ -185,7 +198,9 @@ export class LossController {
   /** What the native side needs for one step. */
   async nativeLoss(progress: number): Promise<NativeLoss> {
     const loss = this.#loss
-    if (loss.kind !== 'bd') return { kind: loss.kind, fidelity: loss.kind, dimension: 1, sigma: 0, fidelityScale: 1 }
+    const frequency = loss.frequency === undefined ? {} : { frequency: loss.frequency }
+    if (loss.kind !== 'bd')
+      return { kind: loss.kind, fidelity: loss.kind, dimension: 1, sigma: 0, fidelityScale: 1, ...frequency }
     const sigma = this.sigma(progress)
     const spec = {
       kind: 'bd' as const,
@@ -194,6 +209,7 @@ export class LossController {
       sigma,
       fidelityScale: 1,
       mixture: this.#mixture,
+      ...frequency,
     }
     return loss.fidelity === 'l1' ? { ...spec, fidelityScale: await this.#fidelityScale(spec) } : spec
   }

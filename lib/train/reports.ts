@@ -30,11 +30,13 @@ export interface StepReport {
   /** 1 .. epochs: the epoch this step belongs to. */
   epoch: number
   epochs: number
-  /** Means over pixels and over the subnets of the step; data + balance = loss. */
+  /** Means over pixels and over the subnets of the step; data + balance + frequency = loss. */
   loss: number
   data: number
   /** The balancing term of BDLoss; 0 for other losses. */
   balance: number
+  /** The frequency term, weighted; 0 without one. */
+  frequency: number
   /** Mean |dL/dy| of the balancing term over that of the data term; 0 without a balancing term. */
   gradientRatio: number
   learningRate: number
@@ -62,6 +64,7 @@ export interface EpochReport {
   loss: number
   data: number
   balance: number
+  frequency: number
   gradientRatio: number
   /** Steps that these are means of (the last epoch may have fewer). */
   stepsRun: number
@@ -101,26 +104,36 @@ export interface EpochSums {
   loss: number
   data: number
   balance: number
+  frequency: number
   gradientRatio: number
 }
 
 /** The numbers that are averaged over the steps of an epoch. */
 type StepNumbers = Omit<EpochSums, 'steps'>
 
-export const noSums = (): EpochSums => ({ steps: 0, loss: 0, data: 0, balance: 0, gradientRatio: 0 })
+export const noSums = (): EpochSums => ({
+  steps: 0,
+  loss: 0,
+  data: 0,
+  balance: 0,
+  frequency: 0,
+  gradientRatio: 0,
+})
 
 export function addToSums(sums: EpochSums, step: StepNumbers): void {
   sums.steps++
   sums.loss += step.loss
   sums.data += step.data
   sums.balance += step.balance
+  sums.frequency += step.frequency
   sums.gradientRatio += step.gradientRatio
 }
 
-export const meansOf = ({ steps, loss, data, balance, gradientRatio }: EpochSums): StepNumbers => ({
+export const meansOf = ({ steps, loss, data, balance, frequency, gradientRatio }: EpochSums): StepNumbers => ({
   loss: loss / steps,
   data: data / steps,
   balance: balance / steps,
+  frequency: frequency / steps,
   gradientRatio: gradientRatio / steps,
 })
 

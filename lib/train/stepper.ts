@@ -66,7 +66,7 @@ function cut(batch: Batch, from: number, count: number): Batch {
 }
 
 /** Numbers that are summed beside a gradient: those of a report, of limits, and the loss of each subnet. */
-const MEANS = ['loss', 'data', 'balance', 'dataGradient', 'balanceGradient', 'sigmaGradient'] as const
+const MEANS = ['loss', 'data', 'balance', 'frequency', 'dataGradient', 'balanceGradient', 'sigmaGradient'] as const
 const LIMITS = ['far', 'stuck', 'bicubic'] as const
 const NUMBERS = 1 + MEANS.length + LIMITS.length
 

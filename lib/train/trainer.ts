@@ -138,6 +138,7 @@ export class Trainer {
       loss: report.loss,
       data: report.data,
       balance: report.balance,
+      frequency: report.frequency,
       gradientRatio,
       learningRate: step.learningRate,
       sigma: step.sigma,
@@ -203,7 +204,7 @@ export class Trainer {
     const gradientRatio = report.dataGradient > 0 ? report.balanceGradient / report.dataGradient : 0
     const { dataset } = this.#parts
     this.#best.book(report.loss, step.index > dataset.first && step.index === dataset.sampler.classLevelStep)
-    addToSums(this.#sums, { loss: report.loss, data: report.data, balance: report.balance, gradientRatio })
+    addToSums(this.#sums, { ...report, gradientRatio })
     return gradientRatio
   }
 

@@ -18,6 +18,7 @@ Napi::Value reportOf(Napi::Env env, const TrainReport& report) {
   out.Set("loss", report.mean.loss);
   out.Set("data", report.mean.data);
   out.Set("balance", report.mean.balance);
+  out.Set("frequency", report.mean.frequency);
   out.Set("dataGradient", report.mean.dataGradient);
   out.Set("balanceGradient", report.mean.balanceGradient);
   out.Set("sigmaGradient", report.mean.sigmaGradient);

@@ -150,6 +150,10 @@ LossSpec readLoss(Napi::Env env, const Napi::Value& value) {
   const double dimension = readNumber(env, object.Get("dimension"), "loss.dimension");
   if (dimension != 1 && dimension != 3) throwExpected("1 or 3", "loss.dimension", object.Get("dimension"), env);
   spec.dimension = static_cast<int>(dimension);
+  if (const Napi::Value frequency = object.Get("frequency"); !frequency.IsUndefined()) {
+    spec.frequency = static_cast<float>(readNumber(env, frequency, "loss.frequency"));
+    if (!(spec.frequency >= 0)) throwExpected("a number of at least 0", "loss.frequency", frequency, env);
+  }
   if (!spec.balanced) return spec;
 
   spec.sigma = static_cast<float>(readNumber(env, object.Get("sigma"), "loss.sigma"));

@@ -1,5 +1,6 @@
-// Training losses on whole batches with their gradients. The formulas are in core/losses/ and core/math/bdloss.h, the
-// vector loops in cpu/simd/loss_kernel.inc; this file adds threads, sums and the choice of an instruction set.
+// Training losses on whole batches with their gradients, but for the frequency term (cpu/frequency_loss.h). The formulas
+// are in core/losses/ and core/math/bdloss.h, the vector loops in cpu/simd/loss_kernel.inc; this file adds threads, sums
+// and the choice of an instruction set.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -20,6 +20,11 @@ void Context::reserve(DeviceBuffer& buffer, size_t bytes) {
   buffer.reserve(bytes);
 }
 
+void Context::setLossHasFrequency(bool value) {
+  if (lossHasFrequency != value) ++generation;
+  lossHasFrequency = value;
+}
+
 int64_t Context::bytes() const {
   size_t sum = 0;
   for (const DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &sideWorkspace, &sideScratch,

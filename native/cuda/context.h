@@ -36,6 +36,9 @@ struct Context {
   DeviceBuffer lossScratch, lossParameters, lossSums;
   DeviceBuffer cropOffsets;  // (N) int2
   uint64_t generation = 0;
+  // Whether the training loss has a frequency term, whose launches the graphs then hold.
+  bool lossHasFrequency = false;
+  void setLossHasFrequency(bool value);
   // Programs that launch step by step since their capture has failed too often; read by other threads.
   std::atomic<int> programsWithoutGraph{0};
   void reserve(DeviceBuffer& buffer, size_t bytes);

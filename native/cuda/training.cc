@@ -164,9 +164,11 @@ void Training::submitGradients(Slot& slot, const GradientJob& job) {
   slot.started = now();
   slot.loss = job.loss;
   slot.subnets = static_cast<int>(job.subnets.size());
-  const int64_t pixels = int64_t{job.batch} * job.height * job.width * state_.graph.scale() * state_.graph.scale();
-  slot.pixelsOfMean = job.loss.balanced && job.loss.dimension == 3 ? pixels : pixels * 3;
-  const LossParameters parameters = makeLossParameters(job.loss, slot.pixelsOfMean, 1.f);
+  const int scale = state_.graph.scale();
+  const LossCounts counts = countLoss(job.loss, job.batch, job.height * scale, job.width * scale);
+  slot.pixelsOfMean = counts.pixels;
+  const LossParameters parameters = makeLossParameters(job.loss, counts, 1.f);
+  context_.setLossHasFrequency(job.loss.frequency > 0);
   slot.settings.reserve(sizeof parameters);
   withMemory([&] {
     context_.weights->prepareTraining();

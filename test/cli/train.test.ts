@@ -94,10 +94,13 @@ t.test('a configuration file, and options that win over it', async (t) => {
     out: 'configured.safetensors',
   }
   writeFileSync(at('run.json'), JSON.stringify(config))
-  const { status, said, text } = await wbsr(['train', '-c', 'run.json', '--steps', '2', '--widths', '8,16', '--json'], {
-    cwd: home,
-    env,
-  })
+  const { status, said, text } = await wbsr(
+    ['train', '-c', 'run.json', '--steps', '2', '--widths', '8,16', '--frequency', '0.05', '--json'],
+    {
+      cwd: home,
+      env,
+    },
+  )
   t.equal(status, 0, said)
   const events = text
     .trim()
@@ -105,7 +108,9 @@ t.test('a configuration file, and options that win over it', async (t) => {
     .map((line) => JSON.parse(line))
   t.same([...new Set(events.map(({ event }) => event))].sort(), ['end', 'epoch', 'progress', 'start', 'step'])
   t.equal(events.filter(({ event }) => event === 'step').length, 2)
-  t.equal(events.find(({ event }) => event === 'step').learningRate, 1e-3)
+  const step = events.find(({ event }) => event === 'step')
+  t.equal(step.learningRate, 1e-3)
+  t.ok(step.frequency > 0, 'of the loss in the file')
   t.equal(events.at(-1).model, 'configured.safetensors')
   t.ok(existsSync(at('configured/checkpoint.safetensors')))
   t.match(readFileSync(at('configured.safetensors')).subarray(0, 4000).toString('latin1'), /\\"widths\\":\[8,16\]/)

@@ -44,7 +44,10 @@ async function record(options: TrainOptions, folder: string, stopAfter?: number 
 }
 
 for (const [name, more] of [
-  ['sandwich, learned sigma', { loss: { kind: 'bd', components: 2, sigma: { initial: 0.02, learn: true } } }],
+  [
+    'sandwich, learned sigma, frequency term',
+    { loss: { kind: 'bd', components: 2, sigma: { initial: 0.02, learn: true }, frequency: 0.05 } },
+  ],
   ['degraded LR, distillation', { loss: 'l1', distillation: 0.5, data: { train: '', degradation: 'photo' } }],
   [
     'single, l2, weight decay',

@@ -36,6 +36,9 @@ t.test('checkLoss fills in the defaults', async (t) => {
   t.same(checkLoss({ kind: 'bd' }), defaults)
   t.same(checkLoss('l1'), { kind: 'l1' })
   t.same(checkLoss({ kind: 'l2' }), { kind: 'l2' })
+  t.same(checkLoss({ kind: 'l2', frequency: 0.05 }), { kind: 'l2', frequency: 0.05 })
+  t.same(checkLoss({ kind: 'bd', frequency: 0.1 }), { ...defaults, frequency: 0.1 })
+  t.same(checkLoss({ kind: 'bd', frequency: 0 }), defaults, 'no term is as before')
   t.equal(bd({ space: 'rgb' }).dimension, 3)
   t.equal(bd({ sigma: 0.1 }).sigma.initial, 0.1)
   t.match(bd({ sigma: { initial: 0.01, final: 0.05 } }).sigma, { initial: 0.01, final: 0.05, learn: false })
@@ -54,10 +57,15 @@ t.test('checkLoss names what is wrong', async (t) => {
     ['huber', `Expected one of ${names} for loss but received "huber"`],
     [null, 'Expected an object for loss but received null'],
     [{}, `Expected one of ${names} for loss.kind but received undefined`],
-    [{ kind: 'l1', sigma: 0.1 }, 'Expected no other keys than kind for loss of kind \'l1\' but received "sigma"'],
+    [
+      { kind: 'l1', sigma: 0.1 },
+      'Expected no other keys than kind, frequency for loss of kind \'l1\' but received "sigma"',
+    ],
+    [{ kind: 'l1', frequency: -0.1 }, 'Expected a number between 0 and 10 for loss.frequency but received -0.1'],
+    [{ kind: 'bd', frequency: '1' }, 'Expected a number between 0 and 10 for loss.frequency but received "1"'],
     [
       { kind: 'bd', sigmas: 1 },
-      'Expected no other keys than kind, space, components, sigma, fidelity, typicalResidual, minStd for loss but received "sigmas"',
+      'Expected no other keys than kind, space, components, sigma, fidelity, typicalResidual, minStd, frequency for loss but received "sigmas"',
     ],
     [{ kind: 'bd', space: 'yuv' }, "Expected one of 'channel', 'rgb' for loss.space but received \"yuv\""],
     [{ kind: 'bd', components: 33 }, 'Expected an integer between 1 and 32 for loss.components but received 33'],
@@ -227,6 +235,8 @@ t.test('native loss functions refuse wrong arguments', async (t) => {
 t.test('LossController: fixed sigma, and no mixture for plain losses', async (t) => {
   const plain = new LossController(checkLoss('l1'), null)
   t.same(await plain.nativeLoss(0.3), { kind: 'l1', fidelity: 'l1', dimension: 1, sigma: 0, fidelityScale: 1 })
+  t.match(await new LossController(checkLoss({ kind: 'l1', frequency: 0.05 }), null).nativeLoss(0), { frequency: 0.05 })
+  t.match(await new LossController(bd({ frequency: 0.05 }), one).nativeLoss(0), { kind: 'bd', frequency: 0.05 })
   plain.update(NaN) // not its business
   plain.restore(plain.state())
   t.throws(() => new LossController(bd(), null), { code: 'WBSR_INVALID_OPTION', message: /mixture of dimension 1/ })

@@ -178,6 +178,7 @@ t.test('the room that a long run takes', async (t) => {
     loss: 0,
     data: 0.012345678,
     balance: 0,
+    frequency: 0,
     learningRate: 1e-4,
     sigma: 0,
     imagesPerSecond: 9,

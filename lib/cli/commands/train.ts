@@ -46,6 +46,7 @@ export function trainCommand(program: Command): void {
       .option('--patch <pixels>', 'HR pixels of a patch (default: 128)', integer(8, 4096))
       .option('--learning-rate <rate>', 'of the first step (default: 2e-4)', number(0, 10))
       .addOption(new Option('--loss <name>', 'default: bd').choices(LOSSES))
+      .option('--frequency <weight>', "of the loss's frequency term (default: 0, none)", number(0, 10))
       .option('--seed <number>', 'default: 1', integer(0, MOST))
       .option('--from <file>', 'start from the weights of a model or checkpoint')
       .addOption(

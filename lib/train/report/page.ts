@@ -52,17 +52,26 @@ function stepCharts(record: RunRecord): string[] {
   const range = [0, record.steps] as const
   const { values, every } = record.series
   const marks = record.resumed
-  const balanced = values.balance.some((value) => value !== 0)
+  const isThere = (key: 'balance' | 'frequency') => values[key].some((value) => value !== 0)
+  const [balanced, frequencies] = [isThere('balance'), isThere('frequency')]
   const means = every > 1 ? `, means of ${every} steps` : ''
   const terms = [
     { label: 'loss', points: ofSteps(record, 'loss') },
     { label: 'data term', points: ofSteps(record, 'data') },
-    { label: 'balancing term', points: ofSteps(record, 'balance') },
+    ...(balanced ? [{ label: 'balancing term', points: ofSteps(record, 'balance') }] : []),
+    ...(frequencies ? [{ label: 'frequency term', points: ofSteps(record, 'frequency') }] : []),
   ]
   // Balancing terms may be below 0, which a logarithm does not show.
   const log = !balanced || values.balance.every((value) => value > 0)
   return [
-    lineChart({ title: `Loss${means}`, lines: balanced ? terms : terms.slice(0, 1), unit: 'loss', log, range, marks }),
+    lineChart({
+      title: `Loss${means}`,
+      lines: terms.length > 2 ? terms : terms.slice(0, 1),
+      unit: 'loss',
+      log,
+      range,
+      marks,
+    }),
     lineChart({
       title: 'Learning rate',
       lines: [{ label: 'learning rate', points: ofSteps(record, 'learningRate') }],

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { WbsrError, wrapError } from '../../errors.js'
 import type { PageAllocation } from '../../pages/allocation.js'
-import { noSeries, type SeriesState, seriesUntil } from './series.js'
+import { completeSeries, noSeries, type SeriesState, seriesUntil } from './series.js'
 
 /** Most validations that are kept. */
 const MOST_VALIDATIONS = 300
@@ -104,7 +104,7 @@ export async function readRecord(file: string): Promise<RunRecord | null> {
   try {
     const record = JSON.parse(DATA.exec(text)?.[1] ?? '') as RunRecord
     if (record.format === 'wbsr-training-report' && record.version === 1 && Array.isArray(record.series?.steps))
-      return record
+      return { ...record, series: completeSeries(record.series) }
   } catch {
     // Said below.
   }

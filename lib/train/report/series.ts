@@ -8,13 +8,23 @@ export interface StepValues {
   loss: number
   data: number
   balance: number
+  frequency: number
   learningRate: number
   sigma: number
   imagesPerSecond: number
   waitForData: number
 }
 
-const KEYS = ['loss', 'data', 'balance', 'learningRate', 'sigma', 'imagesPerSecond', 'waitForData'] as const
+const KEYS = [
+  'loss',
+  'data',
+  'balance',
+  'frequency',
+  'learningRate',
+  'sigma',
+  'imagesPerSecond',
+  'waitForData',
+] as const
 
 /** Plain JSON: the last step of each mean, how many steps it is of, and the means by name. */
 export interface SeriesState {
@@ -29,7 +39,7 @@ export const noSeries = (): SeriesState => ({
   every: 1,
   steps: [],
   counts: [],
-  values: { loss: [], data: [], balance: [], learningRate: [], sigma: [], imagesPerSecond: [], waitForData: [] },
+  values: Object.fromEntries(KEYS.map((key) => [key, [] as number[]])) as SeriesState['values'],
 })
 
 /** Five digits: what a chart shows, in a third of the room. */
@@ -97,6 +107,14 @@ export class Series {
     state.steps = groups.map((group) => steps[group.at(-1)!]!)
     state.counts = groups.map((group) => group.reduce((sum, i) => sum + counts[i]!, 0))
   }
+}
+
+/** With zeros for values that the wbsr that wrote it did not know. */
+export function completeSeries(series: SeriesState): SeriesState {
+  const known: Partial<SeriesState['values']> = series.values
+  const zeros = series.steps.map(() => 0)
+  const values = Object.fromEntries(KEYS.map((key) => [key, known[key] ?? [...zeros]])) as SeriesState['values']
+  return { ...series, values }
 }
 
 /** Without what came after a step, from which the run goes on. */

@@ -2,6 +2,7 @@
 #include "cpu/loss.h"
 
 #include "cpu/executable.h"
+#include "cpu/frequency_loss.h"
 
 namespace wbsr::cpu {
 
@@ -9,8 +10,10 @@ void register_loss(Registry& registry) {
   registry.add(kLoss, [](const StepView& s) {
     const Layout l = s.outLayout();
     const RunArguments& run = s.arguments();
-    s.executable().setLoss(
-        evaluateLoss(*run.loss, run.output, run.target, s.batch(), int64_t{l.h} * l.w, s.out(), run.lossGradientScale));
+    LossSums sums =
+        evaluateLoss(*run.loss, run.output, run.target, s.batch(), int64_t{l.h} * l.w, s.out(), run.lossGradientScale);
+    addFrequencyTerm(*run.loss, run.output, run.target, s.batch(), l.h, l.w, s.out(), run.lossGradientScale, sums);
+    s.executable().setLoss(sums);
   });
 }
 

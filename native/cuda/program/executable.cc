@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "cuda/frequency_loss.h"
 #include "cuda/program/ends.h"
 #include "cuda/program/gates.h"
 #include "cuda/registry.h"
@@ -64,6 +65,10 @@ void Executable::reserve() {
   if (!training()) return;
   const int64_t values = values_.elements(program_.output);
   c.reserve(c.target, sizeof(float) * static_cast<size_t>(values));
+  if (c.lossHasFrequency) {
+    const Layout l = values_.layout(program_.output);
+    c.reserve(c.scratch, frequencyScratch(program_.batch, l.height, l.width));
+  }
   const size_t bytes = lossScratch(values / 8);
   if (bytes > c.lossScratch.bytes()) {
     c.reserve(c.lossScratch, bytes);

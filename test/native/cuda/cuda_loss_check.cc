@@ -110,7 +110,7 @@ Result run(const LossSpec& spec, const Batch& batch, int64_t count, int predicti
            int gradientStride, cudaStream_t stream) {
   const float gradientScale = 1.5f;
   DeviceArray<LossParameters> parameters(
-      std::vector<LossParameters>(1, makeLossParameters(spec, lossPixels(spec, count), gradientScale)));
+      std::vector<LossParameters>(1, makeLossParameters(spec, {lossPixels(spec, count)}, gradientScale)));
   DeviceArray<float> prediction(interleave(batch.prediction, count, predictionStride));
   DeviceArray<float> target(interleave(batch.target, count, targetStride));
   DeviceArray<float> gradient(static_cast<size_t>(count * gradientStride));
@@ -176,7 +176,7 @@ void replays(cudaStream_t stream) {
   const Batch batch = someBatch(count);
   const LossSpec first = bd(1, ElementLoss::L1, 4), second = bd(3, ElementLoss::L2, 7);
   const auto parametersOf = [&](const LossSpec& spec) {
-    return std::vector<LossParameters>{makeLossParameters(spec, lossPixels(spec, count), 1.5f)};
+    return std::vector<LossParameters>{makeLossParameters(spec, {lossPixels(spec, count)}, 1.5f)};
   };
   DeviceArray<LossParameters> parameters(parametersOf(first));
   DeviceArray<float> prediction(interleave(batch.prediction, count, 8)), target(interleave(batch.target, count, 3)),
@@ -202,7 +202,7 @@ void replays(cudaStream_t stream) {
 void refuses(const LossSpec& spec, const std::string& what) {
   std::string code;
   try {
-    makeLossParameters(spec, 1, 1.f);
+    makeLossParameters(spec, {1}, 1.f);
   } catch (const Error& error) {
     code = error.code;
   }

@@ -88,6 +88,37 @@ void graphsFollowMemory() {
   check(!sameBits(again, first), "a captured pass sees the new weights");
 }
 
+// A frequency term in the loss of some steps: graphs are captured anew, and what it adds is what it adds on the CPU.
+void frequencyTermComesAndGoes() {
+  const Graph graph = srresnet(2, {8, 16}, {1, 2});
+  const Pair pair = makePair(graph, Precision::Fp32, 13);
+  const std::vector<float> lr = noise(2 * 3 * 5 * 4, 1), hr = noise(2 * 3 * 10 * 8, 2);
+  GradientJob job = stepJob(lr, hr, 2, 5, 4, {3, 0});
+  const auto gradient = [&](Device& device, float weight, TrainReport& report) {
+    job.loss.element = ElementLoss::L2;
+    job.loss.frequency = weight;
+    report = device.waitGradients(device.gradients(job));
+    std::vector<float> out(static_cast<size_t>(graph.parameterCount()));
+    device.getArena(Arena::Gradient, out.data());
+    return out;
+  };
+  TrainReport report, wanted;
+  const std::vector<float> without = gradient(*pair.cuda, 0, report), expected = gradient(*pair.cpu, 0.05f, wanted);
+  check(report.mean.frequency == 0, "no term without weight");
+  for (float weight : {0.f, 0.05f, 0.05f, 0.05f, 0.f, 0.f, 0.05f}) {
+    const std::vector<float> actual = gradient(*pair.cuda, weight, report);
+    if (weight == 0) {
+      check(sameBits(actual, without) && report.mean.frequency == 0, "without the term the bits of before");
+      continue;
+    }
+    check(gap(actual, expected) < 1e-3, "gradient with the term: " + std::to_string(gap(actual, expected)));
+    check(gap(without, expected) > 0.1, "which is another one");
+    check(std::fabs(report.mean.frequency - wanted.mean.frequency) < 1e-5 * wanted.mean.frequency,
+          "the term: " + std::to_string(report.mean.frequency) + " for " + std::to_string(wanted.mean.frequency));
+    check(std::fabs(report.mean.loss - report.mean.data - report.mean.frequency) < 1e-9, "data + frequency = loss");
+  }
+}
+
 // Ten sandwich steps: losses as on the CPU; the same bits in a second run, with two steps in flight.
 void trainingAgrees(Precision precision) {
   const Graph graph = srresnet(2, {8, 12}, {1, 2});
@@ -212,6 +243,7 @@ int main() {
     host_cuda::fakeCudnn().halfGradients = true;
 #endif
     graphsFollowMemory();
+    frequencyTermComesAndGoes();
     trainingAgrees(Precision::Fp32);
     trainingAgrees(Precision::Bf16);
     for (Precision precision : {Precision::Fp32, Precision::Bf16}) {
