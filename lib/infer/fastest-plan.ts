@@ -7,7 +7,7 @@ import type { ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
 import { priceOfError } from '../routing/calibrated.js'
 import type { Expectation } from '../routing/class-map.js'
-import { type CostTable, rateOf, regionSeconds } from '../routing/cost-table.js'
+import { type CostTable, rateOf, regionSeconds, TILES } from '../routing/cost-table.js'
 import { smoothed } from '../routing/smooth.js'
 import { addedErrors, expectedLossOfTiles } from '../routing/tile-loss.js'
 import { costShares, pictureFlops } from '../tiling/flops.js'
@@ -17,7 +17,6 @@ import { pictureRegions } from '../tiling/regions.js'
 import type { UpscaleSettings } from './options.js'
 import { type Plan, tileEdge } from './plan.js'
 
-export const TILES = [64, 32, 128]
 const REGION_PIXELS = [1 << 15, 1 << 13]
 /** A picture of at most so many LR pixels may be a single region, which has no context to compute twice. */
 const SINGLE_REGION = 1 << 17

@@ -4,10 +4,9 @@ import { WbsrError, wrapError } from '../errors.js'
 import { checkUsable, type ModelState } from '../model-state.js'
 import type { InferRegion } from '../native.js'
 import { checkInteger, checkObject, checkSignal } from '../options.js'
-import type { CostTable } from '../routing/cost-table.js'
+import { type CostTable, TILES } from '../routing/cost-table.js'
 import { regionFlops } from '../tiling/flops.js'
 import { isGlobal } from '../tiling/overlap.js'
-import { TILES } from './fastest-plan.js'
 
 export type { CostTable }
 

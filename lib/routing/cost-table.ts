@@ -5,6 +5,9 @@ import type { InferRegion, NativeEngine } from '../native.js'
 import { checkObject } from '../options.js'
 import { regionFlops } from '../tiling/flops.js'
 
+/** Edges of the tiles that are tried, the usual one first. */
+export const TILES: readonly number[] = [64, 32, 128]
+
 /** Speed of a model on one machine, measured by `model.measureCosts()`. Plain JSON; of use on a like machine only. */
 export interface CostTable {
   /** Threads that the device computed with. */
