@@ -88,3 +88,18 @@ export function run(
  */
 export const runTool = (file, args, options) =>
   run(process.execPath, [path.join(root, 'node_modules', file), ...args], options)
+
+/**
+ * Runs npm, the one that started this script where there is one.
+ *
+ * @param {string[]} args
+ * @param {Parameters<typeof run>[2]} [options]
+ */
+export function npm(args, options) {
+  const started = process.env.npm_execpath
+  const [command, before] = started && /\.c?js$/.test(started) ? [process.execPath, [started]] : ['npm', []]
+  return run(command, [...before, ...args], { what: `npm ${args[0]}`, ...options })
+}
+
+/** What npm says where a package is neither in its cache nor to be had. */
+export const offline = /ENOTCACHED|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH/

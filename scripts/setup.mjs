@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { root, run, runTool, SetupError, which } from './run.mjs'
+import { npm, root, run, runTool, SetupError, which } from './run.mjs'
 
 const forTest = process.argv.includes('--test')
 const cores = os.availableParallelism()
@@ -143,10 +143,8 @@ async function npmPackages() {
     '--no-fund',
     '--prefer-offline',
   ]
-  const npm = process.env.npm_execpath
-  const [command, before] = npm && /\.c?js$/.test(npm) ? [process.execPath, [npm]] : ['npm', []]
   await step('installing npm packages', async () => {
-    await run(command, [...before, ...args], { what: 'npm ci' })
+    await npm(args)
   })
 }
 

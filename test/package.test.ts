@@ -19,6 +19,8 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 // @ts-expect-error: JavaScript, whose types are checked by tsconfig.scripts.json
 import { crossMissing } from '../scripts/cross-build.mjs'
+// @ts-expect-error: JavaScript, whose types are checked by tsconfig.scripts.json
+import { offline as offlineWords } from '../scripts/run.mjs'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const folder = realpathSync(mkdtempSync(path.join(os.tmpdir(), 'wbsr-package-')))
@@ -74,8 +76,7 @@ const install = (...options: string[]) =>
   )
 let installed = install('--offline')
 if (installed.status !== 0) installed = install('--prefer-offline')
-const offline =
-  installed.status !== 0 && /ENOTCACHED|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH/.test(installed.stderr)
+const offline = installed.status !== 0 && offlineWords.test(installed.stderr)
 const skip = offline ? 'its dependencies are neither in the npm cache nor to be had: no network' : false
 
 t.test('the tarball installs into an empty folder', { skip }, async (t) => {
