@@ -1,5 +1,4 @@
 // wbsr doctor: what this machine can run, and a self-test with figures.
-import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { accessSync, constants, readFileSync } from 'node:fs'
 import { arch, availableParallelism, cpus, freemem, release, totalmem } from 'node:os'
@@ -12,6 +11,7 @@ import { modelFile, shippedModels } from '../models/shipped.js'
 import { native } from '../native.js'
 import type { RawImage } from '../types.js'
 import { version } from '../version.js'
+import { findFfmpeg } from '../video/ffmpeg.js'
 import { Ended, EXIT } from './exit.js'
 import type { DoctorFlags } from './flags.js'
 import { deviceOptions } from './model.js'
@@ -123,12 +123,6 @@ async function testModels(): Promise<ModelTest[]> {
   return results
 }
 
-/** First line of what a program says of itself; null: it cannot be run. */
-function firstLine(command: string, args: string[]): string | null {
-  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', timeout: 10_000 })
-  return status === 0 ? (stdout.split('\n')[0] ?? '') : null
-}
-
 function writable(folder: string): boolean {
   try {
     accessSync(folder, constants.W_OK)
@@ -138,7 +132,7 @@ function writable(folder: string): boolean {
   }
 }
 
-function machine() {
+async function machine() {
   const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined
   const { vips, heif } = sharp.versions as Record<string, string>
   const mpi = native.findMpi()
@@ -150,13 +144,16 @@ function machine() {
     memory: `${(totalmem() / 2 ** 30).toFixed(1)} GiB, ${(freemem() / 2 ** 30).toFixed(1)} free`,
     pictures: `sharp ${sharp.versions.sharp}, libvips ${vips}${heif ? `, libheif ${heif}` : ''}`,
     mpi: mpi.version || `${mpi.reason}; wbsr train --distributed needs it`,
-    ffmpeg: firstLine('ffmpeg', ['-version']) ?? 'not found in PATH (wbsr video needs it)',
+    ffmpeg: await findFfmpeg().then(
+      ({ ffmpeg, version }) => `${version} (${ffmpeg})`,
+      (error: unknown) => `none. ${wrapError(error).message}`,
+    ),
     temporaryFiles: `${process.env['TMPDIR'] ?? '/tmp'}${writable(process.env['TMPDIR'] ?? '/tmp') ? '' : ' (cannot be written)'}`,
   }
 }
 
 export async function doctor(flags: DoctorFlags): Promise<void> {
-  const facts = machine()
+  const facts = await machine()
   const devices = listDevices()
   const missing = native
     .deviceKinds()

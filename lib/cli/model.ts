@@ -19,9 +19,13 @@ export function deviceFlags(command: Command): Command {
 /** How tiles get their subnets. */
 export function routingFlags(command: Command): Command {
   return command
-    .option('--router <name>', ROUTER_CHOICES, router)
+    .option(
+      '--router <name>',
+      `what chooses the subnet of each part: ${ROUTER_CHOICES} (default: calibrated, where the model has its table)`,
+      router,
+    )
     .addOption(
-      new Option('--loss <dB>', 'that may be lost against the largest subnet (default: 0.02)')
+      new Option('--loss <dB>', 'PSNR that may be lost against the largest subnet; more is faster (default: 0.02)')
         .argParser(number(0, 100))
         .conflicts('budget'),
     )

@@ -15,6 +15,13 @@ export function integer(min: number, max: number): (text: string) => number {
   }
 }
 
+/** Side of a TIFF's tiles. */
+export function tileSide(text: string): number {
+  const side = integer(16, 4096)(text)
+  if (side % 16 !== 0) throw invalid('a multiple of 16')
+  return side
+}
+
 export function number(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text)

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { AtomicFile } from '../files/atomic.js'
 import { type Container, carriedStreams } from './containers.js'
-import { type Ffmpeg, Running, stop } from './ffmpeg.js'
+import { type Ffmpeg, fileArgument, Running, stop } from './ffmpeg.js'
 import type { VideoFacts } from './probe.js'
 import type { Segment } from './segments.js'
 
@@ -48,7 +48,7 @@ export async function assemble(
   const file = await AtomicFile.open(result)
   const args = [
     ...['-hide_banner', '-v', 'error', '-nostdin', '-y', '-copyts'],
-    ...['-itsoffset', offset.toFixed(9), '-f', 'concat', '-safe', '0', '-i', list, '-i', source],
+    ...['-itsoffset', offset.toFixed(9), '-f', 'concat', '-safe', '0', '-i', list, '-i', fileArgument(source)],
     ...['-map', '0:v:0', '-map_metadata:s:0', `1:s:${index}`, '-c', 'copy', ...carried],
     ...['-map_chapters', '1', '-map_metadata', '1'],
     // Frames are upright.

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { WbsrError } from '../errors.js'
 import { asPixels } from '../images/pixels.js'
-import { type Ffmpeg, Running, stop } from './ffmpeg.js'
+import { type Ffmpeg, fileArgument, Running, stop } from './ffmpeg.js'
 import type { FramePixels } from './frames.js'
 import type { VideoFacts } from './probe.js'
 
@@ -31,12 +31,28 @@ const MATRICES: Record<string, string> = {
 /** Height from which players take a video that does not say it for bt709. */
 const HD_HEIGHT = 720
 
+export interface Matrix {
+  /** Name of the scale filter. */
+  filter: string
+  tag: string
+}
+
+/** What players take a video of that height for which does not say it. */
+const usualMatrix = (height: number) => (height >= HD_HEIGHT ? 'bt709' : 'smpte170m')
+
 /** How Y'CbCr is read, and written again; null: the video is RGB or of another kind, which ffmpeg is to judge. */
-export function matrixOf({ colours, height, pixelFormat }: VideoFacts): { filter: string; tag: string } | null {
-  if (/^(gbr|rgb|bgr|gray|pal|argb|abgr|0rgb|x2|mono)/.test(pixelFormat)) return null
-  const tag = colours.matrix ?? (height >= HD_HEIGHT ? 'bt709' : 'smpte170m')
+export function matrixOf({ colours, height, pixelFormat }: VideoFacts): Matrix | null {
+  if (/^(gbr|rgb|bgr|gray|pal|argb|abgr|0rgb|0bgr|x2|mono)/.test(pixelFormat)) return null
+  const tag = colours.matrix ?? usualMatrix(height)
   const filter = MATRICES[tag]
   return filter === undefined ? null : { filter, tag }
+}
+
+/** How RGB becomes Y'CbCr of that height; null: it does not. */
+export function matrixFromRgb(source: string, encoded: string, height: number): Matrix | null {
+  if (!/^(gbr|rgb|bgr|pal|argb|abgr|0rgb|0bgr|x2)/.test(source) || !/^(yuv|nv|p0)/.test(encoded)) return null
+  const tag = usualMatrix(height)
+  return { filter: MATRICES[tag]!, tag }
 }
 
 function scaleFilter(facts: VideoFacts): string {
@@ -93,7 +109,7 @@ export async function* decodeFrames(
   const args = [
     ...['-hide_banner', '-v', 'error', '-nostdin', '-copyts'],
     ...(from === null ? [] : ['-ss', from.toFixed(6)]),
-    ...['-i', file],
+    ...['-i', fileArgument(file)],
     ...common,
     ...['-c:v', 'rawvideo', '-flush_packets', '1', '-f', 'framecrc', 'pipe:3'],
     ...common,
@@ -134,7 +150,7 @@ export async function listFrames(
   signal?: AbortSignal,
 ): Promise<FrameMark[]> {
   const args = [
-    ...['-hide_banner', '-v', 'error', '-nostdin', '-copyts', '-i', file, '-map', `0:${index}`],
+    ...['-hide_banner', '-v', 'error', '-nostdin', '-copyts', '-i', fileArgument(file), '-map', `0:${index}`],
     ...[...tools.passthrough, '-enc_time_base', timeBase.join('/')],
     ...['-c:v', 'rawvideo', '-f', 'framecrc', 'pipe:1'],
   ]

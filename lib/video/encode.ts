@@ -1,7 +1,7 @@
 // Frames into a segment: a file of encoded video alone, with exact timestamps (the container NUT).
 import { once } from 'node:events'
 import { WbsrError } from '../errors.js'
-import { matrixOf } from './decode.js'
+import { matrixFromRgb, matrixOf } from './decode.js'
 import { type Ffmpeg, Running, stop } from './ffmpeg.js'
 import type { FramePixels } from './frames.js'
 import { nutFrame, nutHeader } from './nut.js'
@@ -18,10 +18,11 @@ export interface EncoderSettings {
 }
 
 /** Options that tell, and make, the colours of the encoded video those of the source. */
-function colourArguments(facts: VideoFacts): string[] {
+function colourArguments(facts: VideoFacts, { pixelFormat, height }: EncoderSettings): string[] {
   const { primaries, transfer, range } = facts.colours
-  const matrix = matrixOf(facts)
-  const full = range === 'pc'
+  const fromRgb = matrixFromRgb(facts.pixelFormat, pixelFormat, height)
+  const matrix = fromRgb ?? matrixOf(facts)
+  const full = range === 'pc' && !fromRgb
   const filter = `scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp${
     matrix ? `:out_color_matrix=${matrix.filter}:out_range=${full ? 'pc' : 'tv'}` : ''
   }`
@@ -44,7 +45,7 @@ export class SegmentEncoder {
     const { timeBase, bits, aspect } = facts
     const args = [
       ...['-hide_banner', '-v', 'error', '-nostdin', '-y', '-f', 'nut', '-i', 'pipe:0', '-map', '0:v', '-copyts'],
-      ...[...tools.passthrough, '-enc_time_base', timeBase.join('/'), ...colourArguments(facts)],
+      ...[...tools.passthrough, '-enc_time_base', timeBase.join('/'), ...colourArguments(facts, settings)],
       ...['-c:v', settings.encoder, ...settings.arguments, '-pix_fmt', settings.pixelFormat],
       ...['-f', 'nut', file],
     ]

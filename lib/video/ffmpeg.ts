@@ -21,6 +21,9 @@ function missing(program: string, cause: unknown): WbsrError {
   return new WbsrError('WBSR_NOT_FOUND', `Video needs ${program}, which was not found: ${INSTALL}`, { cause })
 }
 
+/** A file as an argument: a name with a colon is no protocol, and one that begins with a dash no option. */
+export const fileArgument = (file: string): string => `file:${file}`
+
 /** Ends a process as its work is not wanted any more. */
 export function stop(child: ChildProcess): void {
   if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')

@@ -1,6 +1,6 @@
 // What is known of a video before it is decoded.
 import { WbsrError } from '../errors.js'
-import { type Ffmpeg, output } from './ffmpeg.js'
+import { type Ffmpeg, fileArgument, output } from './ffmpeg.js'
 
 /** A stream that is not enlarged. */
 export interface OtherStream {
@@ -101,7 +101,7 @@ function warningsOf(stream: Stream, others: readonly Stream[]): string[] {
  * @throws WbsrError WBSR_INVALID_FILE: not a video, or without a video stream
  */
 export async function probe(tools: Ffmpeg, file: string): Promise<VideoFacts> {
-  const args = ['-v', 'error', '-of', 'json', '-show_streams', '-show_format', '-show_chapters', file]
+  const args = ['-v', 'error', '-of', 'json', '-show_streams', '-show_format', '-show_chapters', fileArgument(file)]
   const text = await output(tools.ffprobe, args, `Reading ${file}`)
   const { streams, format, chapters } = JSON.parse(text) as {
     streams: Stream[]

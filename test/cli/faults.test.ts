@@ -62,6 +62,18 @@ for (const [signal, status] of [
     t.same(await sizeOf(path.join(out, '000.png')), [128, 96])
   })
 
+t.test('an interrupt while standard input has no end', async (t) => {
+  const child = start(['upscale', '-', '-m', model, '-o', at('endless.png')])
+  const end = ended(child)
+  // More than a pipe holds: it is read, so the program listens to signals.
+  await new Promise((taken) => child.stdin.write(Buffer.alloc(1 << 21), taken))
+  child.kill('SIGINT')
+  const { status, said } = await end
+  t.equal(status, 130)
+  t.match(said, /^0 written, 1 not done/m)
+  t.notOk(existsSync(at('endless.png')))
+})
+
 t.test('killed, and run again', async (t) => {
   const folder = pictures('in-kill', 1)
   copyFileSync(large, path.join(folder, '001.png'))

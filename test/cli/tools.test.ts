@@ -104,9 +104,10 @@ t.test('doctor', async (t) => {
   }))
   t.same(facts.models, shipped)
   t.ok(ok && pictures > 0 && seconds >= 2 && megapixelsPerSecond > 0 && tilesAgainstWhole <= 1)
-  const gone = await wbsr(['doctor', '--device', 'cuda:77'])
+  const gone = await wbsr(['doctor', '--device', 'cuda:77'], { env: { WBSR_FFMPEG: at('none') } })
   t.equal(gone.status, 1)
   t.match(gone.text, /Self-test\n {2}failed: .*'cuda:77' cannot be used/)
+  t.match(gone.text, /^ffmpeg +none\. Video needs .*WBSR_FFMPEG$/m, 'where wbsr video looks for it')
 })
 
 t.test('bench', async (t) => {
@@ -133,6 +134,11 @@ t.test('a picture in the place of a model, and a file that looks like an option'
   const { status, said } = await wbsr(['upscale', file, '-m', file])
   t.equal(status, 1)
   t.match(said, /picture\.webp: is a picture \(WebP\), expected a model/)
+  writeFileSync(at('notes.txt'), 'hello')
+  t.match(
+    (await wbsr(['upscale', file, '-m', at('notes.txt')])).said,
+    /notes\.txt: is no model that wbsr reads \(\.safetens/,
+  )
   await drawPicture(at('-dash.png'), 20, 20)
   const dashed = await wbsr(['upscale', '-dash.png', '-m', model], { cwd: home })
   t.equal(dashed.status, 2)

@@ -29,6 +29,8 @@ t.test('a file beside its input: the pixels of upscale(), with metadata', async 
   t.equal(status, 0, said)
   t.equal(text, '')
   t.match(said, /one\.png -> .*one-x2\.png {2}90x60 -> 180x120, [\d.]+ s, \d+ % of the largest subnet's work/)
+  const again = await wbsr(['upscale', one, '-m', model, '--skip-existing'])
+  t.match(again.said, /^0 written, 1 there already in /m)
   await using net = await loadSupernet(model)
   const { data, width, height, channels } = await net.upscale(one)
   const whole = { data, width, height, channels }

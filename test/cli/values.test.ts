@@ -1,7 +1,7 @@
 // Values of options, sizes and passes, and which scale of the package's models is taken.
 import t from 'tap'
 import { shippedScale } from '../../lib/cli/model.js'
-import { integer, integers, number, router, size } from '../../lib/cli/values.js'
+import { integer, integers, number, router, size, tileSide } from '../../lib/cli/values.js'
 import { passesFor, targetSize } from '../../lib/stream/target.js'
 
 t.test('values', async (t) => {
@@ -16,6 +16,8 @@ t.test('values', async (t) => {
   for (const text of ['', '1,', '0,3', '1 2', 'a']) t.throws(() => integers(text), /positive integers/)
   t.equal(integer(1, 9)('7'), 7)
   for (const text of ['0', '10', '1.5', '', 'x', '1e0', '0x1']) t.throws(() => integer(1, 9)(text), /between 1 and 9/)
+  t.equal(tileSide('256'), 256)
+  for (const text of ['100', '0', '4112']) t.throws(() => tileSide(text), /multiple of 16|between 16 and 4096/)
   t.equal(number(0, 1)('1e-3'), 0.001)
   for (const text of ['', ' ', 'NaN', '-1', '1.01', '1,5']) t.throws(() => number(0, 1)(text), /between 0 and 1/)
 })

@@ -67,6 +67,13 @@ t.test('a video', { skip }, async (t) => {
     readdirSync(home).filter((name) => name.endsWith('.tmp')),
     [],
   )
+  // ffmpeg by itself takes the one for a protocol, the other for an option.
+  for (const name of ['12:30.mp4', '-12.mp4']) {
+    ffmpeg('-i', `file:${source}`, '-c', 'copy', '-t', '0.2', `file:${at(name)}`)
+    const ran = await wbsr(['video', '-m', model, '--', name, `x2 ${name}`], { cwd: home })
+    t.equal(ran.status, 0, ran.said)
+    t.equal(probed(at(`x2 ${name}`)).streams.length, 2)
+  }
   const wrong = await wbsr(['video', source, at('x.gif'), '-m', model])
   t.equal(wrong.status, 2)
   t.equal((await wbsr(['video', '-', at('x.mp4'), '-m', model])).status, 2)

@@ -148,7 +148,7 @@ t.test('what is wrong with a file is named', async (t) => {
   }, /Nearest is RLFN: 4 of 7 required keys, without block_1\.c5\.weight, block_1\.esa\.conv4\.weight, upsampler\.0\.weight\./)
 
   writeFileSync(file, 'hello')
-  await t.rejects(loadModel(file, cpu), { code: 'WBSR_INVALID_FILE', message: /not a valid ONNX file/ })
+  await t.rejects(loadModel(file, cpu), { code: 'WBSR_INVALID_FILE', message: /is no model that wbsr reads/ })
   await t.rejects(loadModel(path.join(dir, 'none.pth'), cpu), { code: 'WBSR_NOT_FOUND' })
   await t.rejects(loadModel(dir, cpu), { code: 'WBSR_INVALID_FILE', message: /is a folder/ })
   writeFileSync(path.join(dir, 'y.param'), ncnnParam)

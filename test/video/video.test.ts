@@ -154,6 +154,26 @@ t.test('ten bits, and the tags of wide colours', async (t) => {
   t.same([pix_fmt, color_space, color_primaries, color_transfer], ['yuv422p10le', 'bt2020nc', 'bt2020', 'smpte2084'])
 })
 
+t.test(
+  'RGB: the result says which matrix its colours were made with',
+  { skip: withoutFfmpeg('libx264rgb') },
+  async (t) => {
+    for (const [height, matrix] of [
+      [48, 'smpte170m'],
+      [360, 'bt709'],
+    ] as const) {
+      const source = at(`rgb-${height}.mp4`)
+      const clip = `testsrc2=size=64x${height}:rate=10:duration=0.3,boxblur=3:2`
+      ffmpeg('-f', 'lavfi', '-i', clip, '-c:v', 'libx264rgb', '-crf', '4', source)
+      const out = at(`rgb-${height}-x2.mp4`)
+      await upscaleVideo(model, source, out, fast)
+      t.match(video(out), { color_space: matrix, color_range: 'tv' })
+      const shrunk = psnrOf(rgbFrames(out, `scale=64:${height}:flags=area`), rgbFrames(source))
+      t.ok(shrunk > SAME, `${shrunk} dB`)
+    }
+  },
+)
+
 t.test('a rotated video comes out upright', async (t) => {
   ffmpeg('-f', 'lavfi', '-i', 'testsrc2=size=80x48:rate=10:duration=0.3,boxblur=3:2', ...X264, at('flat.mp4'))
   const source = at('turned.mp4')

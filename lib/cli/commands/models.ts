@@ -8,7 +8,8 @@ export function modelsCommand(program: Command): void {
     .command('models')
     .summary('what models there are, or what a file holds')
     .description(
-      'Lists the backbones that can be trained and whose published weights are recognised, or describes files.',
+      'Lists the models of the package, and the backbones that can be trained and whose published weights are recognised; or ' +
+        'describes files.',
     )
     .argument('[file...]', 'models to describe')
     .option('--json', 'JSON on standard output')
@@ -16,7 +17,7 @@ export function modelsCommand(program: Command): void {
       'after',
       `
 Examples:
-  wbsr models                      the backbones
+  wbsr models                      models of the package, backbones
   wbsr models x2.safetensors       architecture, subnets and training of a model
   wbsr models 4x.pth --json`,
     )

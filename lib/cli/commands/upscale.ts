@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander'
 import { MAX_FACTOR } from '../../stream/target.js'
 import type { UpscaleFlags } from '../flags.js'
 import { deviceFlags, routingFlags } from '../model.js'
-import { format, integer, number, size } from '../values.js'
+import { format, integer, number, size, tileSide } from '../values.js'
 
 export function upscaleCommand(program: Command): void {
   deviceFlags(
@@ -12,20 +12,21 @@ export function upscaleCommand(program: Command): void {
         .command('upscale')
         .summary('enlarge pictures: files, folders, patterns, standard input')
         .description(
-          'Enlarges pictures. A folder is searched with all its subfolders and its tree is kept below --out. A picture ' +
-            'that cannot be read is reported and the others go on. A result appears whole or not at all.',
+          'Enlarges pictures. A folder is searched with all its subfolders (png, jpg, jpeg, webp, tif, tiff, avif) and its ' +
+            'tree is kept below --out. A picture that cannot be read is reported and the others go on. A result appears ' +
+            'whole or not at all. Each part of a picture runs on as large a part of the network (a subnet) as it needs.',
         )
         .argument('<input...>', 'files, folders, patterns in quotes, or - for standard input')
         .option(
           '-m, --model <file>',
-          'a model of wbsr, or .pth, .safetensors, .onnx, .param of another tool; or wbsr:NAME of the package (default: the one that suits the picture)',
+          "a model of wbsr, or .pth, .safetensors, .onnx, .param of another tool; or wbsr:NAME of the package, which 'wbsr models' lists (default: of these the one that suits the picture)",
         )
         .option(
           '-o, --out <path>',
           'a file, a folder, or - for standard output (default: NAME-x2 beside a single file)',
         )
         .addOption(
-          new Option('-s, --scale <factor>', "any factor (default: the model's)")
+          new Option('-s, --scale <factor>', `any factor from 1 to ${MAX_FACTOR} (default: the model's)`)
             .argParser(number(1, MAX_FACTOR))
             .conflicts('size'),
         )
@@ -41,11 +42,7 @@ export function upscaleCommand(program: Command): void {
         )
         .option('-q, --quality <1..100>', 'of JPEG, WebP and AVIF (default: 95)', integer(1, 100))
         .option('--compression <0..9>', 'of PNG (default: 6)', integer(0, 9))
-        .option(
-          '--tile-size <pixels>',
-          'of TIFF: tiles of that side, a multiple of 16, instead of strips',
-          integer(16, 4096),
-        )
+        .option('--tile-size <pixels>', 'of TIFF: tiles of that side, a multiple of 16, instead of strips', tileSide)
         .option('--bigtiff', 'TIFF with offsets of 64 bits (default: where the pixels take more than 4 GB)')
         .addOption(
           new Option('--metadata <what>', 'colour profile, EXIF, XMP and resolution')
@@ -68,12 +65,12 @@ export function upscaleCommand(program: Command): void {
       'after',
       `
 Examples:
-  wbsr upscale photo.jpg -m x2.safetensors                 photo-x2.jpg beside it
-  wbsr upscale photos/ -m x2.safetensors -o large/         a folder with its tree
+  wbsr upscale photo.jpg                                   photo-x2.jpg beside it
+  wbsr upscale photos/ -o large/ --scale 4                 a folder with its tree
   wbsr upscale 'scans/**/*.tif' -m x4.pth -o out/ --skip-existing
   wbsr upscale photo.png -m x2.safetensors --size 3840x -o wide.webp -q 90
-  wbsr upscale photo.png -m x2.safetensors --budget 0.4 --map -o out.png
-  curl -s URL | wbsr upscale - -m x2.safetensors -f jpeg > out.jpg`,
+  wbsr upscale photo.png --budget 0.4 --map -o out.png
+  curl -s URL | wbsr upscale - -f jpeg > out.jpg`,
     )
     .action(async (inputs: string[], flags: UpscaleFlags) => {
       const { upscaleAll } = await import('../upscale/run.js')

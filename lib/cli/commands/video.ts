@@ -8,7 +8,7 @@ import { integer, number, size } from '../values.js'
 export function videoFlags(command: Command): Command {
   return command
     .addOption(
-      new Option('-s, --scale <factor>', "of a video: any factor (default: the model's)")
+      new Option('-s, --scale <factor>', "of a video: any factor from 1 to 64 (default: the model's)")
         .argParser(number(1, 64))
         .conflicts('size'),
     )
@@ -35,7 +35,10 @@ export function videoCommand(program: Command): void {
         )
         .argument('<input>', 'a video that ffmpeg reads')
         .argument('<output>', 'the new file: .mp4, .mov, .m4v, .mkv, .webm or .nut')
-        .option('-m, --model <file>', 'a model of wbsr or of another tool; or wbsr:NAME of the package'),
+        .option(
+          '-m, --model <file>',
+          'a model of wbsr or of another tool; or wbsr:NAME of the package (default: its x2, or x4 for more)',
+        ),
     ),
   )
   videoFlags(command)
@@ -47,7 +50,7 @@ export function videoCommand(program: Command): void {
       'after',
       `
 Examples:
-  wbsr video in.mp4 out.mp4 -m x2.safetensors
+  wbsr video in.mp4 out.mp4
   wbsr video in.mkv out.mkv -m x4.pth --size x2160 --encoder libx265 --encoder-options '-crf 18 -preset slow'
   wbsr video screen.mp4 large.mp4 -m x2.safetensors --threshold 2`,
     )

@@ -3,10 +3,10 @@ import { createReadStream } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import type { Readable } from 'node:stream'
+import { addAbortSignal, type Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
-import { WbsrError } from '../../errors.js'
+import { aborted, WbsrError } from '../../errors.js'
 import { judgeAlpha } from '../../images/alpha.js'
 import { encodeImage } from '../../images/encode.js'
 import { imageHeader, readImage } from '../../images/images.js'
@@ -23,9 +23,11 @@ import { isLarge, upscaleLarge } from './large.js'
 import type { Decoded, Finished, PictureSettings } from './types.js'
 
 async function readStandardInput(stream: Readable, signal: AbortSignal): Promise<Buffer> {
-  const bytes = await buffer(stream)
-  if (signal.aborted) throw new WbsrError('WBSR_ABORTED', 'Reading standard input was aborted')
-  return bytes
+  try {
+    return await buffer(addAbortSignal(signal, stream))
+  } catch (error) {
+    throw signal.aborted ? aborted('Reading standard input', signal) : error
+  }
 }
 
 export async function decodePicture(job: Job, settings: PictureSettings): Promise<Decoded> {

@@ -159,7 +159,7 @@ class Account {
     if (this.#json) return
     this.#terminal.line(
       `${label(input, 'input')} -> ${label(output, 'output')}  ${image.width}x${image.height} -> ${result.width}x${result.height}, ` +
-        `${duration(seconds)}, ${percent(share)} of the largest subnet's work`,
+        `${duration(seconds)}, ${percent(share)} of the largest subnet's work${share > 1 ? ' (tiles overlap)' : ''}`,
     )
   }
 
@@ -195,7 +195,7 @@ class Account {
       skipped > 0 && `${skipped} there already`,
       left > 0 && `${left} not done`,
     ].filter((part) => part !== false)
-    if (this.#total + skipped > 1 || left > 0) this.#terminal.line(`${parts.join(', ')} in ${duration(seconds)}`)
+    if (this.#total > 1 || skipped > 0 || left > 0) this.#terminal.line(`${parts.join(', ')} in ${duration(seconds)}`)
     this.#terminal.clear()
     const status = interrupt.status() ?? (failed === 0 && left === 0 ? EXIT.done : EXIT.partial)
     if (status !== EXIT.done) throw new Ended(status)

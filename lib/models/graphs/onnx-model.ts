@@ -165,7 +165,11 @@ export function decodeOnnx(file: string, bytes: Buffer): OnnxModel {
       throw new RangeError(`it has ${description} bytes beside its weights, expected at most ${MAX_DESCRIPTION}`)
     model = modelType.toObject(modelType.decode(bytes), { longs: Number, arrays: true }) as OnnxModel
   } catch (error) {
-    throw damaged(file, `is not a valid ONNX file: ${(error as Error).message}`, error)
+    // ONNX has no mark of its own: what is nothing else comes here, too.
+    const what = /\.onnx$/i.test(file)
+      ? 'is not a valid ONNX file'
+      : 'is no model that wbsr reads (.safetensors, .pth, .onnx, .param with .bin); taken for ONNX'
+    throw damaged(file, `${what}: ${(error as Error).message}`, error)
   }
   if (!model.graph || model.graph.node.length === 0) throw damaged(file, 'is not a valid ONNX file: it has no graph')
   return model
