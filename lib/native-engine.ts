@@ -253,6 +253,19 @@ export interface NativeDevice {
 }
 
 /**
+ * What happens to gradients that stay in the device's memory, by numbers 0 .. 63 (native/core/gradient_exchange.h). cancel: as
+ * in InferJob.
+ */
+export type ExchangeJob =
+  | { action: 'connect'; id: Uint8Array; rank: number; ranks: number; cancel: Int32Array }
+  /** held = the 'gradient' arena; held += other; the 'gradient' arena = held * factor. */
+  | { action: 'hold'; held: number }
+  | { action: 'add'; held: number; other: number }
+  | { action: 'use'; held: number; factor: number }
+  | { action: 'send'; held: number; to: number; cancel: Int32Array }
+  | { action: 'receive'; held: number; from: number; cancel: Int32Array }
+
+/**
  * Precision of convolutions. Weights and sums are float32; of int8 the products are of 8-bit integers, their sums exact, and
  * what lies between convolutions is float32.
  */
@@ -282,6 +295,8 @@ export interface DeviceKind {
   numbered: boolean
   /** Supports the option autotune. */
   autotunes: boolean
+  /** The library by which gradients reach the devices of other ranks without the host ('nccl'); '': none. */
+  exchange: string
 }
 
 /** A device that can run wbsr. */
@@ -334,6 +349,13 @@ export interface NativeEngine {
   apply(job: UpdateJob): Promise<UpdateReport>
   /** gradients(), then apply(). */
   train(job: TrainJob): Promise<TrainReport>
+  /**
+   * On devices whose kind has an exchange; in turn with gradients() and apply(). Rejects with code WBSR_NO_DEVICE (connect),
+   * WBSR_RANK_FAILED, WBSR_ABORTED.
+   */
+  exchange(job: ExchangeJob): Promise<void>
+  /** Names a connection, for all ranks. @throws an Error with code WBSR_NO_DEVICE: there is no usable library */
+  exchangeId(): Promise<Uint8Array>
   /** Bytes held natively, canvases included. */
   memory(): number
   /** Also disposes all canvases. */

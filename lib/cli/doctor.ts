@@ -143,7 +143,7 @@ async function machine() {
     processor: `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} cores`,
     memory: `${(totalmem() / 2 ** 30).toFixed(1)} GiB, ${(freemem() / 2 ** 30).toFixed(1)} free`,
     pictures: `sharp ${sharp.versions.sharp}, libvips ${vips}${heif ? `, libheif ${heif}` : ''}`,
-    mpi: mpi.version || `${mpi.reason}; wbsr train --distributed needs it`,
+    mpi: mpi.version || `${mpi.reason}; wbsr train --distributed mpi needs it`,
     ffmpeg: await findFfmpeg().then(
       ({ ffmpeg, version }) => `${version} (${ffmpeg})`,
       (error: unknown) => `none. ${wrapError(error).message}`,

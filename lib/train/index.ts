@@ -10,7 +10,9 @@ import type { ModelState } from '../model-state.js'
 import { SupernetModel } from '../models/model.js'
 import type { NativeEngine } from '../native.js'
 import { Calibration } from './calibration.js'
+import { DeviceGradients, deviceOfRank, HostGradients } from './distributed/gradients.js'
 import { Group } from './distributed/group.js'
+import { launchedLocalRank } from './distributed/launch.js'
 import { Estimate, workOf } from './estimate.js'
 import { interruptible } from './interruptible.js'
 import { LossController } from './loss.js'
@@ -19,7 +21,7 @@ import { RunProgress } from './progress.js'
 import { endOf, type RunReport } from './report/report.js'
 import { fitMixture, openData, openReport, type RunData } from './run-data.js'
 import { CHECKPOINT_FILE, type FromReport, Start } from './start.js'
-import { MicroBatches, WholeBatch } from './stepper.js'
+import { MicroBatches, type Stepper, WholeBatch } from './stepper.js'
 import { Trainer } from './trainer.js'
 
 /**
@@ -32,11 +34,12 @@ import { Trainer } from './trainer.js'
  *   it stays; WBSR_RANK_FAILED: of another rank, with `distributed`; WBSR_ABORTED; and whatever a callback throws, as it is
  */
 export async function trainSupernet(options: TrainOptions): Promise<SupernetModel> {
-  const asked = checkTrainOptions(options)
-  if (asked.signal?.aborted) throw aborted('Training', asked.signal)
+  const checked = checkTrainOptions(options)
+  if (checked.signal?.aborted) throw aborted('Training', checked.signal)
+  const asked = checked.distributed === 'nccl' ? onOwnDevice(checked, checked.distributed) : checked
   // Before hours of indexing, not after.
   requireDevice(asked.device.device)
-  const group = asked.distributed ? await interruptible(Group.open(), asked.signal) : Group.single()
+  const group = asked.distributed ? await interruptible(Group.open(asked.distributed), asked.signal) : Group.single()
   try {
     return await trainIn(group, group.leads ? asked : followerOf(asked))
   } catch (error) {
@@ -45,6 +48,12 @@ export async function trainSupernet(options: TrainOptions): Promise<SupernetMode
   } finally {
     await group.close()
   }
+}
+
+/** Each rank of a machine has a device of its own. */
+function onOwnDevice(settings: TrainSettings, library: string): TrainSettings {
+  const device = deviceOfRank(settings.device.device, library, launchedLocalRank())
+  return { ...settings, device: { ...settings.device, device } }
 }
 
 /** The settings of a rank that follows: rank 0 alone validates, reports and writes. */
@@ -106,7 +115,7 @@ async function train(
   { progress, estimate, report }: Telling,
   group: Group,
 ): Promise<SupernetModel> {
-  const { network, batchSize, microBatches, patchSize, subnetsPerStep } = settings
+  const { network, batchSize, patchSize, subnetsPerStep } = settings
   const checkpoint = group.leads ? settings.checkpoint : null
   const checkpointFile = checkpoint && path.join(checkpoint.directory, CHECKPOINT_FILE)
   // Known now, and not when the first checkpoint is due.
@@ -159,7 +168,7 @@ async function train(
       validation,
       state,
       loss,
-      stepper: stepperOf(engine, group, { count: microBatches, size: batchSize / microBatches }),
+      stepper: await stepperOf(engine, group, settings),
       checkpointFile,
       fingerprint: start.fingerprint,
       from: start.progress(),
@@ -203,8 +212,13 @@ async function train(
   }
 }
 
-function stepperOf(engine: NativeEngine, group: Group, micro: { count: number; size: number }) {
-  return micro.count > 1 ? new MicroBatches(engine, group, micro) : new WholeBatch(engine)
+async function stepperOf(engine: NativeEngine, group: Group, settings: TrainSettings): Promise<Stepper> {
+  const { batchSize, microBatches, distributed } = settings
+  if (microBatches === 1) return new WholeBatch(engine)
+  const micro = { count: microBatches, size: batchSize / microBatches }
+  return distributed === 'nccl'
+    ? new MicroBatches(engine, group, await DeviceGradients.connect(engine, group), micro)
+    : new MicroBatches(engine, group, new HostGradients(engine, group), micro)
 }
 
 const digestOf = ({ buffer, byteOffset, byteLength }: Float32Array): string =>

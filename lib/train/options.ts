@@ -92,8 +92,9 @@ export interface TrainOptions extends DeviceOptions {
    */
   microBatches?: number
   /**
-   * 'mpi': the processes that `mpirun` of Open MPI started train one model together (docs/distributed.md). Each computes some
-   * of the micro-batches; numbers and model are those of one process with the same microBatches, to the bit.
+   * 'mpi': the processes that `mpirun` of Open MPI started train one model together (docs/distributed.md); 'nccl': the same
+   * with a GPU for each, whose gradients stay on the GPUs. Each computes some of the micro-batches; numbers and model are those of
+   * one process with the same microBatches, to the bit.
    */
   distributed?: Distributed
   /** HR pixels, a multiple of the scale. Default 128. */

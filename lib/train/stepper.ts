@@ -1,7 +1,8 @@
 // One optimizer step of a batch: at once, or in micro-batches whose gradients are summed in a fixed order (distributed/tree.ts),
 // here or on several ranks.
 import type { Batch } from '../data/dataset.js'
-import { type NativeEngine, native, type TrainData, type TrainJob, type TrainReport } from '../native.js'
+import type { NativeEngine, TrainData, TrainJob, TrainReport } from '../native.js'
+import type { Gradients } from './distributed/gradients.js'
 import type { Group } from './distributed/group.js'
 import { treeSum } from './distributed/tree.js'
 import type { Limits } from './divergence.js'
@@ -70,25 +71,25 @@ const MEANS = ['loss', 'data', 'balance', 'frequency', 'dataGradient', 'balanceG
 const LIMITS = ['far', 'stuck', 'bicubic'] as const
 const NUMBERS = 1 + MEANS.length + LIMITS.length
 
-interface Summand {
-  gradient: Float32Array
+interface Summand<T> {
+  gradient: T
   /** Whether something was not finite (0 or 1), MEANS, LIMITS, losses. */
   numbers: Float64Array
 }
 
 /** In micro-batches of equal size. A batch has those of this rank alone; the others come from the other ranks. */
-export class MicroBatches implements Stepper {
+export class MicroBatches<T> implements Stepper {
   readonly #engine: NativeEngine
   readonly #group: Group
+  readonly #gradients: Gradients<T>
   readonly #count: number
   readonly #size: number
-  /** Gradients that are free to be used. */
-  readonly #free: Float32Array[] = []
 
   /** @param micro how many a step has on all ranks, and crops in each */
-  constructor(engine: NativeEngine, group: Group, micro: { count: number; size: number }) {
+  constructor(engine: NativeEngine, group: Group, gradients: Gradients<T>, micro: { count: number; size: number }) {
     this.#engine = engine
     this.#group = group
+    this.#gradients = gradients
     this.#count = micro.count
     this.#size = micro.size
   }
@@ -99,15 +100,14 @@ export class MicroBatches implements Stepper {
   }
 
   async run(parts: Batch[], job: StepJob, limits: Limits[] | null): Promise<Stepped> {
-    const group = this.#group
+    const [group, gradients] = [this.#group, this.#gradients]
     const own = { seconds: 0, parts: 1 }
     let next = 0
-    const leaf = async (): Promise<Summand> => {
+    const leaf = async (): Promise<Summand<T>> => {
       const at = next++
       const report = await this.#engine.gradients({ ...pixelsOf(parts[at]!), ...job })
       own.seconds += report.seconds
       own.parts = Math.max(own.parts, report.parts)
-      const gradient = await this.#engine.readGradient(this.#take())
       const limit = limits?.[at]
       const numbers = Float64Array.of(
         report.finite ? 0 : 1,
@@ -115,38 +115,45 @@ export class MicroBatches implements Stepper {
         ...LIMITS.map((key) => limit?.[key] ?? 0),
         ...report.losses,
       )
-      return { gradient, numbers }
+      return { gradient: await gradients.hold(), numbers }
     }
-    const numbersOf = () => new Float64Array(NUMBERS + job.subnets.length)
-    const sum = (await treeSum<Summand>(this.#count, group, {
-      leaf,
-      add: async (into, other) => {
-        await native.addFloats(into.gradient, other.gradient)
-        other.numbers.forEach((number, i) => {
-          into.numbers[i]! += number
-        })
-        this.#free.push(other.gradient)
-      },
-      send: async ({ gradient, numbers }, to) => {
-        await group.send(to, 'gradient', gradient)
-        await group.send(to, 'numbers', numbers)
-        this.#free.push(gradient)
-      },
-      receive: async (from) => ({
-        gradient: await group.receive(from, 'gradient', this.#take()),
-        numbers: await group.receive(from, 'numbers', numbersOf()),
-      }),
-    })) ?? { gradient: this.#take(), numbers: numbersOf() }
-    await group.broadcast('gradient', sum.gradient)
-    await group.broadcast('numbers', sum.numbers)
-    await this.#engine.writeGradient(sum.gradient, 1 / this.#count)
-    this.#free.push(sum.gradient)
+    const empty = (): Summand<T> => ({
+      gradient: gradients.take(),
+      numbers: new Float64Array(NUMBERS + job.subnets.length),
+    })
+    const send = async ({ gradient, numbers }: Summand<T>, to: number): Promise<void> => {
+      await gradients.send(gradient, to)
+      await group.send(to, 'numbers', numbers)
+    }
+    const receive = async (into: Summand<T>, from: number): Promise<Summand<T>> => {
+      await gradients.receive(into.gradient, from)
+      await group.receive(from, 'numbers', into.numbers)
+      return into
+    }
+    const sum =
+      (await treeSum<Summand<T>>(this.#count, group, {
+        leaf,
+        add: async (into, other) => {
+          await gradients.add(into.gradient, other.gradient)
+          other.numbers.forEach((number, i) => {
+            into.numbers[i]! += number
+          })
+          gradients.free(other.gradient)
+        },
+        send: async (value, to) => {
+          await send(value, to)
+          gradients.free(value.gradient)
+        },
+        receive: (from) => receive(empty(), from),
+      })) ?? empty()
+    await group.spread(
+      (to) => send(sum, to),
+      (from) => receive(sum, from),
+    )
+    await gradients.use(sum.gradient, 1 / this.#count)
+    gradients.free(sum.gradient)
     const update = await this.#engine.apply(job)
     return this.#stepped(sum.numbers, { ...own, seconds: own.seconds + update.seconds }, update.finite, limits !== null)
-  }
-
-  #take(): Float32Array {
-    return this.#free.pop() ?? new Float32Array(this.#engine.parameterCount)
   }
 
   #stepped(

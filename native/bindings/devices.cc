@@ -30,6 +30,7 @@ Napi::Value describeKinds(const Napi::CallbackInfo& info) {
     item.Set("precisions", precisions);
     item.Set("numbered", Napi::Boolean::New(env, kind.numbered));
     item.Set("autotunes", Napi::Boolean::New(env, kind.autotunes));
+    item.Set("exchange", kind.exchange);
     out[out.Length()] = item;
   }
   return out;

@@ -122,6 +122,8 @@ void Engine::define(Napi::Env env, Napi::Object exports) {
                                      InstanceMethod<&Engine::writeGradient>("writeGradient"),
                                      InstanceMethod<&Engine::apply>("apply"),
                                      InstanceMethod<&Engine::train>("train"),
+                                     InstanceMethod<&Engine::exchange>("exchange"),
+                                     InstanceMethod<&Engine::exchangeId>("exchangeId"),
                                      InstanceMethod<&Engine::memory>("memory"),
                                      InstanceMethod<&Engine::dispose>("dispose")}));
 }

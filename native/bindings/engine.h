@@ -1,5 +1,5 @@
 // class Engine of lib/native.ts: a graph, its parameters and a device. engine.cc: construction, parameters, forward;
-// engine_infer.cc: routing, canvases, inference; engine_train.cc: training steps.
+// engine_infer.cc: routing, canvases, inference; engine_train.cc: training steps; engine_exchange.cc: gradients of ranks.
 #pragma once
 #include <napi.h>
 
@@ -68,6 +68,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
   Napi::Value writeGradient(const Napi::CallbackInfo& info);
   Napi::Value apply(const Napi::CallbackInfo& info);
   Napi::Value train(const Napi::CallbackInfo& info);
+  Napi::Value exchange(const Napi::CallbackInfo& info);
+  Napi::Value exchangeId(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);
   void dispose(const Napi::CallbackInfo& info);
 

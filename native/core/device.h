@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/adam_steps.h"
+#include "core/gradient_exchange.h"
 #include "core/graph.h"
 #include "core/loss_spec.h"
 #include "core/pixels.h"
@@ -177,6 +178,8 @@ class Device {
   StepTicket submit(const TrainJob& job);
   TrainReport wait(const StepTicket& ticket);
   TrainReport train(const TrainJob& job) { return wait(submit(job)); }
+  // Gradients of ranks that meet in the devices' own memory; null: they travel through the host's, by getArena and setArena.
+  virtual GradientExchange* exchange() { return nullptr; }
   virtual int64_t memory() const = 0;
 };
 

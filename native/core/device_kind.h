@@ -43,6 +43,7 @@ struct DeviceKind {
   std::vector<Precision> precisions;  // supported; the first is the default
   bool numbered = false;              // several devices, addressed as name:N
   bool autotunes = false;             // DeviceOptions::autotune has an effect
+  std::string exchange{};             // the library of Device::exchange(), nccl; empty: there is none
   // Looks for devices once in a process. Thread-safe.
   const FoundDevices& (*find)() = nullptr;
   // The graph must outlive the device. Throws WBSR_NO_DEVICE, WBSR_OUT_OF_MEMORY, WBSR_DEVICE_FAILED.

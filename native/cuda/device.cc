@@ -2,6 +2,7 @@
 #include "cuda/device.h"
 
 #include "core/error.h"
+#include "cuda/exchange/exchange.h"
 #include "cuda/state.h"
 #include "cuda/training.h"
 
@@ -19,6 +20,7 @@ class CudaDevice : public Device {
   ~CudaDevice() override {
     // Canvases may keep the state alive; training ends here.
     cudaSetDevice(state_->options.index);
+    exchange_.reset();
     training_.reset();
   }
 
@@ -66,12 +68,19 @@ class CudaDevice : public Device {
   TrainReport waitGradients(int64_t ticket) override { return training_->waitGradients(ticket); }
   int64_t apply(const UpdateJob& job) override { return training_->apply(job); }
   UpdateReport waitApply(int64_t ticket) override { return training_->waitApply(ticket); }
-  int64_t memory() const override { return state_->bytes() + training_->bytes(); }
+  GradientExchange* exchange() override {
+    if (!exchange_) exchange_ = std::make_unique<Exchange>(*state_, [this] { training_->gradientChanged(); });
+    return exchange_.get();
+  }
+  int64_t memory() const override {
+    return state_->bytes() + training_->bytes() + (exchange_ ? exchange_->bytes() : 0);
+  }
 
  private:
   const wbsr::Graph& graph_;
   std::shared_ptr<State> state_;
   std::unique_ptr<Training> training_;
+  std::unique_ptr<Exchange> exchange_;  // made when it is first asked for
   DeviceFacts facts_;
 };
 

@@ -100,6 +100,7 @@ const DeviceRegistration registration({.name = "cuda",
                                        .precisions = {Precision::Bf16, Precision::Tf32, Precision::Fp32},
                                        .numbered = true,
                                        .autotunes = true,
+                                       .exchange = "nccl",
                                        .find = find,
                                        .make = make});
 

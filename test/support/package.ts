@@ -18,11 +18,8 @@ export function unbuilt(...more: string[]): string | false {
   return missing.length > 0 ? `${missing.join(', ')}: not built (node scripts/setup.mjs --test)` : false
 }
 
-/**
- * Makes the package in the test's folder. The returned function runs a module there, which imports from './dist/', in a
- * process of its own, expects exit status 0 and returns its last line, parsed as JSON.
- */
-export function packageIn(t: Test, plugin: Buffer | string | null) {
+/** Makes the package in the test's folder, and returns that. */
+export function packageFolder(t: Test, plugin: Buffer | string | null): string {
   const folder = t.testdir()
   const built = path.join(folder, 'build', 'Release')
   mkdirSync(built, { recursive: true })
@@ -31,6 +28,15 @@ export function packageIn(t: Test, plugin: Buffer | string | null) {
   symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'))
   writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }')
   if (plugin !== null) writeFileSync(path.join(built, 'libwbsr_cuda.so'), plugin)
+  return folder
+}
+
+/**
+ * The returned function runs a module in the package, which imports from './dist/', in a process of its own, expects exit
+ * status 0 and returns its last line, parsed as JSON.
+ */
+export function packageIn(t: Test, plugin: Buffer | string | null) {
+  const folder = packageFolder(t, plugin)
   return (source: string, env: NodeJS.ProcessEnv = {}) => {
     writeFileSync(path.join(folder, 'case.mjs'), source)
     const { NODE_OPTIONS: _options, WBSR_FAKE_CUDA: _fake, ...clean } = process.env

@@ -39,9 +39,7 @@ export function trainCommand(program: Command): void {
         integer(1, 4096),
       )
       .addOption(
-        new Option('--distributed <how>', 'on the processes that mpirun started (docs/distributed.md)').choices(
-          DISTRIBUTED,
-        ),
+        new Option('--distributed <how>', 'on several processes or GPUs (docs/distributed.md)').choices(DISTRIBUTED),
       )
       .option('--patch <pixels>', 'HR pixels of a patch (default: 128)', integer(8, 4096))
       .option('--learning-rate <rate>', 'of the first step (default: 2e-4)', number(0, 10))

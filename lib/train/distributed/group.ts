@@ -5,7 +5,9 @@
 // before rank 0 has written its checkpoint.
 import { WbsrError, wrapError } from '../../errors.js'
 import type { Communicator, Message } from '../../native.js'
-import { LEAVING, openCommunicator } from './launch.js'
+import { openCommunicator } from './launch.js'
+import type { Distributed } from './options.js'
+import { LEAVING } from './tags.js'
 
 /** Tags of messages. Each run in a process has tags of its own, so that a message of one that ended cannot reach the next. */
 const TAGS = { gradient: 0, numbers: 1, value: 2, ended: 3 } as const
@@ -14,6 +16,8 @@ const RUNS = 8000
 
 /** How long a rank that ended with an error waits for the others to end. */
 const PATIENCE_MS = 30_000
+
+const REASON_MS = 2000
 
 /** How a rank ended: what it tells the others. */
 interface Ending {
@@ -50,9 +54,9 @@ export class Group {
     return new Group({ rank: 0, ranks: 1 }, null, 0)
   }
 
-  /** All ranks that mpirun started; waits for them. @throws WbsrError WBSR_NO_DEVICE: there is no usable MPI */
-  static async open(): Promise<Group> {
-    const { communicator, rank, ranks, run } = await openCommunicator()
+  /** All ranks that were started together; waits for them. @throws WbsrError WBSR_NO_DEVICE: there is no usable MPI */
+  static async open(how: Distributed): Promise<Group> {
+    const { communicator, rank, ranks, run } = await openCommunicator(how)
     return new Group({ rank, ranks }, ranks > 1 ? communicator : null, run % RUNS)
   }
 
@@ -75,12 +79,17 @@ export class Group {
     )
   }
 
-  /** Copies the values of rank 0 to all: in log2(ranks) rounds, from those that have them to those that do not. */
-  async broadcast(what: 'gradient' | 'numbers', values: Float32Array | Float64Array): Promise<void> {
+  /** Brings what rank 0 has to all: in log2(ranks) rounds, from those that have it to those that do not. */
+  async spread(send: (to: number) => Promise<unknown>, receive: (from: number) => Promise<unknown>): Promise<void> {
     for (let have = 1; have < this.ranks; have *= 2) {
-      if (this.rank < have && this.rank + have < this.ranks) await this.send(this.rank + have, what, values)
-      else if (this.rank >= have && this.rank < 2 * have) await this.receive(this.rank - have, what, values)
+      if (this.rank < have && this.rank + have < this.ranks) await send(this.rank + have)
+      else if (this.rank >= have && this.rank < 2 * have) await receive(this.rank - have)
     }
+  }
+
+  /** An exchange that the devices make themselves; `cancel[0]` becomes 1 when this rank gives the run up. */
+  async direct<T>(work: (cancel: Int32Array) => Promise<T>): Promise<T> {
+    return await this.#transfer(() => work(this.#cancelTransfers))
   }
 
   /** Gives all ranks the JSON value that `make` returns on rank 0; it is not called elsewhere. */
@@ -125,7 +134,10 @@ export class Group {
       if (this.leads) await this.receive(from, 'numbers', none)
       else if (this.rank === from) await this.send(0, 'numbers', none)
     }
-    await this.broadcast('numbers', none)
+    await this.spread(
+      (to) => this.send(to, 'numbers', none),
+      (from) => this.receive(from, 'numbers', none),
+    )
   }
 
   /** Ends what waits for other ranks with WBSR_ABORTED: this rank gives the run up. */
@@ -148,13 +160,13 @@ export class Group {
     })
     const told = (async () => {
       for (let to = 0; to < this.ranks; to++)
-        if (to !== this.rank) await communicator.send(to, this.#tag('ended'), text, cancel)
+        if (to !== this.rank) await communicator.send(to, this.#tag('ended'), text, cancel).catch(() => {})
       if (this.#ended.size < this.ranks - 1)
         await new Promise<void>((resolve) => {
           this.#allEnded = resolve
         })
     })()
-    await Promise.race([told.catch(() => {}), patience])
+    await Promise.race([told, patience])
     clearTimeout(timer)
     Atomics.store(cancel, 0, 1)
   }
@@ -174,9 +186,25 @@ export class Group {
     try {
       return await work(this.#communicator!)
     } catch (error) {
+      // A connection may break before its rank has told why it ends.
+      if ((error as { code?: unknown }).code === 'WBSR_RANK_FAILED') await this.#reason(REASON_MS)
       if (this.signal.aborted) throw this.signal.reason
       throw wrapError(error, 'WBSR_INTERNAL', 'Exchange between ranks')
     }
+  }
+
+  /** Waits until another rank has said why it ends, but not for long. */
+  async #reason(milliseconds: number): Promise<void> {
+    if (this.signal.aborted) return
+    const { signal } = this
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, milliseconds)
+      const told = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      signal.addEventListener('abort', told, { once: true })
+    })
   }
 
   /** Hears of ranks that end, until close(). */

@@ -1,17 +1,35 @@
 // Who started this process, and the connection to the other ranks, of which a process has one.
-import { WbsrError, wrapError } from '../../errors.js'
+import { invalidOption, WbsrError, wrapError } from '../../errors.js'
 import { type Communicator, native } from '../../native.js'
+import type { Distributed } from './options.js'
+import { type Rendezvous, SocketCommunicator } from './sockets.js'
+import { LEAVING } from './tags.js'
 
 /** Set by the launcher: of Open MPI (mpirun), and of those that speak PMIx (srun --mpi=pmix, Open MPI 5). */
-const RANK_VARIABLES = ['OMPI_COMM_WORLD_RANK', 'PMIX_RANK'] as const
+const MPI_RANK = ['OMPI_COMM_WORLD_RANK', 'PMIX_RANK'] as const
+const MPI_LOCAL_RANK = ['OMPI_COMM_WORLD_LOCAL_RANK', 'PMIX_LOCAL_RANK'] as const
+
+/** The file through which ranks meet that no MPI has started; RANK, LOCAL_RANK and WORLD_SIZE count then. */
+const RENDEZVOUS = 'WBSR_RENDEZVOUS'
+
+function first(names: readonly string[]): number | null {
+  const value = names.map((name) => process.env[name]).find((text) => text !== undefined)
+  return value === undefined ? null : Number(value)
+}
+
+const meets = (): boolean => Boolean(process.env[RENDEZVOUS])
 
 /**
- * The rank of this process among those that mpirun started, by the variables that it sets: 0 where it was started by itself. For
- * what one rank alone shall do, such as saving the model.
+ * The rank of this process among those that were started together, by the variables that the launcher sets: 0 where it was
+ * started by itself. For what one rank alone shall do, such as saving the model.
  */
 export function launchedRank(): number {
-  const value = RANK_VARIABLES.map((name) => process.env[name]).find((text) => text !== undefined)
-  return value === undefined ? 0 : Number(value)
+  return first(MPI_RANK) ?? (meets() ? Number(process.env['RANK'] ?? 0) : 0)
+}
+
+/** The same among those on this machine. */
+export function launchedLocalRank(): number {
+  return first(MPI_LOCAL_RANK) ?? Number((meets() && process.env['LOCAL_RANK']) || launchedRank())
 }
 
 interface Opened {
@@ -20,30 +38,37 @@ interface Opened {
   ranks: number
 }
 
-/** The tag of the message with which a rank leaves for good. */
-export const LEAVING = 32767
-
 let opened: Promise<Opened> | null = null
 let runs = 0
 
 /** Runs of this process that asked so far; every rank counts the same. */
-export async function openCommunicator(): Promise<Opened & { run: number }> {
+export async function openCommunicator(how: Distributed): Promise<Opened & { run: number }> {
   const run = runs++
-  opened ??= open()
+  opened ??= open(how)
   return { ...(await opened), run }
 }
 
-async function open(): Promise<Opened> {
-  if (RANK_VARIABLES.every((name) => process.env[name] === undefined)) {
-    const others = Number(process.env['PMI_SIZE'] ?? 1)
-    if (others > 1)
+/** By MPI where mpirun has started the process, else through a file. A process by itself has no connection. */
+async function open(how: Distributed): Promise<Opened> {
+  if (first(MPI_RANK) !== null) return await join(new native.Communicator())
+  if (meets()) {
+    if (how === 'mpi')
       throw new WbsrError(
-        'WBSR_NO_DEVICE',
-        `${others} processes were started by the launcher of another MPI; start them with that of Open MPI (mpirun)`,
+        'WBSR_INVALID_OPTION',
+        `Expected 'nccl' for distributed, as ${RENDEZVOUS} is set, but received 'mpi'`,
       )
-    return { communicator: null, rank: 0, ranks: 1 }
+    return await join(new SocketCommunicator(rendezvousOf(process.env)))
   }
-  const communicator = new native.Communicator()
+  const others = Number(process.env['PMI_SIZE'] ?? 1)
+  if (others > 1)
+    throw new WbsrError(
+      'WBSR_NO_DEVICE',
+      `${others} processes were started by the launcher of another MPI; start them with that of Open MPI (mpirun)`,
+    )
+  return { communicator: null, rank: 0, ranks: 1 }
+}
+
+async function join(communicator: Communicator): Promise<Opened> {
   try {
     const { rank, ranks } = await communicator.open()
     process.prependOnceListener('exit', (status) => leave(communicator, rank, ranks, status))
@@ -51,6 +76,18 @@ async function open(): Promise<Opened> {
   } catch (error) {
     throw wrapError(error)
   }
+}
+
+/** @throws WbsrError WBSR_INVALID_OPTION */
+function rendezvousOf(env: NodeJS.ProcessEnv): Rendezvous {
+  const numberOf = (name: string, least: number, most: number): number => {
+    const value = Number(env[name] || Number.NaN)
+    if (!Number.isInteger(value) || value < least || value > most)
+      throw invalidOption(`${name} in the environment`, `an integer between ${least} and ${most}`, env[name])
+    return value
+  }
+  const ranks = numberOf('WORLD_SIZE', 1, 4096)
+  return { file: env[RENDEZVOUS]!, ranks, rank: numberOf('RANK', 0, ranks - 1) }
 }
 
 /**

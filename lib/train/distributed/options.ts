@@ -3,8 +3,8 @@ import { invalidOption } from '../../errors.js'
 import { checkInteger } from '../../options.js'
 
 /** How ranks exchange gradients. */
-export type Distributed = 'mpi'
-export const DISTRIBUTED = ['mpi'] as const satisfies readonly Distributed[]
+export type Distributed = 'mpi' | 'nccl'
+export const DISTRIBUTED = ['mpi', 'nccl'] as const satisfies readonly Distributed[]
 
 /** Default with `distributed`: the largest that divides the batch. It must not depend on the number of ranks. */
 const COUNTS = [8, 4, 2, 1] as const

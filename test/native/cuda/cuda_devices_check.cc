@@ -53,7 +53,7 @@ void checkMachines() {
   expectReason("cuda:0: cudaGetDeviceProperties: cudaErrorUnknown (");
   restart();
   failNext("cudaDeviceGetAttribute", cudaErrorUnknown);
-  expectReason("cuda:0 (host CUDA 0): cudaDeviceGetAttribute: cudaErrorUnknown (");
+  expectReason("cuda:0 (host CUDA): cudaDeviceGetAttribute: cudaErrorUnknown (");
   restart();
 }
 #endif

@@ -288,7 +288,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int d) {
   HOST_CUDA_BEGIN("cudaGetDeviceProperties");
   if (!validDevice(d)) return failed(cudaErrorInvalidDevice);
   *properties = {};
-  std::snprintf(properties->name, sizeof properties->name, "host CUDA %d", d);
+  std::snprintf(properties->name, sizeof properties->name, "host CUDA");
   size_t unused;
   cudaMemGetInfo(&unused, &properties->totalGlobalMem);
   properties->sharedMemPerBlock = kMaxShared;
