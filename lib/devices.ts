@@ -24,8 +24,8 @@ export interface DeviceOptions {
    */
   precision?: Precision
   /**
-   * On a GPU: how many of cuDNN's engines are timed for each convolution and size at its first use, 0 .. 64. Default 0:
-   * the choice of cuDNN's heuristics.
+   * On a GPU: how many of cuDNN's engines are timed for each convolution and size at its first use, 0 .. 64. 1 compares the
+   * first that computes bias and activation too with the first that does not. Default 0: the choice of cuDNN's heuristics.
    */
   autotune?: number
 }

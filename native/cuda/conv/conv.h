@@ -85,7 +85,8 @@ class ConvPlans {
 // Empty if it can be used; else what was tried, for the message of WBSR_NO_DEVICE.
 std::string openCudnn();
 
-// autotune: times up to that many of the heuristics' engines on the device and takes the fastest; 0 or 1: their first.
+// autotune: times up to that many of the heuristics' engines on the device, of the graph with the fused end as of the
+// plain convolution, and takes the fastest; 0: their first of the first graph that has one, without timing.
 std::unique_ptr<ConvPlans> makeConvPlans(int device, int autotune, size_t capacity = 1024);
 
 // The cache that all models of the process on that device share as long as one exists, so that a second model compiles

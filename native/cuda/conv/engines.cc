@@ -89,7 +89,14 @@ EnginePlan restoreEngine(const std::string& json, const std::string& name, const
   return made;
 }
 
-EngineSearch findEngines(const ConvGraph& graph, Precision precision, const EngineTarget& target, int wanted) {
+int64_t workspaceLimit(size_t memory) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  constexpr size_t kShare = 32;  // of the memory
+  return std::min(kMost, static_cast<int64_t>(memory / kShare));
+}
+
+EngineSearch findEngines(const ConvGraph& graph, Precision precision, const EngineTarget& target, int wanted,
+                         int64_t workspace) {
   EngineSearch search;
   for (const int mode : {cudnn::CUDNN_HEUR_MODE_A, cudnn::CUDNN_HEUR_MODE_FALLBACK}) {
     // The fallback serves when nothing else works; its engines are not worth timing.
@@ -121,11 +128,12 @@ EngineSearch findEngines(const ConvGraph& graph, Precision precision, const Engi
         EnginePlan made = finalize(configuration, target);
         made.name = name;
         made.compiled = contains(behaviour, cudnn::CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION);
-        if (made.workspace > kWorkspaceLimit) {
+        if (made.workspace > workspace) {
           ++search.refused;
           const std::string bytes = std::to_string(made.workspace);
-          search.failure = {cudnn::CUDNN_STATUS_NOT_SUPPORTED,
-                            name + " is not taken: it wants " + bytes + " bytes of workspace"};
+          search.failure = {cudnn::CUDNN_STATUS_NOT_SUPPORTED, name + " is not taken: it wants " + bytes +
+                                                                   " bytes of workspace, more than " +
+                                                                   std::to_string(workspace)};
           continue;
         }
         search.plans.push_back(std::move(made));

@@ -28,13 +28,16 @@ struct EngineSearch {
   cudnn::Failure failure;         // of the last one that failed
 };
 
-constexpr int64_t kWorkspaceLimit = int64_t{1} << 30;
+// Most workspace that an engine may take on a card of that much memory, bytes: each model has two workspaces.
+int64_t workspaceLimit(size_t memory);
 
 // The plan as JSON for restoreEngine(); empty if cuDNN cannot serialize this engine's plans.
 std::string writeEngine(const EnginePlan& engine);
 // Throws cudnn::Failure if this cuDNN or the device does not accept the plan.
 EnginePlan restoreEngine(const std::string& json, const std::string& name, const EngineTarget& target);
 
-EngineSearch findEngines(const ConvGraph& graph, Precision precision, const EngineTarget& target, int wanted);
+// workspace: the most bytes of it that an engine may take.
+EngineSearch findEngines(const ConvGraph& graph, Precision precision, const EngineTarget& target, int wanted,
+                         int64_t workspace);
 
 }  // namespace wbsr::cuda

@@ -243,6 +243,11 @@ void addBackwardWeights(Builder& b, const ConvSpec& spec, const ConvVariant& var
 
 }  // namespace
 
+std::string ConvVariant::text() const {
+  return std::string(fused ? "fused" : "plain") + (rows ? ", by rows" : "") +
+         (written == Type::Bf16 ? ", bf16" : ", float");
+}
+
 std::vector<ConvVariant> variantsOf(const ConvSpec& spec) {
   const Type operand = operandType(spec.precision), result = resultType(spec);
   std::vector<ConvVariant> variants;

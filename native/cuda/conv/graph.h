@@ -1,6 +1,7 @@
 // A convolution and its fused end as an operation graph of cuDNN. Dimensions are in cuDNN's order (N, C, H, W) and
 // (K, C, R, S); strides make it channels last. Tensors between the operations are virtual and float.
 #pragma once
+#include <string>
 #include <vector>
 
 #include "cuda/conv/spec.h"
@@ -26,6 +27,7 @@ struct ConvVariant {
   bool fused = false;
   Type written = Type::Float;
   bool rows = false;
+  std::string text() const;  // names it in kept plans: "fused, by rows, bf16"
 };
 
 // Best first: everything in one graph, by rows before all planes; a plain convolution; one that writes its operands' type, as bf16 convolutions do

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kMagic = "wbsr plan 1 ";
+constexpr const char* kMagic = "wbsr plan 2 ";
 constexpr const char* kEnding = ".plan";
 
 // FNV-1a, 64 bits: names files and finds damaged ones.
@@ -33,7 +33,7 @@ std::string hashOf(const std::string& text) {
 
 // The part of a file that its hash covers.
 std::string contents(const std::string& key, const StoredPlan& plan) {
-  return key + "\n" + std::to_string(plan.variant) + "\n" + plan.name + "\n" + plan.json;
+  return key + "\n" + plan.variant + "\n" + plan.name + "\n" + plan.json;
 }
 
 std::string headOf(const std::string& contents) {
@@ -64,13 +64,12 @@ std::optional<StoredPlan> PlanStore::load(const std::string& key) const {
   if (!usable()) return std::nullopt;
   const std::string file = fileOf(key);
   std::ifstream in(file, std::ios::binary);
-  std::string magic, foundKey, variant;
+  std::string magic, foundKey;
   StoredPlan plan;
-  if (!std::getline(in, magic) || !std::getline(in, foundKey) || !std::getline(in, variant) ||
+  if (!std::getline(in, magic) || !std::getline(in, foundKey) || !std::getline(in, plan.variant) ||
       !std::getline(in, plan.name))
     return std::nullopt;
   plan.json.assign(std::istreambuf_iterator<char>(in), {});
-  plan.variant = std::atoi(variant.c_str());
   if (foundKey != key || magic != headOf(contents(key, plan))) return std::nullopt;
   std::error_code ignored;
   fs::last_write_time(file, fs::file_time_type::clock::now(), ignored);  // trim() keeps the last used files

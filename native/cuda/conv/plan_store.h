@@ -1,6 +1,7 @@
 // Plans that cuDNN has compiled before, in this process or an earlier one. cuDNN writes a plan with its kernels as
 // JSON, which it reads in 1 ms instead of compiling for 0.4 to 1 s (cuDNN 9.24). One file per plan in a folder of the
-// user. A plan is valid only for the cuDNN, the card and the driver that it was made for, which are part of its key.
+// user. A plan is valid only for the cuDNN, the card and the driver that it was made for, and for the operation graphs that
+// our sources build, which are part of its key.
 //
 // No failure here is an error. A plan that cannot be read or does not match is compiled again; if writing fails, the
 // plan is not kept. Files contain code for the card, so a folder that other users may write to is not used.
@@ -12,9 +13,9 @@
 namespace wbsr::cuda {
 
 struct StoredPlan {
-  int variant = 0;   // index into variantsOf()
-  std::string name;  // of the engine
-  std::string json;  // as cuDNN wrote it
+  std::string variant;  // ConvVariant::text(), or of our own kernel (plans.cc)
+  std::string name;     // of the engine
+  std::string json;     // as cuDNN wrote it
 };
 
 class PlanStore {

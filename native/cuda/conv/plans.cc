@@ -6,6 +6,7 @@
 #include <exception>
 #include <list>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -18,9 +19,9 @@
 namespace wbsr::cuda {
 namespace {
 
-constexpr int kMostBuilders = 8;
+constexpr int kMostBuilders = 32;
 constexpr int kOthersTimed = 2;       // engines of each variant but the best, beside those of the best
-constexpr int kOwnKernel = -1;        // StoredPlan::variant of a plan of ours
+constexpr char kOwnKernel[] = "own";  // StoredPlan::variant of a plan of ours
 constexpr char kOwnPlan[] = "tiles";  // instead of cuDNN's JSON
 
 // Makes `device` current and what was current afterwards.
@@ -50,7 +51,8 @@ class Plans : public ConvPlans {
         capacity_(std::max<size_t>(capacity, 1)),
         handle_(makeHandle(device)),
         store_(planFolder()),
-        maker_(makerOf(device)) {
+        maker_(makerOf(device)),
+        workspaceLimit_(workspaceLimitOf(device)) {
     store_.trim();
   }
 
@@ -112,13 +114,17 @@ class Plans : public ConvPlans {
     const size_t threads =
         std::min<size_t>({missing.size(), kMostBuilders, std::max(1u, std::thread::hardware_concurrency())});
     std::vector<std::thread> others;
-    for (size_t i = 1; i < threads; ++i) {
-      others.emplace_back([&] {
-        // Otherwise the end of OnDevice would set the thread's first device, 0, again and create a context on a card
-        // that is not used. A failure is reported by the next calls.
-        cudaSetDevice(device_);
-        work();
-      });
+    others.reserve(threads);
+    try {
+      while (others.size() + 1 < threads) {
+        others.emplace_back([&] {
+          // Otherwise the end of OnDevice would set the thread's first device, 0, again and create a context on a card
+          // that is not used. A failure is reported by the next calls.
+          cudaSetDevice(device_);
+          work();
+        });
+      }
+    } catch (const std::system_error&) {  // the system has no more threads: those that run, and this one, do the work
     }
     work();
     for (std::thread& other : others) other.join();
@@ -142,22 +148,29 @@ class Plans : public ConvPlans {
             }};
   }
 
-  // The device part of the plans' keys.
+  static int64_t workspaceLimitOf(int device) {
+    cudaDeviceProp card;
+    WBSR_CUDA(cudaGetDeviceProperties(&card, device));
+    return workspaceLimit(card.totalGlobalMem);
+  }
+
+  // The part of the plans' keys that names the operation graphs (CMakeLists.txt: a hash of the sources that build
+  // them) and the device.
   static std::string makerOf(int device) {
     cudaDeviceProp card;
     int driver = 0;
     WBSR_CUDA(cudaGetDeviceProperties(&card, device));
     WBSR_CUDA(cudaDriverGetVersion(&driver));
-    return cudnn::version() + ", " + card.name + " " + std::to_string(card.major) + "." + std::to_string(card.minor) +
-           " with " + std::to_string(card.multiProcessorCount) + " processors, driver " + std::to_string(driver);
+    return "graphs " WBSR_CONV_GRAPHS ", " + cudnn::version() + ", " + card.name + " " + std::to_string(card.major) +
+           "." + std::to_string(card.minor) + " with " + std::to_string(card.multiProcessorCount) +
+           " processors, driver " + std::to_string(driver);
   }
 
   // spec.text() shortens the slope.
   std::string keyOf(const ConvSpec& spec) const {
     uint32_t slope;
     std::memcpy(&slope, &spec.slope, sizeof slope);
-    return maker_ + ", best of " + std::to_string(std::max(autotune_, 1)) + ": " + spec.text() + ", " +
-           std::to_string(slope);
+    return maker_ + ", best of " + std::to_string(autotune_) + ": " + spec.text() + ", " + std::to_string(slope);
   }
 
   // A plan of an earlier process; null if there is none, or if cuDNN does not accept it any more.
@@ -166,12 +179,15 @@ class Plans : public ConvPlans {
     const std::optional<StoredPlan> stored = store_.load(key);
     if (stored && stored->variant == kOwnKernel && stored->json == kOwnPlan) return makeTilePlan(spec);
     const std::vector<ConvVariant> variants = variantsOf(spec);
-    if (!stored || stored->variant < 0 || stored->variant >= static_cast<int>(variants.size())) return nullptr;
+    if (!stored) return nullptr;
+    const auto kept = std::find_if(variants.begin(), variants.end(),
+                                   [&](const ConvVariant& one) { return one.text() == stored->variant; });
+    if (kept == variants.end()) return nullptr;
     try {
-      const ConvVariant& variant = variants[static_cast<size_t>(stored->variant)];
+      const ConvVariant& variant = *kept;
       const ConvGraph graph = buildConvGraph(spec, variant, builder->raw());
       EnginePlan engine = restoreEngine(stored->json, stored->name, {builder->raw(), nullptr});
-      if (engine.workspace > kWorkspaceLimit) return nullptr;
+      if (engine.workspace > workspaceLimit_) return nullptr;
       return makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder,
                           [store = store_, key] { store.forget(key); });
     } catch (const cudnn::Failure&) {
@@ -232,20 +248,18 @@ class Plans : public ConvPlans {
     std::vector<std::unique_ptr<ConvPlan>> found;
     std::vector<StoredPlan> written;  // of each
     cudnn::Failure failure{cudnn::CUDNN_STATUS_NOT_SUPPORTED, "its heuristics name no engine"};
-    const bool timed = autotune_ > 1;
-    const std::vector<ConvVariant> variants = variantsOf(spec);
-    for (size_t v = 0; v < variants.size(); ++v) {
-      const ConvVariant& variant = variants[v];
+    const bool timed = autotune_ > 0;
+    for (const ConvVariant& variant : variantsOf(spec)) {
       if (!found.empty() && !timed) break;
       try {
         const ConvGraph graph = buildConvGraph(spec, variant, builder->raw());
-        const int wanted = !timed ? 1 : found.empty() ? autotune_ : kOthersTimed;
-        EngineSearch search = findEngines(graph, spec.precision, {builder->raw(), nullptr}, wanted);
+        const int wanted = !timed ? 1 : found.empty() ? autotune_ : std::min(autotune_, kOthersTimed);
+        EngineSearch search = findEngines(graph, spec.precision, {builder->raw(), nullptr}, wanted, workspaceLimit_);
         if (search.plans.empty() && search.failure.status != cudnn::CUDNN_STATUS_SUCCESS) failure = search.failure;
         for (EnginePlan& engine : search.plans) {
           // The others are fast to make, and cuDNN guarantees serialization only for those that it compiles.
           const bool worthKeeping = !store_.folder().empty() && (engine.compiled || timed);
-          written.push_back({static_cast<int>(v), engine.name, worthKeeping ? writeEngine(engine) : ""});
+          written.push_back({variant.text(), engine.name, worthKeeping ? writeEngine(engine) : ""});
           found.push_back(makeConvPlan(spec, variant, graph, std::move(engine), handle_, builder));
         }
       } catch (const cudnn::Failure& refused) {
@@ -280,6 +294,7 @@ class Plans : public ConvPlans {
   const std::shared_ptr<const ConvHandle> handle_;
   const PlanStore store_;
   const std::string maker_;
+  const int64_t workspaceLimit_;
   std::mutex mutex_, timing_;
   std::condition_variable built_;
   std::list<Entry> used_;  // the last used first

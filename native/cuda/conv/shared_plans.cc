@@ -1,5 +1,4 @@
 // The plans that all models of a device share.
-#include <algorithm>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -24,7 +23,7 @@ Shared& shared() {
 std::shared_ptr<ConvPlans> sharedConvPlans(int device, int autotune) {
   Shared& all = shared();
   const std::lock_guard lock(all.mutex);
-  std::weak_ptr<ConvPlans>& entry = all.plans[{device, std::max(autotune, 1)}];
+  std::weak_ptr<ConvPlans>& entry = all.plans[{device, autotune}];
   std::shared_ptr<ConvPlans> plans = entry.lock();
   if (!plans) entry = plans = makeConvPlans(device, autotune);
   return plans;

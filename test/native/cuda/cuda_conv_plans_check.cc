@@ -1,4 +1,5 @@
 // The cache of convolution plans: keys, bound, threads, what is refused; on the host also faults and lifetimes.
+#include <pthread.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "support/conv_reference.h"
+#include "cuda/conv/engines.h"
 #include "cuda/conv/plan_store.h"
 
 namespace {
@@ -72,6 +74,14 @@ void checkStore() {
   const std::string how = checked(s);
   check(files().size() == 1 && (fs::status(folder).permissions() & fs::perms::others_all) == fs::perms::none,
         "a plan is kept, for its owner");
+  {
+    std::ifstream kept(files()[0]);
+    std::string head, key, variant;
+    std::getline(kept, head) && std::getline(kept, key) && std::getline(kept, variant);
+    const bool named = key.rfind("graphs ", 0) == 0 && key.find_first_not_of("0123456789abcdef", 7) == 7 + 16;
+    check(named && has(key, "cuDNN 9."), "its key names the sources of our graphs, cuDNN and the card: " + key);
+    check(variant == variantsOf(s)[0].text(), "its variant is named, not counted: " + variant);
+  }
   check(checked(s) == how, "and is the same one when it is read");
   checked(s, 3);
   check(files().size() == 2, "a timed choice is kept beside it");
@@ -81,10 +91,11 @@ void checkStore() {
   check(files().size() == 3, "slopes that look alike are not");
 
   const PlanStore store(folder.string());
-  const StoredPlan plan{1, "an engine", "{\"a\":\n1}"};
+  const StoredPlan plan{"fused, bf16", "an engine", "{\"a\":\n1}"};
   store.save("key", plan);
   const auto same = store.load("key");
-  check(same && same->variant == 1 && same->name == plan.name && same->json == plan.json && !store.load("other"),
+  check(same && same->variant == plan.variant && same->name == plan.name && same->json == plan.json &&
+            !store.load("other"),
         "what was saved is read");
   const size_t before = files().size();
   for (const fs::path& file : files()) {
@@ -235,11 +246,51 @@ void checkFaults() {
   check(has(error, "not aligned"), "a tensor that is not aligned: " + error);
 }
 
+// Threads that the system refuses: the others build their plans.
+void checkThreads() {
+  std::vector<ConvSpec> specs;
+  for (int width = 3; width < 9; ++width) specs.push_back(makeSpec(ConvSpec::Forward, {1, 3, width, 8, 16, 3}));
+  pthread_attr_t usual, endless;
+  pthread_getattr_default_np(&usual);
+  pthread_attr_init(&endless);
+  check(pthread_attr_setstacksize(&endless, size_t{1} << 47) == 0 && pthread_setattr_default_np(&endless) == 0,
+        "stacks that no thread can have");
+  const auto plans = makeConvPlans(0, 0);
+  const std::string error = thrown([&] { plans->prepare(specs); });
+  pthread_setattr_default_np(&usual);
+  pthread_attr_destroy(&usual);
+  pthread_attr_destroy(&endless);
+  const int made = fakeCudnnCounts().plans;
+  for (const ConvSpec& s : specs) plans->get(s);
+  check(error.empty() && fakeCudnnCounts().plans == made, "plans are built without further threads: " + error);
+}
+
+// How many engines are tried, and how much workspace one may take.
+void checkChoice() {
+  check(workspaceLimit(size_t{8} << 30) == int64_t{256} << 20 && workspaceLimit(size_t{140} << 30) == int64_t{1} << 30,
+        "workspace by the card's memory");
+  const ConvSpec plain = makeSpec(ConvSpec::Forward, {1, 3, 5, 8, 16, 3});
+  check(makeConvPlans(0, 0)->get(plain)->workspace() == 1024, "the heuristics' first engine takes 1000 bytes");
+  host_cuda::setMemoryLimit(30000);
+  check(makeConvPlans(0, 0)->get(plain)->workspace() == 0, "which a small card does not have");
+  host_cuda::setMemoryLimit(0);
+  ConvSpec fused = plain;
+  fused.bias = true;
+  const auto made = [&](int autotune) {
+    const int before = fakeCudnnCounts().plans;
+    makeConvPlans(0, autotune)->get(fused);
+    return fakeCudnnCounts().plans - before;
+  };
+  const int first = made(0), both = made(1);  // with the engine that is refused for its workspace
+  check(first == 2 && both == 2 * first, "autotune 1 times the fused graph against the plain one, 0 does not: " +
+                                             std::to_string(first) + " and " + std::to_string(both) + " plans");
+}
+
 // Models of one device have their plans together as long as there is one.
 void checkShared() {
   const int handles = static_cast<int>(fakeCudnnCounts().handles);
   auto one = sharedConvPlans(0, 0);
-  const auto two = sharedConvPlans(0, 1), timed = sharedConvPlans(0, 4);
+  const auto two = sharedConvPlans(0, 0), timed = sharedConvPlans(0, 4);
   check(one == two && one != timed, "the same plans where engines are chosen alike");
   retireConvPlans(one);
   const auto fresh = sharedConvPlans(0, 0);
@@ -327,7 +378,7 @@ int main() {
 #endif
   if (!runParts({checkCache, checkStore, checkBadSpecs})) return 2;
 #ifdef WBSR_HOST_CUDA
-  runParts({checkFaults, checkShared, checkLifetimes});
+  runParts({checkFaults, checkThreads, checkChoice, checkShared, checkLifetimes});
 #endif
   return finish();
 }

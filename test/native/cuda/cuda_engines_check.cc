@@ -85,7 +85,7 @@ void checkSpec(const ConvSpec& s, const EngineTarget& target, bool bestMayFail) 
     bool found = false;
     try {
       const ConvGraph graph = buildConvGraph(s, variant, target.handle);
-      const EngineSearch search = findEngines(graph, s.precision, target, 1);
+      const EngineSearch search = findEngines(graph, s.precision, target, 1, workspaceLimit(size_t{80} << 30));
       found = !search.plans.empty();
       if (found && search.plans[0].compiled) checkWritten(search.plans[0], s, target);
       text = found ? search.plans[0].name + ", workspace " + std::to_string(search.plans[0].workspace)
