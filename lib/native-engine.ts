@@ -76,6 +76,11 @@ export interface NativePixels {
   width: number
   height: number
   channels?: 1 | 2 | 3 | 4
+  /**
+   * Where the rows lie in a picture of several jobs: from row `top` of `rows` on. Its pixels must not change between jobs
+   * with its id: a device with memory of its own copies each row once.
+   */
+  picture?: { id: number; top: number; rows: number }
 }
 
 /**

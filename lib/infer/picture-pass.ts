@@ -132,7 +132,15 @@ export class PicturePass {
     const moved = markHandled(this.#moveTo(canvas, top, bottom, y0))
     const ran = markHandled(
       engine.infer({
-        inputs: [{ data, width, height: bottom - top, channels: seen }],
+        inputs: [
+          {
+            data,
+            width,
+            height: bottom - top,
+            channels: seen,
+            ...(band.picture && { picture: { ...band.picture, top } }),
+          },
+        ],
         outputs: [{ canvas }],
         regions,
         maxBatchPixels: 2 * this.#regionPixels,

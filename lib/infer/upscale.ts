@@ -11,7 +11,7 @@ import { checkUsable, type ModelState } from '../model-state.js'
 import type { RouteResult } from '../native.js'
 import { allSettled, markHandled } from '../promises.js'
 import { routedState } from '../routing/measure.js'
-import { type PixelBand, routeGroup, rowsOf } from '../routing/route-group.js'
+import { newPicture, type PixelBand, routeGroup, rowsOf } from '../routing/route-group.js'
 import { pictureFlops } from '../tiling/flops.js'
 import { type Grid, groupSpan, tileArea } from '../tiling/grid.js'
 import { overlapOf } from '../tiling/overlap.js'
@@ -35,7 +35,7 @@ const AHEAD = 2
 /** Difficulties and classes of all tiles of a picture, group by group, so that an abort takes effect between groups. */
 async function routePicture(
   state: ModelState,
-  image: Pick<PixelBand, 'data' | 'colours'> & { channels: RawImage['channels'] },
+  image: Pick<PixelBand, 'data' | 'colours' | 'picture'> & { channels: RawImage['channels'] },
   grid: Grid,
   cancellation: Cancellation,
 ): Promise<RouteResult> {
@@ -91,8 +91,9 @@ async function upscaleFull(
   const overlap = overlapOf(settings.halo, state.engine, state.source !== undefined)
   const colours =
     hasAlpha(channels) && settings.alphaChannel === 'data' ? splitColours(image.data, channels) : undefined
+  const picture = { id: newPicture(), rows: height }
   const route = (grid: Grid) =>
-    routePicture(routedState(state, settings), { data: image.data, channels, colours }, grid, cancellation)
+    routePicture(routedState(state, settings), { data: image.data, channels, colours, picture }, grid, cancellation)
   const { costs } = settings
   const plan = await (costs
     ? fastestPlan(state, settings, costs, image, overlap, route, cancellation)
@@ -110,6 +111,7 @@ async function upscaleFull(
       colours: colours && rowsOf(colours, width * (channels - 1), top, bottom),
       top,
       bottom,
+      picture,
     }
     await pass.run(group, band, subnets.subarray(firstRow * grid.columns, endRow * grid.columns))
     await settings.onProgress?.({

@@ -14,7 +14,14 @@ export interface PixelBand {
   mask?: Uint8Array
   /** The colours without alpha, where alpha is data and they are enlarged on their own. */
   colours?: PixelArray
+  /** The picture whose rows these are, if it does not change while it is enlarged: its number (newPicture) and height. */
+  picture?: { id: number; rows: number }
 }
+
+let pictures = 0
+
+/** A number for NativePixels.picture that no picture of the process has had. */
+export const newPicture = (): number => ++pictures
 
 /** Rows [first, end) of interleaved pixels: a view. stride: values of a row. */
 export function rowsOf(data: PixelArray, stride: number, first: number, end: number): PixelArray {
@@ -28,7 +35,7 @@ export function rowsOf(data: PixelArray, stride: number, first: number, end: num
  */
 export async function routeGroup(
   { engine, classes }: ModelState,
-  band: Pick<PixelBand, 'data' | 'top' | 'colours'>,
+  band: Pick<PixelBand, 'data' | 'top' | 'colours' | 'picture'>,
   all: 1 | 2 | 3 | 4,
   grid: Grid,
   group: number,
@@ -43,6 +50,7 @@ export async function routeGroup(
     width: grid.width,
     height: y1 - y0,
     channels,
+    ...(band.picture && { picture: { ...band.picture, top: y0 } }),
     tile: grid.tile,
     thresholds: classes.thresholds,
   })

@@ -181,7 +181,12 @@ export function assembleBand(
 }
 
 /** Drops context rows without pixels; with alpha, which is interpolated across the whole row, rows with any gap. */
-function trimBand(band: Required<Omit<PixelBand, 'colours'>>, grid: Grid, group: number, channels: number): PixelBand {
+function trimBand(
+  band: Required<Omit<PixelBand, 'colours' | 'picture'>>,
+  grid: Grid,
+  group: number,
+  channels: number,
+): PixelBand {
   const { y0, y1 } = groupSpan(grid, group)
   const { data, mask } = band
   const useless = (y: number) => {

@@ -1,5 +1,6 @@
 // Routing, canvases and inference of class Engine.
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "bindings/arguments.h"
@@ -27,6 +28,23 @@ View viewOf(const Napi::Object& object, const std::string& name, KeepAlive& keep
   return view;
 }
 
+// picture: { id, top, rows }, where the view lies in a picture of several jobs; none where it is undefined.
+Origin originOf(const Napi::Object& object, const std::string& name, const View& view) {
+  const Napi::Env env = object.Env();
+  const Napi::Value value = object.Get("picture");
+  if (value.IsUndefined()) return {};
+  if (!value.IsObject()) throwExpected("an object", name + ".picture", value, env);
+  const Napi::Object picture = value.As<Napi::Object>();
+  const double id = numberOf(picture, "id");
+  if (!(id >= 1 && id <= 9007199254740991.0 && id == std::floor(id)))
+    throwExpected("an integer of at least 1", name + ".picture.id", picture.Get("id"), env);
+  Origin origin;
+  origin.picture = static_cast<uint64_t>(id);
+  origin.rows = integerArgument(picture.Get("rows"), name + ".picture.rows", view.height, kMaxSide, env);
+  origin.top = integerArgument(picture.Get("top"), name + ".picture.top", 0, origin.rows - view.height, env);
+  return origin;
+}
+
 std::string rectangle(int x, int y, int width, int height) {
   return std::to_string(x) + ", " + std::to_string(y) + ", " + std::to_string(width) + " x " + std::to_string(height);
 }
@@ -41,7 +59,7 @@ Napi::Object objectAt(const Napi::Array& array, uint32_t i, const std::string& n
 
 }  // namespace
 
-// route({ data, width, height, channels?, tile, thresholds })
+// route({ data, width, height, channels?, picture?, tile, thresholds })
 Napi::Value Engine::route(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   core(env);
@@ -50,6 +68,7 @@ Napi::Value Engine::route(const Napi::CallbackInfo& info) {
   KeepAlive keep;
   auto job = std::make_shared<RouteJob>();
   job->pixels = viewOf(object, "route()", keep);
+  job->origin = originOf(object, "route()", job->pixels);
   job->tile = integerArgument(object.Get("tile"), "tile", 1, kMaxSide, env);
   const Napi::Array thresholds = arrayOf(object, "thresholds");
   for (uint32_t i = 0; i < thresholds.Length(); ++i) {
@@ -109,7 +128,9 @@ std::vector<Picture> Engine::readPictures(const Napi::Object& job, KeepAlive& ke
   for (uint32_t i = 0; i < inputs.Length(); ++i) {
     const Napi::Object out = objectAt(outputs, i, "outputs");
     Picture p;
-    p.pixels = viewOf(objectAt(inputs, i, "inputs"), indexed("inputs", i), keep);
+    const Napi::Object in = objectAt(inputs, i, "inputs");
+    p.pixels = viewOf(in, indexed("inputs", i), keep);
+    p.origin = originOf(in, indexed("inputs", i), p.pixels);
     const int64_t width = int64_t{p.pixels.width} * scale, height = int64_t{p.pixels.height} * scale;
     if (out.Has("canvas")) {
       const std::string name = indexed("outputs", i) + ".canvas";

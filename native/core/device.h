@@ -40,6 +40,7 @@ struct Picture {
   Canvas* canvas = nullptr;  // made by the same device; row 0 is pixels' row 0 x scale. Null: the host arrays
   float* sum = nullptr;      // weighted sums, (height * scale, width * scale, 3)
   float* weight = nullptr;   // weights, (height * scale, width * scale)
+  Origin origin = {};
 };
 
 // LR pixels of the picture. The network sees x, y, width, height; `keep` of its output is blended in.
@@ -68,6 +69,7 @@ struct InferReport {
 // Tiles of tileSize x tileSize from the picture's top left on, the last of each row and column clipped.
 struct RouteJob {
   View pixels;
+  Origin origin = {};
   int tile = 0;
   std::vector<double> thresholds;  // K - 1 ascending
   // Row by row, (rows x columns) with columns = ceil(width / tile).

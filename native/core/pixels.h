@@ -1,6 +1,7 @@
 // Decoded images as native code receives them: interleaved (height, width, channels).
 #pragma once
 #include <cstddef>
+#include <cstdint>
 
 namespace wbsr {
 
@@ -13,6 +14,13 @@ struct View {
   const void* data = nullptr;
   Sample type = Sample::U8;
   int width = 0, height = 0, channels = 0;
+};
+
+// Where a View lies in a picture that several jobs read: its first row is row `top` of `rows`. A picture's pixels do not
+// change between its jobs, so a device may keep them.
+struct Origin {
+  uint64_t picture = 0;  // its number; 0: no such picture
+  int top = 0, rows = 0;
 };
 
 // A training crop: top left in HR pixels; flips, then the transpose.

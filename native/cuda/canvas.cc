@@ -25,7 +25,7 @@ void clear(int32_t* data, int64_t unit, int64_t first, int64_t end, cudaStream_t
 
 }  // namespace
 
-CudaCanvas::CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& uploads, Downloads& downloads,
+CudaCanvas::CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Uploads& uploads, Downloads& downloads,
                        Guard guard, std::shared_ptr<void> owner)
     : width_(width),
       rows_(rows),
@@ -43,6 +43,7 @@ CudaCanvas::CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfe
 CudaCanvas::~CudaCanvas() {
   try {
     guard_([this] {
+      cudaStreamSynchronize(uploads_.stream);
       cudaStreamSynchronize(stream_);
       cudaStreamSynchronize(downloads_.stream);
     });
@@ -82,7 +83,9 @@ int64_t CudaCanvas::submitFinish(int64_t first, int64_t rows, int channels, cons
     slot.pixels.reserve(slot.bytes);
     if (alpha) {
       slot.alpha.reserve(sizeof(float) * static_cast<size_t>(count));
-      uploads_.upload(slot.alpha.as(), alpha, sizeof(float) * static_cast<size_t>(count), stream_);
+      // The kernel that read the slot's last alpha is over: its pixels have been downloaded.
+      uploads_.transfer.upload(slot.alpha.as(), alpha, sizeof(float) * static_cast<size_t>(count), uploads_.stream);
+      uploads_.handOver(stream_);
     }
     finishRows(sums() + first * width_ * 3, weights() + first * width_, alpha ? slot.alpha.as<float>() : nullptr, count,
                channels, type, slot.pixels.as(), stream_);

@@ -8,6 +8,7 @@
 #include "cuda/runtime.h"
 #include "cuda/transfer.h"
 #include "cuda/turns.h"
+#include "cuda/uploads.h"
 
 namespace wbsr::cuda {
 
@@ -24,7 +25,7 @@ class CudaCanvas : public Canvas {
   using Guard = std::function<void(const std::function<void()>&)>;
   // width, rows: in SR pixels. guard(work) runs work with the device current and turns its failures into the device's.
   // owner: keeps the stream and the transfers alive as long as its canvases.
-  CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Transfer& uploads, Downloads& downloads, Guard guard,
+  CudaCanvas(int64_t width, int64_t rows, cudaStream_t stream, Uploads& uploads, Downloads& downloads, Guard guard,
              std::shared_ptr<void> owner);
   ~CudaCanvas() override;
 
@@ -51,7 +52,7 @@ class CudaCanvas : public Canvas {
 
   const int64_t width_, rows_;
   const cudaStream_t stream_;
-  Transfer& uploads_;
+  Uploads& uploads_;
   Downloads& downloads_;
   const Guard guard_;
   const std::shared_ptr<void> owner_;

@@ -22,34 +22,42 @@ namespace {
 
 Keep keptPart(const Region& r) { return {r.keepX - r.x, r.keepY - r.y, r.keepWidth, r.keepHeight}; }
 
-// Powers of four, so that few batch sizes are compiled (cuDNN takes about a second for each convolution of a new one).
-// The rest of a group runs in smaller batches.
+}  // namespace
+
 int batchSize(int64_t wanted) {
   int size = 1;
-  while (int64_t{size} * 4 <= wanted) size *= 4;
+  while (int64_t{size} * 4 <= std::min<int64_t>(wanted, kMostTiles)) size *= 4;
   return size;
 }
 
-}  // namespace
-
-// All pictures of the job in one allocation; offsets: of each picture in it.
-void State::uploadPictures(const InferJob& job, std::vector<size_t>& offsets) {
-  size_t total = 0;
-  std::vector<size_t> sizes;
-  for (const Picture& p : job.pictures) {
-    const View& v = p.pixels;
-    sizes.push_back(sampleBytes(v.type) * static_cast<size_t>(v.channels) * static_cast<size_t>(v.width) *
-                    static_cast<size_t>(v.height));
-    offsets.push_back(total);
-    total += (sizes.back() + 255) / 256 * 256;
-  }
-  grow(pictures_, total + 256);
-  for (size_t i = 0; i < sizes.size(); ++i)
-    transfer.upload(pictures_.as<uint8_t>() + offsets[i], job.pictures[i].pixels.data, sizes[i], context->stream);
+size_t bytesOf(const View& v) {
+  return sampleBytes(v.type) * static_cast<size_t>(v.channels) * static_cast<size_t>(v.width) *
+         static_cast<size_t>(v.height);
 }
 
-void State::runBatch(const InferJob& job, const Group& group, size_t first, int batch,
-                     const std::vector<size_t>& offsets, InferReport& report,
+// Where each picture of the job lies: those that are kept for other jobs, the others in the job's own memory.
+std::vector<const uint8_t*> State::uploadPictures(const InferJob& job, Running& running) {
+  std::vector<const uint8_t*> pictures;
+  size_t total = 0;
+  const auto padded = [](size_t bytes) { return (bytes + 255) / 256 * 256; };
+  for (const Picture& p : job.pictures) {
+    pictures.push_back(uploads.picture(p.pixels, p.origin));
+    if (!pictures.back()) total += padded(bytesOf(p.pixels));
+  }
+  running.pictures.reserve(total + 256);
+  uint8_t* next = running.pictures.as<uint8_t>();
+  for (size_t i = 0; i < pictures.size(); ++i) {
+    if (pictures[i]) continue;
+    const View& v = job.pictures[i].pixels;
+    uploads.transfer.upload(next, v.data, bytesOf(v), uploads.stream);
+    pictures[i] = next;
+    next += padded(bytesOf(v));
+  }
+  return pictures;
+}
+
+void State::runBatch(const InferJob& job, const Group& group, size_t first, int batch, const Running& running,
+                     const std::vector<const uint8_t*>& pictures, InferReport& report,
                      const std::vector<CudaCanvas*>& canvases) {
   const int scale = graph.scale();
   const cudaStream_t stream = context->stream;
@@ -58,9 +66,9 @@ void State::runBatch(const InferJob& job, const Group& group, size_t first, int 
       executable(group.subnet, batch, group.height, group.width, group.coveredHeight, group.coveredWidth, false);
   program.reserve();
 
-  const TileJob* tiles = tiles_.as<TileJob>() + group.firstTile + first;
+  const TileJob* tiles = running.tiles.as<TileJob>() + group.firstTile + first;
   // Copied to the addresses that the captured graph reads.
-  WBSR_CUDA(cudaMemcpyAsync(context->cropOffsets.as(), crops_.as<int2>() + group.firstTile + first,
+  WBSR_CUDA(cudaMemcpyAsync(context->cropOffsets.as(), running.crops.as<int2>() + group.firstTile + first,
                             sizeof(int2) * static_cast<size_t>(batch), cudaMemcpyDeviceToDevice, stream));
   const int64_t inPixels = int64_t{group.height} * group.width;
   const int64_t outPixels = int64_t{group.coveredHeight} * group.coveredWidth * scale * scale;
@@ -76,8 +84,7 @@ void State::runBatch(const InferJob& job, const Group& group, size_t first, int 
   };
   eachPicture([&](int picture, int n, int count) {
     const View& v = job.pictures[static_cast<size_t>(picture)].pixels;
-    const DevicePicture source{pictures_.as<uint8_t>() + offsets[static_cast<size_t>(picture)], v.type, v.width,
-                               v.height, v.channels};
+    const DevicePicture source{pictures[static_cast<size_t>(picture)], v.type, v.width, v.height, v.channels};
     withType(context->half, [&](auto type) {
       using T = decltype(type);
       T* copy = static_cast<T*>(program.inputCopy());
@@ -97,7 +104,7 @@ void State::runBatch(const InferJob& job, const Group& group, size_t first, int 
 }
 
 // Source and target of every region, uploaded once for the whole job, so that no batch waits for them.
-void State::uploadTiles(std::vector<Group*> groups) {
+void State::uploadTiles(std::vector<Group*> groups, Running& running) {
   const int scale = graph.scale();
   std::vector<TileJob> tiles;
   std::vector<int2> crops;
@@ -117,10 +124,10 @@ void State::uploadTiles(std::vector<Group*> groups) {
       group->maxHeight = std::max(group->maxHeight, tiles.back().height);
     }
   }
-  grow(tiles_, sizeof(TileJob) * tiles.size());
-  grow(crops_, sizeof(int2) * crops.size());
-  transfer.upload(tiles_.as(), tiles.data(), sizeof(TileJob) * tiles.size(), context->stream);
-  transfer.upload(crops_.as(), crops.data(), sizeof(int2) * crops.size(), context->stream);
+  running.tiles.reserve(sizeof(TileJob) * tiles.size());
+  running.crops.reserve(sizeof(int2) * crops.size());
+  uploads.transfer.upload(running.tiles.as(), tiles.data(), sizeof(TileJob) * tiles.size(), uploads.stream);
+  uploads.transfer.upload(running.crops.as(), crops.data(), sizeof(int2) * crops.size(), uploads.stream);
 }
 
 std::vector<CudaCanvas*> State::canvasesOf(const InferJob& job) const {
@@ -136,8 +143,9 @@ std::vector<CudaCanvas*> State::canvasesOf(const InferJob& job) const {
   return canvases;
 }
 
-void State::runGroups(const InferJob& job, const std::vector<Group*>& groups, const std::vector<size_t>& offsets,
-                      InferReport& report, const std::vector<CudaCanvas*>& canvases) {
+void State::runGroups(const InferJob& job, const std::vector<Group*>& groups, const Running& running,
+                      const std::vector<const uint8_t*>& pictures, InferReport& report,
+                      const std::vector<CudaCanvas*>& canvases) {
   for (const Group* which : groups) {
     const Group& group = *which;
     int64_t most = std::max<int64_t>(1, job.maxBatchPixels / (int64_t{group.height} * group.width));
@@ -145,7 +153,7 @@ void State::runGroups(const InferJob& job, const std::vector<Group*>& groups, co
       if (cancelled(job.cancel)) throw Error("WBSR_ABORTED", "the job was cancelled");
       const int batch = batchSize(std::min<int64_t>(most, static_cast<int64_t>(group.regions.size() - first)));
       try {
-        runBatch(job, group, first, batch, offsets, report, canvases);
+        runBatch(job, group, first, batch, running, pictures, report, canvases);
         first += static_cast<size_t>(batch);
       } catch (const Error& error) {
         // No tile of this batch has reached a canvas yet, because memory is allocated before the first launch.
@@ -190,15 +198,18 @@ int64_t State::submitInfer(const InferJob& job, InferReport& report) {
     }
     Running& running = running_[ticket % 2];
     try {
-      uploadTiles(ordered);
-      std::vector<size_t> offsets;
-      uploadPictures(job, offsets);
+      uploadTiles(ordered, running);
+      const std::vector<const uint8_t*> pictures = uploadPictures(job, running);
+      uploads.handOver(context->stream);
       running.begun.record(context->stream);
-      runGroups(job, ordered, offsets, report, canvases);
+      runGroups(job, ordered, running, pictures, report, canvases);
       running.ended.record(context->stream);
+      uploads.giveBack(context->stream);
     } catch (const Error&) {
-      // No caller waits for this job any more, and its canvases may be freed.
+      // No caller waits for this job any more, and its canvases and memory may be freed or used by the next.
+      cudaStreamSynchronize(uploads.stream);
       cudaStreamSynchronize(context->stream);
+      uploads.giveBack();
       throw;
     }
     report.otherSeconds = now() - start;
@@ -241,7 +252,7 @@ InferReport State::infer(const InferJob& job) {
       if (p.canvas) continue;
       const CudaCanvas& canvas = static_cast<const CudaCanvas&>(*own[next++]);
       const int64_t count = int64_t{p.pixels.width} * p.pixels.height * area;
-      grow(planar_, sizeof(float) * static_cast<size_t>(count) * 4);
+      grow(planar_, sizeof(float) * static_cast<size_t>(count) * 4, context->stream);
       float* sums = planar_.as<float>();
       float* weights = sums + count * 3;
       sumsToFloat(canvas.sums(), canvas.weights(), sums, weights, count, context->stream);

@@ -22,6 +22,7 @@ State::~State() {
   cudaSetDevice(options.index);
   // Running work uses this memory. cudaDeviceSynchronize instead would end the captures of other models.
   if (context) cudaStreamSynchronize(context->stream);
+  cudaStreamSynchronize(uploads.stream);
   cudaStreamSynchronize(downloads.stream);
 }
 
@@ -38,9 +39,10 @@ void State::guard(const std::function<void()>& work) {
   } catch (const Error& error) {
     if (error.code != "WBSR_DEVICE_FAILED") throw;
     std::string text = error.what();
-    // After an illegal access, for example, CUDA is unusable in the whole process.
+    // After an illegal access, for example, CUDA is unusable in the whole process. Any stream tells; this one is never
+    // captured, whereas a query would end a capture of the context's stream by another thread.
     if (context) {
-      const cudaError_t state = cudaStreamQuery(context->stream);
+      const cudaError_t state = cudaStreamQuery(downloads.stream);
       if (state != cudaSuccess && state != cudaErrorNotReady)
         text += "; CUDA cannot be used in this process any more, restart it";
       retireConvPlans(context->plans);
@@ -78,12 +80,13 @@ void State::trim() {
   context->stream.synchronise();
   cache_.clear();
   context->trim();
-  for (DeviceBuffer* buffer : {&planar_, &routing_}) buffer->release();
+  uploads.trim();
+  for (DeviceBuffer* buffer : {&planar_, &routed_, &routing_}) buffer->release();
 }
 
-void State::grow(DeviceBuffer& buffer, size_t bytes) {
+void State::grow(DeviceBuffer& buffer, size_t bytes, const Stream& stream) {
   if (bytes <= buffer.bytes()) return;
-  context->stream.synchronise();
+  stream.synchronise();
   buffer.reserve(bytes);
 }
 
@@ -93,7 +96,7 @@ std::unique_ptr<Canvas> State::makeCanvas(int64_t width, int64_t rows) {
   guard([&] {
     const auto make = [&] {
       canvas = std::make_unique<CudaCanvas>(
-          width, rows, context->stream, transfer, downloads, [this](const std::function<void()>& work) { guard(work); },
+          width, rows, context->stream, uploads, downloads, [this](const std::function<void()>& work) { guard(work); },
           self);
     };
     try {
@@ -107,26 +110,32 @@ std::unique_ptr<Canvas> State::makeCanvas(int64_t width, int64_t rows) {
   return canvas;
 }
 
+// On the uploads' stream: a picture is routed while the network runs on others.
 void State::route(const RouteJob& job) {
   guard([&] {
-    const cudaStream_t stream = context->stream;
+    uploads.giveBack();  // of a call that failed
+    const Stream& stream = uploads.stream;
+    Transfer& transfer = uploads.transfer;
     const View& pixels = job.pixels;
     const int columns = (pixels.width + job.tile - 1) / job.tile, rows = (pixels.height + job.tile - 1) / job.tile;
     const int64_t tiles = int64_t{columns} * rows;
     const int classes = static_cast<int>(job.thresholds.size()) + 1;
-    const size_t bytes = sampleBytes(pixels.type) * static_cast<size_t>(pixels.channels) *
-                         static_cast<size_t>(pixels.width) * static_cast<size_t>(pixels.height);
-    grow(pictures_, bytes + 256);
-    transfer.upload(pictures_.as(), pixels.data, bytes, stream);
+    const uint8_t* picture = uploads.picture(pixels, job.origin);
+    if (!picture) {
+      const size_t bytes = bytesOf(pixels);
+      grow(routed_, bytes + 256, stream);
+      transfer.upload(routed_.as(), pixels.data, bytes, stream);
+      picture = routed_.as<uint8_t>();
+    }
 
     // thresholds, difficulties (8 bytes each), then classes
     const size_t doubles = job.thresholds.size() + static_cast<size_t>(tiles), ints = static_cast<size_t>(tiles);
-    grow(routing_, doubles * sizeof(double) + ints * sizeof(int32_t));
+    grow(routing_, doubles * sizeof(double) + ints * sizeof(int32_t), stream);
     double* thresholds = routing_.as<double>();
     double* difficulties = thresholds + job.thresholds.size();
     int32_t* classOf = reinterpret_cast<int32_t*>(difficulties + tiles);
     transfer.upload(thresholds, job.thresholds.data(), job.thresholds.size() * sizeof(double), stream);
-    const RouterArguments arguments{{pictures_.as(), pixels.type, pixels.width, pixels.height, pixels.channels},
+    const RouterArguments arguments{{picture, pixels.type, pixels.width, pixels.height, pixels.channels},
                                     job.tile,
                                     columns,
                                     rows,
@@ -138,7 +147,8 @@ void State::route(const RouteJob& job) {
     if (job.difficulties)
       transfer.download(job.difficulties, difficulties, static_cast<size_t>(tiles) * sizeof(double), stream);
     if (job.classes) transfer.download(job.classes, classOf, static_cast<size_t>(tiles) * sizeof(int32_t), stream);
-    context->stream.synchronise();
+    stream.synchronise();
+    uploads.giveBack();
   });
 }
 
@@ -150,7 +160,7 @@ void State::forward(int subnet, const float* input, float* output, int batch, in
       Executable& program = executable(subnet, count, height, width, height, width, false);
       program.reserve();
       const size_t in = sizeof(float) * static_cast<size_t>(count * 3 * pixels), out = in * static_cast<size_t>(area);
-      grow(planar_, out);
+      grow(planar_, out, context->stream);
       transfer.upload(planar_.as(), input + first * 3 * pixels, in, stream);
       withType(context->half, [&](auto type) {
         using T = decltype(type);
@@ -178,8 +188,10 @@ void State::forward(int subnet, const float* input, float* output, int batch, in
 
 int64_t State::bytes() const {
   size_t sum = transfer.bytes() + downloads.transfer.bytes();
-  for (const DeviceBuffer* buffer : {&pictures_, &tiles_, &crops_, &planar_, &routing_}) sum += buffer->bytes();
-  return static_cast<int64_t>(sum) + context->bytes();
+  for (const DeviceBuffer* buffer : {&planar_, &routed_, &routing_}) sum += buffer->bytes();
+  for (const Running& running : running_)
+    for (const DeviceBuffer* buffer : {&running.pictures, &running.tiles, &running.crops}) sum += buffer->bytes();
+  return static_cast<int64_t>(sum) + uploads.bytes() + context->bytes();
 }
 
 }  // namespace wbsr::cuda

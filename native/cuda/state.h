@@ -16,6 +16,13 @@
 
 namespace wbsr::cuda {
 
+// Regions of the next batch where `wanted` are left and fit: powers of four, so that few batch sizes are compiled (cuDNN
+// takes about a second for each convolution of a new one), and at most what a grid can have.
+int batchSize(int64_t wanted);
+
+// Bytes of a view's pixels.
+size_t bytesOf(const View& view);
+
 class State : public std::enable_shared_from_this<State> {
  public:
   State(const wbsr::Graph& graph, const DeviceOptions& options);
@@ -53,24 +60,28 @@ class State : public std::enable_shared_from_this<State> {
 
  public:
   std::unique_ptr<Context> context;
-  Transfer transfer;
+  Uploads uploads;
+  Transfer transfer;  // of forward passes and sums, on the context's stream
   Downloads downloads;
 
  private:
   struct Group;
-  // One inference job under way.
+  // One inference job under way. Its memory may be written again when its slot is free.
   struct Running {
     Event begun{true}, ended{true};
+    DeviceBuffer pictures, tiles, crops;
   };
-  // Enlarges a buffer of this class after the work that uses it.
-  void grow(DeviceBuffer& buffer, size_t bytes);
+  // Enlarges a buffer of this class after the work that uses it, all of which is on `stream`.
+  static void grow(DeviceBuffer& buffer, size_t bytes, const Stream& stream);
   std::vector<CudaCanvas*> canvasesOf(const InferJob& job) const;
-  void runGroups(const InferJob& job, const std::vector<Group*>& groups, const std::vector<size_t>& offsets,
-                 InferReport& report, const std::vector<CudaCanvas*>& canvases);
-  void uploadTiles(std::vector<Group*> groups);
-  void uploadPictures(const InferJob& job, std::vector<size_t>& offsets);
-  void runBatch(const InferJob& job, const Group& group, size_t first, int batch, const std::vector<size_t>& offsets,
-                InferReport& report, const std::vector<CudaCanvas*>& canvases);
+  void runGroups(const InferJob& job, const std::vector<Group*>& groups, const Running& running,
+                 const std::vector<const uint8_t*>& pictures, InferReport& report,
+                 const std::vector<CudaCanvas*>& canvases);
+  void uploadTiles(std::vector<Group*> groups, Running& running);
+  std::vector<const uint8_t*> uploadPictures(const InferJob& job, Running& running);
+  void runBatch(const InferJob& job, const Group& group, size_t first, int batch, const Running& running,
+                const std::vector<const uint8_t*>& pictures, InferReport& report,
+                const std::vector<CudaCanvas*>& canvases);
 
   // subnet, batch, height, width, covered height, covered width, training
   using Key = std::tuple<int, int, int, int, int, int, bool>;
@@ -80,7 +91,8 @@ class State : public std::enable_shared_from_this<State> {
   };
   std::map<Key, Cached> cache_;
   uint64_t clock_ = 0;
-  DeviceBuffer pictures_, tiles_, crops_, planar_, routing_;
+  DeviceBuffer planar_;            // of the context's stream
+  DeviceBuffer routed_, routing_;  // of the uploads' stream, which routes
   Running running_[2];
   Turns turns_;
   std::mutex failureMutex_;

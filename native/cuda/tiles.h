@@ -28,6 +28,9 @@ template <typename T>
 void gatherTiles(const DevicePicture& picture, const TileJob* tiles, int batch, int height, int width, float* thin,
                  T* copy, cudaStream_t stream);
 
+// Most tiles of a batch: a dimension of the grids of gatherTiles and blendTiles.
+constexpr int kMostTiles = 65535;
+
 // Sums are integers in units of 2^-20, so that they do not depend on the order in which tiles are added. Weights have
 // the same unit. sums (rows, width, 3), weights (rows, width).
 constexpr float kSumUnit = 1.f / (1 << 20);

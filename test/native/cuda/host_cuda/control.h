@@ -42,6 +42,8 @@ struct Live {
 Live live();
 uint64_t launches();  // kernels that ran so far
 
+uint64_t uploaded();  // bytes that copies from the host to the device have asked for so far
+
 // A process that begins: no injected failure, no planted one, no broken context, Immediate, one device, no limit. What lives, lives on.
 void restart();
 

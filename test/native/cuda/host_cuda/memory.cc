@@ -119,6 +119,8 @@ struct Copy {
   }
 };
 
+uint64_t uploadedBytes = 0;
+
 // Pageable host memory is read or written before the call returns, as documented in the manual.
 cudaError_t queueCopy(Copy copy, cudaMemcpyKind kind, cudaStream_t stream) {
   if (copy.width == 0 || copy.height == 0) return cudaSuccess;
@@ -127,6 +129,7 @@ cudaError_t queueCopy(Copy copy, cudaMemcpyKind kind, cudaStream_t stream) {
     return failed(cudaErrorInvalidValue);
   if (touchesDevice(copy.to) && !isDevice(copy.to, copy.toBytes())) return failed(cudaErrorInvalidValue);
   if (touchesDevice(copy.from) && !isDevice(copy.from, copy.fromBytes())) return failed(cudaErrorInvalidValue);
+  if (!touchesDevice(copy.from) && touchesDevice(copy.to)) uploadedBytes += copy.width * copy.height;
   CUstream_st* const on = resolve(stream);
   const bool pageableFrom = !touchesDevice(copy.from) && !isPinned(copy.from, copy.fromBytes());
   const bool pageableTo = !touchesDevice(copy.to) && !isPinned(copy.to, copy.toBytes());
@@ -164,6 +167,11 @@ bool isPinned(const void* data, size_t bytes) { return within(data, bytes, false
 bool touchesDevice(const void* data) {
   const auto* found = find(data);
   return found && found->second.device >= 0;
+}
+
+uint64_t uploaded() {
+  const std::lock_guard lock(mutex());
+  return uploadedBytes;
 }
 
 Live liveMemory() {
