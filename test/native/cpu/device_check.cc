@@ -220,7 +220,7 @@ void routeAgrees() {
     const int columns = (w + tile - 1) / tile, rows = (h + tile - 1) / tile;
     std::vector<double> difficulties(static_cast<size_t>(columns * rows));
     std::vector<int32_t> classes(difficulties.size());
-    RouteJob job{picture.view, tile, {0.1, 0.13, 0.14}, difficulties.data(), classes.data()};
+    RouteJob job{picture.view, {}, tile, {0.1, 0.13, 0.14}, difficulties.data(), classes.data()};
     device->route(job);
     for (int y = 0; y < rows; ++y)
       for (int x = 0; x < columns; ++x) {
