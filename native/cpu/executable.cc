@@ -51,7 +51,7 @@ LossSums Executable::run(const RunArguments& arguments) {
   arguments_ = arguments;
   arena_ = c.arena.reserve(program_.arenaFloats);
   loss_ = {};
-  ranges_.assign(program_.values.size(), {});
+  if (c.precision == Precision::Int8) ranges_.assign(program_.values.size(), {});
   for (const auto& kernel : kernels_) {
     if ((arguments.cancel && *arguments.cancel != 0) || (c.closing && *c.closing))
       throw Error("WBSR_ABORTED", "the job was cancelled");

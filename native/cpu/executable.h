@@ -57,7 +57,7 @@ class Executable {
   const RunArguments& arguments() const { return arguments_; }
   float* at(int value) const;
   void setLoss(const LossSums& loss) { loss_ = loss; }
-  // Ranges of a value's channels, one for each picture, where the step that made it in this run has left them; else empty.
+  // With Precision::Int8: ranges of a value's channels, one for each picture, where the step that made it in this run has left them; else empty.
   std::vector<ChannelRanges>& rangesOf(int value) { return ranges_[static_cast<size_t>(value)]; }
 
  private:

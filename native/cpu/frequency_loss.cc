@@ -5,13 +5,10 @@
 
 #include "core/instruction_set.h"
 #include "core/math/frequency.h"
+#include "cpu/tensor.h"
 
 namespace wbsr::cpu {
 namespace {
-
-constexpr int64_t padded(int64_t count) {
-  return (count + simd::kFrequencyLanes - 1) / simd::kFrequencyLanes * simd::kFrequencyLanes;
-}
 
 std::vector<math::Twiddle> twiddles(int n) {
   std::vector<math::Twiddle> out;
@@ -84,7 +81,8 @@ void addFrequencyTermWith(const simd::FrequencyKernel& kernel, const LossSpec& s
                           LossSums& sums) {
   if (spec.frequency == 0 || batch == 0) return;
   const int64_t planes = int64_t{batch} * 3, area = int64_t{height} * width;
-  const int64_t columns = padded(math::frequencyColumns(width)), values = padded(width);
+  const int64_t columns = roundUp(math::frequencyColumns(width), simd::kFrequencyLanes),
+                values = roundUp(width, simd::kFrequencyLanes);
   const Matrices matrices(height, width, columns, values);
   const double scale = spec.frequency / math::frequencyCount(batch, height, width);
   std::vector<double> partial(static_cast<size_t>(planes));

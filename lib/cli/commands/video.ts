@@ -1,5 +1,6 @@
 // wbsr video: its options and help. What it does is in lib/cli/video.ts.
 import { type Command, Option } from 'commander'
+import { MAX_FACTOR } from '../../stream/target.js'
 import type { VideoFlags } from '../flags.js'
 import { deviceFlags, routingFlags } from '../model.js'
 import { integer, number, size } from '../values.js'
@@ -8,8 +9,8 @@ import { integer, number, size } from '../values.js'
 export function videoFlags(command: Command): Command {
   return command
     .addOption(
-      new Option('-s, --scale <factor>', "of a video: any factor from 1 to 64 (default: the model's)")
-        .argParser(number(1, 64))
+      new Option('-s, --scale <factor>', `of a video: any factor from 1 to ${MAX_FACTOR} (default: the model's)`)
+        .argParser(number(1, MAX_FACTOR))
         .conflicts('size'),
     )
     .option('--size <WxH>', 'of a video, in pixels: 1920x1080; 1920x and x1080 keep the shape', size)

@@ -1,10 +1,10 @@
 // activation: an elementwise function without parameters.
 #pragma once
-#include <cstdio>
 #include <limits>
 #include <string>
 
 #include "core/backward.h"
+#include "core/error.h"
 
 namespace wbsr::operators {
 
@@ -21,11 +21,8 @@ class Activation final : public Operator {
         1 + a.choice("activation", {"relu", "leakyRelu", "sigmoid", "silu", "gelu", "tanh", "exp", "reciprocal"}));
     const double slope = a.number("slope", 0);
     // The gradient takes the sign of the input from that of the output.
-    if (!(slope >= 0 && slope <= std::numeric_limits<float>::max())) {
-      char received[32];
-      std::snprintf(received, sizeof received, "%g", slope);
-      invalidNode(std::string("Expected a number of at least 0 for slope but received ") + received);
-    }
+    if (!(slope >= 0 && slope <= std::numeric_limits<float>::max()))
+      invalidNode("Expected a number of at least 0 for slope but received " + shown(slope));
     return std::make_shared<Activation>(function,
                                         function == ActivationKind::LeakyRelu ? static_cast<float>(slope) : 0.f);
   }
