@@ -58,13 +58,14 @@ __global__ void __launch_bounds__(kThreads) frequencyRowsKernel(Shape s, const T
   rows[at] = sum;
 }
 
-// Sum of all threads, in thread 0. kThreads is a power of 2.
+// Sum of all threads, in every thread. kThreads is a power of 2.
 __device__ double blockSum(double value) {
   __shared__ double sums[kThreads];
   sums[threadIdx.x] = value;
+  __syncthreads();
   for (unsigned half = kThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
     if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+    __syncthreads();
   }
   return sums[0];
 }

@@ -1,12 +1,14 @@
 // What every native check counts and prints. Exit status: `return finish();`.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <string>
 
 namespace wbsr::test {
 
-inline int checks = 0, failures = 0;
+// Atomic: some checks are made on several threads.
+inline std::atomic<int> checks = 0, failures = 0;
 
 inline void check(bool ok, const std::string& what) {
   ++checks;
@@ -16,7 +18,7 @@ inline void check(bool ok, const std::string& what) {
 }
 
 inline int finish() {
-  std::printf("%d checks, %d failed\n", checks, failures);
+  std::printf("%d checks, %d failed\n", checks.load(), failures.load());
   return failures == 0 ? 0 : 1;
 }
 
