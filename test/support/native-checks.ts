@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -46,8 +47,19 @@ export function runCheck(
   })
 }
 
+/** Checks of one thread run on all cores. Tests that come after are buffered: `t.jobs` holds for the whole file. */
+export function inParallel(): { buffered: true } {
+  t.jobs = os.availableParallelism()
+  return { buffered: true }
+}
+
 /** One test per check, and one that all are there. */
-export function testBuild(build: string, names: string[], env: Record<string, string>): void {
+export function testBuild(
+  build: string,
+  names: string[],
+  env: Record<string, string>,
+  options: { buffered?: boolean } = {},
+): void {
   t.test(`${build}: every check is built`, async (t) => {
     t.ok(names.length > 0, 'there are native checks')
     for (const name of names)
@@ -57,7 +69,7 @@ export function testBuild(build: string, names: string[], env: Record<string, st
       )
   })
   for (const name of names) {
-    t.test(`${build}: ${name}`, async (t) => {
+    t.test(`${build}: ${name}`, options, async (t) => {
       const { status, output } = await runCheck(build, name, env)
       t.equal(status, 0, `exit status\n${output.slice(-4000)}`)
     })

@@ -2,7 +2,7 @@
 // AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer, which sees each CUDA thread of a
 // block as a thread. scripts/setup.mjs --test builds all three.
 import t from 'tap'
-import { checkNames, runCheck, testBuild } from '../../support/native-checks.js'
+import { checkNames, inParallel, runCheck, testBuild } from '../../support/native-checks.js'
 
 // Use after return is detected in the other checks; here it would take three quarters of the time.
 const addresses = {
@@ -14,9 +14,10 @@ const addresses = {
 const threads = { OMP_NUM_THREADS: '1', TSAN_OPTIONS: 'halt_on_error=1' }
 
 const names = checkNames(true)
-testBuild('build', names, { OMP_NUM_THREADS: '1' })
-testBuild('build-asan', names, addresses)
-testBuild('build-tsan', names, threads)
+const parallel = inParallel()
+testBuild('build', names, { OMP_NUM_THREADS: '1' }, parallel)
+testBuild('build-asan', names, addresses, parallel)
+testBuild('build-tsan', names, threads, parallel)
 
 // host_cuda_check plants these bugs too, but only those that the sanitizer it was built with can find.
 for (const [build, bug, env, report] of [
@@ -26,7 +27,7 @@ for (const [build, bug, env, report] of [
   ['build-tsan', 'missing barrier', threads, /ThreadSanitizer: data race/],
   ['build-tsan', 'missing warp barrier', threads, /ThreadSanitizer: data race/],
 ] as const) {
-  t.test(`${build} finds a planted bug: ${bug}`, async (t) => {
+  t.test(`${build} finds a planted bug: ${bug}`, parallel, async (t) => {
     const { status, output } = await runCheck(build, 'host_cuda_check', env, [bug])
     t.not(status, 0, 'the check fails')
     t.match(output, report, 'and the sanitizer says why')
@@ -35,7 +36,7 @@ for (const [build, bug, env, report] of [
 
 // cuda_side_stream_check forgets each wait between the two streams of a training pass itself, one at a time.
 for (const bug of ['forgotten fork', 'forgotten join']) {
-  t.test(`cuda_side_stream_check finds a planted bug: ${bug}`, async (t) => {
+  t.test(`cuda_side_stream_check finds a planted bug: ${bug}`, parallel, async (t) => {
     const { status, output } = await runCheck('build', 'cuda_side_stream_check', { OMP_NUM_THREADS: '1' }, [bug])
     t.equal(status, 1, 'the check fails')
     t.match(output, /not ok: the gradients of a pass whose streams race/, 'because gradients are wrong')
