@@ -183,12 +183,22 @@ async function build(folder, what, configure, target) {
   )
 }
 
+/** CUDA code for the GPUs here, or for one kind: the package has that of all kinds, which takes four times as long. */
+async function cudaArchitectures() {
+  const query = ['--query-gpu=compute_cap', '--format=csv,noheader']
+  const found = which('nvidia-smi') ? await run('nvidia-smi', query).catch(() => '') : ''
+  const kinds = new Set([...found.matchAll(/^(\d+)\.(\d+)\s*$/gm)].map(([, major, minor]) => `${major}${minor}`))
+  return kinds.size > 0 ? [...kinds].join(';') : '90'
+}
+
 /** The addon, and with --test the native checks beside it. */
 function nativeBuild() {
-  const configure = () =>
-    runTool('cmake-js/bin/cmake-js', ['configure', '-G', 'Ninja', '--CDCMAKE_BUILD_TYPE=Release'], {
+  const configure = async () => {
+    const options = ['CMAKE_BUILD_TYPE=Release', `WBSR_CUDA_ARCHITECTURES=${await cudaArchitectures()}`]
+    await runTool('cmake-js/bin/cmake-js', ['configure', '-G', 'Ninja', ...options.map((option) => `--CD${option}`)], {
       what: 'cmake-js configure',
     })
+  }
   return build(at('build'), 'compiling the native addon', configure, forTest ? null : 'wbsr')
 }
 

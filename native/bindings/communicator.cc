@@ -7,6 +7,7 @@
 #include "bindings/fields.h"
 #include "bindings/jobs.h"
 #include "bindings/register.h"
+#include "core/cancel.h"
 #include "distributed/mpi.h"
 
 namespace wbsr::bindings {
@@ -56,7 +57,7 @@ class Communicator : public Napi::ObjectWrap<Communicator> {
     const volatile int32_t* flag =
         arrayArgument<int32_t>(value, "cancel", napi_int32_array, "Int32Array", 1, value.Env());
     keep.push_back(value);
-    return [flag, ending = closing_] { return *flag != 0 || *ending; };
+    return [flag, ending = closing_] { return isSet(flag) || *ending; };
   }
 
   Napi::Value open(const Napi::CallbackInfo& info) {

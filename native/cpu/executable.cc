@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/cancel.h"
 #include "core/error.h"
 #include "cpu/conv_primitives.h"
 
@@ -53,7 +54,7 @@ LossSums Executable::run(const RunArguments& arguments) {
   loss_ = {};
   if (c.precision == Precision::Int8) ranges_.assign(program_.values.size(), {});
   for (const auto& kernel : kernels_) {
-    if ((arguments.cancel && *arguments.cancel != 0) || (c.closing && *c.closing))
+    if (isSet(arguments.cancel) || (c.closing && *c.closing))
       throw Error("WBSR_ABORTED", "the job was cancelled");
     kernel->run();
   }

@@ -8,6 +8,7 @@
 #include <string>
 #include <tuple>
 
+#include "core/cancel.h"
 #include "core/device.h"
 #include "cuda/canvas.h"
 #include "cuda/program/executable.h"
@@ -46,7 +47,7 @@ class State : public std::enable_shared_from_this<State> {
   void route(const RouteJob& job);
   void forward(int subnet, const float* input, float* output, int batch, int height, int width);
   bool cancelled(const volatile int32_t* cancel) const {
-    return (cancel && *cancel != 0) || (options.closing && *options.closing);
+    return isSet(cancel) || (options.closing && *options.closing);
   }
   int64_t bytes() const;
 

@@ -126,7 +126,7 @@ void connectionsEnd() {
       int32_t cancel = 0;
       std::thread later([&] {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
-        *static_cast<volatile int32_t*>(&cancel) = 1;
+        __atomic_store_n(&cancel, 1, __ATOMIC_RELAXED);
       });
       check(errorOf([&] { exchange.receive(0, 1, &cancel); }) == "WBSR_ABORTED", "a receive that is cancelled");
       later.join();
