@@ -228,4 +228,9 @@ export interface Addon {
     channels: number,
     previous: Uint8Array | Uint16Array | null,
   ): Promise<Uint8Array>
+  /**
+   * Frees the memory of an array that nothing reads any more, without waiting for the garbage collector: its length is 0 then.
+   * A part of a larger buffer is left as it is.
+   */
+  releasePixels(data: PixelArray): void
 }

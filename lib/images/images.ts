@@ -1,6 +1,7 @@
 // Pictures in: files, encoded buffers and raw pixels become RawImage (whole) or rows (a strip at a time). Pictures out
 // are in encode.ts and png.ts.
 import { invalidOption, WbsrError } from '../errors.js'
+import { native } from '../native.js'
 import type { ImageInput, PixelArray, RawImage } from '../types.js'
 import { EncodedImage, type ImageHeader } from './decoder.js'
 import { bitsOf, checkRawImage } from './raw-image.js'
@@ -120,12 +121,14 @@ export class RowSource {
   readonly #image: EncodedImage | RawImage
   readonly #header: ImageHeader
   readonly #bandRows: number
+  readonly #release: boolean
   #band: PixelArray
   #first = 0
   #rows = 0
 
-  private constructor(image: EncodedImage | RawImage, bandBytes: number) {
+  private constructor(image: EncodedImage | RawImage, bandBytes: number, release: boolean) {
     this.#image = image
+    this.#release = release && image instanceof EncodedImage
     this.#header = image instanceof EncodedImage ? image.header : rawHeader(image)
     const { width, channels, bits } = this.#header
     this.#bandRows = Math.max(1, Math.floor(bandBytes / (width * channels * (bits / 8))))
@@ -136,14 +139,19 @@ export class RowSource {
     }
   }
 
-  /** Reads the header; throws as decodeImage does. */
+  /**
+   * Reads the header; throws as decodeImage does.
+   *
+   * @param release rows that read() returned are not used after the next call; their memory is freed at once then
+   */
   static async open(
     input: ImageInput,
     name = 'input',
     bandBytes = BAND_BYTES,
     options: ReadOptions = {},
+    release = false,
   ): Promise<RowSource> {
-    return new RowSource(await openImage(input, name, options), bandBytes)
+    return new RowSource(await openImage(input, name, options), bandBytes, release)
   }
 
   /** Its warnings grow as rows are read. */
@@ -170,8 +178,7 @@ export class RowSource {
       const start = height <= this.#bandRows ? 0 : first
       const count = Math.min(height - start, Math.max(rows, this.#bandRows))
       // Let go of the old band before the new one is there.
-      this.#rows = 0
-      this.#band = new Uint8Array(0)
+      this.#drop()
       this.#band = (await (this.#image as EncodedImage).decode({ first: start, rows: count })).data
       this.#first = start
       this.#rows = count
@@ -180,10 +187,15 @@ export class RowSource {
     return this.#band.subarray((first - this.#first) * stride, (first - this.#first + rows) * stride)
   }
 
+  #drop(): void {
+    this.#rows = 0
+    if (this.#release) native.releasePixels(this.#band)
+    this.#band = new Uint8Array(0)
+  }
+
   /** Lets go of the pixels and of the file. */
   async close(): Promise<void> {
-    this.#rows = 0
-    this.#band = new Uint8Array(0)
+    this.#drop()
     if (this.#image instanceof EncodedImage) await this.#image.close()
   }
 }

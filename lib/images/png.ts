@@ -92,6 +92,7 @@ export class PngEncoder {
         this.#giveUp = reject
         this.#deflate.write(filtered, (error) => (error ? reject(error) : resolve()))
       })
+      native.releasePixels(filtered)
     }
     this.#row += rows
   }

@@ -90,12 +90,16 @@ export class PictureAssembler {
     if (bitsOf(tile.data) !== bits)
       this.#fail(`${where} has ${bitsOf(tile.data)} bits per sample, the first had ${bits}`)
 
-    const tileRow = this.#tileRowAt(y, tile.height, where)
+    const { left, top, right } = haloOf(tile)
+    // Whole rows that are the next to be written are not copied.
+    const whole = y === this.#nextRow && tile.width === width && left + top + right === 0
+    const rows = whole ? tile.data.subarray(0, tile.height * width * channels) : null
+    const tileRow = this.#tileRowAt(y, tile.height, where, rows)
     if (tileRow.parts.some(([from, to]) => x < to && from < x + tile.width)) this.#fail(`${where} overlaps another one`)
     tileRow.parts.push([x, x + tile.width])
     tileRow.columns += tile.width
     this.#tiles++
-    const { left, top, right } = haloOf(tile)
+    if (tileRow.data === rows) return
     const stride = (left + tile.width + right) * channels
     for (let row = 0; row < tile.height; row++) {
       const from = (top + row) * stride + left * channels
@@ -103,7 +107,7 @@ export class PictureAssembler {
     }
   }
 
-  #tileRowAt(y: number, height: number, where: string): TileRow {
+  #tileRowAt(y: number, height: number, where: string, whole: PixelArray | null): TileRow {
     const row = this.#tileRows.get(y)
     if (row) {
       if (row.height !== height)
@@ -118,7 +122,8 @@ export class PictureAssembler {
         )
     }
     const { width, channels, bits } = this.picture
-    const made: TileRow = { y, height, data: new ARRAYS[bits](width * height * channels), parts: [], columns: 0 }
+    const data = whole ?? new ARRAYS[bits](width * height * channels)
+    const made: TileRow = { y, height, data, parts: [], columns: 0 }
     this.#tileRows.set(y, made)
     return made
   }

@@ -109,6 +109,7 @@ export class RowResize extends Transform {
     this.#bottom = Math.max(bottom, from + Math.floor(kept.length / this.#stride))
     const rows = Buffer.from(new ArrayBuffer((this.#bottom - from) * this.#stride))
     this.#filled = kept.copy(rows)
+    native.releasePixels(this.#rows)
     this.#rows = rows
     this.#top = from
   }

@@ -3,6 +3,7 @@
 import { Unwrapper } from '../images/wrap.js'
 import { mirrored, paddedSide } from '../infer/padding.js'
 import type { ModelState } from '../model-state.js'
+import { native } from '../native.js'
 import type { RoutingOptions } from '../routing/options.js'
 import type { PixelArray } from '../types.js'
 import { RowResize } from './row-resize.js'
@@ -20,7 +21,7 @@ export interface RowKind extends Required<Pick<RowStreamOptions, 'channels' | 'd
 }
 
 /** LR pixels of tile rows that are in memory together: wide pictures have fewer rows at a time, and compute more halo. */
-const GROUP_PIXELS = 1.3e6
+const GROUP_PIXELS = 6.5e5
 /** As many as upscale() takes where they fit. */
 const GROUP_LINES = 256
 
@@ -76,6 +77,7 @@ export function cropRows(from: Size, to: Size, pixel: number): Glue[] {
         if (count === 0) continue
         const out = Buffer.from(new ArrayBuffer(count * narrow))
         for (let row = 0; row < count; row++) piece.copy(out, row * narrow, row * wide, row * wide + narrow)
+        native.releasePixels(piece)
         yield out
       }
     },

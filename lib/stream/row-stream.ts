@@ -7,6 +7,7 @@ import { type AlphaUse, hasAlpha, splitColours } from '../images/alpha.js'
 import { checkTileEdge } from '../infer/options.js'
 import { PicturePass, type Strip } from '../infer/picture-pass.js'
 import { checkUsable, type ModelState } from '../model-state.js'
+import { native } from '../native.js'
 import { checkChoice, checkInteger, checkObject } from '../options.js'
 import { MERGED_TILES, mapForDataset } from '../routing/class-map.js'
 import { routedState } from '../routing/measure.js'
@@ -244,6 +245,8 @@ export class RowStream extends Transform {
     const { classes } = await routeGroup(routedState(this.#state, this.#settings), band, channels, this.#grid, group)
     const subnets = classes.map((k) => this.#map[k - 1]!)
     const strips: Strip[] = await this.#pass.run(group, band, subnets)
+    // The next group needs alpha of this one.
+    if (!hasAlpha(channels)) native.releasePixels(rows)
     this.#subnets.set(subnets, this.tilesDone)
     this.tilesDone += subnets.length
     for (const { data: out } of strips) {

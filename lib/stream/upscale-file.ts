@@ -10,6 +10,7 @@ import { readContinued, wrapPixels } from '../images/wrap.js'
 import type { AlphaChannel } from '../infer/options.js'
 import { overlayRows } from '../infer/overlay.js'
 import { checkUsable, type ModelState } from '../model-state.js'
+import { native } from '../native.js'
 import { overlapOf } from '../tiling/overlap.js'
 import type { ImageInput, PictureMetadata } from '../types.js'
 import { checkFileOptions, type FileSettings, type UpscaleFileOptions } from './file-options.js'
@@ -47,7 +48,7 @@ export interface UpscaleFileResult {
 
 /** Rows that are read at a time; bytes that are decoded at a time, more than malloc keeps of what is freed (32 MB). */
 const READ_ROWS = 64
-const READ_BYTES = 40 << 20
+const READ_BYTES = 33 << 20
 
 /** What alpha is, and whether it is full everywhere: the picture is read once for that. */
 async function judgeRows(
@@ -164,6 +165,7 @@ class FileRun {
       const data = samplesOf(piece, depth)
       const count = data.length / (width * channels)
       await file.add({ x: 0, y, width, height: count, channels, data, picture }, () => signal?.aborted === true)
+      native.releasePixels(data)
       y += count
     }
   }
@@ -203,7 +205,7 @@ export async function upscaleFile(
   const files: PictureFile[] = []
   let source: RowSource | null = null
   try {
-    source = await RowSource.open(input, 'input', READ_BYTES, read)
+    source = await RowSource.open(input, 'input', READ_BYTES, read, true)
     const { channels, bits: depth } = source.header
     const wanted = targetSize(target, source.header)
     checkOutputSize(wanted, format, output)

@@ -196,6 +196,18 @@ Napi::Value assembleBatch(const Napi::CallbackInfo& info) {
   });
 }
 
+// Frees the memory of a typed array at once; without this it waits for the garbage collector, which sees little reason to run
+// where few large arrays are made. An array that is a part of a buffer, or that cannot be detached, is left as it is.
+Napi::Value releasePixels(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsTypedArray()) throwExpected("a typed array", "data", info[0], env);
+  const Napi::TypedArray array = info[0].As<Napi::TypedArray>();
+  Napi::ArrayBuffer buffer = array.ArrayBuffer();
+  if (array.ByteOffset() == 0 && array.ByteLength() == buffer.ByteLength() && !buffer.IsDetached())
+    napi_detach_arraybuffer(env, buffer);
+  return env.Undefined();
+}
+
 }  // namespace
 
 void registerImages(Napi::Env env, Napi::Object exports) {
@@ -213,6 +225,7 @@ void registerImages(Napi::Env env, Napi::Object exports) {
   add("toAlphaFloat", toAlphaFloat);
   add("finishRows", finishRows);
   add("pngFilterRows", pngFilterRows);
+  add("releasePixels", releasePixels);
 }
 
 }  // namespace wbsr::bindings

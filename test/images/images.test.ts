@@ -225,6 +225,20 @@ t.test('strips equal the whole picture, decoded in as few bands as fit', async (
   }
   const rows = await RowSource.open(image)
   t.same(await rows.read(90, 7), image.data.slice(90 * 150), 'raw input')
+
+  const file = path.join(dir, 'released.png')
+  await encodeImage(image, file)
+  for (const input of [file, image]) {
+    const source = await RowSource.open(input, 'input', 6000, {}, true)
+    const first = await source.read(0, 10)
+    t.same(first, image.data.slice(0, 1500))
+    t.same(await source.read(10, 10), image.data.slice(1500, 3000))
+    t.equal(first.length, 1500, 'rows of the same band stay')
+    t.same(await source.read(50, 10), image.data.slice(50 * 150, 60 * 150))
+    t.equal(first.length, input === image ? 1500 : 0, 'a band is released when the next one is read; raw pixels never')
+    await source.close()
+    t.equal(image.data.length, 97 * 150)
+  }
   t.equal((await rows.read(0, 1)).buffer, image.data.buffer, 'raw input is not copied')
   await t.rejects(rows.read(90, 8), { code: 'WBSR_INVALID_OPTION', message: /rows within 0\.\.97/ })
 })

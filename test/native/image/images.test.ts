@@ -252,6 +252,24 @@ function unfilter(
   return { bytes, types }
 }
 
+t.test('releasePixels frees an array of its own, and nothing else', async (t) => {
+  for (const data of [new Uint8Array(8), new Uint16Array(4), new Float32Array(2), Buffer.from(new ArrayBuffer(8))]) {
+    native.releasePixels(data)
+    t.equal(data.length, 0)
+    native.releasePixels(data)
+  }
+  const whole = new Uint8Array(8)
+  for (const part of [whole.subarray(1), whole.subarray(0, 7)]) {
+    native.releasePixels(part)
+    t.equal(whole.length, 8, 'a part of a larger array stays')
+  }
+  t.throws(() => native.releasePixels([] as never), { code: 'WBSR_INVALID_OPTION' })
+  // Held memory would grow by 2 GB.
+  const before = process.memoryUsage.rss()
+  for (let i = 0; i < 128; i++) native.releasePixels(new Uint8Array(16 << 20).fill(1))
+  t.ok(process.memoryUsage.rss() - before < 200e6, 'the memory is free at once')
+})
+
 t.test('unfiltering undoes pngFilterRows, which chooses the filter with the smallest sum', async (t) => {
   const used = new Set<number>()
   for (const kind of ['u8', 'u16'] as const) {
