@@ -21,7 +21,7 @@ export interface RowKind extends Required<Pick<RowStreamOptions, 'channels' | 'd
 }
 
 /** LR pixels of tile rows that are in memory together: wide pictures have fewer rows at a time, and compute more halo. */
-const GROUP_PIXELS = 6.5e5
+const GROUP_PIXELS = 9e5
 /** As many as upscale() takes where they fit. */
 const GROUP_LINES = 256
 
