@@ -648,7 +648,7 @@ int main(int count, char** arguments) {
   checkFidelityScale();
   checkInvalid();
   checkAdam();
-  std::printf("%d checks, %d failed, kernels:", test::checks, test::failures);
+  std::printf("%d checks, %d failed, kernels:", test::checks.load(), test::failures.load());
   for (const cpu::NamedLossKernel& path : cpu::lossKernels()) std::printf(" %s", path.name);
   std::printf("\n");
   return test::failures > 0;
