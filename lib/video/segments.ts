@@ -1,11 +1,11 @@
 // What a run has done so far: a folder beside the result, with encoded segments and a manifest. A run that was killed goes
 // on after the last segment that is whole.
 import { randomBytes } from 'node:crypto'
-import { open, readFile, rm, stat } from 'node:fs/promises'
+import { open, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { WbsrError, wrapError } from '../errors.js'
 import { makeFolder, writeFileAtomic } from '../files/atomic.js'
-import { processStart } from '../files/temporaries.js'
+import { ProcessLock } from './process-lock.js'
 
 export interface Segment {
   file: string
@@ -26,17 +26,19 @@ interface Manifest {
 }
 
 const MANIFEST = 'manifest.json'
-const LOCK = 'lock'
+const TRIES = 3
 
 export class Segments {
   readonly folder: string
+  readonly #lock: ProcessLock
   readonly #made: unknown
   #list: Segment[]
   /** Why segments of a run before are not used; null: they are, or there are none. */
   readonly discarded: string | null
 
-  private constructor(folder: string, made: unknown, list: Segment[], discarded: string | null) {
+  private constructor(folder: string, lock: ProcessLock, made: unknown, list: Segment[], discarded: string | null) {
     this.folder = folder
+    this.#lock = lock
     this.#made = made
     this.#list = list
     this.discarded = discarded
@@ -51,12 +53,7 @@ export class Segments {
    */
   static async open(result: string, made: unknown, resume: boolean): Promise<Segments> {
     const folder = `${path.resolve(result)}.wbsr`
-    try {
-      await makeFolder(folder)
-      await lock(path.join(folder, LOCK), result)
-    } catch (error) {
-      throw wrapError(error, 'WBSR_IO', error instanceof WbsrError ? undefined : `Cannot write beside ${result}`)
-    }
+    const lock = await takeFolder(folder, result)
     const found = await readManifest(folder)
     const same = found !== null && JSON.stringify(found.made) === JSON.stringify(made)
     const list: Segment[] = []
@@ -70,7 +67,7 @@ export class Segments {
       found !== null && found.segments.length > 0 && resume && !same
         ? 'an earlier run had another source, model or other options: it begins anew'
         : null
-    return new Segments(folder, made, list, why)
+    return new Segments(folder, lock, made, list, why)
   }
 
   get list(): readonly Segment[] {
@@ -97,14 +94,16 @@ export class Segments {
     this.#list = list
   }
 
-  /** The result is there: nothing of this is needed any more. */
+  /** The result is there: nothing of this is needed any more, but for the lock, which `release` takes away. */
   async remove(): Promise<void> {
-    await rm(this.folder, { recursive: true, force: true })
+    for (const name of await readdir(this.folder))
+      if (!ProcessLock.isLock(name)) await rm(path.join(this.folder, name), { recursive: true, force: true })
   }
 
-  /** Another process may go on. */
+  /** Another process may go on. A folder in which nothing is left goes. */
   async release(): Promise<void> {
-    await rm(path.join(this.folder, LOCK), { force: true }).catch(() => {})
+    await this.#lock.release()
+    await rmdir(this.folder).catch(() => {})
   }
 }
 
@@ -117,25 +116,15 @@ async function readManifest(folder: string): Promise<Manifest | null> {
   }
 }
 
-/** The lock names its process, so that one that was killed does not hold it. */
-async function lock(file: string, result: string): Promise<void> {
-  const own = `${process.pid} ${processStart(process.pid)}`
-  for (let attempt = 0; attempt < 3; attempt++) {
+/** Makes the folder and its lock. @throws WbsrError WBSR_IO */
+async function takeFolder(folder: string, result: string): Promise<ProcessLock> {
+  for (let tries = 0; ; tries++)
     try {
-      await writeExclusive(file, own)
-      return
+      await makeFolder(folder)
+      return await ProcessLock.take(folder, result)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      // Another process was done and took the empty folder away.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT' && tries < TRIES) continue
+      throw wrapError(error, 'WBSR_IO', error instanceof WbsrError ? undefined : `Cannot write beside ${result}`)
     }
-    const [pid, start] = (await readFile(file, 'utf8').catch(() => '')).split(' ')
-    if (pid && processStart(Number(pid)) === start)
-      throw new WbsrError('WBSR_IO', `Cannot write ${result}: process ${pid} is writing it`)
-    await rm(file, { force: true })
-  }
-  throw new WbsrError('WBSR_IO', `Cannot write ${result}: another process is writing it`)
-}
-
-async function writeExclusive(file: string, text: string): Promise<void> {
-  const handle = await open(file, 'wx')
-  await handle.writeFile(text).finally(() => handle.close())
 }
