@@ -205,7 +205,7 @@ export async function assembleVideo(
       signal.throwIfAborted()
       list.push({ file: store.file?.(key) ?? (await copyTo(folder, store, key)), first })
     }
-    const left = await files.with(manifest.source, (source) => {
+    await files.with(manifest.source, (source) => {
       const write = (file: string) => assemble(tools, source, file, container, facts, { folder, list }, signal)
       const local = store.file?.(output)
       return local === undefined ? copied(store, output, write) : write(local)
@@ -215,10 +215,7 @@ export async function assembleVideo(
       height: encoder.height,
       frames: segments.reduce((sum, { frames }) => sum + frames, 0),
       bytes: (await store.size(output)) ?? 0,
-      warnings: [
-        ...facts.warnings,
-        ...(left.length > 0 ? [`not carried over, as ${container.format} does not take it: ${left.join(', ')}`] : []),
-      ],
+      warnings: facts.warnings,
     }
   } finally {
     await rm(folder, { recursive: true, force: true })

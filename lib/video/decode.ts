@@ -59,7 +59,8 @@ function scaleFilter(facts: VideoFacts): string {
   const matrix = matrixOf(facts)
   const range = facts.colours.range === 'pc' ? 'pc' : 'tv'
   const colours = matrix ? `:in_color_matrix=${matrix.filter}:in_range=${range}` : ''
-  return `scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp${colours}:out_range=pc`
+  // The size of all frames, should the source change it in the middle.
+  return `scale=${facts.width}:${facts.height}:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp${colours}:out_range=pc`
 }
 
 /** Buffers of a stream, cut into pieces of `bytes`. */
@@ -96,6 +97,7 @@ async function* marks(stream: Readable): AsyncGenerator<FrameMark> {
  * Decodes the frames of a video in order, upright.
  *
  * @param from seconds before which frames may be left out; the first one that comes is at or before it, or the video's first
+ * @param complain is told what ffmpeg said of a file that it decoded to the end: faults that it passed over
  * @throws WbsrError WBSR_INVALID_FILE with ffmpeg's own words
  */
 export async function* decodeFrames(
@@ -103,6 +105,7 @@ export async function* decodeFrames(
   file: string,
   facts: VideoFacts,
   from: number | null,
+  complain: (said: string) => void = () => {},
 ): AsyncGenerator<Frame> {
   const { index, width, height, bits, timeBase } = facts
   const common = ['-map', `0:${index}`, ...tools.passthrough, '-enc_time_base', timeBase.join('/')]
@@ -126,6 +129,7 @@ export async function* decodeFrames(
       yield { data: asPixels(bytes, bits), ...(value as FrameMark) }
     }
     await running.ended
+    if (running.said !== '') complain(running.said)
   } catch (error) {
     stop(child)
     if (error instanceof WbsrError) throw error

@@ -42,7 +42,7 @@ export class SegmentEncoder {
   /** @param first timestamp of the video's first frame: those of the segment count from there, as NUT has none below 0 */
   constructor(tools: Ffmpeg, file: string, facts: VideoFacts, settings: EncoderSettings, first: number) {
     this.#first = first
-    const { timeBase, bits, aspect } = facts
+    const { timeBase, bits, aspect, frameRate } = facts
     const args = [
       ...['-hide_banner', '-v', 'error', '-nostdin', '-y', '-f', 'nut', '-i', 'pipe:0', '-map', '0:v', '-copyts'],
       ...[...tools.passthrough, '-enc_time_base', timeBase.join('/'), ...colourArguments(facts, settings)],
@@ -53,7 +53,7 @@ export class SegmentEncoder {
     // What ffmpeg said is told by `ended`.
     this.#stdin.on('error', () => {})
     const { width, height } = settings
-    this.#stdin.write(nutHeader({ width, height, bits, timeBase, aspect }))
+    this.#stdin.write(nutHeader({ width, height, bits, timeBase, aspect, frameRate }))
   }
 
   get #stdin() {

@@ -34,13 +34,13 @@ export class Running {
   readonly child: ChildProcess
   /** Exit status 0, or rejects with what the program said. */
   readonly ended: Promise<void>
+  #said = ''
 
   /** @param what for messages: 'Decoding in.mp4' */
   constructor(program: string, args: readonly string[], what: string, stdio: SpawnOptions['stdio']) {
     this.child = spawn(program, args, { stdio })
-    let said = ''
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      said = (said + text).slice(-SAID)
+      this.#said = (this.#said + text).slice(-SAID)
     })
     this.ended = new Promise((resolve, reject) => {
       this.child.once('error', (error: NodeJS.ErrnoException) =>
@@ -48,10 +48,15 @@ export class Running {
       )
       this.child.once('close', (code, signal) => {
         if (code === 0) resolve()
-        else reject(failed(what, said.trim() || (signal ? `ffmpeg was ended by ${signal}` : `exit status ${code}`)))
+        else reject(failed(what, this.said || (signal ? `ffmpeg was ended by ${signal}` : `exit status ${code}`)))
       })
     })
     this.ended.catch(() => {})
+  }
+
+  /** The end of what it said so far. */
+  get said(): string {
+    return this.#said.trim()
   }
 }
 

@@ -12,6 +12,7 @@ const OVERLAP = 2
  *
  * @param last timestamp of that frame; null: from the first one on
  * @param seek false: decodes from the beginning of the file, whatever is wanted
+ * @param complain as of decodeFrames
  */
 export async function* framesAfter(
   tools: Ffmpeg,
@@ -19,15 +20,16 @@ export async function* framesAfter(
   facts: VideoFacts,
   last: number | null,
   seek = true,
+  complain: (said: string) => void = () => {},
 ): AsyncGenerator<Frame> {
   const { timeBase, origin } = facts
   const from = last === null || !seek ? 0 : (last * timeBase[0]) / timeBase[1] - origin - OVERLAP
   let latest = last ?? Number.NEGATIVE_INFINITY
   let known = from <= 0
-  for await (const frame of decodeFrames(tools, source, facts, from <= 0 ? null : from)) {
+  for await (const frame of decodeFrames(tools, source, facts, from <= 0 ? null : from, complain)) {
     if (!known && frame.pts > latest) {
       // The file cannot be entered at that time: from its beginning.
-      for await (const other of decodeFrames(tools, source, facts, null)) {
+      for await (const other of decodeFrames(tools, source, facts, null, complain)) {
         if (other.pts <= latest) continue
         latest = other.pts
         yield other

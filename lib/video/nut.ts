@@ -11,12 +11,15 @@ export interface RawVideo {
   timeBase: readonly [number, number]
   /** Shape of a pixel; 0, 0: unknown. */
   aspect: readonly [number, number]
+  /** Frames of a second, from which ffmpeg takes how long the last one is shown; 0, 0: unknown. */
+  frameRate: readonly [number, number]
 }
 
 const START = {
   main: '4e4d7a561f5f04ad',
   stream: '4e5311405bf2f9db',
   sync: '4e4be4adeeca4569',
+  info: '4e49ab68b596ba78',
 } as const
 
 const KEY = 1
@@ -28,6 +31,8 @@ const FRAME_CODE = 0
 /** Timestamps of a frame are written whole where they are not smaller than 1 << this. */
 const PTS_SHIFT = 7
 const MAX_DISTANCE = 32768
+/** -1 as a number with a sign. */
+const SIGNED_MINUS_1 = 2
 
 const table = Uint32Array.from({ length: 256 }, (_, i) => {
   let value = i << 24
@@ -56,8 +61,20 @@ function packet(start: string, payload: Uint8Array): Buffer {
   return Buffer.concat([length, payload, checksum(payload)])
 }
 
+const text = (value: string): number[] => [...variable(value.length), ...Buffer.from(value, 'latin1')]
+
+/** One word about the stream. */
+const info = (name: string, value: string): number[] => [
+  ...variable(1), // the stream's id and 1
+  ...[0, 0, 0].flatMap(variable), // no chapter
+  ...variable(1), // words
+  ...text(name),
+  ...variable(SIGNED_MINUS_1), // a text follows
+  ...text(value),
+]
+
 /** The start of a file. */
-export function nutHeader({ width, height, bits, timeBase, aspect }: RawVideo): Buffer {
+export function nutHeader({ width, height, bits, timeBase, aspect, frameRate }: RawVideo): Buffer {
   const main = [
     ...variable(3), // version
     ...variable(1), // streams
@@ -94,6 +111,7 @@ export function nutHeader({ width, height, bits, timeBase, aspect }: RawVideo): 
     Buffer.from('nut/multimedia container\0', 'latin1'),
     packet(START.main, Uint8Array.from(main)),
     packet(START.stream, Uint8Array.from(stream)),
+    ...(frameRate[0] > 0 ? [packet(START.info, Uint8Array.from(info('r_frame_rate', frameRate.join('/'))))] : []),
   ])
 }
 

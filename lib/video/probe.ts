@@ -4,6 +4,8 @@ import { type Ffmpeg, fileArgument, output } from './ffmpeg.js'
 
 /** A stream that is not enlarged. */
 export interface OtherStream {
+  /** How it goes into the result: 'copy', or ffmpeg's name of an encoder; null: it does not. */
+  into: string | null
   index: number
   kind: string
   codec: string
@@ -11,6 +13,9 @@ export interface OtherStream {
   tag: string
   /** A picture that belongs to the file: the cover of an album. */
   cover: boolean
+  /** What it is for, in ffmpeg's words: default, forced. */
+  uses: readonly string[]
+  title: string | null
 }
 
 export interface VideoFacts {
@@ -26,13 +31,18 @@ export interface VideoFacts {
   origin: number
   /** Seconds. */
   duration: number | null
+  /** Frames of a second, as the file says or on average; 0, 0: unknown. */
+  frameRate: readonly [number, number]
   /** Number of frames, exact or estimated; null: unknown. */
   frames: number | null
   /** Shape of a pixel; 0, 0: unknown. */
   aspect: readonly [number, number]
   /** Names as ffmpeg has them; undefined: not said. */
   colours: { matrix?: string; primaries?: string; transfer?: string; range?: string }
-  others: OtherStream[]
+  uses: readonly string[]
+  /** Names of words of the stream that are not true of another encoding of it. */
+  stale: readonly string[]
+  others: readonly OtherStream[]
   chapters: number
   /** What is not carried over, and what may look wrong. */
   warnings: string[]
@@ -56,7 +66,8 @@ interface Stream {
   color_primaries?: string
   color_transfer?: string
   color_range?: string
-  disposition?: { attached_pic?: number }
+  disposition?: Record<string, number>
+  tags?: Record<string, string>
   side_data_list?: { rotation?: number; side_data_type?: string }[]
 }
 
@@ -67,6 +78,12 @@ const ratio = (text: string | undefined): [number, number] => {
 
 const known = (name: string | undefined) =>
   name === undefined || name === 'unknown' || name === 'reserved' ? undefined : name
+
+/** Sizes and rates that programs write into Matroska, and whether there is an alpha channel. */
+const STALE = /^(BPS|NUMBER_OF_BYTES|_STATISTICS_\w+|DURATION|SOURCE_ID|ENCODER|alpha_mode)(-\w+)?$/i
+
+const usesOf = (disposition: Stream['disposition']): string[] =>
+  Object.entries(disposition ?? {}).flatMap(([name, set]) => (set === 1 ? [name] : []))
 
 /** Bits that frames are handed out with: formats of more than 8 bits name the order of their bytes. */
 export function bitsOfFormat(format: string): 8 | 16 {
@@ -87,9 +104,11 @@ function warningsOf(stream: Stream, others: readonly Stream[]): string[] {
     warnings.push('it is interlaced; its fields are enlarged as whole frames (deinterlace it first)')
   if (stream.color_transfer === 'smpte2084')
     warnings.push('it is HDR (PQ): the light levels of its mastering display are not carried over')
-  if (/^(yuva|rgba|argb|bgra|abgr|gbrap|ya)/.test(stream.pix_fmt ?? ''))
+  if (/^(yuva|rgba|argb|bgra|abgr|gbrap|ya)/.test(stream.pix_fmt ?? '') || stream.tags?.['alpha_mode'] === '1')
     warnings.push('its alpha channel is not carried over')
-  const videos = others.filter(({ codec_type, disposition }) => codec_type === 'video' && !disposition?.attached_pic)
+  const videos = others.filter(
+    ({ codec_type, disposition }) => codec_type === 'video' && !disposition?.['attached_pic'],
+  )
   if (videos.length > 0)
     warnings.push(`it has ${videos.length + 1} video streams, of which the first is enlarged and kept`)
   return warnings
@@ -108,7 +127,7 @@ export async function probe(tools: Ffmpeg, file: string): Promise<VideoFacts> {
     format: { duration?: string; start_time?: string }
     chapters: unknown[]
   }
-  const stream = streams.find(({ codec_type, disposition }) => codec_type === 'video' && !disposition?.attached_pic)
+  const stream = streams.find(({ codec_type, disposition }) => codec_type === 'video' && !disposition?.['attached_pic'])
   if (!stream?.width || !stream.height || !stream.pix_fmt)
     throw new WbsrError('WBSR_INVALID_FILE', `Expected a video but ${file} has no video stream`)
   const others = streams.filter((other) => other !== stream)
@@ -126,6 +145,7 @@ export async function probe(tools: Ffmpeg, file: string): Promise<VideoFacts> {
     timeBase: ratio(stream.time_base),
     origin: Number(format.start_time ?? 0) || 0,
     duration: seconds,
+    frameRate: ratio(stream.avg_frame_rate),
     frames: countFrames(stream, seconds),
     aspect: turned ? [den, num] : [num, den],
     colours: {
@@ -134,12 +154,17 @@ export async function probe(tools: Ffmpeg, file: string): Promise<VideoFacts> {
       transfer: known(stream.color_transfer),
       range: known(stream.color_range),
     },
-    others: others.map(({ index, codec_type, codec_name, codec_tag_string, disposition }) => ({
+    uses: usesOf(stream.disposition),
+    stale: Object.keys(stream.tags ?? {}).filter((name) => STALE.test(name)),
+    others: others.map(({ index, codec_type, codec_name, codec_tag_string, disposition, tags }) => ({
+      into: null,
       index,
       kind: codec_type ?? 'data',
       codec: codec_name ?? 'unknown',
       tag: codec_tag_string ?? '',
-      cover: disposition?.attached_pic === 1,
+      cover: disposition?.['attached_pic'] === 1,
+      uses: usesOf(disposition),
+      title: tags?.['title'] ?? null,
     })),
     chapters: chapters.length,
     warnings: warningsOf(stream, others),

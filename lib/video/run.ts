@@ -8,10 +8,18 @@ import type { VideoWork } from './prepare.js'
 import type { Segments } from './segments.js'
 import { writeSegment } from './write-segment.js'
 
+/** Of what ffmpeg said: that the file ends too early, else the first line. */
+function tellingLine(said: string): string {
+  const lines = said.split('\n').map((line) => line.replace(/ @ 0x[0-9a-f]+(?=\])/, '').trim())
+  return lines.find((line) => /partial file|ended prematurely|truncat/i.test(line)) ?? lines[0]!
+}
+
 /** The frames of one run, segment by segment. */
 export class VideoRun {
   readonly resumed: number
   done: number
+  /** What ffmpeg said of faults that it passed over; '': nothing. */
+  #said = ''
   #flops = 0
   #saved = 0
   readonly #start = performance.now()
@@ -40,10 +48,20 @@ export class VideoRun {
     return all === 0 ? 0 : this.#saved / all
   }
 
+  /** What is to be told of the source now that it was read. */
+  get warnings(): string[] {
+    return this.#said === ''
+      ? []
+      : [`parts of it may be missing or damaged, as ffmpeg says: ${tellingLine(this.#said)}`]
+  }
+
   async all(): Promise<void> {
     const last = this.#segments.list.at(-1)?.last ?? null
     const { tools, source, facts } = this.#work
-    const frames = new FramesAhead(framesAfter(tools, source, facts, last))
+    const complain = (said: string) => {
+      this.#said = said
+    }
+    const frames = new FramesAhead(framesAfter(tools, source, facts, last, true, complain))
     try {
       let frame = await frames.take()
       while (frame) frame = await this.#segment(frame, frames)

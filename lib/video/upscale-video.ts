@@ -34,6 +34,13 @@ export interface VideoResult {
   warnings: string[]
 }
 
+/** Whether two names mean one file, also by links. */
+async function sameFile(a: string, b: string): Promise<boolean> {
+  if (path.resolve(a) === path.resolve(b)) return true
+  const [one, other] = await Promise.all([a, b].map((file) => stat(file).catch(() => undefined)))
+  return one !== undefined && other !== undefined && one.dev === other.dev && one.ino === other.ino
+}
+
 /** What segments depend on. */
 async function madeOf(state: ModelState, { source, facts, settings, encoder }: VideoWork) {
   const { size, mtimeMs } = await stat(source)
@@ -83,8 +90,7 @@ export async function upscaleVideo(
   const container = containerOf(checkString(output, 'output'))
   const settings = checkVideoOptions(options, state)
   const { signal } = settings.frames
-  if (path.resolve(source) === path.resolve(output))
-    throw invalidOption('output', 'another file than the input', output)
+  if (await sameFile(source, output)) throw invalidOption('output', 'another file than the input', output)
   const work = await prepareVideo(source, container, settings)
   const { tools, facts, encoder } = work
   const size = { width: encoder.width, height: encoder.height }
@@ -94,9 +100,9 @@ export async function upscaleVideo(
   try {
     const run = new VideoRun(work, segments, pipeline)
     await run.all()
+    warnings.push(...run.warnings)
     if (signal?.aborted) throw aborted('upscaling video', signal)
-    const left = await assemble(tools, source, output, container, facts, segments, signal)
-    if (left.length > 0) warnings.push(`not carried over, as ${container.format} does not take it: ${left.join(', ')}`)
+    await assemble(tools, source, output, container, facts, segments, signal)
     await segments.remove()
     return {
       file: output,

@@ -1,5 +1,5 @@
 // Videos through the user's ffmpeg: what is kept of them, how a run goes on, and what is said where something fails.
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { loadModel, upscaleVideo, type VideoProgress } from '../../lib/index.js'
@@ -255,6 +255,7 @@ t.test('a clip of a camera', { skip: existsSync(clip) ? false : '../shared/data/
 t.test('what is refused, and in which words', async (t) => {
   const source = at('flat.mp4')
   mkdirSync(at('folder.mp4'))
+  symlinkSync(source, at('link.mp4'))
   writeFileSync(at('text.mp4'), 'no video')
   ffmpeg('-f', 'lavfi', '-i', 'sine=duration=0.2', at('sound.mp4'))
   const cases: [() => Promise<unknown>, { code?: string; message?: RegExp }][] = [
@@ -264,6 +265,10 @@ t.test('what is refused, and in which words', async (t) => {
     ],
     [
       () => upscaleVideo(model, source, source),
+      { code: 'WBSR_INVALID_OPTION', message: /another file than the input/ },
+    ],
+    [
+      () => upscaleVideo(model, source, at('link.mp4')),
       { code: 'WBSR_INVALID_OPTION', message: /another file than the input/ },
     ],
     [() => upscaleVideo(model, source, at('o.gif')), { code: 'WBSR_INVALID_OPTION', message: /\.mp4, .*for output/ }],
