@@ -78,3 +78,21 @@ t.test('a video', { skip }, async (t) => {
   t.equal(wrong.status, 2)
   t.equal((await wbsr(['video', '-', at('x.mp4'), '-m', model])).status, 2)
 })
+
+t.test('two processes that write one result', { skip }, async (t) => {
+  const model = await tinyModel(at('two.safetensors'))
+  ffmpeg('-f', 'lavfi', '-i', 'testsrc2=size=64x48:rate=25:duration=1', '-c:v', 'libx264', at('two.mp4'))
+  const args = ['video', at('two.mp4'), at('one.mp4'), '-m', model, '--segment', '5']
+  const first = start(args)
+  const end = ended(first)
+  await until(() => existsSync(at('one.mp4.wbsr/manifest.json')))
+  // However slow the second is, the first is not done meanwhile.
+  first.kill('SIGSTOP')
+  const second = await wbsr(args)
+  first.kill('SIGCONT')
+  t.equal(second.status, 1)
+  t.match(second.said, /error: Cannot write .*one\.mp4: process \d+ is writing it/)
+  const ran = await end
+  t.equal(ran.status, 0, ran.said)
+  t.equal(probed(at('one.mp4')).streams[0].nb_frames, '25')
+})
