@@ -54,8 +54,7 @@ LossSums Executable::run(const RunArguments& arguments) {
   loss_ = {};
   if (c.precision == Precision::Int8) ranges_.assign(program_.values.size(), {});
   for (const auto& kernel : kernels_) {
-    if (isSet(arguments.cancel) || (c.closing && *c.closing))
-      throw Error("WBSR_ABORTED", "the job was cancelled");
+    if (isSet(arguments.cancel) || (c.closing && *c.closing)) throw Error("WBSR_ABORTED", "the job was cancelled");
     kernel->run();
   }
   return loss_;
