@@ -28,7 +28,7 @@ void Context::setLossHasFrequency(bool value) {
 int64_t Context::bytes() const {
   size_t sum = 0;
   for (const DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &sideWorkspace, &sideScratch,
-                                &lossScratch, &lossParameters, &lossSums, &cropOffsets})
+                                &gradientParts, &lossScratch, &lossParameters, &lossSums, &cropOffsets})
     sum += b->bytes();
   return static_cast<int64_t>(sum) + weights->bytes();
 }
@@ -36,8 +36,8 @@ int64_t Context::bytes() const {
 void Context::trim() {
   stream.synchronise();
   ++generation;
-  for (DeviceBuffer* b :
-       {&arena, &input, &output, &target, &workspace, &scratch, &sideWorkspace, &sideScratch, &cropOffsets})
+  for (DeviceBuffer* b : {&arena, &input, &output, &target, &workspace, &scratch, &sideWorkspace, &sideScratch,
+                          &gradientParts, &cropOffsets})
     b->release();
 }
 

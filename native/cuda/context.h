@@ -32,7 +32,8 @@ struct Context {
   DeviceBuffer target;                      // training: like the output, (N, H, W, 8) float
   DeviceBuffer workspace;                   // cuDNN's
   DeviceBuffer scratch;                     // reductions
-  DeviceBuffer sideWorkspace, sideScratch;  // the same for the side stream; packed weight gradients
+  DeviceBuffer sideWorkspace, sideScratch;  // the same for the side stream
+  DeviceBuffer gradientParts;               // of the side stream, until the end of the pass (gradient_sums.h)
   DeviceBuffer lossScratch, lossParameters, lossSums;
   DeviceBuffer cropOffsets;  // (N) int2
   uint64_t generation = 0;

@@ -9,8 +9,8 @@
 #include <algorithm>
 
 #include "core/adam_steps.h"
-#include "cuda/program/layout.h"
 #include "cuda/kernels/vectors.h"
+#include "cuda/pack_rows.h"
 
 namespace wbsr::cuda {
 namespace {
@@ -20,18 +20,6 @@ constexpr int kPerThread = 3;
 constexpr int kChunkFloats = 1152;  // two rows of a 64-channel 3 x 3 convolution: 9 elements per thread
 constexpr int kLargestKernel = 15;  // Graph's limit: eight channels are the least that a chunk has of a split row
 constexpr int kStagedFloats = std::max(kChunkFloats, kVector* kLargestKernel* kLargestKernel);
-
-// The row of a pack that holds row o of the slice.
-__device__ int packedRow(const Pack& pack, int o) {
-  if (pack.groups == 1) return o;
-  const int wide = (pack.outChannels / pack.groups + kChannelAlign - 1) / kChannelAlign * kChannelAlign;
-  return o % pack.groups * wide + o / pack.groups;
-}
-
-// The first of the row's columns in the pack.
-__device__ int firstColumnOf(const Pack& pack, int row) {
-  return pack.convGroups == 1 ? 0 : row / (pack.outChannels / pack.convGroups) * pack.inChannels;
-}
 
 // packChunk() for slices that are not the first rows and columns, or that are grouped: element by element.
 template <typename T>
@@ -170,39 +158,6 @@ __global__ void __launch_bounds__(kFiniteThreads)
   if (bad) atomicOr(stop, 1);
 }
 
-constexpr int kUnpackFloats = 2304;
-static_assert(kUnpackFloats >= kVector * kLargestKernel * kLargestKernel);
-
-// packed (outPadded, area, inPadded) -> gradient (., fullIn, area), added. A block has row blockIdx.x of the slice and
-// `columns` channels of it, a multiple of 8; through shared memory, so that both sides are coalesced where the slice is.
-template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    addWeightGradientKernel(const T* packed, Pack slice, int area, int fullIn, int columns, float* gradient) {
-  __shared__ float staged[kUnpackFloats];
-  const int o = static_cast<int>(blockIdx.x), firstColumn = static_cast<int>(blockIdx.y) * columns;
-  const int n = min(columns, slice.inChannels - firstColumn);
-  const T* from = packed + int64_t{packedRow(slice, o)} * area * slice.inPadded + firstColumnOf(slice, o) + firstColumn;
-  const int vectors = (n + kVector - 1) / kVector;
-  if (slice.convGroups > 1) {  // columns begin anywhere
-    for (int i = static_cast<int>(threadIdx.x); i < n * area; i += kThreads)
-      staged[i % n * area + i / n] = toFloat(from[int64_t{i / n} * slice.inPadded + i % n]);
-  } else
-    for (int i = static_cast<int>(threadIdx.x); i < vectors * area; i += kThreads) {
-      const int tap = i / vectors, column = i % vectors * kVector;
-      float v[kVector];
-      load(from + int64_t{tap} * slice.inPadded + column, v);
-#pragma unroll
-      for (int k = 0; k < kVector; ++k)
-        if (column + k < n) staged[(column + k) * area + tap] = v[k];
-    }
-  __syncthreads();
-  float* const row = gradient + int64_t{slice.rows ? slice.rows[o] : o} * fullIn * area;
-  for (int i = static_cast<int>(threadIdx.x); i < n * area; i += kThreads) {
-    const int column = firstColumn + i / area;
-    row[int64_t{slice.columns ? slice.columns[column] : column} * area + i % area] += staged[i];
-  }
-}
-
 // ---------------------------------------------------------------------------------------------------------------------
 
 template <bool Update>
@@ -270,16 +225,5 @@ void checkFinite(const float* gradient, int64_t count, const double* sums, int s
   launch(checkFiniteKernel, dim3(static_cast<unsigned>(blocks)), dim3(kFiniteThreads), 0, stream, gradient, count, sums,
          sumCount, stop);
 }
-
-template <typename T>
-void addWeightGradient(const T* packed, const Pack& slice, int area, int fullIn, float* gradient, cudaStream_t stream) {
-  if (slice.inChannels <= 0) return;
-  const int columns = std::min(slice.inPadded, kUnpackFloats / area / kVector * kVector);
-  const dim3 grid(static_cast<unsigned>(slice.outChannels), static_cast<unsigned>(divideUp(slice.inChannels, columns)));
-  launch(addWeightGradientKernel<T>, grid, dim3(kThreads), 0, stream, packed, slice, area, fullIn, columns, gradient);
-}
-
-template void addWeightGradient<float>(const float*, const Pack&, int, int, float*, cudaStream_t);
-template void addWeightGradient<bf16>(const bf16*, const Pack&, int, int, float*, cudaStream_t);
 
 }  // namespace wbsr::cuda

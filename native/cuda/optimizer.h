@@ -1,5 +1,4 @@
-// Adam + EMA + packing of the weight slices in one launch over all parameters, and the unpacking of weight gradients
-// into the flat gradient arena.
+// Adam + EMA + packing of the weight slices in one launch over all parameters.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -80,9 +79,5 @@ void packWeights(const OptimizerArguments& arguments, cudaStream_t stream);
 // *stop |= 1 where any of count gradients, or any of sumCount loss sums (doubles), is not finite.
 void checkFinite(const float* gradient, int64_t count, const double* sums, int sumCount, int32_t* stop,
                  cudaStream_t stream);
-// gradient[master element] += packed element, for the slice. packed (outPadded, area, inPadded) float or bf16; slice.data
-// is not read. fullIn: the parameter's columns. gradient: of the parameter's first element.
-template <typename T>
-void addWeightGradient(const T* packed, const Pack& slice, int area, int fullIn, float* gradient, cudaStream_t stream);
 
 }  // namespace wbsr::cuda

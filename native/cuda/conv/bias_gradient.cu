@@ -1,6 +1,6 @@
-// Gradient of a bias: the sum of dy over all pixels, channel by channel. Two kernels, no atomics: blocks of pixels leave
-// partial sums, then these are added in a fixed order. Sums are kept short at every stage (a run of pixels, the runs of a
-// thread, a tree over the threads, a tree over the blocks), so that float32 loses a few bits at most.
+// Gradient of a bias: the sum of dy over all pixels, channel by channel. No atomics: blocks of pixels leave partial sums,
+// which the end of the pass adds in a fixed order (gradient_sums.h). Sums are kept short at every stage (a run of pixels,
+// the runs of a thread, a tree over the threads), so that float32 loses a few bits at most.
 #include <algorithm>
 
 #include "cuda/program/layout.h"
@@ -64,30 +64,6 @@ __global__ void __launch_bounds__(kThreads) biasPartialKernel(const T* dy, float
   store(partial + (int64_t{blockIdx.x} * vectors + vector) * kVector, sum);
 }
 
-constexpr int kChannels = 32;  // per block of the second kernel: a 128-byte line of partial sums per warp
-constexpr int kLanes = 32;     // warps: partial sums that are read at once
-
-// partial (blocks, paddedChannels); gradient (channels) is added to.
-__global__ void __launch_bounds__(kChannels* kLanes)
-    biasFinishKernel(const float* partial, float* gradient, const int* rows, int blocks, int paddedChannels,
-                     int channels, int groups) {
-  __shared__ float tree[kLanes][kChannels + 1];
-  const int column = static_cast<int>(threadIdx.x) % kChannels, lane = static_cast<int>(threadIdx.x) / kChannels;
-  const int c = static_cast<int>(blockIdx.x) * kChannels + column;
-  float sum = 0;
-  if (c < channels) {
-    const int wide = (channels / groups + kChannelAlign - 1) / kChannelAlign * kChannelAlign;
-    const int at = groups == 1 ? c : c % groups * wide + c / groups;
-    for (int b = lane; b < blocks; b += kLanes) sum += partial[int64_t{b} * paddedChannels + at];
-  }
-  tree[lane][column] = sum;
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (lane < half) tree[lane][column] += tree[lane + half][column];
-  }
-  if (lane == 0 && c < channels) gradient[rows ? rows[c] : c] += tree[0][column];
-}
-
 // ---------------------------------------------------------------------------------------------------------------------
 
 struct Shape {
@@ -109,26 +85,20 @@ Shape shapeOf(int64_t pixels, int paddedChannels) {
 
 }  // namespace
 
-size_t biasGradientScratch(int64_t pixels, int paddedChannels) {
-  if (pixels <= 0 || paddedChannels <= 0) return 0;
-  return static_cast<size_t>(shapeOf(pixels, paddedChannels).blocks) * static_cast<size_t>(paddedChannels) *
-         sizeof(float);
+int biasChunks(int64_t pixels, int paddedChannels) {
+  return pixels <= 0 || paddedChannels <= 0 ? 0 : static_cast<int>(shapeOf(pixels, paddedChannels).blocks);
 }
 
 template <typename T>
-void biasGradient(const T* dy, float* gradient, const int* rows, int64_t pixels, int paddedChannels, int channels,
-                  int groups, void* scratch, cudaStream_t stream) {
-  if (pixels <= 0 || channels <= 0) return;
+void biasSums(const T* dy, float* partial, int64_t pixels, int paddedChannels, cudaStream_t stream) {
+  if (biasChunks(pixels, paddedChannels) == 0) return;
   const Shape s = shapeOf(pixels, paddedChannels);
-  float* const partial = static_cast<float*>(scratch);
   const dim3 grid(static_cast<unsigned>(s.blocks), static_cast<unsigned>(divideUp(s.vectors, s.columns)));
   launch(biasPartialKernel<T>, grid, dim3(kThreads), 0, stream, dy, partial, pixels, s.perBlock, s.vectors, s.columns,
          s.rows);
-  launch(biasFinishKernel, dim3(static_cast<unsigned>(divideUp(channels, kChannels))), dim3(kChannels * kLanes), 0,
-         stream, partial, gradient, rows, static_cast<int>(s.blocks), paddedChannels, channels, groups);
 }
 
-template void biasGradient<float>(const float*, float*, const int*, int64_t, int, int, int, void*, cudaStream_t);
-template void biasGradient<bf16>(const bf16*, float*, const int*, int64_t, int, int, int, void*, cudaStream_t);
+template void biasSums<float>(const float*, float*, int64_t, int, cudaStream_t);
+template void biasSums<bf16>(const bf16*, float*, int64_t, int, cudaStream_t);
 
 }  // namespace wbsr::cuda

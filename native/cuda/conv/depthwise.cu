@@ -137,19 +137,6 @@ __global__ void __launch_bounds__(kThreads)
   if (active && lane == 0) store(partial + ((int64_t{blockIdx.x} * gridDim.z + tap) * vectors + vector) * kVector, sum);
 }
 
-// partial (blocks, area, channels) is added to gradient (., area): channel c's filter at rows[c], or c.
-__global__ void __launch_bounds__(kSumThreads)
-    finishWeightsKernel(const float* partial, float* gradient, const int* rows, int area, int channels, int real,
-                        int blocks) {
-  __shared__ double shared[kSumThreads];
-  const int element = static_cast<int>(blockIdx.x) * kSumColumns + static_cast<int>(threadIdx.x) % kSumColumns;
-  const int tap = element / channels, channel = element % channels;
-  const bool mine = tap < area && channel < real;
-  const double sum = sumPartials(mine ? partial + element : nullptr, blocks, int64_t{area} * channels, shared);
-  if (mine && threadIdx.x < kSumColumns)
-    gradient[int64_t{rows ? rows[channel] : channel} * area + tap] += static_cast<float>(sum);
-}
-
 // ---------------------------------------------------------------------------------------------------------------------
 
 Grid gridOf(const DepthwiseConv& c, int width) {
@@ -157,9 +144,9 @@ Grid gridOf(const DepthwiseConv& c, int width) {
   return {vectors, static_cast<unsigned>(divideUp(divideUp(width, kRun) * vectors, kThreads))};
 }
 
-unsigned partsOf(const DepthwiseConv& c) {
-  return static_cast<unsigned>(std::min<int64_t>(kMaxBlocks, int64_t{c.batch} * c.outHeight));
-}
+// Of dy: what a sum of the weights' gradient goes through, and a block's part of it.
+int64_t rowsOf(const DepthwiseConv& c) { return int64_t{c.batch} * c.outHeight; }
+int64_t rowsPerBlock(const DepthwiseConv& c) { return divideUp(rowsOf(c), std::min<int64_t>(kMaxBlocks, rowsOf(c))); }
 
 }  // namespace
 
@@ -180,33 +167,26 @@ void depthwiseConvBackwardData(const DepthwiseConv& c, const T* dy, const float*
   launch(backwardDataKernel<T>, grid, dim3(kThreads), 0, stream, dy, weight, dx, c, g);
 }
 
-size_t depthwiseConvScratch(const DepthwiseConv& c) {
-  return sizeof(float) * partsOf(c) * static_cast<size_t>(c.kernel * c.kernel * c.channels);
-}
+int depthwiseChunks(const DepthwiseConv& c) { return static_cast<int>(divideUp(rowsOf(c), rowsPerBlock(c))); }
 
 template <typename T>
-void depthwiseConvBackwardWeights(const DepthwiseConv& c, const T* x, const T* dy, float* gradient, const int* rows,
-                                  void* scratch, cudaStream_t stream) {
+void depthwiseConvBackwardWeights(const DepthwiseConv& c, const T* x, const T* dy, float* partial,
+                                  cudaStream_t stream) {
   const int vectors = c.channels / kVector, area = c.kernel * c.kernel;
   Sums s;
   s.group = static_cast<int>(divideUp(vectors, divideUp(vectors, 32)));
-  s.rows = int64_t{c.batch} * c.outHeight;
-  s.perBlock = divideUp(s.rows, partsOf(c));
-  const unsigned blocks = static_cast<unsigned>(divideUp(s.rows, s.perBlock));
-  float* partial = static_cast<float*>(scratch);
-  const dim3 grid(blocks, static_cast<unsigned>(divideUp(vectors, s.group)), static_cast<unsigned>(area));
+  s.rows = rowsOf(c);
+  s.perBlock = rowsPerBlock(c);
+  const dim3 grid(static_cast<unsigned>(depthwiseChunks(c)), static_cast<unsigned>(divideUp(vectors, s.group)),
+                  static_cast<unsigned>(area));
   launch(backwardWeightsKernel<T>, grid, dim3(kThreads), 0, stream, x, dy, partial, c, vectors, s);
-  const dim3 columns(static_cast<unsigned>(divideUp(int64_t{area} * c.channels, kSumColumns)));
-  launch(finishWeightsKernel, columns, dim3(kSumThreads), 0, stream, partial, gradient, rows, area, c.channels,
-         c.realChannels, static_cast<int>(blocks));
 }
 
-#define WBSR_INSTANTIATE(T)                                                                                          \
-  template void depthwiseConv<T>(const DepthwiseConv&, const T*, const float*, const float*, const T*, T*,           \
-                                 cudaStream_t);                                                                      \
-  template void depthwiseConvBackwardData<T>(const DepthwiseConv&, const T*, const float*, T*, cudaStream_t);        \
-  template void depthwiseConvBackwardWeights<T>(const DepthwiseConv&, const T*, const T*, float*, const int*, void*, \
-                                                cudaStream_t);
+#define WBSR_INSTANTIATE(T)                                                                                   \
+  template void depthwiseConv<T>(const DepthwiseConv&, const T*, const float*, const float*, const T*, T*,    \
+                                 cudaStream_t);                                                               \
+  template void depthwiseConvBackwardData<T>(const DepthwiseConv&, const T*, const float*, T*, cudaStream_t); \
+  template void depthwiseConvBackwardWeights<T>(const DepthwiseConv&, const T*, const T*, float*, cudaStream_t);
 WBSR_INSTANTIATE(float)
 WBSR_INSTANTIATE(bf16)
 #undef WBSR_INSTANTIATE

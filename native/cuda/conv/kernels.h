@@ -17,12 +17,11 @@ void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out*
                   ActivationKind kind, float slope, cudaStream_t stream);
 
 // --- bias_gradient.cu ---
-// gradient[c] += sum over pixels of dy[pixel][k(c)], c < channels. groups > 1: dy is ordered sub-pixel first, k(c) = (c %
-// groups) * padded(channels / groups) + c / groups. rows: where each channel lies in the gradient; null: channel c at c.
-size_t biasGradientScratch(int64_t pixels, int paddedChannels);
+// partial (biasChunks, paddedChannels) = sums of dy (pixels, paddedChannels) over ranges of pixels: a ChannelSum
+// (gradient_sums.h).
+int biasChunks(int64_t pixels, int paddedChannels);
 template <typename T>
-void biasGradient(const T* dy, float* gradient, const int* rows, int64_t pixels, int paddedChannels, int channels,
-                  int groups, void* scratch, cudaStream_t stream);
+void biasSums(const T* dy, float* partial, int64_t pixels, int paddedChannels, cudaStream_t stream);
 
 // --- small_conv.cu: convolutions between thin values, and between pooled ones (height = width = 1) ---
 // Master weights are used as they are: weight (O, I, k, k) float with fullIn = I, the slice outChannels x inChannels.
@@ -80,10 +79,10 @@ void depthwiseConv(const DepthwiseConv& c, const T* x, const float* weight, cons
                    cudaStream_t stream);
 template <typename T>
 void depthwiseConvBackwardData(const DepthwiseConv& c, const T* dy, const float* weight, T* dx, cudaStream_t stream);
-size_t depthwiseConvScratch(const DepthwiseConv& c);
-// gradient (., area) is added to; rows: where each channel's filter lies in it, null: channel c at c.
+// partial (depthwiseChunks, area, channels) = the gradient of the weight over ranges of rows: a ChannelSum
+// (gradient_sums.h).
+int depthwiseChunks(const DepthwiseConv& c);
 template <typename T>
-void depthwiseConvBackwardWeights(const DepthwiseConv& c, const T* x, const T* dy, float* gradient, const int* rows,
-                                  void* scratch, cudaStream_t stream);
+void depthwiseConvBackwardWeights(const DepthwiseConv& c, const T* x, const T* dy, float* partial, cudaStream_t stream);
 
 }  // namespace wbsr::cuda

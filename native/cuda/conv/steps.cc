@@ -155,22 +155,17 @@ void compilePlanToWeight(StepCompiler& compiler, const ConvGeometry& g) {
   compiler.needSideWorkspace(plan->workspace());
   const Pack slice = packOf(compiler, g);
   const int area = g.kernel * g.kernel;
-  const bool halfWritten = plan->written() == Type::Bf16;
-  compiler.needSideScratch((halfWritten ? sizeof(bf16) : sizeof(float)) * static_cast<size_t>(slice.outPadded) * area *
-                           slice.inPadded);
+  const auto dw =
+      compiler.addAtEnd(WeightSum{0, compiler.placeOf(g.weight), slice, area,
+                                  context.weights->parameter(g.weight).shape[1], plan->written() == Type::Bf16});
   const auto x = compiler.operand(g.x), y = compiler.operand(g.y);
-  const int fullIn = context.weights->parameter(g.weight).shape[1];
   compiler.launchBeside({values.rangeOfOperand(g.x), values.rangeOfOperand(g.y)}, [=, &c = context] {
     ConvArguments arguments;
     arguments.handle = c.convHandle.get();
     arguments.x = x();
-    arguments.w = c.sideScratch.as();
+    arguments.w = dw();
     arguments.y = y();
     plan->run(arguments, c.sideWorkspace.as(), c.side);
-    withType(halfWritten, [&](auto type) {
-      using T = decltype(type);
-      addWeightGradient(c.sideScratch.as<T>(), slice, area, fullIn, c.weights->gradient(g.weight), c.side);
-    });
   });
 }
 
@@ -283,12 +278,13 @@ void compileToWeight(StepCompiler& compiler, const ConvGeometry& g) {
       });
     case Way::Depthwise: {
       const DepthwiseConv shape = depthwiseShape(compiler, g, {});
-      compiler.needSideScratch(depthwiseConvScratch(shape));
-      return beside([=, &v = values, &c = context, rows = context.weights->indices(g.weight.ranges[0])] {
+      ChannelSum sum{0, compiler.placeOf(g.weight), depthwiseChunks(shape), shape.channels, shape.realChannels};
+      sum.area = shape.kernel * shape.kernel;
+      sum.rows = context.weights->indices(g.weight.ranges[0]);
+      return beside([=, &v = values, &c = context, partial = compiler.addAtEnd(sum)] {
         withType(v.isHalf(g.x), [&](auto type) {
           using T = decltype(type);
-          depthwiseConvBackwardWeights(shape, v.at<const T>(g.x), v.at<const T>(g.y), c.weights->gradient(g.weight),
-                                       rows, c.sideScratch.as(), c.side);
+          depthwiseConvBackwardWeights(shape, v.at<const T>(g.x), v.at<const T>(g.y), partial(), c.side);
         });
       });
     }
@@ -301,16 +297,16 @@ void compileToBias(StepCompiler& compiler, const ConvGeometry& g, int value) {
   const Values& values = compiler.values();
   const Layout l = values.layout(value);
   const int64_t pixels = l.pixels() * compiler.batch();
-  compiler.needSideScratch(biasGradientScratch(pixels, l.paddedChannels));
-  const int* rows = compiler.context().weights->indices(g.bias.ranges[0]);
-  const int planes = compiler.program().values[static_cast<size_t>(value)].groups;
-  compiler.launchBeside({values.range(value)}, [=, &v = values, &c = compiler.context()] {
-    withType(v.isHalf(value), [&](auto type) {
-      using T = decltype(type);
-      biasGradient(v.at<const T>(value), c.weights->gradient(g.bias), rows, pixels, l.paddedChannels, l.channels,
-                   planes, c.sideScratch.as(), c.side);
-    });
-  });
+  ChannelSum sum{0, compiler.placeOf(g.bias), biasChunks(pixels, l.paddedChannels), l.paddedChannels, l.channels};
+  sum.groups = compiler.program().values[static_cast<size_t>(value)].groups;
+  sum.rows = compiler.context().weights->indices(g.bias.ranges[0]);
+  compiler.launchBeside({values.range(value)},
+                        [=, &v = values, &c = compiler.context(), partial = compiler.addAtEnd(sum)] {
+                          withType(v.isHalf(value), [&](auto type) {
+                            using T = decltype(type);
+                            biasSums(v.at<const T>(value), partial(), pixels, l.paddedChannels, c.side);
+                          });
+                        });
 }
 
 void addOutputPlan(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end,

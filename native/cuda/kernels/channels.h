@@ -97,16 +97,6 @@ __global__ void __launch_bounds__(kSumThreads)
   if (threadIdx.x < kSumColumns && c < channels) out[image * channels + c] = static_cast<Out>(sum / divisor);
 }
 
-// partial (chunks, channels): the sum of column c is added to gradient[rows ? rows[c] : c], c < real.
-template <typename Out>
-__global__ void __launch_bounds__(kSumThreads)
-    addKernel(const float* partial, Out* gradient, const int* rows, int real, int channels, int chunks) {
-  __shared__ double shared[kSumThreads];
-  const int c = static_cast<int>(blockIdx.x) * kSumColumns + static_cast<int>(threadIdx.x) % kSumColumns;
-  const double sum = sumPartials(c < real ? partial + c : nullptr, chunks, channels, shared);
-  if (threadIdx.x < kSumColumns && c < real) gradient[rows ? rows[c] : c] += static_cast<Out>(sum);
-}
-
 // ---------------------------------------------------------------------------------------------------------------------
 
 // Groups of nearly the same size for wide values. channels: a multiple of eight, not 0.
@@ -156,22 +146,17 @@ void sumPixels(elementwise::Operands<F::kOperands, T> operands, float* out, int 
          channels, static_cast<int>(s.chunks), columns, divisor);
 }
 
-// Bytes of scratch that addSums() needs.
-inline size_t addScratch(int64_t pixels, int channels) {
-  return sizeof(float) * static_cast<size_t>(divideUp(pixels, poolPixels(pixels)) * channels);
-}
+// Of leaveSums().
+inline int sumChunks(int64_t pixels) { return static_cast<int>(divideUp(pixels, poolPixels(pixels))); }
 
-// The gradient of a parameter with one number per channel: gradient[rows ? rows[c] : c] += sum over all pixels of f, for
-// the `real` ones of `channels`. operands (pixels, channels). Runs on the side stream with the side stream's scratch.
+// partial (sumChunks, channels) = sums of f over the pixels, for the gradient of a parameter with one number per channel
+// (ChannelSum in gradient_sums.h). operands (pixels, channels).
 template <typename F, typename T>
-void addSums(elementwise::Operands<F::kOperands, T> operands, float* gradient, const int* rows, int64_t pixels,
-             int real, int channels, void* scratch, F f, cudaStream_t stream) {
+void leaveSums(elementwise::Operands<F::kOperands, T> operands, float* partial, int64_t pixels, int channels, F f,
+               cudaStream_t stream) {
   Shape s = shapeOf(pixels, channels);
   const dim3 grid = cut(s, 1, poolPixels(pixels));
-  float* partial = static_cast<float*>(scratch);
   launch(sumKernel<F, T>, grid, dim3(kThreads), 0, stream, operands, partial, s, 1.f, f);
-  launch(addKernel<float>, dim3(static_cast<unsigned>(divideUp(real, kSumColumns))), dim3(kSumThreads), 0, stream,
-         partial, gradient, rows, real, channels, static_cast<int>(s.chunks));
 }
 
 }  // namespace wbsr::cuda::channels

@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kThreads) statisticsKernel(const T* x, float2*
 }
 
 // The weight's gradient from v = {dy, x}.
-struct WeightSum {
+struct NormalisedSum {
   static constexpr int kOperands = 2;
   const float2* stats;
   __device__ void operator()(const float (&v)[2][kVector], const channels::Where& where, float (&sum)[kVector]) const {
@@ -171,29 +171,32 @@ void compileBackwardData(StepCompiler& compiler, const Step& step) {
   });
 }
 
-// in: dOut, the input. The scratch holds the statistics of all pixels, then sums.
+// in: dOut, the input. The scratch holds the statistics of all pixels.
 void compileBackwardWeights(StepCompiler& compiler, const Step& step) {
   const Values& values = compiler.values();
   const Layout l = values.layout(step.in[0]);
   const Shape s = shapeOf(compiler, step, l);
-  const size_t statsBytes = (sizeof(float2) * static_cast<size_t>(s.pixels) + 15) / 16 * 16;
-  compiler.needSideScratch(statsBytes + channels::addScratch(s.pixels, l.paddedChannels));
-  const int* rows = compiler.context().weights->indices(step.parameters[LayerNorm::kWeight].ranges[0]);
-  compiler.launchBeside(
-      {values.range(step.in[0]), values.range(step.in[1])}, [=, &v = values, &c = compiler.context()] {
-        withType(v.isHalf(step.in[0]), [&](auto type) {
-          using T = decltype(type);
-          const T *dy = v.at<T>(step.in[0]), *x = v.at<T>(step.in[1]);
-          float2* stats = c.sideScratch.as<float2>();
-          void* sums = c.sideScratch.as<unsigned char>() + statsBytes;
-          launch(statisticsKernel<T>, gridOf(s), dim3(kThreads), 0, c.side, x, stats, s);
-          channels::addSums<WeightSum, T>({{dy, x}}, c.weights->gradient(step.parameters[LayerNorm::kWeight]), rows,
-                                          s.pixels, l.channels, l.paddedChannels, sums, WeightSum{stats}, c.side);
-          channels::addSums<channels::ValueSum, T>({{dy}}, c.weights->gradient(step.parameters[LayerNorm::kBias]), rows,
-                                                   s.pixels, l.channels, l.paddedChannels, sums, channels::ValueSum{},
-                                                   c.side);
-        });
-      });
+  compiler.needSideScratch(sizeof(float2) * static_cast<size_t>(s.pixels));
+  const auto sumsOf = [&](int parameter) {
+    const ParameterSlice& slice = step.parameters[static_cast<size_t>(parameter)];
+    ChannelSum sum{0, compiler.placeOf(slice), channels::sumChunks(s.pixels), l.paddedChannels, l.channels};
+    sum.rows = compiler.context().weights->indices(slice.ranges[0]);
+    return compiler.addAtEnd(sum);
+  };
+  const auto weightSums = sumsOf(LayerNorm::kWeight), biasSums = sumsOf(LayerNorm::kBias);
+  compiler.launchBeside({values.range(step.in[0]), values.range(step.in[1])},
+                        [=, &v = values, &c = compiler.context()] {
+                          withType(v.isHalf(step.in[0]), [&](auto type) {
+                            using T = decltype(type);
+                            const T *dy = v.at<T>(step.in[0]), *x = v.at<T>(step.in[1]);
+                            float2* stats = c.sideScratch.as<float2>();
+                            launch(statisticsKernel<T>, gridOf(s), dim3(kThreads), 0, c.side, x, stats, s);
+                            channels::leaveSums<NormalisedSum, T>({{dy, x}}, weightSums(), s.pixels, l.paddedChannels,
+                                                                  NormalisedSum{stats}, c.side);
+                            channels::leaveSums<channels::ValueSum, T>({{dy}}, biasSums(), s.pixels, l.paddedChannels,
+                                                                       channels::ValueSum{}, c.side);
+                          });
+                        });
 }
 
 }  // namespace

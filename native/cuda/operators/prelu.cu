@@ -71,17 +71,17 @@ void compileBackwardWeights(StepCompiler& compiler, const Step& step) {
   const Values& values = compiler.values();
   const Layout l = values.layout(step.in[0]);
   const int64_t pixels = l.pixels() * compiler.batch();
-  compiler.needSideScratch(channels::addScratch(pixels, l.paddedChannels));
-  const int* rows = compiler.context().weights->indices(step.parameters[0].ranges[0]);
-  compiler.launchBeside(
-      {values.range(step.in[0]), values.range(step.in[1])}, [=, &v = values, &c = compiler.context()] {
-        withType(v.isHalf(step.in[0]), [&](auto type) {
-          using T = decltype(type);
-          channels::addSums<SlopeSum, T>({{v.at<T>(step.in[0]), v.at<T>(step.in[1])}},
-                                         c.weights->gradient(step.parameters[0]), rows, pixels, l.channels,
-                                         l.paddedChannels, c.sideScratch.as(), SlopeSum{}, c.side);
-        });
-      });
+  ChannelSum sum{0, compiler.placeOf(step.parameters[0]), channels::sumChunks(pixels), l.paddedChannels, l.channels};
+  sum.rows = compiler.context().weights->indices(step.parameters[0].ranges[0]);
+  const auto partial = compiler.addAtEnd(sum);
+  compiler.launchBeside({values.range(step.in[0]), values.range(step.in[1])},
+                        [=, &v = values, &c = compiler.context()] {
+                          withType(v.isHalf(step.in[0]), [&](auto type) {
+                            using T = decltype(type);
+                            channels::leaveSums<SlopeSum, T>({{v.at<T>(step.in[0]), v.at<T>(step.in[1])}}, partial(),
+                                                             pixels, l.paddedChannels, SlopeSum{}, c.side);
+                          });
+                        });
 }
 
 }  // namespace

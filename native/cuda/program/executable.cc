@@ -42,6 +42,7 @@ void Executable::compile() {
     if (const auto plans = registry().at(step.kind).plans) plans(compiler, step, specs);
   context_.plans->prepare(specs);
   for (const Step& step : program_.steps) registry().at(step.kind).compile(compiler, step);
+  compiler.finishGradients();
   launches_.schedule();
   needs_ = compiler.needs();
 }
@@ -61,6 +62,7 @@ void Executable::reserve() {
   c.reserve(c.scratch, needs_.scratch);
   c.reserve(c.sideWorkspace, needs_.sideWorkspace);
   c.reserve(c.sideScratch, needs_.sideScratch);
+  c.reserve(c.gradientParts, needs_.gradientParts);
   c.reserve(c.cropOffsets, sizeof(int2) * static_cast<size_t>(program_.batch));
   if (!training()) return;
   const int64_t values = values_.elements(program_.output);

@@ -24,6 +24,15 @@ const void* StepCompiler::upload(const void* values, size_t bytes) {
   return constants_.back()->as();
 }
 
+void StepCompiler::finishGradients() {
+  if (gradientSums_.empty()) return;
+  needs_.gradientParts = gradientSums_.bytes();
+  const GradientSumTables tables = gradientSums_.tables([&](const auto& list) { return constants(list); });
+  launchBeside({}, [tables, &c = context_] {
+    addGradientSums(tables, c.gradientParts.as<float>(), c.weights->gradient(), c.side);
+  });
+}
+
 std::function<const void*()> StepCompiler::operand(int value) {
   const Values& v = values_;
   if (!v.readsCopy(value)) return [&v, value] { return static_cast<const void*>(v.at(value)); };

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "cuda/gradient_sums.h"
 #include "cuda/program/values.h"
 
 namespace wbsr::cuda {
@@ -15,7 +16,7 @@ class StepCompiler {
  public:
   // Bytes of the context's memory that the launches need.
   struct Needs {
-    size_t scratch = 0, workspace = 0, sideScratch = 0, sideWorkspace = 0;
+    size_t scratch = 0, workspace = 0, sideScratch = 0, sideWorkspace = 0, gradientParts = 0;
   };
 
   using Constants = std::vector<std::unique_ptr<DeviceBuffer>>;
@@ -37,7 +38,8 @@ class StepCompiler {
   void launchAs(int typed, int out, F work) {
     launch(out, [half = values_.isHalf(typed), work = std::move(work)] { withType(half, work); });
   }
-  // Queues `work` on the side stream (launches.h); it adds to the gradient arena and reads values in `reads`.
+  // Queues `work` on the side stream (launches.h); it adds to the gradient arena, or leaves what is added at the end of
+  // the pass, and reads values in `reads`.
   void launchBeside(std::vector<Launches::Range> reads, Launches::Work work) {
     launches_.addBeside(std::move(reads), std::move(work));
   }
@@ -47,6 +49,17 @@ class StepCompiler {
   void needWorkspace(size_t bytes) { needs_.workspace = std::max(needs_.workspace, bytes); }
   void needSideScratch(size_t bytes) { needs_.sideScratch = std::max(needs_.sideScratch, bytes); }
   void needSideWorkspace(size_t bytes) { needs_.sideWorkspace = std::max(needs_.sideWorkspace, bytes); }
+
+  // Adds the sum at the end of the pass. Returns the function that gives its part's address when the launches run.
+  template <typename Sum>
+  std::function<float*()> addAtEnd(const Sum& sum) {
+    const int64_t at = gradientSums_.add(sum);
+    return [&c = context_, at] { return c.gradientParts.as<float>() + at; };
+  }
+  // Queues these additions. Called once, behind the last step.
+  void finishGradients();
+  // Of the parameter's first element, in floats: the place of a sum (gradient_sums.h) in the gradient arena.
+  int64_t placeOf(const ParameterSlice& slice) const { return context_.weights->parameter(slice).offset; }
 
   // A copy on the device, which lives as long as the launches. Null without values.
   template <typename T>
@@ -66,6 +79,7 @@ class StepCompiler {
   Launches& launches_;
   Constants& constants_;
   Needs needs_;
+  GradientSums gradientSums_;
   std::vector<bool> copied_;  // values whose copy is queued
 };
 

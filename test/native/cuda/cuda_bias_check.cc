@@ -1,11 +1,12 @@
-// Checks of native/cuda/conv/bias_gradient.cu against sums in double, on channel counts and pixels that do not fill its blocks.
+// Gradients of biases (native/cuda/conv/bias_gradient.cu, then native/cuda/gradient_sums.h) against sums in double, on channel
+// counts and pixels that do not fill the blocks.
 #include <cmath>
 #include <string>
 #include <vector>
 
 #include "cuda/program/layout.h"
 #include "cuda/conv/kernels.h"
-#include "support/cuda_check.h"
+#include "support/gradient_parts.h"
 
 using namespace wbsr;
 using namespace wbsr::cuda;
@@ -36,12 +37,17 @@ void run(const Case& c, cudaStream_t stream) {
 
   DeviceArray<T> in(to<T>(dy));
   DeviceArray<float> gradient(before), again(before);
-  DeviceArray<unsigned char> scratch(biasGradientScratch(c.pixels, paddedChannels));
-  biasGradient(in.data(), gradient.data(), nullptr, c.pixels, paddedChannels, c.channels, c.groups, scratch.data(),
-               stream);
-  biasGradient(in.data(), again.data(), nullptr, c.pixels, paddedChannels, c.channels, c.groups, scratch.data(),
-               stream);
-  const std::string what = std::string("biasGradient ") + (sizeof(T) == 2 ? "bf16 " : "float ") +
+  GradientSums sums;
+  ChannelSum sum{0, 0, biasChunks(c.pixels, paddedChannels), paddedChannels, c.channels};
+  sum.groups = c.groups;
+  const int64_t at = sums.add(sum);
+  GradientParts parts(sums);
+  for (DeviceArray<float>* onto : {&gradient, &again}) {
+    biasSums(in.data(), parts.at<float>(at), c.pixels, paddedChannels, stream);
+    parts.addTo(onto->data(), stream);
+    parts.memory.spoil();
+  }
+  const std::string what = std::string("bias gradient ") + (sizeof(T) == 2 ? "bf16 " : "float ") +
                            std::to_string(c.pixels) + " pixels, " + std::to_string(c.channels) + " channels, " +
                            std::to_string(c.groups) + " groups";
   // Sums may cancel: the tolerance goes with the size of what is added, about pixels / 2.

@@ -1,4 +1,4 @@
-// Checks of native/cuda/optimizer.cu: ten steps against cpu::Adam, packs against the master weights, and the way back.
+// Checks of native/cuda/optimizer.cu: ten steps against cpu::Adam, packs against the master weights.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -276,38 +276,6 @@ void manyRows(int rows, int columns, int area, int groups, cudaStream_t stream) 
   checkPacks(arrays.set, arrays.packMemory.download(), arrays.entries, weights, std::to_string(rows) + " rows");
 }
 
-struct Unpack {
-  int out, in, fullOut, fullIn, area, groups;
-};
-
-template <typename T>
-void weightGradient(const Unpack& u, cudaStream_t stream) {
-  Pack slice;
-  slice.outChannels = u.out;
-  slice.inChannels = u.in;
-  slice.outPadded = u.groups * padded(u.out / u.groups);
-  slice.inPadded = padded(u.in);
-  slice.groups = u.groups;
-  const std::vector<float> packed =
-      stored<T>(randomVector(static_cast<size_t>(slice.outPadded) * u.area * slice.inPadded, 31));
-  const std::vector<float> before = randomVector(static_cast<size_t>(u.fullOut) * u.fullIn * u.area, 32);
-  std::vector<float> expected = before;
-  for (int o = 0; o < u.out; ++o)
-    for (int i = 0; i < u.in; ++i)
-      for (int t = 0; t < u.area; ++t) {
-        const int row = u.groups == 1 ? o : o % u.groups * padded(u.out / u.groups) + o / u.groups;
-        const size_t master = (static_cast<size_t>(o) * u.fullIn + i) * u.area + t;
-        expected[master] += packed[(static_cast<size_t>(row) * u.area + t) * slice.inPadded + i];
-      }
-  const DeviceArray<T> from(to<T>(packed));
-  DeviceArray<float> gradient(before);
-  addWeightGradient(from.data(), slice, u.area, u.fullIn, gradient.data(), stream);
-  const std::string type = sizeof(T) == sizeof(float) ? "float " : "bf16 ";
-  sameBits(gradient.download(), expected,
-           "addWeightGradient of " + type + std::to_string(u.out) + "x" + std::to_string(u.in) + "x" +
-               std::to_string(u.area));
-}
-
 void finiteness(cudaStream_t stream) {
   const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                        -std::numeric_limits<float>::infinity()};
@@ -352,15 +320,6 @@ int main() {
   manyRows(65544, 3, 1, 4, stream);
   manyRows(3, 1021, 3 * 3, 1, stream);
   manyRows(2, 19, 15 * 15, 1, stream);
-  const Unpack shapes[] = {{1, 1, 1, 1, 1, 1},  {36, 13, 64, 36, 9, 1}, {144, 36, 256, 64, 9, 4},
-                           {5, 3, 5, 3, 25, 1}, {2, 40, 3, 41, 225, 1}, {2, 700, 2, 700, 9, 1}};
-  for (const Unpack& u : shapes) {
-    weightGradient<float>(u, stream);
-    weightGradient<bf16>(u, stream);
-  }
-#ifndef __SANITIZE_THREAD__  // a thread for each of them would take minutes
-  weightGradient<float>({70000, 2, 70000, 2, 1, 4}, stream);
-#endif
   finiteness(stream);
   std::string message;
   try {
