@@ -149,13 +149,13 @@ void sumPixels(elementwise::Operands<F::kOperands, T> operands, float* out, int 
 // Of leaveSums().
 inline int sumChunks(int64_t pixels) { return static_cast<int>(divideUp(pixels, poolPixels(pixels))); }
 
-// partial (sumChunks, channels) = sums of f over the pixels, for the gradient of a parameter with one number per channel
-// (ChannelSum in gradient_sums.h). operands (pixels, channels).
+// partial (N, sumChunks, channels) = sums of f over chunks of an image's pixels: sumPixels() without its second launch.
+// operands (N, pixels, channels).
 template <typename F, typename T>
-void leaveSums(elementwise::Operands<F::kOperands, T> operands, float* partial, int64_t pixels, int channels, F f,
-               cudaStream_t stream) {
+void leaveSums(elementwise::Operands<F::kOperands, T> operands, float* partial, int batch, int64_t pixels, int channels,
+               F f, cudaStream_t stream) {
   Shape s = shapeOf(pixels, channels);
-  const dim3 grid = cut(s, 1, poolPixels(pixels));
+  const dim3 grid = cut(s, batch, poolPixels(pixels));
   launch(sumKernel<F, T>, grid, dim3(kThreads), 0, stream, operands, partial, s, 1.f, f);
 }
 

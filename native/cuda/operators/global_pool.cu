@@ -3,6 +3,7 @@
 
 #include "cuda/kernels/channels.h"
 #include "cuda/operators/kernels.h"
+#include "cuda/program/attention.h"
 #include "cuda/registry.h"
 
 namespace wbsr::cuda {
@@ -161,6 +162,7 @@ void compileGlobalPoolBackward(StepCompiler& compiler, const Step& step) {
 void register_global_pool(Registry& registry) {
   registry.add(GlobalPool::kKind, compileGlobalPool);
   registry.add(GlobalPool::kBackward, compileGlobalPoolBackward);
+  registry.add(kAttention, compileAttention);
 }
 
 }  // namespace wbsr::cuda

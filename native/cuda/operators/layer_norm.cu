@@ -191,10 +191,10 @@ void compileBackwardWeights(StepCompiler& compiler, const Step& step) {
                             const T *dy = v.at<T>(step.in[0]), *x = v.at<T>(step.in[1]);
                             float2* stats = c.sideScratch.as<float2>();
                             launch(statisticsKernel<T>, gridOf(s), dim3(kThreads), 0, c.side, x, stats, s);
-                            channels::leaveSums<NormalisedSum, T>({{dy, x}}, weightSums(), s.pixels, l.paddedChannels,
-                                                                  NormalisedSum{stats}, c.side);
-                            channels::leaveSums<channels::ValueSum, T>({{dy}}, biasSums(), s.pixels, l.paddedChannels,
-                                                                       channels::ValueSum{}, c.side);
+                            channels::leaveSums<NormalisedSum, T>({{dy, x}}, weightSums(), 1, s.pixels,
+                                                                  l.paddedChannels, NormalisedSum{stats}, c.side);
+                            channels::leaveSums<channels::ValueSum, T>({{dy}}, biasSums(), 1, s.pixels,
+                                                                       l.paddedChannels, channels::ValueSum{}, c.side);
                           });
                         });
 }

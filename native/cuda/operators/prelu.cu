@@ -78,7 +78,7 @@ void compileBackwardWeights(StepCompiler& compiler, const Step& step) {
                         [=, &v = values, &c = compiler.context()] {
                           withType(v.isHalf(step.in[0]), [&](auto type) {
                             using T = decltype(type);
-                            channels::leaveSums<SlopeSum, T>({{v.at<T>(step.in[0]), v.at<T>(step.in[1])}}, partial(),
+                            channels::leaveSums<SlopeSum, T>({{v.at<T>(step.in[0]), v.at<T>(step.in[1])}}, partial(), 1,
                                                              pixels, l.paddedChannels, SlopeSum{}, c.side);
                           });
                         });

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "cuda/frequency_loss.h"
+#include "cuda/program/attention.h"
 #include "cuda/program/ends.h"
 #include "cuda/program/gates.h"
 #include "cuda/registry.h"
@@ -12,6 +13,7 @@ namespace wbsr::cuda {
 
 Executable::Executable(Context& context, Program program) : context_(context), program_(std::move(program)) {
   fuseGates(program_);
+  fuseAttention(program_);
   fuseEnds(program_, context.half);
   placeValues();
   compile();

@@ -1,10 +1,15 @@
 // Channel attention on the device against sums in double precision: the mean over pixels, scaling, and both backward.
+#include <algorithm>
+#include <cmath>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "cuda/kernels/attention.h"
 #include "cuda/operators/kernels.h"
 #include "support/cuda_check.h"
 
+using wbsr::ActivationKind;
 using namespace wbsr::cuda;
 using namespace wbsr::test;
 
@@ -66,6 +71,68 @@ void attention(int batch, int64_t pixels, int channels, const char* type) {
   sameBits(inPlace.download(), out.download(), "scaleChannels in place " + name);
 }
 
+// The mean over the pixels, a layer with relu and one with sigmoid, of a slice of larger layers whose centre tap counts.
+template <typename T>
+void factors(int batch, int64_t pixels, int channels, int squeezed, int outs, bool scattered, const char* type) {
+  const std::string name = std::string(type) + " " + std::to_string(batch) + "x" + std::to_string(pixels) + "x" +
+                           std::to_string(channels) + " to " + std::to_string(squeezed) + ", " + std::to_string(outs);
+  const int wide = (channels + 7) / 8 * 8, outWide = (outs + 7) / 8 * 8, area = 9;
+  const std::vector<float> x = noise<T>(static_cast<size_t>(batch * pixels) * wide, 1);
+  const DeviceArray<T> deviceX(to<T>(x));
+  std::vector<std::unique_ptr<DeviceArray<int>>> tables;
+  const auto indexOf = [scattered](int i) { return scattered ? 2 * i + 1 : i; };
+  const auto tableOf = [&](int count) -> const int* {
+    if (!scattered) return nullptr;
+    std::vector<int> table(static_cast<size_t>(count));
+    for (int i = 0; i < count; ++i) table[static_cast<size_t>(i)] = indexOf(i);
+    tables.push_back(std::make_unique<DeviceArray<int>>(table));
+    return tables.back()->data();
+  };
+  const int full = (scattered ? 2 : 1) * std::max({channels, squeezed, outs}) + 1;
+  const auto weights = [&](int rows, uint64_t seed) {
+    return noise<float>(static_cast<size_t>((scattered ? 2 : 1) * rows) * full * area, seed);
+  };
+  const std::vector<float> w1 = weights(squeezed, 3), w2 = weights(outs, 4),
+                           bias = noise<float>(static_cast<size_t>(full), 5);
+  const DeviceArray<float> onDevice1(w1), onDevice2(w2), biasOn(bias);
+  Attention a{batch, pixels, wide, outWide, {}, {}, ActivationKind::Relu, 7.f, ActivationKind::Sigmoid, 0.f};
+  a.squeeze = {channels, squeezed, onDevice1.data(), nullptr, full, area, tableOf(squeezed), tableOf(channels)};
+  a.excite = {squeezed, outs, onDevice2.data(), biasOn.data(), full, area, tableOf(outs), tableOf(squeezed)};
+  check(hasAttention(a), name + ": is supported");
+
+  std::vector<double> expected(static_cast<size_t>(batch) * outWide, 0.0);
+  for (int n = 0; n < batch; ++n) {
+    std::vector<double> mean(static_cast<size_t>(channels), 0.0), middle(static_cast<size_t>(squeezed), 0.0);
+    for (int64_t p = 0; p < pixels; ++p)
+      for (int c = 0; c < channels; ++c)
+        mean[c] += static_cast<double>(x[static_cast<size_t>(n * pixels + p) * wide + c]) / static_cast<double>(pixels);
+    const auto at = [&](const std::vector<float>& w, int o, int i) {
+      return static_cast<double>(w[(static_cast<size_t>(indexOf(o)) * full + indexOf(i)) * area + area / 2]);
+    };
+    for (int o = 0; o < squeezed; ++o) {
+      for (int c = 0; c < channels; ++c) middle[o] += at(w1, o, c) * mean[c];
+      middle[o] = std::max(middle[o], 0.0);
+    }
+    for (int o = 0; o < outs; ++o) {
+      double sum = bias[static_cast<size_t>(indexOf(o))];
+      for (int i = 0; i < squeezed; ++i) sum += at(w2, o, i) * middle[i];
+      expected[static_cast<size_t>(n) * outWide + o] = 1 / (1 + std::exp(-sum));
+    }
+  }
+  const DeviceArray<char> scratch(attentionScratch(a));
+  DeviceArray<float> out(expected.size()), again(expected.size());
+#ifdef WBSR_HOST_CUDA
+  const uint64_t before = wbsr::host_cuda::launches();
+#endif
+  attentionFactors<T>(a, deviceX.data(), out.data(), scratch.data(), nullptr);
+#ifdef WBSR_HOST_CUDA
+  check(wbsr::host_cuda::launches() - before == 2, name + ": two launches");
+#endif
+  closeTo(out.download(), expected, 2e-6, 2e-6, "attentionFactors " + name);
+  attentionFactors<T>(a, deviceX.data(), again.data(), scratch.data(), nullptr);
+  sameBits(again.download(), out.download(), "attentionFactors again " + name);
+}
+
 template <typename T>
 void all(const char* type) {
   for (const int channels : {8, 40, 64}) {
@@ -77,6 +144,10 @@ void all(const char* type) {
   }
   attention<T>(1, 2053, 8, type);   // more pixels than threads in a block
   attention<T>(2, 149, 264, type);  // two groups of channels, the second not full
+  factors<T>(2, 131, 64, 4, 64, false, type);
+  factors<T>(3, 7, 36, 2, 36, true, type);
+  factors<T>(1, 641, 8, 33, 300, false, type);
+  factors<T>(1, 130, 1100, 3, 20, false, type);  // more channels than a block sums at once
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
-// Which forward steps the CUDA device runs as the end of a convolution (native/cuda/program/ends.h). What they compute is
+// Which forward steps the CUDA device runs as one (native/cuda/program/ends.h, attention.h). What they compute is
 // compared with the CPU in cuda_network_check.
 #include <algorithm>
 #include <map>
 
+#include "cuda/program/attention.h"
 #include "cuda/program/ends.h"
 #include "cuda/registry.h"
 #include "support/cuda_device.h"
+#include "support/networks.h"
 
 using namespace wbsr;
 using namespace wbsr::test;
@@ -25,6 +27,7 @@ Ended ended(const Graph& graph, bool half, bool training = false) {
   Ended made{lowerCovered(graph, graph.subnets().back(), 2, 6, 8, {0, 0, 8, 6})};
   fuse(made.program, cuda::supports, training);
   if (training) differentiate(made.program);
+  cuda::fuseAttention(made.program);
   cuda::fuseEnds(made.program, half);
   return made;
 }
@@ -60,11 +63,26 @@ void checkOthers() {
   check(all.count(cuda::kConvOnto) == 0 && all.count("pixelShuffle") >= 1, "thin operands");
 }
 
+// The mean and both layers of each channel attention are one step of inference; training reads the values between.
+void checkAttention() {
+  const Graph graph = networks::rcan(2, {16, 32}, {2}, 3);
+  for (const bool training : {false, true}) {
+    const Ended e = ended(graph, true, training);
+    const std::string name = training ? "training" : "inference";
+    check(e.count(cuda::kAttention) == (training ? 0 : 6), name + ": attention");
+    check(e.count("globalPool") == (training ? 6 : 0), name + ": means");
+    const Step& last = e.program.steps[static_cast<size_t>(e.program.forwardSteps) - 1];
+    check(last.out == e.program.output, name + ": the last forward step makes the output");
+  }
+  check(ended(everything(), false).count(cuda::kAttention) == 2, "every operator: attention");
+}
+
 }  // namespace
 
 int main() {
   prepareDevice();
   checkSrresnet();
   checkOthers();
+  checkAttention();
   return finish();
 }
