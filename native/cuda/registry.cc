@@ -29,11 +29,10 @@ const Registry& registry() {
 }
 
 int supports(const Program& program, const Step& step) {
-  // What the CPU device's own convolutions do while they store.
+  // What only convolutions do while they store.
   const bool both = step.residual >= 0 && step.activation != ActivationKind::None;
-  if (both || step.gate || step.slopes.parameter >= 0) return 0;
-  // A convolution that reads the parts of a concatenation.
-  if (step.kind == operators::Conv::kKind && step.in.size() > 1) return 0;
+  if ((both || step.gate || step.slopes.parameter >= 0) && step.kind != operators::Conv::kKind) return 0;
+
   const Registry::Fuses fuses = registry().at(step.kind).fuses;
   return fuses ? fuses(program, step) : 0;
 }

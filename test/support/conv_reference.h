@@ -32,6 +32,7 @@ inline ConvSpec makeSpec(ConvSpec::Mode mode, const Shape& s, Precision precisio
 
 inline double activate(double value, const ConvSpec& s) {
   if (s.activation == ActivationKind::Sigmoid) return 1 / (1 + std::exp(-value));
+  if (s.activation == ActivationKind::Silu) return value / (1 + std::exp(-value));
   if (s.activation == ActivationKind::None || value > 0) return value;
   return s.activation == ActivationKind::LeakyRelu ? s.slope * value : 0;
 }
@@ -43,7 +44,8 @@ inline double slopeAt(double y, const ConvSpec& s) {
 }
 
 struct Arrays {
-  std::vector<float> x, w, y, bias, residual, gate;  // as the device holds them; the one that is computed is empty
+  std::vector<float> x, w, y, bias, residual, gate,
+      slopes;  // as the device holds them; the one that is computed is empty
 };
 
 // f(x's pixel, y's pixel, tap)
@@ -83,8 +85,13 @@ inline std::vector<double> reference(const ConvSpec& s, const Arrays& a) {
   for (size_t i = 0; i < result.size(); ++i) {
     if (forward) {
       if (s.bias) result[i] += a.bias[i % out];
-      result[i] = activate(result[i], s);
-      if (s.residual) result[i] += a.residual[i];
+      const double plain = result[i];
+      result[i] = s.slopes ? (plain > 0 ? plain : plain * a.slopes[i % out]) : activate(plain, s);
+      if (s.product)
+        result[i] = (plain + a.residual[i]) * (result[i] + s.shift);
+      else if (s.residual)
+        result[i] += a.residual[i];
+
     } else if (toData && s.gate) {
       result[i] *= slopeAt(a.gate[i], s);
     }
@@ -128,6 +135,7 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, b
   if (s.bias) a.bias = randomVector(static_cast<size_t>(s.outChannels), 4);
   if (s.residual) a.residual = stored<R>(randomVector(out, 5));
   if (s.gate) a.gate = stored<R>(gateValues(s, in));
+  if (s.slopes) a.slopes = randomVector(static_cast<size_t>(s.outChannels), 6);
 
   const auto operand = [](const std::vector<float>& values) {
     return values.empty() ? nullptr : std::make_unique<DeviceArray<T>>(to<T>(values), "operand");
@@ -137,7 +145,9 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, b
   };
   const auto x = operand(a.x), w = operand(a.w), y = operand(a.y);
   const auto residual = like(a.residual), gate = like(a.gate);
-  std::unique_ptr<DeviceArray<float>> bias;
+  std::unique_ptr<DeviceArray<float>> bias, slopes;
+  if (s.slopes) slopes = std::make_unique<DeviceArray<float>>(a.slopes, "slopes");
+
   if (s.bias) bias = std::make_unique<DeviceArray<float>>(a.bias, "bias");
   DeviceArray<R> result(forward ? out : toData ? in : weights, "result");
   DeviceArray<unsigned char> workspace(plan.workspace(), "workspace");
@@ -146,6 +156,8 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, b
   arguments.w = forward || toData ? static_cast<const void*>(w->data()) : result.data();
   arguments.y = forward ? static_cast<const void*>(result.data()) : y->data();
   if (bias) arguments.bias = bias->data();
+  if (slopes) arguments.slopes = slopes->data();
+
   if (residual) arguments.residual = residual->data();
   if (gate) arguments.gate = gate->data();
   const Stream stream;
@@ -220,9 +232,14 @@ void eachSpec(const Shape& shape, Precision precision, F&& f) {
       f(s);
     }
   }
+  s.activation = ActivationKind::LeakyRelu, s.slopes = true;  // with the residual
+  f(s);
+  s.activation = ActivationKind::Silu, s.slopes = false, s.product = true, s.shift = -0.5f;
+  f(s);
   s = makeSpec(ConvSpec::Forward, shape, precision);
   s.residual = true;
   f(s);
+
   if (shape.out % 32 == 0) {
     s.residual = false, s.factor = 2;
     f(s);

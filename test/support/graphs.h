@@ -79,6 +79,18 @@ inline Graph readTwice() {
   return Graph(2, {16}, {1, 2}, b.nodes, b.conv(b.stack({first, first, second}), fixed(3)));
 }
 
+// A product of what a convolution makes, as in SPAN, a PReLU, and an addition behind an activation.
+inline Graph gated() {
+  Builder b;
+  const int image = b.input();
+  const int x = b.leaky(b.conv(image, width()));
+  const int t = b.conv(b.add(b.relu(b.conv(x, width())), x), width());
+  const int shifted = b.node("affine", {b.sigmoid(t)}, {{"offset", std::vector<double>{-0.5}}});
+  const int product = b.node("multiply", {b.add(t, x), shifted});
+  const int sloped = b.node("prelu", {b.conv(product, width())}, {{"name", std::string("slopes")}});
+  return Graph(1, {12, 20}, {1}, b.nodes, b.add(b.conv(b.add(sloped, product), fixed(3)), image));
+}
+
 // Channels in an order: of what is added, sliced in halves, concatenated and shuffled, and of a transposed convolution.
 inline Graph ordered() {
   Builder b;

@@ -27,10 +27,16 @@ struct ConvSpec {
   Type x = Type::Bf16, y = Type::Bf16;
   // Forward: y = activation(conv + bias) + residual. BackwardData: dx = conv^T(dy) * activation'(gate), gate like dx.
   bool bias = false, residual = false, gate = false;
+
   ActivationKind activation = ActivationKind::None;
   float slope = 0.f;
+  // Forward: a leaky relu with a slope for each channel.
+  bool slopes = false;
+  // Forward: y = (t + residual) * (activation(t) + shift), t = conv + bias.
+  bool product = false;
+  float shift = 0.f;
   // Forward: the output channels are factor^2 sub-pixel planes, and y is (N, outHeight factor, outWidth factor,
-  // outChannels / factor^2). No residual then.
+  // outChannels / factor^2). No residual and no slopes then.
   int factor = 1;
   bool operator==(const ConvSpec&) const = default;
   int pad() const { return padding < 0 ? kernel / 2 : padding; }
@@ -48,6 +54,8 @@ struct ConvArguments {
   const void* w = nullptr;      // (outChannels, k, k, inChannels) of the precision's type; BackwardWeights: the output
   const void* y = nullptr;      // (N, outHeight, outWidth, outChannels), or ConvSpec::factor's; Forward: the output
   const float* bias = nullptr;  // (outChannels)
+  const float* slopes = nullptr;  // (outChannels)
+
   const void* residual = nullptr;  // like y; never y itself
   const void* gate = nullptr;      // BackwardData: like x
   // The handle that the plan runs with; null: its own, which all users of the cache share.

@@ -189,6 +189,8 @@ bool hasEnd(const ConvSpec& spec) {
 // Our gradient of a sigmoid uses its result y as y (1 - y); cuDNN's uses the argument. Other activations than these are
 // left to our epilogue.
 bool canFuse(const ConvSpec& spec) {
+  if (spec.slopes || spec.product) return false;
+
   switch (spec.activation) {
     case ActivationKind::None:
     case ActivationKind::Relu:

@@ -10,11 +10,20 @@
 namespace wbsr::cuda {
 
 // --- epilogue.cu ---
-// out = activation(conv + bias) + residual, after a convolution without a fused end. bias (channels) and residual may
-// be null; out may be residual, and conv if the types agree. channels: padded.
+// After a convolution without a fused end: out = activation(t) + residual, or (t + residual) * (activation(t) + shift), with
+// t = conv + bias.
+struct Epilogue {
+  const float* bias = nullptr;  // (channels), or null
+  ActivationKind activation = ActivationKind::None;
+  float slope = 0.f;
+  const float* slopes = nullptr;  // (channels) of a leaky relu; null: `slope` holds for all
+  bool product = false;
+  float shift = 0.f;
+};
+// residual may be null; out may be residual, and conv if the types agree. channels: padded.
 template <typename Conv, typename Out>
-void convEpilogue(const Conv* conv, const float* bias, const Out* residual, Out* out, int64_t pixels, int channels,
-                  ActivationKind kind, float slope, cudaStream_t stream);
+void convEpilogue(const Conv* conv, const Epilogue& end, const Out* residual, Out* out, int64_t pixels, int channels,
+                  cudaStream_t stream);
 
 // --- bias_gradient.cu ---
 // partial (biasChunks, paddedChannels) = sums of dy (pixels, paddedChannels) over ranges of pixels: a ChannelSum

@@ -93,6 +93,11 @@ class Plan : public ConvPlan {
 
  private:
   bool hasEpilogue() const { return spec_.bias || spec_.residual || spec_.activation != ActivationKind::None; }
+  Epilogue epilogue(const ConvArguments& a) const {
+    return {spec_.bias ? a.bias : nullptr,     spec_.activation, spec_.slope,
+            spec_.slopes ? a.slopes : nullptr, spec_.product,    spec_.shift};
+  }
+
   bool toWeights() const { return spec_.mode == ConvSpec::BackwardWeights; }
   // The graph writes to the workspace instead of the result.
   bool beside() const {
@@ -163,8 +168,8 @@ class Plan : public ConvPlan {
     withType(spec_.y, [&](auto* y) {
       auto* const planes = static_cast<decltype(y)>(raw);
       if (!variant_.fused && hasEpilogue())
-        convEpilogue(planes, spec_.bias ? a.bias : nullptr, decltype(y){}, planes, spec_.outPixels(), spec_.outChannels,
-                     spec_.activation, spec_.slope, stream);
+        convEpilogue(planes, epilogue(a), decltype(y){}, planes, spec_.outPixels(), spec_.outChannels, stream);
+
       pixelShuffle(shape, planes, static_cast<decltype(y)>(result(a)), stream);
     });
   }
@@ -183,8 +188,8 @@ class Plan : public ConvPlan {
     if (spec_.mode == ConvSpec::Forward) {
       const auto* residual = spec_.residual ? static_cast<const Result*>(a.residual) : nullptr;
       if (hasEpilogue() || beside())
-        convEpilogue(raw, spec_.bias ? a.bias : nullptr, residual, result, spec_.outPixels(), spec_.outChannels,
-                     spec_.activation, spec_.slope, stream);
+        convEpilogue(raw, epilogue(a), residual, result, spec_.outPixels(), spec_.outChannels, stream);
+
       return;
     }
     if constexpr (!std::is_same_v<Raw, Result>) {

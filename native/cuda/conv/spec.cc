@@ -19,7 +19,9 @@ std::string ConvSpec::text() const {
   const char* activations[] = {"",       ", relu", ", leaky relu ", ", sigmoid",   ", silu",
                                ", gelu", ", tanh", ", exp",         ", reciprocal"};
   text += activations[static_cast<int>(activation)];
-  if (activation == ActivationKind::LeakyRelu) text += std::to_string(slope);
+  if (activation == ActivationKind::LeakyRelu) text += slopes ? "by channel" : std::to_string(slope);
+  if (product) text += ", product with " + std::to_string(shift);
+
   if (gate) text += " gate";
   if (residual) text += ", residual";
   if (factor != 1) text += ", sub-pixels " + times(factor, factor);
@@ -38,11 +40,16 @@ ConvSpec normalised(ConvSpec spec) {
   spec.padding = spec.pad();
   if (!forward) spec.bias = spec.residual = false;
   if (!forward) spec.factor = 1;
+  if (!forward) spec.slopes = spec.product = false;
+  if (!spec.product) spec.shift = 0.f;
+  if (spec.slopes) spec.activation = ActivationKind::LeakyRelu;
+
   if (!toData) spec.gate = false;
   if (!forward && !spec.gate) spec.activation = ActivationKind::None;
   if (spec.gate && spec.activation == ActivationKind::None) spec.gate = false;
-  if (spec.activation == ActivationKind::LeakyRelu && spec.slope == 0.f) spec.activation = ActivationKind::Relu;
-  if (spec.activation != ActivationKind::LeakyRelu) spec.slope = 0.f;
+  if (spec.activation == ActivationKind::LeakyRelu && spec.slope == 0.f && !spec.slopes)
+    spec.activation = ActivationKind::Relu;
+  if (spec.activation != ActivationKind::LeakyRelu || spec.slopes) spec.slope = 0.f;
   if (!toData) spec.x = operand;
   if (!forward) spec.y = operand;
   return spec;
@@ -55,7 +62,8 @@ void validate(const ConvSpec& spec) {
     if (spec.inChannels < 8 || spec.inChannels % 8 != 0 || spec.outChannels < 8 || spec.outChannels % 8 != 0)
       return false;
     if (spec.factor < 1 || spec.outChannels % (8 * spec.factor * spec.factor) != 0) return false;
-    if (spec.factor > 1 && (spec.residual || spec.y != operandType(spec.precision))) return false;
+    if (spec.product && (!spec.residual || spec.slopes)) return false;
+    if (spec.factor > 1 && (spec.residual || spec.slopes || spec.y != operandType(spec.precision))) return false;
     return operandType(spec.precision) == Type::Bf16 || resultType(spec) == Type::Float;
   };
   if (!sound()) throw Error("WBSR_INTERNAL", "no convolution can be: " + spec.text());
@@ -67,11 +75,13 @@ size_t HashConvSpec::operator()(const ConvSpec& s) const {
   for (const int value :
        {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel, s.stride, s.pad(), s.factor})
     mix(static_cast<size_t>(value));
-  for (const bool value : {s.bias, s.residual, s.gate}) mix(value);
+  for (const bool value : {s.bias, s.residual, s.gate, s.slopes, s.product}) mix(value);
   for (const int value :
        {static_cast<int>(s.precision), static_cast<int>(s.x), static_cast<int>(s.y), static_cast<int>(s.activation)})
     mix(static_cast<size_t>(value));
   mix(std::hash<float>{}(s.slope));
+  mix(std::hash<float>{}(s.shift));
+
   return hash;
 }
 

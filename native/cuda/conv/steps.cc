@@ -98,6 +98,9 @@ ConvSpec specOf(const StepCompiler& compiler, const ConvGeometry& g, ConvSpec::M
   spec.residual = end.residual >= 0;
   spec.activation = end.activation;
   spec.slope = end.slope;
+  spec.slopes = end.slopes.parameter >= 0;
+  spec.product = end.shift.has_value();
+  spec.shift = end.shift.value_or(0.f);
   WBSR_CHECK(spec.outHeight() * g.factor == y.height && spec.outWidth() * g.factor == y.width);
   return spec;
 }
@@ -142,8 +145,8 @@ void compilePlanToInput(StepCompiler& compiler, const ConvGeometry& g, const Con
     withType(v.isHalf(g.x), [&](auto type) {
       using T = decltype(type);
       const int channels = v.layout(g.x).paddedChannels;
-      convEpilogue(v.at<const T>(g.x), bias, v.atOrNull<const T>(end.residual), v.at<T>(g.x),
-                   v.elements(g.x) / channels, channels, end.activation, end.slope, context.stream);
+      convEpilogue(v.at<const T>(g.x), Epilogue{bias, end.activation, end.slope}, v.atOrNull<const T>(end.residual),
+                   v.at<T>(g.x), v.elements(g.x) / channels, channels, context.stream);
     });
   });
 }
@@ -170,6 +173,10 @@ void compilePlanToWeight(StepCompiler& compiler, const ConvGeometry& g) {
 }
 
 }  // namespace
+
+bool takesAnyEnd(const Value& x, const Value& y, bool depthwise) {
+  return !depthwise && (layoutOf(x).kind == Layout::Wide || layoutOf(y).kind == Layout::Wide);
+}
 
 void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end) {
   Context& context = compiler.context();
@@ -203,6 +210,8 @@ void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEn
   compiler.needWorkspace(plan->workspace());
   const void* weight = packOf(compiler, g).data;
   const float* bias = end.bias ? columnsOf(compiler, g.bias, planesOf(compiler, g)) : nullptr;
+  const float* slopes = end.slopes.parameter >= 0 ? columnsOf(compiler, end.slopes, planesOf(compiler, g)) : nullptr;
+
   const auto x = compiler.operand(g.x);
   compiler.launch(g.y, [=, &v = values, &context] {
     ConvArguments arguments;
@@ -211,6 +220,8 @@ void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEn
     arguments.w = weight;
     arguments.y = v.at(g.y);
     arguments.bias = bias;
+    arguments.slopes = slopes;
+
     arguments.residual = v.atOrNull<void>(end.residual);
     plan->run(arguments, context.workspace.as(), context.stream);
   });

@@ -1,6 +1,8 @@
 // The steps of convolutions, ordinary and transposed: which code runs them, and their launches. Names refer to the
 // ordinary convolution x -> y with the weight (O, I / groups, k, k); a transposed convolution is its gradient y -> x.
 #pragma once
+#include <optional>
+
 #include "core/operators/upsample.h"
 #include "cuda/program/step_compiler.h"
 
@@ -15,13 +17,19 @@ struct ConvGeometry {
   int factor = 1;       // of a pixel shuffle at the end: y is the enlarged value
 };
 
-// The operations after the convolution: activation(. + bias) + residual.
+// The operations after the convolution: activation(. + bias) + residual; with a shift (. + bias + residual) *
+// (activation(. + bias) + shift).
 struct ConvEnd {
   bool bias = false;
   ActivationKind activation = ActivationKind::None;
   float slope = 0.f;
-  int residual = -1;  // a value
+  int residual = -1;           // a value
+  ParameterSlice slopes = {};  // of a leaky relu, one per channel; parameter -1: `slope` holds for all
+  std::optional<float> shift = {};
 };
+
+// Whether the convolution x -> y takes an end with slopes or a shift, or both an activation and a residual.
+bool takesAnyEnd(const Value& x, const Value& y, bool depthwise);
 
 // y = end(conv(x))
 void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end);

@@ -13,17 +13,20 @@ namespace {
 template <typename Out>
 struct StoreEnd {
   struct Shared {
-    float bias[64];
+    float bias[64], slopes[64];
   };
-  const float* bias;
+  const float *bias, *slopes;  // slopes: null where `slope` holds for all channels
+
   const Out* residual;
   Out* y;
   int height, width, channels, factor;
-  Activate activation;
+  float slope;
 
   __device__ void begin(Shared& shared, int plane, int from, int count) const {
-    for (int i = threadIdx.x; i < 64; i += tile::kThreads)
+    for (int i = threadIdx.x; i < 64; i += tile::kThreads) {
       shared.bias[i] = bias && i < count ? bias[plane * channels + from + i] : 0.f;
+      shared.slopes[i] = slopes && i < count ? slopes[plane * channels + from + i] : slope;
+    }
   }
   __device__ void operator()(const Shared& shared, int plane, int64_t image, int py, int px, int filter, int channel,
                              float (&v)[kVector]) const {
@@ -32,7 +35,9 @@ struct StoreEnd {
     float other[kVector] = {};
     if (residual) load(residual + at, other);
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) v[i] = activation(v[i] + shared.bias[filter + i]) + other[i];
+    for (int i = 0; i < kVector; ++i)
+      v[i] = Activate{shared.slopes[filter + i]}(v[i] + shared.bias[filter + i]) + other[i];
+
     store(y + at, v);
   }
 };
@@ -86,8 +91,8 @@ class TilePlan : public ConvPlan {
   template <typename Out>
   void runAs(const ConvArguments& a, cudaStream_t stream) const {
     tileConv(conv_, static_cast<const bf16*>(a.x), static_cast<const bf16*>(a.w), spec_.bias ? a.bias : nullptr,
-             spec_.residual ? static_cast<const Out*>(a.residual) : nullptr, static_cast<Out*>(const_cast<void*>(a.y)),
-             stream);
+             spec_.slopes ? a.slopes : nullptr, spec_.residual ? static_cast<const Out*>(a.residual) : nullptr,
+             static_cast<Out*>(const_cast<void*>(a.y)), stream);
   }
 
   const ConvSpec spec_;
@@ -99,11 +104,12 @@ class TilePlan : public ConvPlan {
 bool hasTileConv(const TileConv& c) { return isPossible(c) && choose<bf16>(c).n > 0; }
 
 template <typename Out>
-void tileConv(const TileConv& c, const bf16* x, const bf16* w, const float* bias, const Out* residual, Out* y,
-              cudaStream_t stream) {
+void tileConv(const TileConv& c, const bf16* x, const bf16* w, const float* bias, const float* slopes,
+              const Out* residual, Out* y, cudaStream_t stream) {
   WBSR_CHECK(isPossible(c) && (sizeof(Out) == sizeof(bf16) || c.planeChannels == kVector));
-  const StoreEnd<Out> end{bias,    residual,        y,        c.height,
-                          c.width, c.planeChannels, c.factor, {slopeOf(c.activation, c.slope)}};
+  const StoreEnd<Out> end{
+      bias, slopes, residual, y, c.height, c.width, c.planeChannels, c.factor, slopeOf(c.activation, c.slope)};
+
   const auto with = [&]<int kM, int kN>() {
     tile::launchTiles<kM, kN>(x, w, shapeOf(c), c.batch, c.factor * c.factor, end, stream);
   };
@@ -125,12 +131,14 @@ void tileConv(const TileConv& c, const bf16* x, const bf16* w, const float* bias
   WBSR_CHECK(false);
 }
 
-template void tileConv<bf16>(const TileConv&, const bf16*, const bf16*, const float*, const bf16*, bf16*, cudaStream_t);
-template void tileConv<float>(const TileConv&, const bf16*, const bf16*, const float*, const float*, float*,
-                              cudaStream_t);
+template void tileConv<bf16>(const TileConv&, const bf16*, const bf16*, const float*, const float*, const bf16*, bf16*,
+                             cudaStream_t);
+template void tileConv<float>(const TileConv&, const bf16*, const bf16*, const float*, const float*, const float*,
+                              float*, cudaStream_t);
 
 std::unique_ptr<ConvPlan> makeTilePlan(const ConvSpec& s) {
-  if (s.mode != ConvSpec::Forward || s.precision != Precision::Bf16 || s.stride != 1 || s.pad() != s.kernel / 2)
+  if (s.mode != ConvSpec::Forward || s.precision != Precision::Bf16 || s.stride != 1 || s.pad() != s.kernel / 2 ||
+      s.product)
     return nullptr;
   if (s.y == Type::Float && s.outChannels != kVector) return nullptr;
   const int planeChannels = s.outChannels / (s.factor * s.factor);

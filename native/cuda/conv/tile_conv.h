@@ -21,10 +21,11 @@ struct TileConv {
 // Whether there is a kernel for the shape and the current device's shared memory has room for it.
 bool hasTileConv(const TileConv& c);
 // y = activation(conv + bias) + residual. x (N, H, W, inChannels), w (factor^2 planeChannels, k, k, inChannels), bias
-// (factor^2 planeChannels) or null, residual like y or null. float results have eight channels.
+// and slopes (factor^2 planeChannels) or null, residual like y or null. slopes: of a leaky relu, instead of c.slope. float
+// results have eight channels.
 template <typename Out>
-void tileConv(const TileConv& c, const bf16* x, const bf16* w, const float* bias, const Out* residual, Out* y,
-              cudaStream_t stream);
+void tileConv(const TileConv& c, const bf16* x, const bf16* w, const float* bias, const float* slopes,
+              const Out* residual, Out* y, cudaStream_t stream);
 
 // The same as an engine; null where hasTileConv() is false or the spec is none of these.
 std::unique_ptr<ConvPlan> makeTilePlan(const ConvSpec& spec);

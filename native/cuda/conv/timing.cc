@@ -58,12 +58,13 @@ size_t fastestPlan(const ConvSpec& spec, const std::vector<std::unique_ptr<ConvP
   const Type operand = operandType(spec.precision), result = resultType(spec);
   const bool forward = spec.mode == ConvSpec::Forward, toData = spec.mode == ConvSpec::BackwardData;
   const Stream stream;
-  DeviceBuffer x, w, y, bias, residual, gate, workspace;
+  DeviceBuffer x, w, y, bias, slopes, residual, gate, workspace;
   try {
     fill(x, bytesOf(in, toData ? result : operand), stream);
     fill(w, bytesOf(weights, forward || toData ? operand : result), stream);
     fill(y, bytesOf(out, forward ? result : operand), stream);
     if (spec.bias) fill(bias, bytesOf(spec.outChannels, Type::Float), stream);
+    if (spec.slopes) fill(slopes, bytesOf(spec.outChannels, Type::Float), stream);
     if (spec.residual) fill(residual, bytesOf(out, result), stream);
     if (spec.gate) fill(gate, bytesOf(in, result), stream);
     size_t most = 0;
@@ -74,7 +75,8 @@ size_t fastestPlan(const ConvSpec& spec, const std::vector<std::unique_ptr<ConvP
     stream.synchronise();  // queued work writes to the buffers that are freed here
     return 0;
   }
-  const ConvArguments arguments{x.as<>(), w.as<>(), y.as<>(), bias.as<float>(), residual.as<>(), gate.as<>()};
+  const ConvArguments arguments{x.as<>(),           w.as<>(),        y.as<>(),   bias.as<float>(),
+                                slopes.as<float>(), residual.as<>(), gate.as<>()};
   size_t fastest = 0;
   double best = std::numeric_limits<double>::max();
   for (size_t i = 0; i < plans.size(); ++i) {

@@ -21,7 +21,7 @@ ConvGeometry geometryOf(const Step& step, int x, int y) { return geometryOf(step
 
 ConvGeometry forwardGeometry(const Step& step) { return geometryOf(step, step.in[0], step.out); }
 ConvEnd endOf(const Step& step) {
-  return {step.parameters.size() > Conv::kBias, step.activation, step.slope, step.residual};
+  return {step.parameters.size() > Conv::kBias, step.activation, step.slope, step.residual, step.slopes, step.gate};
 }
 
 ConvGeometry shuffledGeometry(const StepCompiler& compiler, const Step& step) {
@@ -47,8 +47,15 @@ void register_conv(Registry& registry) {
       [](const StepCompiler& compiler, const Step& step, std::vector<ConvSpec>& specs) {
         addOutputPlan(compiler, forwardGeometry(step), endOf(step), specs);
       });
-  // The activation must stay finite in the padding.
-  registry.fuses(Conv::kKind, [](const Program&, const Step& step) { return sparesPadding(step.activation) ? 0 : 2; });
+  registry.fuses(Conv::kKind, [](const Program& program, const Step& step) {
+    // The activation must stay finite in the padding, and there is no kernel that reads the parts of a concatenation.
+    if (sparesPadding(step.activation) || step.in.size() > 1) return 0;
+    const bool both = step.residual >= 0 && step.activation != ActivationKind::None;
+    const auto value = [&](int id) { return program.values[static_cast<size_t>(id)]; };
+    const bool simple = !both && !step.gate && step.slopes.parameter < 0;
+    return simple || takesAnyEnd(value(step.in[0]), value(step.out), step.as<Conv>().depthwise()) ? 2 : 0;
+  });
+
   registry.add(
       kConvShuffled,
       [](StepCompiler& compiler, const Step& step) {

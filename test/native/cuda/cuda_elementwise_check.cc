@@ -159,16 +159,17 @@ void epilogues(cudaStream_t stream) {
         const std::string what = std::string("convEpilogue ") + nameOf<Conv>() + " to " + nameOf<Out>() + " " +
                                  std::to_string(pixels) + "x" + std::to_string(channels) + " variant " +
                                  std::to_string(variant);
-        convEpilogue(in.data(), withBias ? b.data() : nullptr, withResidual ? r.data() : nullptr, out.data(), pixels,
-                     channels, kind, slope, stream);
+        const Epilogue end{withBias ? b.data() : nullptr, kind, slope};
+        convEpilogue(in.data(), end, withResidual ? r.data() : nullptr, out.data(), pixels, channels, stream);
+
         closeTo(values(out), expected, 1e-6, roundingOf<Out>(), what);
         if (withResidual) {
-          convEpilogue(in.data(), withBias ? b.data() : nullptr, r.data(), r.data(), pixels, channels, kind, slope,
-                       stream);
+          convEpilogue(in.data(), end, r.data(), r.data(), pixels, channels, stream);
+
           closeTo(values(r), expected, 1e-6, roundingOf<Out>(), what + ", out is residual");
         } else if constexpr (std::is_same_v<Conv, Out>) {
-          convEpilogue(in.data(), withBias ? b.data() : nullptr, static_cast<const Out*>(nullptr), in.data(), pixels,
-                       channels, kind, slope, stream);
+          convEpilogue(in.data(), end, static_cast<const Out*>(nullptr), in.data(), pixels, channels, stream);
+
           closeTo(values(in), expected, 1e-6, roundingOf<Out>(), what + ", out is conv");
         }
       }

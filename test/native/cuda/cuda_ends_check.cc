@@ -77,6 +77,17 @@ void checkAttention() {
   check(ended(everything(), false).count(cuda::kAttention) == 2, "every operator: attention");
 }
 
+// Products, PReLU and additions behind an activation are ends of convolutions; training keeps them apart.
+void checkGated() {
+  for (const bool training : {false, true}) {
+    const Ended e = ended(gated(), true, training);
+    const int kept = training ? 1 : 0;
+    check(e.count("multiply") == kept && e.count("affine") == kept && e.count("prelu") == kept,
+          training ? "training keeps them apart" : "a product and slopes at the end of convolutions");
+    check(e.count("conv") == 5 && (training || e.program.forwardSteps == 5), "which are all there is to run");
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -84,5 +95,6 @@ int main() {
   checkSrresnet();
   checkOthers();
   checkAttention();
+  checkGated();
   return finish();
 }

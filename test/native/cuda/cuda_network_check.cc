@@ -229,11 +229,11 @@ int main() {
       forwardAgrees(srresnet(4, {12, 36}, {1, 2}), "srresnet x4", precision, 2, 5, 7);
       forwardAgrees(srresnet(3, {8}, {1}), "srresnet x3", precision, 1, 1, 1);
       forwardAgrees(everything(), "every operator", precision, 3, 7, 5);
-      for (const Graph& graph : {narrow(), sameSize(), readTwice(), ordered()})
+      for (const Graph& graph : {narrow(), sameSize(), readTwice(), ordered(), gated()})
         forwardAgrees(graph, "odd graph", precision, 2, 3, 8);
       gradientsAgree(srresnet(2, {8, 20}, {1, 2}), "srresnet x2", precision, 2, 5, 4, balancedLoss(3, ElementLoss::L2));
       gradientsAgree(everything(), "every operator", precision, 2, 5, 4, squared);
-      for (const Graph& graph : {narrow(), sameSize(), readTwice(), ordered()})
+      for (const Graph& graph : {narrow(), sameSize(), readTwice(), ordered(), gated()})
         gradientsAgree(graph, "odd graph", precision, 1, 3, 4, squared);
     }
 #ifdef WBSR_HOST_CUDA

@@ -21,9 +21,11 @@ constexpr bool kWatched = true;
 constexpr bool kWatched = false;
 #endif
 
-void checkShape(const Shape& shape, ActivationKind activation, bool bias, bool residual, Type y = Type::Bf16) {
+void checkShape(const Shape& shape, ActivationKind activation, bool bias, bool residual, Type y = Type::Bf16,
+                bool slopes = false) {
   ConvSpec s = makeSpec(ConvSpec::Forward, shape);
   s.bias = bias, s.residual = residual, s.activation = activation, s.slope = 0.2f, s.y = y;
+  s.slopes = slopes;
   const auto plan = makeTilePlan(s);
   check(plan != nullptr, s.text() + " has tiles");
   if (plan) checkPlan(*plan, s);
@@ -54,13 +56,13 @@ void checkPlanes(const Shape& shape, int factor, ActivationKind activation) {
   DeviceArray<bf16> y(expected.size(), "y"), again(expected.size(), "y again");
   TileConv c{s.batch, s.height, s.width, s.inChannels, shape.out, factor, 3, activation, s.slope};
   check(hasTileConv(c), s.text() + " has tiles");
-  tileConv<bf16>(c, x, w, bias, nullptr, y, nullptr);
+  tileConv<bf16>(c, x, w, bias, nullptr, nullptr, y, nullptr);
   const std::string name = s.text() + " with " + std::to_string(planes) + " planes";
   closeTo(toFloat(y.download()), expected, largest / 128, 1.0 / 128, name);
   const int64_t in = s.inPixels() / s.batch * s.inChannels, out = static_cast<int64_t>(expected.size()) / s.batch;
   c.batch = 1;
   for (int n = 0; n < s.batch; ++n)
-    tileConv<bf16>(c, x.data() + n * in, w, bias, nullptr, again.data() + n * out, nullptr);
+    tileConv<bf16>(c, x.data() + n * in, w, bias, nullptr, nullptr, again.data() + n * out, nullptr);
   sameBits(again.download(), y.download(), name + ", images one by one");
 }
 
@@ -85,7 +87,7 @@ void checkOnto(int batch, int height, int width, int in, int times, bool cubic, 
   const Enlargement e{times, cubic, channels};
   const std::string name = s.text() + (cubic ? " onto bicubic x" : " onto bilinear x") + std::to_string(times);
   check(hasTileConvOnto(c, e), name + " has a kernel");
-  tileConv<float>(c, x, w, deviceBias, nullptr, plain, nullptr);
+  tileConv<float>(c, x, w, deviceBias, nullptr, nullptr, plain, nullptr);
   upsample<float>(deviceSmall, plain, expected, batch, height, width, 8, times, cubic, nullptr);
   tileConvOnto(c, e, x, w, deviceBias, deviceSmall, y, nullptr);
   const std::vector<float> got = y.download();
@@ -123,6 +125,8 @@ void checkShapes() {
   using enum ActivationKind;
   checkShape({1, 1, 1, 64, 64, 3}, Relu, true, true);
   checkShape({3, 17, 15, 24, 40, 3}, LeakyRelu, true, false);
+  checkShape({1, 3, 5, 16, 24, 3}, LeakyRelu, true, true, Type::Bf16, true);
+
   checkPlanes({2, 3, 4, 16, 8, 3}, 3, Relu);
   if (kWatched) return;
   checkShape({2, 33, 37, 16, 16, 3}, None, true, true);   // more tiles than blocks
@@ -160,7 +164,8 @@ void checkNan() {
   const DeviceArray<bf16> x(toBf16(values)),
       w(toBf16(std::vector<float>(static_cast<size_t>(8 * 9 * channels), 0.25f)));
   DeviceArray<bf16> y(static_cast<size_t>(height * width * 8));
-  tileConv<bf16>({1, height, width, channels, 8, 1, 3, ActivationKind::Relu, 0}, x, w, nullptr, nullptr, y, nullptr);
+  tileConv<bf16>({1, height, width, channels, 8, 1, 3, ActivationKind::Relu, 0}, x, w, nullptr, nullptr, nullptr, y,
+                 nullptr);
   const std::vector<float> got = toFloat(y.download());
   bool right = true;
   for (int i = 0; i < height * width * 8; ++i) {
