@@ -184,6 +184,28 @@ t.test('a GPU that fails when the model is made', { skip }, async (t) => {
   t.match([auto.code, cuda.code], ['WBSR_INTERNAL', 'WBSR_INTERNAL'], 'a mistake of ours is not hidden')
 })
 
+t.test('a model that is disposed of frees its GPU on another thread', { skip }, async (t) => {
+  const run = packageWith(t, readFileSync(fakeFile))
+  const freed = run(
+    `
+    import { existsSync, readFileSync } from 'node:fs'
+    import { setTimeout } from 'node:timers/promises'
+    const idle = createEngine(network, { device: 'cuda', threads: 1 }).engine
+    const busy = createEngine(network, { device: 'cuda', threads: 1 }).engine
+    const pass = busy.forward(0, new Float32Array(3 * 64 * 64), 1, 64, 64)
+    idle.dispose()
+    busy.dispose()
+    const memory = idle.memory()
+    await pass
+    const lines = () => (existsSync('freed') ? readFileSync('freed', 'utf8') : '').split('\\n').filter(Boolean)
+    while (lines().length < 2) await setTimeout(5)
+    print({ memory, lines: lines() })
+  `,
+    { WBSR_FAKE_CUDA_FREED: 'freed' },
+  )
+  t.same(freed, { memory: 0, lines: ['other', 'other'] })
+})
+
 t.test('worker threads that ask at the same time', { skip }, async (t) => {
   const run = packageWith(t, readFileSync(fakeFile))
   const answers = run(`

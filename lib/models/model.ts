@@ -257,7 +257,7 @@ export class SupernetModel {
     return this.#queue.run('upscaleFile', options?.signal, () => upscaleFile(this.#alive(), input, file, options))
   }
 
-  /** Frees native memory at once. Everything but dispose then ends with WBSR_DISPOSED. */
+  /** Frees native memory at once, a GPU's beside the event loop. Everything but dispose then ends with WBSR_DISPOSED. */
   dispose(): void {
     if (this.#state.disposed) return
     this.#state.disposed = true

@@ -162,8 +162,13 @@ void Engine::whileIdle(Napi::Env env, const Part& work) {
   }
 }
 
+// The memory of a device of its own is freed on the engine's thread: the device waits for its work before.
 void Engine::freeDiscarded() {
-  if (core_ && pending_ == 0) core_->freeDiscarded();
+  if (!core_) return;
+  if (!facts_.hostMemory)
+    worker_->post([core = core_] { core->freeDiscarded(); });
+  else if (pending_ == 0)
+    core_->freeDiscarded();
 }
 
 void Engine::account(Napi::Env env) {
@@ -353,6 +358,7 @@ Napi::Value Engine::memory(const Napi::CallbackInfo& info) {
 
 void Engine::dispose(const Napi::CallbackInfo& info) {
   canvases_->dispose(info.Env());
+  if (core_ && !facts_.hostMemory) worker_->post([core = std::move(core_)]() mutable { core.reset(); });
   core_.reset();
   if (pending_ == 0) account(info.Env());
 }

@@ -5,8 +5,13 @@
 //   find:KIND    findDevices() throws     KIND: a code of wbsr::Error, or memory (std::bad_alloc), or
 //   make:KIND    makeDevice() throws            standard (std::runtime_error)
 //   forward:KIND a forward pass throws
+// A device that is freed adds to the file that WBSR_FAKE_CUDA_FREED names a line: "main" if that was on the process's first
+// thread, else "other".
+#include <unistd.h>
+
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -43,6 +48,10 @@ class FakeDevice : public Device {
  public:
   FakeDevice(const wbsr::Graph& graph, const DeviceOptions& options)
       : index_(options.index), precision_(options.precision), inner_(cpu::makeDevice(graph, 1, options.closing)) {}
+  ~FakeDevice() override {
+    if (const char* file = std::getenv("WBSR_FAKE_CUDA_FREED"))
+      std::ofstream(file, std::ios::app) << (gettid() == getpid() ? "main" : "other") << std::endl;
+  }
   DeviceFacts facts() const override {
     DeviceFacts facts = inner_->facts();
     facts.kind = "cuda";
