@@ -61,7 +61,7 @@ __device__ void packChunk(const Pack& pack, T* data, const OptimizerChunk& chunk
 }
 
 template <bool Update>
-__global__ void __launch_bounds__(kThreads) optimizerKernel(OptimizerArguments a) {
+__global__ void __launch_bounds__(kThreads, 8) optimizerKernel(OptimizerArguments a) {
   __shared__ float staged[kStagedFloats];
   __shared__ math::AdamStep steps[kMaxWidths];
   const int thread = static_cast<int>(threadIdx.x);

@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // dx (N, H, W, vectors x 8) from dy (N, outHeight, outWidth, vectors x 8), as a gather.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     backwardDataKernel(const T* dy, const float* weight, T* dx, DepthwiseConv c, Grid g) {
   const int64_t row = blockIdx.x / g.chunks;  // n height + iy
   const int iy = static_cast<int>(row % c.height);
