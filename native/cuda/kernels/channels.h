@@ -120,9 +120,22 @@ inline int64_t poolPixels(int64_t pixels) { return std::max<int64_t>(kPoolPixels
 // Every thread has kPerThread pixels.
 inline int64_t streamPixels(const Shape& s) { return int64_t{kThreads / s.group} * kPerThread; }
 
+// Of leaveSums().
+inline int sumChunks(int64_t pixels) { return static_cast<int>(divideUp(pixels, poolPixels(pixels))); }
+
+// partial (N, sumChunks, channels) = sums of f over chunks of an image's pixels: sumPixels() without its second launch.
+// operands (N, pixels, channels); channels: padded.
+template <typename F, typename T>
+void leaveSums(elementwise::Operands<F::kOperands, T> operands, float* partial, int batch, int64_t pixels, int channels,
+               F f, cudaStream_t stream) {
+  Shape s = shapeOf(pixels, channels);
+  const dim3 grid = cut(s, batch, poolPixels(pixels));
+  launch(sumKernel<F, T>, grid, dim3(kThreads), 0, stream, operands, partial, s, 1.f, f);
+}
+
 // Bytes of scratch that sumPixels() needs.
 inline size_t sumScratch(int batch, int64_t pixels, int channels) {
-  const int64_t chunks = divideUp(pixels, poolPixels(pixels));
+  const int64_t chunks = sumChunks(pixels);
   return chunks <= 1 ? 0 : sizeof(float) * static_cast<size_t>(batch * chunks * channels);
 }
 
@@ -140,23 +153,10 @@ void sumPixels(elementwise::Operands<F::kOperands, T> operands, float* out, int 
   }
   if (s.chunks == 1) return launch(sumKernel<F, T>, grid, dim3(kThreads), 0, stream, operands, out, s, divisor, f);
   float* partial = static_cast<float*>(scratch);
-  launch(sumKernel<F, T>, grid, dim3(kThreads), 0, stream, operands, partial, s, 1.f, f);
+  leaveSums<F, T>(operands, partial, batch, pixels, channels, f, stream);
   const int columns = static_cast<int>(divideUp(channels, kSumColumns));
   launch(finishKernel<float>, dim3(static_cast<unsigned>(batch * columns)), dim3(kSumThreads), 0, stream, partial, out,
          channels, static_cast<int>(s.chunks), columns, divisor);
-}
-
-// Of leaveSums().
-inline int sumChunks(int64_t pixels) { return static_cast<int>(divideUp(pixels, poolPixels(pixels))); }
-
-// partial (N, sumChunks, channels) = sums of f over chunks of an image's pixels: sumPixels() without its second launch.
-// operands (N, pixels, channels).
-template <typename F, typename T>
-void leaveSums(elementwise::Operands<F::kOperands, T> operands, float* partial, int batch, int64_t pixels, int channels,
-               F f, cudaStream_t stream) {
-  Shape s = shapeOf(pixels, channels);
-  const dim3 grid = cut(s, batch, poolPixels(pixels));
-  launch(sumKernel<F, T>, grid, dim3(kThreads), 0, stream, operands, partial, s, 1.f, f);
 }
 
 }  // namespace wbsr::cuda::channels

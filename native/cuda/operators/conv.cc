@@ -51,7 +51,7 @@ void register_conv(Registry& registry) {
     // The activation must stay finite in the padding, and there is no kernel that reads the parts of a concatenation.
     if (sparesPadding(step.activation) || step.in.size() > 1) return 0;
     const bool both = step.residual >= 0 && step.activation != ActivationKind::None;
-    const auto value = [&](int id) { return program.values[static_cast<size_t>(id)]; };
+    const auto value = [&](int id) -> const Value& { return program.values[static_cast<size_t>(id)]; };
     const bool simple = !both && !step.gate && step.slopes.parameter < 0;
     return simple || takesAnyEnd(value(step.in[0]), value(step.out), step.as<Conv>().depthwise()) ? 2 : 0;
   });
