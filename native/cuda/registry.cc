@@ -32,7 +32,6 @@ int supports(const Program& program, const Step& step) {
   // What only convolutions do while they store.
   const bool both = step.residual >= 0 && step.activation != ActivationKind::None;
   if ((both || step.gate || step.slopes.parameter >= 0) && step.kind != operators::Conv::kKind) return 0;
-
   const Registry::Fuses fuses = registry().at(step.kind).fuses;
   return fuses ? fuses(program, step) : 0;
 }

@@ -91,7 +91,6 @@ inline std::vector<double> reference(const ConvSpec& s, const Arrays& a) {
         result[i] = (plain + a.residual[i]) * (result[i] + s.shift);
       else if (s.residual)
         result[i] += a.residual[i];
-
     } else if (toData && s.gate) {
       result[i] *= slopeAt(a.gate[i], s);
     }
@@ -147,7 +146,6 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, b
   const auto residual = like(a.residual), gate = like(a.gate);
   std::unique_ptr<DeviceArray<float>> bias, slopes;
   if (s.slopes) slopes = std::make_unique<DeviceArray<float>>(a.slopes, "slopes");
-
   if (s.bias) bias = std::make_unique<DeviceArray<float>>(a.bias, "bias");
   DeviceArray<R> result(forward ? out : toData ? in : weights, "result");
   DeviceArray<unsigned char> workspace(plan.workspace(), "workspace");
@@ -157,7 +155,6 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, b
   arguments.y = forward ? static_cast<const void*>(result.data()) : y->data();
   if (bias) arguments.bias = bias->data();
   if (slopes) arguments.slopes = slopes->data();
-
   if (residual) arguments.residual = residual->data();
   if (gate) arguments.gate = gate->data();
   const Stream stream;
@@ -239,7 +236,6 @@ void eachSpec(const Shape& shape, Precision precision, F&& f) {
   s = makeSpec(ConvSpec::Forward, shape, precision);
   s.residual = true;
   f(s);
-
   if (shape.out % 32 == 0) {
     s.residual = false, s.factor = 2;
     f(s);

@@ -27,7 +27,6 @@ struct ConvSpec {
   Type x = Type::Bf16, y = Type::Bf16;
   // Forward: y = activation(conv + bias) + residual. BackwardData: dx = conv^T(dy) * activation'(gate), gate like dx.
   bool bias = false, residual = false, gate = false;
-
   ActivationKind activation = ActivationKind::None;
   float slope = 0.f;
   // Forward: a leaky relu with a slope for each channel.
@@ -54,8 +53,7 @@ struct ConvArguments {
   const void* w = nullptr;      // (outChannels, k, k, inChannels) of the precision's type; BackwardWeights: the output
   const void* y = nullptr;      // (N, outHeight, outWidth, outChannels), or ConvSpec::factor's; Forward: the output
   const float* bias = nullptr;  // (outChannels)
-  const float* slopes = nullptr;  // (outChannels)
-
+  const float* slopes = nullptr;   // (outChannels)
   const void* residual = nullptr;  // like y; never y itself
   const void* gate = nullptr;      // BackwardData: like x
   // The handle that the plan runs with; null: its own, which all users of the cache share.

@@ -107,7 +107,6 @@ void convEpilogue(const Conv* conv, const Epilogue& end, const Out* residual, Ou
 
 #define WBSR_INSTANTIATE(Conv, Out) \
   template void convEpilogue<Conv, Out>(const Conv*, const Epilogue&, const Out*, Out*, int64_t, int, cudaStream_t);
-
 WBSR_INSTANTIATE(float, float)
 WBSR_INSTANTIATE(float, bf16)
 WBSR_INSTANTIATE(bf16, float)

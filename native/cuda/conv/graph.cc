@@ -190,7 +190,6 @@ bool hasEnd(const ConvSpec& spec) {
 // left to our epilogue.
 bool canFuse(const ConvSpec& spec) {
   if (spec.slopes || spec.product) return false;
-
   switch (spec.activation) {
     case ActivationKind::None:
     case ActivationKind::Relu:

@@ -169,7 +169,6 @@ class Plan : public ConvPlan {
       auto* const planes = static_cast<decltype(y)>(raw);
       if (!variant_.fused && hasEpilogue())
         convEpilogue(planes, epilogue(a), decltype(y){}, planes, spec_.outPixels(), spec_.outChannels, stream);
-
       pixelShuffle(shape, planes, static_cast<decltype(y)>(result(a)), stream);
     });
   }
@@ -189,7 +188,6 @@ class Plan : public ConvPlan {
       const auto* residual = spec_.residual ? static_cast<const Result*>(a.residual) : nullptr;
       if (hasEpilogue() || beside())
         convEpilogue(raw, epilogue(a), residual, result, spec_.outPixels(), spec_.outChannels, stream);
-
       return;
     }
     if constexpr (!std::is_same_v<Raw, Result>) {

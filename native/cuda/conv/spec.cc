@@ -21,7 +21,6 @@ std::string ConvSpec::text() const {
   text += activations[static_cast<int>(activation)];
   if (activation == ActivationKind::LeakyRelu) text += slopes ? "by channel" : std::to_string(slope);
   if (product) text += ", product with " + std::to_string(shift);
-
   if (gate) text += " gate";
   if (residual) text += ", residual";
   if (factor != 1) text += ", sub-pixels " + times(factor, factor);
@@ -43,7 +42,6 @@ ConvSpec normalised(ConvSpec spec) {
   if (!forward) spec.slopes = spec.product = false;
   if (!spec.product) spec.shift = 0.f;
   if (spec.slopes) spec.activation = ActivationKind::LeakyRelu;
-
   if (!toData) spec.gate = false;
   if (!forward && !spec.gate) spec.activation = ActivationKind::None;
   if (spec.gate && spec.activation == ActivationKind::None) spec.gate = false;
@@ -81,7 +79,6 @@ size_t HashConvSpec::operator()(const ConvSpec& s) const {
     mix(static_cast<size_t>(value));
   mix(std::hash<float>{}(s.slope));
   mix(std::hash<float>{}(s.shift));
-
   return hash;
 }
 

@@ -211,7 +211,6 @@ void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEn
   const void* weight = packOf(compiler, g).data;
   const float* bias = end.bias ? columnsOf(compiler, g.bias, planesOf(compiler, g)) : nullptr;
   const float* slopes = end.slopes.parameter >= 0 ? columnsOf(compiler, end.slopes, planesOf(compiler, g)) : nullptr;
-
   const auto x = compiler.operand(g.x);
   compiler.launch(g.y, [=, &v = values, &context] {
     ConvArguments arguments;
@@ -221,7 +220,6 @@ void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEn
     arguments.y = v.at(g.y);
     arguments.bias = bias;
     arguments.slopes = slopes;
-
     arguments.residual = v.atOrNull<void>(end.residual);
     plan->run(arguments, context.workspace.as(), context.stream);
   });

@@ -16,7 +16,6 @@ struct StoreEnd {
     float bias[64], slopes[64];
   };
   const float *bias, *slopes;  // slopes: null where `slope` holds for all channels
-
   const Out* residual;
   Out* y;
   int height, width, channels, factor;
@@ -37,7 +36,6 @@ struct StoreEnd {
 #pragma unroll
     for (int i = 0; i < kVector; ++i)
       v[i] = Activate{shared.slopes[filter + i]}(v[i] + shared.bias[filter + i]) + other[i];
-
     store(y + at, v);
   }
 };
@@ -109,7 +107,6 @@ void tileConv(const TileConv& c, const bf16* x, const bf16* w, const float* bias
   WBSR_CHECK(isPossible(c) && (sizeof(Out) == sizeof(bf16) || c.planeChannels == kVector));
   const StoreEnd<Out> end{
       bias, slopes, residual, y, c.height, c.width, c.planeChannels, c.factor, slopeOf(c.activation, c.slope)};
-
   const auto with = [&]<int kM, int kN>() {
     tile::launchTiles<kM, kN>(x, w, shapeOf(c), c.batch, c.factor * c.factor, end, stream);
   };

@@ -55,7 +55,6 @@ void register_conv(Registry& registry) {
     const bool simple = !both && !step.gate && step.slopes.parameter < 0;
     return simple || takesAnyEnd(value(step.in[0]), value(step.out), step.as<Conv>().depthwise()) ? 2 : 0;
   });
-
   registry.add(
       kConvShuffled,
       [](StepCompiler& compiler, const Step& step) {
