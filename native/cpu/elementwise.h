@@ -19,5 +19,7 @@ void chunked(int64_t n, Fn fn) {
 
 // x = activation(x)
 void activate(const simd::Kernels& kernels, float* x, ActivationKind kind, float slope, int64_t n);
+// out = activation(in), of a kind other than None; in may be out, but not overlap it otherwise.
+void activateTo(const simd::Kernels& kernels, const float* in, float* out, ActivationKind kind, float slope, int64_t n);
 
 }  // namespace wbsr::cpu

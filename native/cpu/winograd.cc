@@ -80,4 +80,42 @@ void runWinograd(const simd::Winograd& kernel, const WinogradImages& images, Buf
     }
 }
 
+void runWinogradGradient(const simd::Winograd& kernel, const WinogradGradientImages& images,
+                         const std::function<void(int channel, const float* filters)>& take, float* bias,
+                         Buffer& scratch) {
+  const Layout &from = images.from, &to = images.to;
+  WBSR_CHECK(from.kind == Layout::Blocked && to.kind == Layout::Blocked && from.h == to.h && from.w == to.w);
+  // Each part has sums of its own, which are added in order at the end.
+  constexpr int kTilesOfPart = 144, kMostParts = 32;
+  const int tiles = simd::winogradTiles(to.h, to.w), all = tiles * images.batch;
+  const int parts = std::clamp(all / kTilesOfPart, 1, kMostParts);
+  const int outputs = to.planes * to.lanes, channels = images.channels;
+  const int64_t sums = int64_t{simd::kWinogradPoints} * channels * outputs, part = sums + outputs;
+  const int64_t perThread = std::max(kernel.gradientScratch(from.planes, to.planes), int64_t{9} * outputs);
+  float* ofParts = scratch.reserve(part * parts + perThread * teamSize());
+  float* memory = ofParts + part * parts;
+#pragma omp parallel for schedule(dynamic)
+  for (int p = 0; p < parts; ++p) {
+    float* own = ofParts + p * part;
+    std::fill_n(own, part, 0.f);
+    const int end = static_cast<int>(int64_t{all} * (p + 1) / parts);
+    for (int at = static_cast<int>(int64_t{all} * p / parts); at < end;) {
+      const int n = at / tiles, first = at % tiles, count = std::min(tiles - first, end - at);
+      const simd::WinogradGradient gradient{
+          images.in + n * from.image(), images.gradOut + n * to.image(), from.planes, to.planes, to.h, to.w, channels};
+      kernel.addGradient(gradient, first, count, own, own + sums, memory + omp_get_thread_num() * perThread);
+      at += count;
+    }
+  }
+#pragma omp parallel for schedule(static)
+  for (int i = 0; i < channels; ++i) {
+    float* filters = memory + omp_get_thread_num() * perThread;
+    kernel.gradientFilters(ofParts, parts, part, channels, to.planes, i, filters);
+    take(i, filters);
+  }
+  std::copy_n(ofParts + sums, outputs, bias);
+  for (int p = 1; p < parts; ++p)
+    for (int o = 0; o < outputs; ++o) bias[o] += ofParts[p * part + sums + o];
+}
+
 }  // namespace wbsr::cpu

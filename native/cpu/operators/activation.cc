@@ -1,7 +1,5 @@
 #include "core/operators/activation.h"
 
-#include <cstring>
-
 #include "cpu/elementwise.h"
 #include "cpu/executable.h"
 #include "cpu/planes.h"
@@ -18,9 +16,8 @@ void sigmoidBackward(float* dx, const float* dy, const float* y, int64_t n) {
 
 void forward(const StepView& s) {
   float* out = s.out();
-  if (!s.step().inPlace) std::memcpy(out, s.in(0), sizeof(float) * static_cast<size_t>(s.outFloats()));
   const auto& op = s.op<Activation>();
-  activate(*s.context().kernels, out, op.function(), op.slope(), s.outFloats());
+  activateTo(*s.context().kernels, s.in(0), out, op.function(), op.slope(), s.outFloats());
   // 1 / 0 there would be infinite, and infinite times a weight of 0 is not a number.
   if (op.function() == ActivationKind::Reciprocal) clearPadding(s.outLayout(), s.outValue(), s.batch(), out);
 }

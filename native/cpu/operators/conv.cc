@@ -1,4 +1,4 @@
-// Convolutions: our own kernels for 3 x 3 (Winograd; in inference 8 bits where asked for) and 1 x 1 between blocked values, oneDNN for others there and for
+// Convolutions: our own kernels for 3 x 3 (Winograd, gradients too; in inference 8 bits where asked for) and 1 x 1 between blocked values, oneDNN for others there and for
 // thin inputs, our own kernels at the thin end, plain loops for pooled and thin-to-thin values. Groups are dense convolutions whose other weights are zero.
 #include "core/operators/conv.h"
 
@@ -324,12 +324,26 @@ class BackwardWeights final : public ConvKernel {
       : ConvKernel(view, view.inValue(0), view.inValue(1)),
         outputs_(indicesOf(weight_.ranges[0])),
         inputs_(indicesOf(weight_.ranges[1])) {
-    if (primitiveServes()) primitive_ = makeBackwardWeights(c_.engine, primitiveShape());
+    if (!winograd_ && primitiveServes()) primitive_ = makeBackwardWeights(c_.engine, primitiveShape());
   }
 
   void run() override {
     const float *in = view_.in(0), *gradOut = view_.in(1);
     const int area = kernel_ * kernel_;
+    if (winograd_) {
+      const int rows = to_.planes * c_.lanes;
+      std::vector<float> bias(static_cast<size_t>(rows));
+      runWinogradGradient(
+          *winograd_, {from_, to_, batch_, in, gradOut, in_},
+          [&](int i, const float* filters) {
+            for (int r = 0; r < rows; ++r) {
+              float* filter = gradientOf(r, i);
+              for (int t = 0; filter && t < area; ++t) filter[t] += filters[t * rows + r];
+            }
+          },
+          bias.data(), c_.scratch);
+      return addBias(rows, bias.data());
+    }
     if (primitive_) {
       BackwardWeightsPrimitive& p = *primitive_;
       const auto dims = p.gradWeights.dims();
@@ -361,26 +375,39 @@ class BackwardWeights final : public ConvKernel {
   }
 
  private:
+  // The filter, in the gradient arena, of row r in the output's physical order and of input i of the slice; of grouped
+  // convolutions: of r's group. Null where r is padding.
+  float* gradientOf(int r, int i) const {
+    const int o = groups_ > 1 ? sourceRow(r, out_, groups_, c_.lanes) : r < out_ ? r : -1;
+    if (o < 0) return nullptr;
+    const int fullIn = c_.weights->parameter(weight_).shape[1], area = kernel_ * kernel_;
+    const int64_t row = int64_t{outputs_[static_cast<size_t>(o)]} * fullIn;
+    return c_.gradients + c_.weights->parameter(weight_).offset + (row + inputs_[static_cast<size_t>(i)]) * area;
+  }
+  void addBias(int rows, const float* bias) {
+    if (bias_ < 0) return;
+    float* to = c_.gradients + c_.graph.parameters()[static_cast<size_t>(bias_)].offset;
+    for (int r = 0; r < rows; ++r) {
+      const int o = groups_ > 1 ? sourceRow(r, out_, groups_, c_.lanes) : r < out_ ? r : -1;
+      if (o >= 0) to[outputs_[static_cast<size_t>(o)]] += bias[r];
+    }
+  }
   // dense (rows in the output's physical order, denseIn, k, k) and bias (rows) -> the slices of the gradient arena.
   void add(const float* dense, int denseIn, const float* bias) {
-    const int fullIn = c_.weights->parameter(weight_).shape[1], area = kernel_ * kernel_;
-    float* to = c_.gradients + c_.weights->parameter(weight_).offset;
-    float* toBias = bias_ >= 0 ? c_.gradients + c_.graph.parameters()[static_cast<size_t>(bias_)].offset : nullptr;
+    const int area = kernel_ * kernel_, perBlock = static_cast<int>(inputs_.size());
     const int rows = groups_ > 1 ? groups_ * roundUp(out_ / groups_, c_.lanes) : out_;
 #pragma omp parallel for schedule(static)
     for (int r = 0; r < rows; ++r) {
       const int o = groups_ > 1 ? sourceRow(r, out_, groups_, c_.lanes) : r;
       if (o < 0) continue;
       const float* from = dense + static_cast<int64_t>(r) * denseIn * area;
-      float* row = to + static_cast<int64_t>(outputs_[static_cast<size_t>(o)]) * fullIn * area;
-      const int perBlock = static_cast<int>(inputs_.size());
       from += int64_t{o / (out_ / op_.groups())} * perBlock * area;
       for (int i = 0; i < perBlock; ++i) {
-        float* filter = row + static_cast<int64_t>(inputs_[static_cast<size_t>(i)]) * area;
+        float* filter = gradientOf(r, i);
         for (int t = 0; t < area; ++t) filter[t] += from[i * area + t];
       }
-      if (toBias) toBias[outputs_[static_cast<size_t>(o)]] += bias[r];
     }
+    addBias(rows, bias);
   }
 
   // One partial result per image and channel block, then their sum in order: the same for any number of threads.
@@ -418,6 +445,7 @@ class BackwardWeights final : public ConvKernel {
     }
   }
 
+  const simd::Winograd* winograd_ = winograd();
   std::optional<BackwardWeightsPrimitive> primitive_;
   std::vector<int> outputs_, inputs_;  // where the slice's channels lie in the parameter
 };

@@ -54,6 +54,27 @@ bool copiesTogether(const Layout& small, const Layout& large, int factor) {
   return small.kind == Layout::Blocked && large.kind == Layout::Thin && small.lanes % factor == 0;
 }
 
+// The way back of shuffleToThin().
+template <int kFactor>
+void unshuffleFromThin(const Layout& small, float* gradIn, const Layout& large, const float* gradOut, int batch,
+                       int factor, int channels) {
+  const int r = kFactor > 0 ? kFactor : factor, L = small.lanes;
+  const bool padded = channels * r * r < small.planes * L;
+#pragma omp parallel for collapse(2) schedule(static)
+  for (int n = 0; n < batch; ++n)
+    for (int y = 0; y < small.h; ++y) {
+      float* image = gradIn + n * small.image();
+      if (padded) std::fill_n(image + at(small, (small.planes - 1) * L, y, 0), int64_t{small.w} * L, 0.f);
+      for (int c = 0; c < channels; ++c)
+        for (int i = 0; i < r; ++i) {
+          float* to = image + at(small, (c * r + i) * r, y, 0);
+          const float* from = gradOut + n * large.image() + at(large, c, y * r + i, 0);
+          for (int x = 0; x < small.w; ++x)
+            for (int j = 0; j < r; ++j) to[int64_t{x} * L + j] = from[x * r + j];
+        }
+    }
+}
+
 void unshuffleGeneric(const Layout& small, float* gradIn, const Layout& large, const float* gradOut, int batch,
                       int factor, int channels) {
   if (small.kind == Layout::Blocked) std::fill(gradIn, gradIn + small.image() * batch, 0.f);
@@ -113,7 +134,15 @@ void backward(const StepView& s) {
       kernels.leakyBackward(gradient.data(), gradOut, activated, step.slope, static_cast<int64_t>(gradient.size()));
       gradOut = gradient.data();
     }
-    unshuffleGeneric(small, gradIn, large, gradOut, batch, factor, s.inValue(0).channels);
+    const int channels = s.inValue(0).channels;
+    if (!copiesTogether(small, large, factor))
+      unshuffleGeneric(small, gradIn, large, gradOut, batch, factor, channels);
+    else if (factor == 2)
+      unshuffleFromThin<2>(small, gradIn, large, gradOut, batch, factor, channels);
+    else if (factor == 4)
+      unshuffleFromThin<4>(small, gradIn, large, gradOut, batch, factor, channels);
+    else
+      unshuffleFromThin<0>(small, gradIn, large, gradOut, batch, factor, channels);
     return;
   }
   const int64_t rows = int64_t{batch} * large.blocks * small.h;

@@ -22,6 +22,15 @@ struct WinogradConv {
   int channels;  // of the input's blocksIn * L, those that are not padding, which is at their end
 };
 
+// Gradient of the weights from the tiles of one image: the adjoint of the forward transforms, G^T [sum over tiles of
+// (A dY A^T) * (B^T d B)] G, a quarter of the multiplications of the direct sum.
+struct WinogradGradient {
+  const float* in;       // (blocksIn, h, w, L)
+  const float* gradOut;  // (blocksOut, h, w, L)
+  int blocksIn, blocksOut, h, w;
+  int channels;  // of the input, those that are not padding
+};
+
 struct Winograd {
   int lanes;
   int group;  // most output blocks whose products share one pass over the transformed input
@@ -29,6 +38,13 @@ struct Winograd {
   int64_t (*scratch)(int blocksIn, int blocksOut);
   // Tiles [first, first + count) of the image.
   void (*run)(const WinogradConv& conv, int first, int count, float* scratch);
+
+  int64_t (*gradientScratch)(int blocksIn, int blocksOut);
+  // Adds tiles [first, first + count), in their order, to sums (36, channels, blocksOut * L) and to bias (blocksOut * L).
+  void (*addGradient)(const WinogradGradient& gradient, int first, int count, float* sums, float* bias, float* scratch);
+  // Of one input channel: the sum of `parts` such sums, `stride` floats apart, in their order -> filters (9, blocksOut * L).
+  void (*gradientFilters)(const float* sums, int parts, int64_t stride, int channels, int blocksOut, int channel,
+                          float* filters);
 };
 
 constexpr int kWinogradPoints = 36;  // of a transformed 6 x 6 input tile

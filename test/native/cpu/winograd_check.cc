@@ -1,9 +1,12 @@
 // Our own Winograd kernel, every set that this processor can run, against a plain convolution in double precision: sizes
 // around the tile, channels of one to five blocks, padded channels, every finish; and that a tile's values do not depend on
-// which tiles run with it.
+// which tiles run with it. The gradient of the weights likewise.
+#include <omp.h>
+
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core/error.h"
@@ -84,6 +87,67 @@ void compare(const simd::Winograd& kernel, const Case& c) {
   check(std::memcmp(single.data(), y.data(), single.size() * sizeof(float)) == 0, at + ": tiles in one call");
 }
 
+// The gradient of the weights, against plain sums in double precision, and that it is the same for any threads.
+void compareGradient(const simd::Winograd& kernel, int blocksIn, int blocksOut, int h, int w, int batch, int padding) {
+  const int L = kernel.lanes, in = blocksIn * L, out = blocksOut * L, channels = in - padding;
+  const std::string at = "gradient of " + std::to_string(L) + " lanes, " + std::to_string(blocksIn) + " to " +
+                         std::to_string(blocksOut) + " blocks, " + std::to_string(w) + "x" + std::to_string(h);
+  const cpu::Layout from{cpu::Layout::Blocked, L, blocksIn, blocksIn, h, w},
+      to{cpu::Layout::Blocked, L, blocksOut, blocksOut, h, w};
+  const auto x = noise(static_cast<size_t>(from.image()) * batch, 5),
+             gradOut = noise(static_cast<size_t>(to.image()) * batch, 6);
+  std::vector<float> dense(static_cast<size_t>(out) * channels * 9, NAN), bias(static_cast<size_t>(out), NAN);
+  cpu::Buffer scratch;
+  const cpu::WinogradGradientImages images{from, to, batch, x.data(), gradOut.data(), channels};
+  const auto into = [&](std::vector<float>& to) {
+    return [&to, channels, out](int i, const float* filters) {
+      for (size_t o = 0; o < static_cast<size_t>(out); ++o)
+        for (size_t t = 0; t < 9; ++t)
+          to[(o * static_cast<size_t>(channels) + static_cast<size_t>(i)) * 9 + t] =
+              filters[t * static_cast<size_t>(out) + o];
+    };
+  };
+  cpu::runWinogradGradient(kernel, images, into(dense), bias.data(), scratch);
+  const auto place = [h, w, L](const cpu::Layout& l, int n, int channel, int row, int column) {
+    return static_cast<size_t>(n * l.image() + ((int64_t{channel / L} * h + row) * w + column) * L + channel % L);
+  };
+  double worst = 0, worstBias = 0;
+  // Channels of different blocks and at the ends of one; all of them would take minutes.
+  for (int o = 0; o < out; o += o % L == 0 ? L - 1 : 1) {
+    double ofBias = 0;
+    for (int n = 0; n < batch; ++n)
+      for (int row = 0; row < h; ++row)
+        for (int column = 0; column < w; ++column) ofBias += static_cast<double>(gradOut[place(to, n, o, row, column)]);
+    worstBias = std::max(worstBias, std::fabs(ofBias - static_cast<double>(bias[static_cast<size_t>(o)])));
+    for (int i = 0; i < channels; ++i)
+      for (int t = 0; t < 9; ++t) {
+        double sum = 0;
+        for (int n = 0; n < batch; ++n)
+          for (int row = 0; row < h; ++row)
+            for (int column = 0; column < w; ++column) {
+              const int yy = row + t / 3 - 1, xx = column + t % 3 - 1;
+              if (yy < 0 || yy >= h || xx < 0 || xx >= w) continue;
+              sum += static_cast<double>(gradOut[place(to, n, o, row, column)]) *
+                     static_cast<double>(x[place(from, n, i, yy, xx)]);
+            }
+        const float got = dense[(static_cast<size_t>(o) * static_cast<size_t>(channels) + i) * 9 + t];
+        worst = std::max(worst, std::fabs(sum - static_cast<double>(got)));
+      }
+  }
+  const double pixels = static_cast<double>(batch) * h * w;
+  check(worst < 2e-6 * std::sqrt(pixels) * 10, at + ": " + std::to_string(worst));
+  check(worstBias < 2e-6 * std::sqrt(pixels) * 10, at + ", bias: " + std::to_string(worstBias));
+
+  const int threads = omp_get_max_threads();
+  std::vector<float> again(dense.size(), NAN), biasAgain(bias.size(), NAN);
+  omp_set_num_threads(3);
+  cpu::runWinogradGradient(kernel, images, into(again), biasAgain.data(), scratch);
+  omp_set_num_threads(threads);
+  check(std::memcmp(again.data(), dense.data(), dense.size() * sizeof(float)) == 0 &&
+            std::memcmp(biasAgain.data(), bias.data(), bias.size() * sizeof(float)) == 0,
+        at + ": three threads");
+}
+
 const simd::Winograd* kernelOf(int lanes) {
   try {
     return simd::winograd(lanes);
@@ -104,6 +168,9 @@ int main() {
           const bool residual = kind == Kind::Gate || (h + in) % 2 == 0;
           compare(*kernel, {in, out, h, w, kind, residual, h == 5 ? 0.f : 0.1f, in == 3 ? 5 : 0});
         }
+    for (const auto& [h, w, batch] : {std::tuple{1, 1, 1}, {4, 4, 2}, {5, 3, 2}, {9, 13, 3}, {38, 38, 4}, {3, 92, 2}})
+      for (const auto& [in, out] : {std::pair{1, 1}, {2, 1}, {1, 2}, {3, 3}, {2, 5}})
+        compareGradient(*kernel, in, out, h, w, batch, in == 3 ? 5 : 0);
   }
   return test::finish();
 }
