@@ -5,7 +5,9 @@
 
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/shuffled_conv.h"
 #include "cpu/conv_primitives.h"
+#include "cpu/operators/conv.h"
 
 namespace wbsr::cpu {
 
@@ -16,6 +18,12 @@ Context::Context(const Graph& g, std::shared_ptr<WeightStore> store) : graph(g),
 
 Executable::Executable(Context& context, Program program) : context_(context), program_(std::move(program)) {
   const int lanes = context.lanes;
+  // The convolution in 8 bits is worth more than the pass saved.
+  if (context.precision != Precision::Int8)
+    fuseShuffles(program_, [lanes](const Program& all, const Step& conv, const Step& shuffle) {
+      return layoutOf(all.values[static_cast<size_t>(shuffle.out)], lanes).kind == Layout::Blocked &&
+             writesShuffled(all, conv, lanes);
+    });
   plan(program_, [lanes](const Value& value) {
     return layoutOf(value, lanes).image();  // per image; multiplied below
   });

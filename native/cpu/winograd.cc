@@ -48,9 +48,15 @@ std::vector<float> packWinograd(const std::vector<float>& dense, int rows, int c
 void runWinograd(const simd::Winograd& kernel, const WinogradImages& images, Buffer& scratch) {
   const Layout &from = images.from, &to = images.to;
   WBSR_CHECK(from.kind == Layout::Blocked && to.kind == Layout::Blocked && from.h == to.h && from.w == to.w);
-  const int64_t plane = int64_t{to.h} * to.w * to.lanes;
+  const int r = images.factor;
+  WBSR_CHECK(r == 1 || to.planes == r * r * to.blocks);
+  const int64_t row = int64_t{to.w} * r * to.lanes, plane = int64_t{to.h} * r * row;
   std::vector<int64_t> outBlocks(static_cast<size_t>(to.planes));
-  for (int b = 0; b < to.planes; ++b) outBlocks[static_cast<size_t>(b)] = b * plane;
+  for (int b = 0; b < to.planes; ++b) {
+    const int subPixel = b / to.blocks, block = b % to.blocks;
+    outBlocks[static_cast<size_t>(b)] =
+        r == 1 ? b * plane : block * plane + subPixel / r * row + subPixel % r * to.lanes;
+  }
 
   const int tiles = simd::winogradTiles(to.h, to.w);
   const int64_t perThread = kernel.scratch(from.planes, to.planes);
@@ -68,8 +74,8 @@ void runWinograd(const simd::Winograd& kernel, const WinogradImages& images, Buf
                                     finish,
                                     images.out + n * to.image(),
                                     outBlocks.data(),
-                                    int64_t{to.w} * to.lanes,
-                                    to.lanes,
+                                    r * row,
+                                    int64_t{r} * to.lanes,
                                     from.planes,
                                     to.planes,
                                     to.h,

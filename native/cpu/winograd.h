@@ -24,6 +24,8 @@ struct WinogradImages {
   simd::Finish finish;  // residual: like out
   float* out;
   int channels;  // simd::WinogradConv::channels
+  // Above 1: `to` has groups of blocks, sub-pixel first, and out is the map that a pixel shuffle by it makes of `to`.
+  int factor = 1;
 };
 // `scratch` grows to what all threads need.
 void runWinograd(const simd::Winograd& kernel, const WinogradImages& images, Buffer& scratch);

@@ -1,11 +1,13 @@
 // Convolutions: our own kernels for 3 x 3 (Winograd, gradients too; in inference 8 bits where asked for) and 1 x 1 between blocked values, oneDNN for others there and for
 // thin inputs, our own kernels at the thin end, plain loops for pooled and thin-to-thin values. Groups are dense convolutions whose other weights are zero.
-#include "core/operators/conv.h"
+#include "cpu/operators/conv.h"
 
 #include <cstring>
 #include <optional>
 #include <vector>
 
+#include "core/operators/conv.h"
+#include "core/shuffled_conv.h"
 #include "cpu/conv_primitives.h"
 #include "cpu/elementwise.h"
 #include "cpu/executable.h"
@@ -137,7 +139,10 @@ class ConvKernel : public Kernel {
 
 class Forward final : public ConvKernel {
  public:
-  explicit Forward(const StepView& view) : ConvKernel(view, view.inValue(0), view.outValue()), step_(view.step()) {
+  explicit Forward(const StepView& view) : Forward(view, view.outValue(), 1) {}
+  // factor > 1: of kConvShuffled, `to` being what the shuffle would read.
+  Forward(const StepView& view, const Value& to, int factor)
+      : ConvKernel(view, view.inValue(0), to), step_(view.step()), factor_(factor) {
     if (winograd_ || pointwise_) return;
     if (primitiveServes())
       primitive_ =
@@ -171,7 +176,7 @@ class Forward final : public ConvKernel {
     }
     if (winograd_) {
       const Packed& w = weights(Packing::Winograd, false, groups_);
-      runWinograd(*winograd_, {from_, to_, batch_, in, w.values.data(), finish(w), out, in_}, c_.scratch);
+      runWinograd(*winograd_, {from_, to_, batch_, in, w.values.data(), finish(w), out, in_, factor_}, c_.scratch);
       return activateRest(out, total);
     }
     if (pointwise_) {
@@ -247,7 +252,8 @@ class Forward final : public ConvKernel {
   }
 
   const Step& step_;
-  const simd::Int8* int8_ = int8();
+  const int factor_;
+  const simd::Int8* int8_ = factor_ == 1 ? int8() : nullptr;
   const simd::Winograd* winograd_ = winograd();
   const simd::Pointwise* pointwise_ = pointwise();
   Int8Scales scales_;
@@ -450,6 +456,15 @@ class BackwardWeights final : public ConvKernel {
   std::vector<int> outputs_, inputs_;  // where the slice's channels lie in the parameter
 };
 
+std::unique_ptr<Kernel> makeShuffled(const StepView& view) {
+  const Value &in = view.inValue(0), &out = view.outValue();
+  const int factor = out.height / in.height;
+  Value small = in;
+  small.groups = factor * factor;
+  small.channels = out.channels * small.groups;
+  return std::make_unique<Forward>(view, small, factor);
+}
+
 template <class Made>
 std::unique_ptr<Kernel> make(const StepView& view) {
   return std::make_unique<Made>(view);
@@ -457,8 +472,14 @@ std::unique_ptr<Kernel> make(const StepView& view) {
 
 }  // namespace
 
+bool writesShuffled(const Program& program, const Step& conv, int lanes) {
+  const auto layout = [&](int value) { return layoutOf(program.values[static_cast<size_t>(value)], lanes); };
+  return ownKernelServes(layout(conv.in[0]), layout(conv.out), conv.as<Conv>(), 3) && simd::winograd(lanes);
+}
+
 void register_conv(Registry& registry) {
   registry.add(Conv::kKind, make<Forward>);
+  registry.add(kConvShuffled, makeShuffled);
   registry.add(Conv::kBackwardData, make<BackwardData>);
   registry.add(Conv::kBackwardWeights, make<BackwardWeights>);
   registry.fuses(Conv::kKind, supports);

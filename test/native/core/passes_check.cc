@@ -8,6 +8,7 @@
 #include "core/operators/conv.h"
 #include "core/operators/crop.h"
 #include "core/program.h"
+#include "core/shuffled_conv.h"
 #include "support/networks.h"
 #include "support/graphs.h"
 
@@ -177,6 +178,37 @@ void furtherFusions() {
   check(apart.steps.size() == 4 && backwards.steps.size() == 5, "not where the device or the backward pass cannot");
 }
 
+// A shuffle becomes part of the plain convolution before it, if that is sub-pixel first and the device agrees.
+void shuffledConvolutions() {
+  const Graph graph = srresnet(4, {8}, {2});
+  const auto counts = [&](const TakesShuffle& takes, bool training) {
+    Program program = lowered(graph, 8, 8);
+    fuse(program, everySupported, training);
+    if (training) differentiate(program);
+    const size_t steps = program.steps.size();
+    const int forward = program.forwardSteps;
+    fuseShuffles(program, takes);
+    const int fused = count(program, kConvShuffled);
+    check(program.steps.size() + static_cast<size_t>(fused) == steps && program.forwardSteps + fused == forward,
+          "one step less for each");
+    check(fused + count(program, "pixelShuffle") == 2, "each shuffle is fused or left");
+    return fused;
+  };
+  const auto always = [](const Program&, const Step&, const Step&) { return true; };
+  const auto never = [](const Program&, const Step&, const Step&) { return false; };
+  check(counts(always, false) == 2 && counts(always, true) == 2, "both shuffles, in training too");
+  check(counts(never, false) == 0, "none that the device refuses");
+
+  // Read by an addition as well, the convolution's value has to exist.
+  Builder b;
+  const int wide = b.conv(b.input(), fixed(36)), other = b.conv(wide, fixed(3));
+  const int last = b.add(b.conv(b.shuffle(wide, 2), fixed(3)), b.upsample(other, 2));
+  Program program = lowered(Graph(2, {8}, {1}, b.nodes, last), 8, 8);
+  fuse(program, everySupported, false);
+  fuseShuffles(program, always);
+  check(count(program, kConvShuffled) == 0 && count(program, "pixelShuffle") == 1, "a value that others read stays");
+}
+
 void gradients() {
   Program program = lowered(everything(), 6, 6);
   fuse(program, everySupported, true);
@@ -267,6 +299,7 @@ int main() {
     crops();
     fusions();
     furtherFusions();
+    shuffledConvolutions();
     gradients();
     places();
   } catch (const std::exception& error) {

@@ -1,6 +1,6 @@
 // Our own Winograd kernel, every set that this processor can run, against a plain convolution in double precision: sizes
 // around the tile, channels of one to five blocks, padded channels, every finish; and that a tile's values do not depend on
-// which tiles run with it. The gradient of the weights likewise.
+// which tiles run with it; what it writes shuffled. The gradient of the weights likewise.
 #include <omp.h>
 
 #include <cmath>
@@ -87,6 +87,38 @@ void compare(const simd::Winograd& kernel, const Case& c) {
   check(std::memcmp(single.data(), y.data(), single.size() * sizeof(float)) == 0, at + ": tiles in one call");
 }
 
+// A convolution that writes the enlarged map, against the same one and a plain shuffle.
+void compareShuffled(const simd::Winograd& kernel, int blocks, int factor, int h, int w) {
+  const int L = kernel.lanes, groups = factor * factor, batch = 2, out = groups * blocks * L;
+  const cpu::Layout from{cpu::Layout::Blocked, L, 2, 2, h, w},
+      small{cpu::Layout::Blocked, L, groups * blocks, blocks, h, w},
+      large{cpu::Layout::Blocked, L, blocks, blocks, h * factor, w * factor};
+  const auto x = noise(static_cast<size_t>(from.image()) * batch, 7),
+             dense = noise(static_cast<size_t>(out) * 18 * L, 8), bias = noise(static_cast<size_t>(out), 9);
+  const std::vector<float> weights = cpu::packWinograd(dense, out, 2 * L, L);
+  const simd::Finish finish{Kind::Silu, bias.data(), nullptr, nullptr, 0.f};
+  cpu::Buffer scratch;
+  std::vector<float> apart(static_cast<size_t>(small.image()) * batch, NAN), direct(apart), shuffled(apart);
+  cpu::runWinograd(kernel, {from, small, batch, x.data(), weights.data(), finish, apart.data(), 2 * L}, scratch);
+  cpu::runWinograd(kernel, {from, small, batch, x.data(), weights.data(), finish, direct.data(), 2 * L, factor},
+                   scratch);
+  for (int n = 0; n < batch; ++n)
+    for (int i = 0; i < factor; ++i)
+      for (int j = 0; j < factor; ++j)
+        for (int b = 0; b < blocks; ++b)
+          for (int y = 0; y < h; ++y)
+            for (int column = 0; column < w; ++column)
+              std::memcpy(&shuffled[static_cast<size_t>(
+                              n * large.image() +
+                              ((int64_t{b} * large.h + y * factor + i) * large.w + column * factor + j) * L)],
+                          &apart[static_cast<size_t>(
+                              n * small.image() + ((int64_t{(i * factor + j) * blocks + b} * h + y) * w + column) * L)],
+                          sizeof(float) * static_cast<size_t>(L));
+  check(std::memcmp(direct.data(), shuffled.data(), direct.size() * sizeof(float)) == 0,
+        "shuffle by " + std::to_string(factor) + ", " + std::to_string(blocks) + " blocks, " + std::to_string(w) + "x" +
+            std::to_string(h));
+}
+
 // The gradient of the weights, against plain sums in double precision, and that it is the same for any threads.
 void compareGradient(const simd::Winograd& kernel, int blocksIn, int blocksOut, int h, int w, int batch, int padding) {
   const int L = kernel.lanes, in = blocksIn * L, out = blocksOut * L, channels = in - padding;
@@ -168,6 +200,9 @@ int main() {
           const bool residual = kind == Kind::Gate || (h + in) % 2 == 0;
           compare(*kernel, {in, out, h, w, kind, residual, h == 5 ? 0.f : 0.1f, in == 3 ? 5 : 0});
         }
+    for (const int factor : {2, 3})
+      for (const int blocks : {1, 3})
+        for (const auto& [h, w] : {std::pair{1, 1}, {9, 13}}) compareShuffled(*kernel, blocks, factor, h, w);
     for (const auto& [h, w, batch] : {std::tuple{1, 1, 1}, {4, 4, 2}, {5, 3, 2}, {9, 13, 3}, {38, 38, 4}, {3, 92, 2}})
       for (const auto& [in, out] : {std::pair{1, 1}, {2, 1}, {1, 2}, {3, 3}, {2, 5}})
         compareGradient(*kernel, in, out, h, w, batch, in == 3 ? 5 : 0);
