@@ -1,32 +1,22 @@
-// Convolutions: our own kernels for 3 x 3 (Winograd, gradients too; in inference 8 bits where asked for) and 1 x 1 between blocked values, oneDNN for others there and for
-// thin inputs, our own kernels at the thin end, plain loops for pooled and thin-to-thin values. Groups are dense convolutions whose other weights are zero.
+// Convolutions, forward and the gradient of their input: our own kernels for 3 x 3 (Winograd; in inference 8 bits where
+// asked for) and 1 x 1 between blocked values, oneDNN for others there and for thin inputs, our own kernels at the thin
+// end, plain loops for pooled and thin-to-thin values. Groups are dense convolutions whose other weights are zero.
 #include "cpu/operators/conv.h"
 
-#include <cstring>
 #include <optional>
 #include <vector>
 
 #include "core/operators/conv.h"
 #include "core/shuffled_conv.h"
-#include "cpu/conv_primitives.h"
+#include "cpu/conv_kernel.h"
 #include "cpu/elementwise.h"
-#include "cpu/executable.h"
 #include "cpu/int8.h"
-#include "cpu/plain_conv.h"
-#include "cpu/pointwise.h"
-#include "cpu/winograd.h"
 
 namespace wbsr::cpu {
 namespace {
 
 using dnnl::memory;
 using operators::Conv;
-
-// Between blocked values, without groups, and of the same size.
-bool ownKernelServes(const Layout& from, const Layout& to, const Conv& op, int kernel) {
-  return from.kind == Layout::Blocked && to.kind == Layout::Blocked && op.kernel() == kernel && op.keepsSize() &&
-         op.groups() == 1 && !op.depthwise();
-}
 
 // Whether our own kernels apply it while they store; other activations are a pass over what they stored.
 bool finishes(ActivationKind activation) {
@@ -53,89 +43,6 @@ int supports(const Program& program, const Step& step) {
   }
   return step.gate ? step.activation == ActivationKind::Sigmoid : finishes(step.activation);
 }
-
-// What the three kinds of steps have in common; `from` and `to` are input and output of the forward convolution.
-class ConvKernel : public Kernel {
- protected:
-  ConvKernel(const StepView& view, const Value& from, const Value& to)
-      : view_(view),
-        c_(view.context()),
-        weight_(view.step().parameters[Conv::kWeight]),
-        from_(layoutOf(from, c_.lanes)),
-        to_(layoutOf(to, c_.lanes)),
-        op_(view.op<Conv>()),
-        batch_(view.batch()),
-        kernel_(op_.kernel()),
-        in_(from.channels),
-        out_(to.channels),
-        groups_(to.groups) {
-    const auto& parameters = view.step().parameters;
-    if (parameters.size() > Conv::kBias) bias_ = parameters[Conv::kBias].parameter;
-  }
-  // What our own kernels for few outputs take.
-  bool atThinEnd() const { return from_.kind == Layout::Blocked && op_.keepsSize() && !op_.depthwise(); }
-  // Between blocked values, or from a thin one.
-  bool primitiveServes() const {
-    return to_.kind == Layout::Blocked &&
-           (from_.kind == Layout::Blocked || (from_.kind == Layout::Thin && !op_.depthwise()));
-  }
-  // Our own kernels where they serve, else null.
-  const simd::Winograd* winograd() const {
-    return ownKernelServes(from_, to_, op_, 3) ? simd::winograd(c_.lanes) : nullptr;
-  }
-  const simd::Pointwise* pointwise() const {
-    return ownKernelServes(from_, to_, op_, 1) ? simd::pointwise(c_.lanes) : nullptr;
-  }
-  // Null but in the inference of a device of that precision.
-  const simd::Int8* int8() const {
-    const Program& program = view_.program();
-    const bool inference = program.steps.size() == static_cast<size_t>(program.forwardSteps);
-    return c_.precision == Precision::Int8 && inference && winograd() ? simd::int8(c_.lanes) : nullptr;
-  }
-  PrimitiveShape primitiveShape() const {
-    return {batch_,
-            in_,
-            to_.planes * c_.lanes,
-            from_.h,
-            from_.w,
-            to_.h,
-            to_.w,
-            kernel_,
-            op_.stride(),
-            op_.padding(),
-            op_.depthwise(),
-            c_.lanes,
-            from_.kind == Layout::Thin};
-  }
-  Packed& weights(Packing packing, bool flipped, int groups, const memory::desc& desc = {}) {
-    packed_ = packed_ ? &c_.weights->current(*packed_, c_.stream)
-                      : &c_.weights->get({weight_, bias_, packing, flipped, op_.groups(), groups}, desc, c_.stream);
-    return *packed_;
-  }
-  PlainConv plain() const {
-    return {batch_, in_, out_, kernel_, op_.stride(), op_.padding(), op_.depthwise(), from_, to_};
-  }
-
-  void runPrimitive(ForwardPrimitive& p, Packed& w, const float* in, float* out) {
-    p.primitive.execute(c_.stream, {{DNNL_ARG_SRC, memory(p.source, c_.engine, const_cast<float*>(in))},
-                                    {DNNL_ARG_WEIGHTS, w.memory},
-                                    {DNNL_ARG_BIAS, memory(p.bias, c_.engine, w.bias.data())},
-                                    {DNNL_ARG_DST, memory(p.destination, c_.engine, out)},
-                                    {DNNL_ARG_SCRATCHPAD, c_.scratchpad(p.scratchpad)}});
-    c_.stream.wait();
-  }
-
-  StepView view_;
-  Context& c_;
-  ParameterSlice weight_;
-  int bias_ = -1;
-  Layout from_, to_;
-  const Conv& op_;
-  int batch_, kernel_;
-  int in_, out_;  // logical channels
-  int groups_;    // > 1: filters ordered sub-pixel first
-  Packed* packed_ = nullptr;
-};
 
 class Forward final : public ConvKernel {
  public:
@@ -324,138 +231,6 @@ class BackwardData final : public ConvKernel {
   std::optional<ForwardPrimitive> forward_;  // with flipped weights, at a thin output
 };
 
-class BackwardWeights final : public ConvKernel {
- public:
-  explicit BackwardWeights(const StepView& view)
-      : ConvKernel(view, view.inValue(0), view.inValue(1)),
-        outputs_(indicesOf(weight_.ranges[0])),
-        inputs_(indicesOf(weight_.ranges[1])) {
-    if (!winograd_ && primitiveServes()) primitive_ = makeBackwardWeights(c_.engine, primitiveShape());
-  }
-
-  void run() override {
-    const float *in = view_.in(0), *gradOut = view_.in(1);
-    const int area = kernel_ * kernel_;
-    if (winograd_) {
-      const int rows = to_.planes * c_.lanes;
-      std::vector<float> bias(static_cast<size_t>(rows));
-      runWinogradGradient(
-          *winograd_, {from_, to_, batch_, in, gradOut, in_},
-          [&](int i, const float* filters) {
-            for (int r = 0; r < rows; ++r) {
-              float* filter = gradientOf(r, i);
-              for (int t = 0; filter && t < area; ++t) filter[t] += filters[t * rows + r];
-            }
-          },
-          bias.data(), c_.scratch);
-      return addBias(rows, bias.data());
-    }
-    if (primitive_) {
-      BackwardWeightsPrimitive& p = *primitive_;
-      const auto dims = p.gradWeights.dims();
-      const int rows = static_cast<int>(dims[0]), columns = op_.depthwise() ? 1 : static_cast<int>(dims[1]);
-      memory gradWeights(p.gradWeights, c_.engine);
-      std::vector<float> bias(static_cast<size_t>(rows)), dense(static_cast<size_t>(rows) * columns * area);
-      p.primitive.execute(c_.stream, {{DNNL_ARG_SRC, memory(p.source, c_.engine, const_cast<float*>(in))},
-                                      {DNNL_ARG_DIFF_DST, memory(p.gradOut, c_.engine, const_cast<float*>(gradOut))},
-                                      {DNNL_ARG_DIFF_WEIGHTS, gradWeights},
-                                      {DNNL_ARG_DIFF_BIAS, memory(p.gradBias, c_.engine, bias.data())},
-                                      {DNNL_ARG_SCRATCHPAD, c_.scratchpad(p.scratchpad)}});
-      using Tag = memory::format_tag;
-      const auto type = memory::data_type::f32;
-      memory plain(op_.depthwise() ? memory::desc({rows, 1, 1, kernel_, kernel_}, type, Tag::goihw)
-                                   : memory::desc({rows, columns, kernel_, kernel_}, type, Tag::oihw),
-                   c_.engine, dense.data());
-      dnnl::reorder(gradWeights, plain).execute(c_.stream, gradWeights, plain);
-      c_.stream.wait();
-      add(dense.data(), columns, bias.data());
-      return;
-    }
-    const int columns = op_.depthwise() ? 1 : in_;
-    std::vector<float> bias(static_cast<size_t>(out_)), dense(static_cast<size_t>(out_) * columns * area);
-    if (atThinEnd() && to_.kind == Layout::Thin)
-      thinEnd(in, gradOut, dense.data(), bias.data());
-    else
-      plainConvBackwardWeights(plain(), in, gradOut, dense.data(), bias.data());
-    add(dense.data(), columns, bias.data());
-  }
-
- private:
-  // The filter, in the gradient arena, of row r in the output's physical order and of input i of the slice; of grouped
-  // convolutions: of r's group. Null where r is padding.
-  float* gradientOf(int r, int i) const {
-    const int o = groups_ > 1 ? sourceRow(r, out_, groups_, c_.lanes) : r < out_ ? r : -1;
-    if (o < 0) return nullptr;
-    const int fullIn = c_.weights->parameter(weight_).shape[1], area = kernel_ * kernel_;
-    const int64_t row = int64_t{outputs_[static_cast<size_t>(o)]} * fullIn;
-    return c_.gradients + c_.weights->parameter(weight_).offset + (row + inputs_[static_cast<size_t>(i)]) * area;
-  }
-  void addBias(int rows, const float* bias) {
-    if (bias_ < 0) return;
-    float* to = c_.gradients + c_.graph.parameters()[static_cast<size_t>(bias_)].offset;
-    for (int r = 0; r < rows; ++r) {
-      const int o = groups_ > 1 ? sourceRow(r, out_, groups_, c_.lanes) : r < out_ ? r : -1;
-      if (o >= 0) to[outputs_[static_cast<size_t>(o)]] += bias[r];
-    }
-  }
-  // dense (rows in the output's physical order, denseIn, k, k) and bias (rows) -> the slices of the gradient arena.
-  void add(const float* dense, int denseIn, const float* bias) {
-    const int area = kernel_ * kernel_, perBlock = static_cast<int>(inputs_.size());
-    const int rows = groups_ > 1 ? groups_ * roundUp(out_ / groups_, c_.lanes) : out_;
-#pragma omp parallel for schedule(static)
-    for (int r = 0; r < rows; ++r) {
-      const int o = groups_ > 1 ? sourceRow(r, out_, groups_, c_.lanes) : r;
-      if (o < 0) continue;
-      const float* from = dense + static_cast<int64_t>(r) * denseIn * area;
-      from += int64_t{o / (out_ / op_.groups())} * perBlock * area;
-      for (int i = 0; i < perBlock; ++i) {
-        float* filter = gradientOf(r, i);
-        for (int t = 0; t < area; ++t) filter[t] += from[i * area + t];
-      }
-    }
-    addBias(rows, bias);
-  }
-
-  // One partial result per image and channel block, then their sum in order: the same for any number of threads.
-  void thinEnd(const float* in, const float* gradOut, float* dense, float* bias) {
-    const int L = c_.lanes, blocks = from_.planes, pad = kernel_ / 2, area = kernel_ * kernel_;
-    const int h = to_.h, w = to_.w;
-    const int64_t stride = w + kernel_ - 1, plane = stride * (h + kernel_ - 1);
-    std::vector<float> padded(static_cast<size_t>(batch_) * out_ * plane, 0.f);
-    const int64_t partial = int64_t{area} * out_ * L;
-    std::vector<float> partials(static_cast<size_t>(batch_) * blocks * partial);
-#pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < int64_t{batch_} * out_ * h; ++row) {
-      const int64_t image = row / h, y = row % h;
-      std::memcpy(padded.data() + image * plane + (y + pad) * stride + pad, gradOut + row * w, sizeof(float) * w);
-    }
-#pragma omp parallel for schedule(static)
-    for (int item = 0; item < batch_ * blocks; ++item) {
-      const int n = item / blocks, b = item % blocks;
-      c_.kernels->thinWeights({in + n * from_.image() + int64_t{b} * h * w * L,
-                               padded.data() + int64_t{n} * out_ * plane, partials.data() + item * partial, h, w,
-                               kernel_, out_});
-    }
-    for (int o = 0; o < out_; ++o) {
-      for (int i = 0; i < in_; ++i)
-        for (int t = 0; t < area; ++t) {
-          double sum = 0;
-          for (int n = 0; n < batch_; ++n)
-            sum += partials[(int64_t{n} * blocks + i / L) * partial + (int64_t{t} * out_ + o) * L + i % L];
-          dense[(static_cast<size_t>(o) * in_ + i) * area + t] = static_cast<float>(sum);
-        }
-      double sum = 0;
-      for (int n = 0; n < batch_; ++n)
-        for (int64_t p = 0; p < int64_t{h} * w; ++p) sum += gradOut[(int64_t{n} * out_ + o) * h * w + p];
-      bias[o] = static_cast<float>(sum);
-    }
-  }
-
-  const simd::Winograd* winograd_ = winograd();
-  std::optional<BackwardWeightsPrimitive> primitive_;
-  std::vector<int> outputs_, inputs_;  // where the slice's channels lie in the parameter
-};
-
 std::unique_ptr<Kernel> makeShuffled(const StepView& view) {
   const Value &in = view.inValue(0), &out = view.outValue();
   const int factor = out.height / in.height;
@@ -481,7 +256,7 @@ void register_conv(Registry& registry) {
   registry.add(Conv::kKind, make<Forward>);
   registry.add(kConvShuffled, makeShuffled);
   registry.add(Conv::kBackwardData, make<BackwardData>);
-  registry.add(Conv::kBackwardWeights, make<BackwardWeights>);
+  registry.add(Conv::kBackwardWeights, makeConvWeightGradient);
   registry.fuses(Conv::kKind, supports);
 }
 
