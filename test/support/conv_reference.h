@@ -91,8 +91,9 @@ inline std::vector<double> reference(const ConvSpec& s, const Arrays& a) {
         result[i] = (plain + a.residual[i]) * (result[i] + s.shift);
       else if (s.residual)
         result[i] += a.residual[i];
-    } else if (toData && s.gate) {
-      result[i] *= slopeAt(a.gate[i], s);
+    } else if (toData) {
+      if (s.residual) result[i] += a.residual[i];
+      if (s.gate) result[i] *= slopeAt(a.gate[i], s);
     }
   }
   if (s.factor == 1) return result;
@@ -120,9 +121,10 @@ inline std::vector<float> gateValues(const ConvSpec& s, size_t count) {
   return gate;
 }
 
-// Operands of T, the result in R. spoil: one of the operand's values is not a number.
+// Operands of T, the result in R. spoil: a value that is not a number is among the operand's, or the residual's.
+enum class Spoil { Nothing, Operand, Residual };
 template <typename T, typename R>
-std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, bool spoil = false) {
+std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, Spoil spoil = Spoil::Nothing) {
   const size_t in = static_cast<size_t>(s.inPixels() * s.inChannels),
                out = static_cast<size_t>(s.outPixels() * s.outChannels);
   const size_t weights = static_cast<size_t>(s.outChannels) * s.kernel * s.kernel * s.inChannels;
@@ -130,9 +132,10 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, b
   if (!toData) a.x = stored<T>(randomVector(in, 1));
   if (forward || toData) a.w = stored<T>(randomVector(weights, 2, -0.5, 0.5));
   if (!forward) a.y = stored<T>(randomVector(out, 3));
-  if (spoil) (forward ? a.x : a.y)[0] = NAN;
+  if (spoil == Spoil::Operand) (forward ? a.x : a.y)[0] = NAN;
   if (s.bias) a.bias = randomVector(static_cast<size_t>(s.outChannels), 4);
-  if (s.residual) a.residual = stored<R>(randomVector(out, 5));
+  if (s.residual) a.residual = stored<R>(randomVector(forward ? out : in, 5));
+  if (spoil == Spoil::Residual) a.residual[0] = NAN;
   if (s.gate) a.gate = stored<R>(gateValues(s, in));
   if (s.slopes) a.slopes = randomVector(static_cast<size_t>(s.outChannels), 6);
 
@@ -173,10 +176,10 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, b
   return toFloat(first);
 }
 
-// How many results are not numbers where one value of the operand is none; of a spec in bf16.
-inline int64_t nansOf(ConvPlans& plans, const ConvSpec& s) {
+// How many results are not numbers where one value of the operand or the residual is none; of a spec in bf16.
+inline int64_t nansOf(ConvPlans& plans, const ConvSpec& s, Spoil spoil = Spoil::Operand) {
   Arrays a;
-  const std::vector<float> values = runPlan<bf16, bf16>(s, *plans.get(s), a, true);
+  const std::vector<float> values = runPlan<bf16, bf16>(s, *plans.get(s), a, spoil);
   return std::count_if(values.begin(), values.end(), [](float value) { return std::isnan(value); });
 }
 
@@ -248,16 +251,19 @@ void eachSpec(const Shape& shape, Precision precision, F&& f) {
     f(s);
   }
   s = makeSpec(ConvSpec::BackwardData, shape, precision);
-  f(s);
-  for (const ActivationKind kind : {ActivationKind::Relu, ActivationKind::LeakyRelu, ActivationKind::Sigmoid}) {
-    s.gate = true;
+  for (const ActivationKind kind :
+       {ActivationKind::None, ActivationKind::Relu, ActivationKind::LeakyRelu, ActivationKind::Sigmoid}) {
+    s.gate = kind != ActivationKind::None;
     s.activation = kind;
     s.slope = 0.2f;
-    f(s);
-    if (precision == Precision::Bf16 && kind != ActivationKind::Relu) {
-      s.x = Type::Float;
+    for (const bool residual : {false, true}) {
+      s.residual = residual;
       f(s);
-      s.x = Type::Bf16;
+      if (precision == Precision::Bf16 && (kind == ActivationKind::LeakyRelu || kind == ActivationKind::Sigmoid)) {
+        s.x = Type::Float;
+        f(s);
+        s.x = Type::Bf16;
+      }
     }
   }
   f(makeSpec(ConvSpec::BackwardWeights, shape, precision));

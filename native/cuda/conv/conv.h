@@ -25,7 +25,8 @@ struct ConvSpec {
   // Operand types. Forward: x, w -> y. BackwardData: y = dy, w -> x = dx. BackwardWeights: x, y = dy -> dw, as its plan writes it.
   // x and w are of the precision's type (dx may be Float); y of Forward may be Float.
   Type x = Type::Bf16, y = Type::Bf16;
-  // Forward: y = activation(conv + bias) + residual. BackwardData: dx = conv^T(dy) * activation'(gate), gate like dx.
+  // Forward: y = activation(conv + bias) + residual. BackwardData: dx = (conv^T(dy) + residual) * activation'(gate),
+  // residual and gate like dx.
   bool bias = false, residual = false, gate = false;
   ActivationKind activation = ActivationKind::None;
   float slope = 0.f;
@@ -54,7 +55,7 @@ struct ConvArguments {
   const void* y = nullptr;      // (N, outHeight, outWidth, outChannels), or ConvSpec::factor's; Forward: the output
   const float* bias = nullptr;  // (outChannels)
   const float* slopes = nullptr;   // (outChannels)
-  const void* residual = nullptr;  // like y; never y itself
+  const void* residual = nullptr;  // like y, never y itself; BackwardData: like x
   const void* gate = nullptr;      // BackwardData: like x
   // The handle that the plan runs with; null: its own, which all users of the cache share.
   const ConvHandle* handle = nullptr;

@@ -183,7 +183,7 @@ class Builder {
 // Whether there is anything to fuse with the convolution.
 bool hasEnd(const ConvSpec& spec) {
   if (spec.mode == ConvSpec::Forward) return spec.bias || spec.residual || spec.activation != ActivationKind::None;
-  return spec.mode == ConvSpec::BackwardData && spec.gate;
+  return spec.mode == ConvSpec::BackwardData && (spec.residual || spec.gate);
 }
 
 // Our gradient of a sigmoid uses its result y as y (1 - y); cuDNN's uses the argument. Other activations than these are
@@ -231,9 +231,18 @@ void addBackwardData(Builder& b, const ConvSpec& spec, const ConvVariant& varian
     b.addBackwardData(dy, w, b.input(kTensorX, variant.written));
     return;
   }
-  const size_t raw = b.virtualInput(), gate = b.input(kTensorGate, spec.x), dx = b.input(kTensorX, variant.written);
-  b.addBackwardData(dy, w, raw);
-  b.addActivationBackward(raw, gate, dx);
+  size_t last = b.virtualInput();
+  b.addBackwardData(dy, w, last);
+  if (spec.residual) {
+    const size_t residual = b.input(kTensorResidual, spec.x);
+    const size_t out = spec.gate ? b.virtualInput() : b.input(kTensorX, variant.written);
+    b.addSum(last, residual, out);
+    last = out;
+  }
+  if (spec.gate) {
+    const size_t gate = b.input(kTensorGate, spec.x), dx = b.input(kTensorX, variant.written);
+    b.addActivationBackward(last, gate, dx);
+  }
 }
 
 void addBackwardWeights(Builder& b, const ConvSpec& spec, const ConvVariant& variant) {

@@ -80,9 +80,7 @@ class Plan : public ConvPlan {
     std::string text = engine_.name;
     if (variant_.fused)
       text += ", fused";
-    else if (spec_.mode == ConvSpec::Forward && hasEpilogue())
-      text += ", not fused";
-    else if (spec_.gate)
+    else if (hasEpilogue())  // a gate has an activation
       text += ", not fused";
     if (variant_.written != resultType(spec_)) text += std::string(", written as ") + nameOf(variant_.written);
     if (variant_.rows) text += ", by rows of sub-pixels";
@@ -184,17 +182,19 @@ class Plan : public ConvPlan {
 
   template <typename Raw, typename Result>
   void finishAs(const ConvArguments& a, Raw* raw, Result* result, cudaStream_t stream) const {
+    const auto* residual = spec_.residual ? static_cast<const Result*>(a.residual) : nullptr;
     if (spec_.mode == ConvSpec::Forward) {
-      const auto* residual = spec_.residual ? static_cast<const Result*>(a.residual) : nullptr;
       if (hasEpilogue() || beside())
         convEpilogue(raw, epilogue(a), residual, result, spec_.outPixels(), spec_.outChannels, stream);
       return;
     }
-    if constexpr (!std::is_same_v<Raw, Result>) {
+    if (residual) {
+      convEpilogue(raw, Epilogue{}, residual, result, spec_.inPixels(), spec_.inChannels, stream);
+    } else if constexpr (!std::is_same_v<Raw, Result>) {
       if constexpr (std::is_same_v<Result, float>) cast(raw, result, results(), stream);
     }
     const Result* dy = result;  // in place
-    if (spec_.mode == ConvSpec::BackwardData && spec_.gate)
+    if (spec_.gate)
       activationBackward(dy, static_cast<const Result*>(a.gate), result, results(), spec_.activation, spec_.slope,
                          stream);
   }

@@ -37,7 +37,8 @@ ConvSpec normalised(ConvSpec spec) {
   const Type operand = operandType(spec.precision);
   const bool forward = spec.mode == ConvSpec::Forward, toData = spec.mode == ConvSpec::BackwardData;
   spec.padding = spec.pad();
-  if (!forward) spec.bias = spec.residual = false;
+  if (!forward) spec.bias = false;
+  if (!forward && !toData) spec.residual = false;
   if (!forward) spec.factor = 1;
   if (!forward) spec.slopes = spec.product = false;
   if (!spec.product) spec.shift = 0.f;

@@ -105,9 +105,13 @@ ConvSpec specOf(const StepCompiler& compiler, const ConvGeometry& g, ConvSpec::M
   return spec;
 }
 
-// A plan of the gradient by x supports a gate, but no bias, other activation or residual.
+// A plan of the gradient by x supports a residual and a gate, but no bias and no other activation.
+bool endsInPlan(const ConvEnd& end, int gate) {
+  return !end.bias && (gate >= 0 || end.activation == ActivationKind::None);
+}
+
 ConvSpec inputSpec(const StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate) {
-  ConvSpec spec = specOf(compiler, g, ConvSpec::BackwardData, gate >= 0 ? end : ConvEnd{});
+  ConvSpec spec = specOf(compiler, g, ConvSpec::BackwardData, endsInPlan(end, gate) ? end : ConvEnd{});
   spec.gate = gate >= 0;
   return spec;
 }
@@ -131,7 +135,7 @@ void compilePlanToInput(StepCompiler& compiler, const ConvGeometry& g, const Con
   compiler.needWorkspace(plan->workspace());
   const void* weight = packOf(compiler, g).data;
   const float* bias = end.bias ? columnsOf(compiler, g.bias) : nullptr;
-  const bool ends = gate < 0 && (end.bias || end.residual >= 0 || end.activation != ActivationKind::None);
+  const bool ends = !endsInPlan(end, gate);
   const auto y = compiler.operand(g.y);
   compiler.launch(g.x, [=, &v = compiler.values(), &context] {
     ConvArguments arguments;
@@ -139,7 +143,8 @@ void compilePlanToInput(StepCompiler& compiler, const ConvGeometry& g, const Con
     arguments.x = v.at(g.x);
     arguments.w = weight;
     arguments.y = y();
-    arguments.gate = gate >= 0 ? v.at(gate) : nullptr;
+    arguments.residual = v.atOrNull<void>(end.residual);
+    arguments.gate = v.atOrNull<void>(gate);
     plan->run(arguments, context.workspace.as(), context.stream);
     if (!ends) return;
     withType(v.isHalf(g.x), [&](auto type) {

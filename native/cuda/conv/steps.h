@@ -35,8 +35,8 @@ bool takesAnyEnd(const Value& x, const Value& y, bool depthwise);
 void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end);
 // y = conv(x) + bias + the value `small` enlarged (program/ends.h, which asks tile_conv.h first)
 void compileOnto(StepCompiler& compiler, const ConvGeometry& g, const operators::Upsample& upsample, int small);
-// x = end(the gradient of conv by x, from y); gate: a value of x's layout whose sign selects an activation's
-// derivative; the end then has that activation and nothing else. -1: none.
+// x = end(the gradient of conv by x, from y); gate: a value of x's layout whose sign selects the derivative of the
+// end's activation, which multiplies the sum of gradient and residual; the end then has no bias. -1: none.
 void compileToInput(StepCompiler& compiler, const ConvGeometry& g, const ConvEnd& end, int gate);
 // Adds the gradient of the weight, from x and y, to the gradient arena: on the side stream, with memory of its own.
 void compileToWeight(StepCompiler& compiler, const ConvGeometry& g);

@@ -65,7 +65,7 @@ size_t fastestPlan(const ConvSpec& spec, const std::vector<std::unique_ptr<ConvP
     fill(y, bytesOf(out, forward ? result : operand), stream);
     if (spec.bias) fill(bias, bytesOf(spec.outChannels, Type::Float), stream);
     if (spec.slopes) fill(slopes, bytesOf(spec.outChannels, Type::Float), stream);
-    if (spec.residual) fill(residual, bytesOf(out, result), stream);
+    if (spec.residual) fill(residual, bytesOf(forward ? out : in, result), stream);
     if (spec.gate) fill(gate, bytesOf(in, result), stream);
     size_t most = 0;
     for (const auto& plan : plans) most = std::max(most, plan->workspace());

@@ -30,9 +30,9 @@ ConvGeometry shuffledGeometry(const StepCompiler& compiler, const Step& step) {
   return g;
 }
 
-// in: dOut; and the gate where an activation's gradient was fused (program/gates.h).
+// in: dOut; and the gate where an activation's gradient was fused. The residual, too, is of program/gradient_ends.h.
 ConvGeometry backwardGeometry(const Step& step) { return geometryOf(step, step.out, step.in[0]); }
-ConvEnd gateEndOf(const Step& step) { return {false, step.activation, step.slope, -1}; }
+ConvEnd gateEndOf(const Step& step) { return {false, step.activation, step.slope, step.residual}; }
 int gateOf(const Step& step) { return step.in.size() > 1 ? step.in[1] : -1; }
 
 // in: the forward input, dOut.

@@ -6,13 +6,13 @@
 #include "cuda/frequency_loss.h"
 #include "cuda/program/attention.h"
 #include "cuda/program/ends.h"
-#include "cuda/program/gates.h"
+#include "cuda/program/gradient_ends.h"
 #include "cuda/registry.h"
 
 namespace wbsr::cuda {
 
 Executable::Executable(Context& context, Program program) : context_(context), program_(std::move(program)) {
-  fuseGates(program_);
+  fuseGradientEnds(program_);
   fuseAttention(program_);
   fuseEnds(program_, context.half);
   placeValues();

@@ -43,6 +43,12 @@ void checkEngines() {
   check(engineOf(s) == 1, "the first engine that works, is deterministic and has a workspace within bounds");
   s.bias = true;
   check(engineOf(s) == 4, "the fused one");
+  ConvSpec toData = makeSpec(ConvSpec::BackwardData, shape);
+  check(engineOf(toData) == 1, "a bare data gradient");
+  toData.residual = true;
+  check(engineOf(toData) == 4 && has(plans->get(toData)->describe(), ", fused"), "one with another gradient added");
+  toData.gate = true, toData.activation = ActivationKind::Relu;
+  check(engineOf(toData) == 4 && has(plans->get(toData)->describe(), ", fused"), "and with a gate behind it");
   const ConvSpec toWeights = makeSpec(ConvSpec::BackwardWeights, shape);
   const auto halved = plans->get(toWeights);
   check(has(halved->describe(), "written as bf16") && !has(halved->describe(), "converted") &&
@@ -109,12 +115,15 @@ void checkNan() {
       s.residual = residual;
       check(nansOf(*plans, s) > 0, s.text() + " keeps NaN");
     }
-    if (kind == ActivationKind::None || kind == ActivationKind::Sigmoid) continue;
+    if (kind == ActivationKind::Sigmoid) continue;
     ConvSpec toData = makeSpec(ConvSpec::BackwardData, shape);
-    toData.gate = true;
+    toData.gate = kind != ActivationKind::None;
     toData.activation = kind;
     toData.slope = 0.1f;
     check(nansOf(*plans, toData) > 0, toData.text() + " keeps NaN");
+    toData.residual = true;
+    check(nansOf(*plans, toData) > 0, toData.text() + " keeps NaN");
+    check(nansOf(*plans, toData, Spoil::Residual) == 1, toData.text() + " keeps that of the residual");
   }
 }
 

@@ -89,6 +89,12 @@ void checkStore() {
   near.slope = std::nextafter(0.1f, 1.f);
   checked(near);
   check(files().size() == 3, "slopes that look alike are not");
+  ConvSpec toData = makeSpec(ConvSpec::BackwardData, {2, 3, 5, 8, 16, 3});
+  toData.gate = true, toData.activation = ActivationKind::Relu;
+  checked(toData);
+  toData.residual = true;
+  checked(toData);
+  check(files().size() == 5, "nor are data gradients with and without another gradient added");
 
   const PlanStore store(folder.string());
   const StoredPlan plan{"fused, bf16", "an engine", "{\"a\":\n1}"};

@@ -119,6 +119,10 @@ void checkCard(const EngineTarget& target, const std::vector<Precision>& precisi
     checkSpec(s, target, false);
     s.gate = true, s.activation = ActivationKind::Relu;
     checkSpec(s, target, false);
+    s.residual = true;
+    checkSpec(s, target, false);
+    s.gate = false, s.activation = ActivationKind::None;
+    checkSpec(s, target, false);
     checkSpec(makeSpec(ConvSpec::BackwardWeights, 64, 64, 3, precision), target, false);
   }
   ConvSpec s = makeSpec(ConvSpec::Forward, 40, 56, 3, Precision::Bf16);
