@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "cuda/library.h"
 #include "cuda/python_wheels.h"
 
 namespace wbsr::cuda::cudnn {
@@ -35,18 +36,6 @@ std::string environment(const char* name) {
   return value ? value : "";
 }
 
-std::string loaderError() {
-  const char* text = dlerror();
-  return text ? text : "unknown";
-}
-
-template <typename F>
-bool find(void* library, const char* name, F& function, std::string& missing) {
-  function = reinterpret_cast<F>(dlsym(library, name));
-  if (!function && missing.empty()) missing = name;
-  return function != nullptr;
-}
-
 // Opens the cuBLASLt that the cuDNN in `folder` will look for. Returns an empty string, or the reason of a failure.
 std::string openCublasLt(const fs::path& folder, size_t cudaVersion) {
   const std::string major = std::to_string(cudaVersion / 1000), name = "libcublasLt.so." + major;
@@ -57,8 +46,11 @@ std::string openCublasLt(const fs::path& folder, size_t cudaVersion) {
   for (const std::string& place : places) {
     std::error_code ignored;
     if (place != name && !fs::exists(place, ignored)) continue;
-    if (dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) return "";  // stays open as long as the process, as cuDNN does
-    why = loaderError();
+    Library library(place);
+    why = library.error();
+    if (!why.empty()) continue;
+    library.keep();  // as cuDNN does
+    return "";
   }
   const std::string beside = "nvidia/cu" + major + "/lib, nvidia/cublas/lib";
   return "it needs " + name + ", which is neither beside it (" + beside + ") nor on the loader's path (" + why + ")";
@@ -66,38 +58,34 @@ std::string openCublasLt(const fs::path& folder, size_t cudaVersion) {
 
 // Loads `file`. Returns an empty string, or the reason of a failure.
 std::string load(const std::string& file) {
-  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) return loaderError();
-  const auto give = [&](const std::string& why) {
-    dlclose(library);
-    return why;
-  };
+  Library library(file);
+  if (!library.error().empty()) return library.error();
   Api table{};
-  std::string missing;
   size_t (*cudartVersion)() = nullptr;
-  find(library, "cudnnGetVersion", table.getVersion, missing);
-  find(library, "cudnnGetCudartVersion", cudartVersion, missing);
-  find(library, "cudnnGetErrorString", table.getErrorString, missing);
-  find(library, "cudnnGetLastErrorString", table.getLastErrorString, missing);
-  find(library, "cudnnCreate", table.create, missing);
-  find(library, "cudnnDestroy", table.destroy, missing);
-  find(library, "cudnnSetStream", table.setStream, missing);
-  find(library, "cudnnBackendCreateDescriptor", table.createDescriptor, missing);
-  find(library, "cudnnBackendDestroyDescriptor", table.destroyDescriptor, missing);
-  find(library, "cudnnBackendSetAttribute", table.setAttribute, missing);
-  find(library, "cudnnBackendGetAttribute", table.getAttribute, missing);
-  find(library, "cudnnBackendFinalize", table.finalize, missing);
-  find(library, "cudnnBackendExecute", table.execute, missing);
+  library.find("cudnnGetVersion", table.getVersion);
+  library.find("cudnnGetCudartVersion", cudartVersion);
+  library.find("cudnnGetErrorString", table.getErrorString);
+  library.find("cudnnGetLastErrorString", table.getLastErrorString);
+  library.find("cudnnCreate", table.create);
+  library.find("cudnnDestroy", table.destroy);
+  library.find("cudnnSetStream", table.setStream);
+  library.find("cudnnBackendCreateDescriptor", table.createDescriptor);
+  library.find("cudnnBackendDestroyDescriptor", table.destroyDescriptor);
+  library.find("cudnnBackendSetAttribute", table.setAttribute);
+  library.find("cudnnBackendGetAttribute", table.getAttribute);
+  library.find("cudnnBackendFinalize", table.finalize);
+  library.find("cudnnBackendExecute", table.execute);
   if (table.getVersion && table.getVersion() < 90000)
-    return give("its version is " + std::to_string(table.getVersion()) + ", 90000 is needed");
-  if (!missing.empty()) return give("it has no " + missing);
+    return "its version is " + std::to_string(table.getVersion()) + ", 90000 is needed";
+  if (!library.missing().empty()) return "it has no " + library.missing();
   Dl_info info{};
   const bool placed = dladdr(reinterpret_cast<void*>(table.getVersion), &info) && info.dli_fname;
   std::error_code ignored;
   const fs::path where = fs::absolute(placed ? info.dli_fname : file, ignored);
-  if (const std::string why = openCublasLt(where.parent_path(), cudartVersion()); !why.empty()) return give(why);
+  if (const std::string why = openCublasLt(where.parent_path(), cudartVersion()); !why.empty()) return why;
   loaded = table;
   loadedFrom = where.string();
+  library.keep();
   return "";
 }
 

@@ -1,8 +1,6 @@
 // Finds and loads libnccl.so.2: WBSR_NCCL_PATH (the file, or its folder), the loader's path, Python's wheel nvidia-nccl.
 #include "cuda/exchange/nccl_api.h"
 
-#include <dlfcn.h>
-
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "cuda/library.h"
 #include "cuda/python_wheels.h"
 
 namespace wbsr::cuda::nccl {
@@ -22,39 +21,25 @@ std::mutex loading;
 std::atomic<const Api*> current{nullptr};
 Api loaded{};
 
-template <typename F>
-void find(void* library, const char* name, F& function, std::string& missing) {
-  function = reinterpret_cast<F>(dlsym(library, name));
-  if (!function && missing.empty()) missing = name;
-}
-
 // Loads `file`. Returns an empty string, or the reason of a failure.
 std::string load(const std::string& file) {
-  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) {
-    const char* text = dlerror();
-    return text ? text : file + ": unknown";
-  }
+  Library library(file);
+  if (!library.error().empty()) return library.error();
   Api table{};
-  std::string missing;
-  find(library, "ncclGetVersion", table.getVersion, missing);
+  library.find("ncclGetVersion", table.getVersion);
   int version = 0;
-  if (table.getVersion && table.getVersion(&version) == kSuccess && version < kOldest) {
-    dlclose(library);
+  if (table.getVersion && table.getVersion(&version) == kSuccess && version < kOldest)
     return file + ": its version is " + std::to_string(version) + ", " + std::to_string(kOldest) + " (2.14) is needed";
-  }
-  find(library, "ncclGetUniqueId", table.getUniqueId, missing);
-  find(library, "ncclCommInitRankConfig", table.commInitRankConfig, missing);
-  find(library, "ncclCommGetAsyncError", table.commGetAsyncError, missing);
-  find(library, "ncclCommAbort", table.commAbort, missing);
-  find(library, "ncclSend", table.send, missing);
-  find(library, "ncclRecv", table.recv, missing);
-  find(library, "ncclGetErrorString", table.getErrorString, missing);
-  find(library, "ncclGetLastError", table.getLastError, missing);
-  if (!missing.empty()) {
-    dlclose(library);
-    return file + ": it has no " + missing;
-  }
+  library.find("ncclGetUniqueId", table.getUniqueId);
+  library.find("ncclCommInitRankConfig", table.commInitRankConfig);
+  library.find("ncclCommGetAsyncError", table.commGetAsyncError);
+  library.find("ncclCommAbort", table.commAbort);
+  library.find("ncclSend", table.send);
+  library.find("ncclRecv", table.recv);
+  library.find("ncclGetErrorString", table.getErrorString);
+  library.find("ncclGetLastError", table.getLastError);
+  if (!library.missing().empty()) return file + ": it has no " + library.missing();
+  library.keep();
   loaded = table;
   return "";
 }

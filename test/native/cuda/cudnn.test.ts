@@ -122,7 +122,7 @@ t.test(
     const table = /struct Api \{([\s\S]*?)\n\};/.exec(ours)![1]!
     const loads = [
       ...readFileSync(path.join(root, 'native', 'cuda', 'conv', 'cudnn_api.cc'), 'utf8').matchAll(
-        /find\(library, "(cudnn\w+)", table\.(\w+), missing\)/g,
+        /library\.find\("(cudnn\w+)", table\.(\w+)\)/g,
       ),
     ]
     const count = (parameters: string) =>
