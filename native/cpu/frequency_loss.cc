@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/instruction_set.h"
 #include "core/math/frequency.h"
+#include "cpu/loss_kernels.h"
 #include "cpu/tensor.h"
 
 namespace wbsr::cpu {
@@ -55,26 +55,7 @@ struct Matrices {
   }
 };
 
-std::vector<const simd::FrequencyKernel*> findKernels() {
-  std::vector<const simd::FrequencyKernel*> out;
-#if defined(__aarch64__)
-  out.push_back(simd::neonFrequency());
-#else
-#if defined(__x86_64__)
-  if (instructionSet() == InstructionSet::Avx512) out.push_back(simd::avx512Frequency());
-  if (instructionSet() != InstructionSet::Base) out.push_back(simd::avx2Frequency());
-#endif
-  out.push_back(simd::baseFrequency());
-#endif
-  return out;
-}
-
 }  // namespace
-
-const std::vector<const simd::FrequencyKernel*>& frequencyKernels() {
-  static const std::vector<const simd::FrequencyKernel*> kernels = findKernels();
-  return kernels;
-}
 
 void addFrequencyTermWith(const simd::FrequencyKernel& kernel, const LossSpec& spec, const float* prediction,
                           const float* target, int batch, int height, int width, float* gradient, float gradientScale,
@@ -118,7 +99,7 @@ void addFrequencyTermWith(const simd::FrequencyKernel& kernel, const LossSpec& s
 
 void addFrequencyTerm(const LossSpec& spec, const float* prediction, const float* target, int batch, int height,
                       int width, float* gradient, float gradientScale, LossSums& sums) {
-  addFrequencyTermWith(*frequencyKernels().front(), spec, prediction, target, batch, height, width, gradient,
+  addFrequencyTermWith(*lossKernels().front().frequency, spec, prediction, target, batch, height, width, gradient,
                        gradientScale, sums);
 }
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "core/instruction_set.h"
 #include "core/loss_prepare.h"
+#include "cpu/loss_kernels.h"
 
 namespace wbsr::cpu {
 namespace {
@@ -52,26 +52,7 @@ LossSums evaluateSlices(LossKernel kernel, const LossSpec& spec, const float* pr
   return reportLoss(spec, sums, pixels);
 }
 
-std::vector<NamedLossKernel> findKernels() {
-  std::vector<NamedLossKernel> out;
-#if defined(__aarch64__)
-  out.push_back({"neon", lossKernelNeon});
-#else
-#if defined(__x86_64__)
-  if (instructionSet() == InstructionSet::Avx512) out.push_back({"avx512", lossKernelAvx512});
-  if (instructionSet() != InstructionSet::Base) out.push_back({"avx2", lossKernelAvx2});
-#endif
-  out.push_back({"base", lossKernelBase});
-#endif
-  return out;
-}
-
 }  // namespace
-
-const std::vector<NamedLossKernel>& lossKernels() {
-  static const std::vector<NamedLossKernel> kernels = findKernels();
-  return kernels;
-}
 
 LossSums evaluateLossWith(LossKernel kernel, const LossSpec& spec, const float* prediction, const float* target,
                           int64_t batch, int64_t plane, float* gradient, float gradientScale) {

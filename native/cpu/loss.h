@@ -1,6 +1,6 @@
 // Training losses on whole batches with their gradients, but for the frequency term (cpu/frequency_loss.h). The formulas
-// are in core/losses/ and core/math/bdloss.h, the vector loops in cpu/simd/loss_kernel.inc; this file adds threads, sums
-// and the choice of an instruction set.
+// are in core/losses/ and core/math/bdloss.h, the vector loops in cpu/simd/loss_kernel.inc; this file adds threads
+// and sums.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -22,13 +22,6 @@ LossSums evaluateLoss(const LossSpec& spec, const float* prediction, const float
 // The same for interleaved (pixels, spec.dimension) values.
 LossSums evaluateLossInterleaved(const LossSpec& spec, const float* prediction, const float* target, int64_t pixels,
                                  float* gradient, float gradientScale);
-
-// Kernels that this CPU can run, fastest first, for tests and to report.
-struct NamedLossKernel {
-  const char* name;
-  LossKernel kernel;
-};
-const std::vector<NamedLossKernel>& lossKernels();
 
 // evaluateLoss with a chosen kernel: for tests.
 LossSums evaluateLossWith(LossKernel kernel, const LossSpec& spec, const float* prediction, const float* target,

@@ -10,6 +10,7 @@
 
 #include "core/math/frequency.h"
 #include "cpu/frequency_loss.h"
+#include "cpu/loss_kernels.h"
 #include "support/check.h"
 #include "support/frequency_reference.h"
 
@@ -117,7 +118,7 @@ void checkThreads() {
   std::vector<Result> results;
   for (int threads : {1, 2, 5}) {
     omp_set_num_threads(threads);
-    results.push_back(run(*cpu::frequencyKernels().front(), b, 0.05f, 1));
+    results.push_back(run(*cpu::lossKernels().front().frequency, b, 0.05f, 1));
   }
   omp_set_num_threads(before);
   for (const Result& r : results)
@@ -134,10 +135,10 @@ int main() {
   const int shapes[][3] = {{1, 1, 1}, {2, 1, 6},   {1, 9, 1},   {2, 5, 7},
                            {1, 8, 8}, {1, 12, 17}, {1, 34, 20}, {1, 24, 32}};
   for (const auto& [batch, height, width] : shapes) batches.push_back(frequencyBatch(batch, height, width));
-  for (const simd::FrequencyKernel* kernel : cpu::frequencyKernels()) {
-    for (const FrequencyBatch& b : batches) checkReference(*kernel, b);
-    checkFiniteDifferences(*kernel);
-    checkEdges(*kernel);
+  for (const cpu::LossKernels& kernels : cpu::lossKernels()) {
+    for (const FrequencyBatch& b : batches) checkReference(*kernels.frequency, b);
+    checkFiniteDifferences(*kernels.frequency);
+    checkEdges(*kernels.frequency);
   }
   checkThreads();
   return finish();

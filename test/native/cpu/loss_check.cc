@@ -18,6 +18,7 @@
 #include "core/math/bdprepare.h"
 #include "core/math/fastmath.h"
 #include "cpu/loss.h"
+#include "cpu/loss_kernels.h"
 #include "support/check.h"
 #include "support/element_losses.h"
 
@@ -324,7 +325,7 @@ void checkPaths(const LossSpec& s) {
   if (s.balanced)
     w.sigmaGradient = factor * 2 * s.sigma * (D / (2 * v) - squared / n / (2 * v * v) + varianceSlope / n);
 
-  for (const cpu::NamedLossKernel& path : cpu::lossKernels()) {
+  for (const cpu::LossKernels& path : cpu::lossKernels()) {
     const std::string name = std::string(path.name) + (s.balanced ? " balanced " : " ") + nameOf(s);
     std::vector<float> gradient(b.x.size());
     const LossSums got =
@@ -438,7 +439,7 @@ void checkOverflow() {
           x.push_back(value);
           y.push_back(0.5f);
         }
-        for (const cpu::NamedLossKernel& path : cpu::lossKernels()) {
+        for (const cpu::LossKernels& path : cpu::lossKernels()) {
           std::vector<float> gradient(9);
           const LossSums sums = cpu::evaluateLossWith(path.kernel, s, x.data(), y.data(), 1, 3, gradient.data(), 1);
           bool finite =
@@ -598,7 +599,7 @@ void speed() {
   std::vector<float> gradient(b.x.size());
   for (int dimension : {1, 3}) {
     const LossSpec s = bdSpec(dimension, ElementLoss::L1, 0.02f);
-    for (const cpu::NamedLossKernel& path : cpu::lossKernels()) {
+    for (const cpu::LossKernels& path : cpu::lossKernels()) {
       double best = 1e9;
       for (int n = 0; n < 15; ++n) {
         const auto start = std::chrono::steady_clock::now();
@@ -649,7 +650,7 @@ int main(int count, char** arguments) {
   checkInvalid();
   checkAdam();
   std::printf("%d checks, %d failed, kernels:", test::checks.load(), test::failures.load());
-  for (const cpu::NamedLossKernel& path : cpu::lossKernels()) std::printf(" %s", path.name);
+  for (const cpu::LossKernels& path : cpu::lossKernels()) std::printf(" %s", path.name);
   std::printf("\n");
   return test::failures > 0;
 }
