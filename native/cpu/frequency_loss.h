@@ -1,6 +1,8 @@
 // The frequency term of the training loss on whole batches. The formulas are in core/math/frequency.h, the loops in
 // cpu/simd/frequency.inc; this file adds matrices, threads and sums.
 #pragma once
+#include <cstdint>
+
 #include "core/loss_spec.h"
 #include "cpu/simd/frequency.h"
 
@@ -11,6 +13,9 @@ namespace wbsr::cpu {
 // (omp_get_max_threads() are used). Values that are not finite make a term that is not finite.
 void addFrequencyTerm(const LossSpec& spec, const float* prediction, const float* target, int batch, int height,
                       int width, float* gradient, float gradientScale, LossSums& sums);
+
+// How many sizes' matrices were built so far, which are kept for the sizes used last: for tests.
+int64_t frequencyMatricesBuilt();
 
 // addFrequencyTerm with a chosen kernel: for tests.
 void addFrequencyTermWith(const simd::FrequencyKernel& kernel, const LossSpec& spec, const float* prediction,

@@ -127,6 +127,21 @@ void checkThreads() {
           "the same bits with every number of threads");
 }
 
+// Matrices are built once for a size; of the sizes that were used last.
+void checkKept() {
+  const auto builtFor = [](int height, int width) {
+    const int64_t before = cpu::frequencyMatricesBuilt();
+    for (int again = 0; again < 3; ++again)
+      run(*cpu::lossKernels().front().frequency, frequencyBatch(1, height, width), 0.05f, 1);
+    return cpu::frequencyMatricesBuilt() - before;
+  };
+  check(builtFor(13, 11) == 1, "once for a size");
+  check(builtFor(11, 13) == 1, "once for the other way round");
+  check(builtFor(13, 11) == 0, "not again");
+  for (int height = 1; height < 4; ++height) builtFor(height, 11);
+  check(builtFor(13, 11) == 0 && builtFor(11, 13) == 1, "four sizes are kept, those used last");
+}
+
 }  // namespace
 
 int main() {
@@ -141,5 +156,6 @@ int main() {
     checkEdges(*kernels.frequency);
   }
   checkThreads();
+  checkKept();
   return finish();
 }
