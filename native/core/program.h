@@ -71,6 +71,8 @@ struct Program {
   // Where the output lies in LR pixels of the input (after crops).
   Keep covered;
   int forwardSteps = 0;  // steps before Loss
+  // No loss and no backward steps: fused or lowered, but not differentiated.
+  bool inference() const { return steps.size() == static_cast<size_t>(forwardSteps); }
 
   // Filled by plan().
   std::vector<int64_t> offsets;  // floats into the arena; -1: external (input, output) or never materialised

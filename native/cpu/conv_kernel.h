@@ -52,9 +52,8 @@ class ConvKernel : public Kernel {
   }
   // Null but in the inference of a device of that precision.
   const simd::Int8* int8() const {
-    const Program& program = view_.program();
-    const bool inference = program.steps.size() == static_cast<size_t>(program.forwardSteps);
-    return c_.precision == Precision::Int8 && inference && winograd() ? simd::int8(c_.lanes) : nullptr;
+    return c_.precision == Precision::Int8 && view_.program().inference() && winograd() ? simd::int8(c_.lanes)
+                                                                                        : nullptr;
   }
   PrimitiveShape primitiveShape() const {
     return {batch_,

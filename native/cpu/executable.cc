@@ -32,7 +32,7 @@ Executable::Executable(Context& context, Program program) : context_(context), p
   program_.arenaFloats *= program_.batch;
   kernels_.reserve(program_.steps.size());
   for (const Step& step : program_.steps) kernels_.push_back(registry().make(StepView(*this, step)));
-  if (program_.steps.size() == static_cast<size_t>(program_.forwardSteps)) deferActivations();
+  if (program_.inference()) deferActivations();
 }
 
 // An activation that would be a pass of its own, such as leaky relu behind a convolution of oneDNN that cannot fuse it: where the value's only reader applies it while loading, a pass over the largest value of the network is saved.

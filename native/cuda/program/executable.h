@@ -24,7 +24,7 @@ class Executable {
   void run();
 
   const Program& program() const { return program_; }
-  bool training() const { return program_.steps.size() != static_cast<size_t>(program_.forwardSteps); }
+  bool training() const { return !program_.inference(); }
   bool captured() const { return graph_.captured(); }
   const Launches& launches() const { return launches_; }
 

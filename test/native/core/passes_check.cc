@@ -213,8 +213,10 @@ void gradients() {
   Program program = lowered(everything(), 6, 6);
   fuse(program, everySupported, true);
   const int forward = static_cast<int>(program.steps.size());
+  check(program.inference(), "without a backward pass it is inference");
   differentiate(program);
-  check(program.forwardSteps == forward && program.steps[static_cast<size_t>(forward)].kind == kLoss,
+  check(!program.inference() && program.forwardSteps == forward &&
+            program.steps[static_cast<size_t>(forward)].kind == kLoss,
         "the loss follows the forward steps");
   check(count(program, operators::Conv::kBackwardWeights) == count(program, "conv"),
         "every convolution has a gradient of its weights");
