@@ -33,6 +33,8 @@ inline ConvSpec makeSpec(ConvSpec::Mode mode, const Shape& s, Precision precisio
 inline double activate(double value, const ConvSpec& s) {
   if (s.activation == ActivationKind::Sigmoid) return 1 / (1 + std::exp(-value));
   if (s.activation == ActivationKind::Silu) return value / (1 + std::exp(-value));
+  if (s.activation == ActivationKind::Gelu) return value * std::erfc(-value / std::sqrt(2.0)) / 2;
+  if (s.activation == ActivationKind::Tanh) return std::tanh(value);
   if (s.activation == ActivationKind::None || value > 0) return value;
   return s.activation == ActivationKind::LeakyRelu ? s.slope * value : 0;
 }

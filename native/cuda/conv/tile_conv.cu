@@ -1,75 +1,28 @@
 #include "cuda/conv/tile_conv.h"
 
-#include <initializer_list>
-
 #include "cuda/conv/spec.h"
-#include "cuda/conv/tile_kernel.h"
-#include "cuda/kernels/activations.h"
+#include "cuda/conv/tile_store.h"
 
 namespace wbsr::cuda {
 namespace {
 
-// Activation, residual, and the order of sub-pixels.
-template <typename Out>
-struct StoreEnd {
-  struct Shared {
-    float bias[64], slopes[64];
-  };
-  const float *bias, *slopes;  // slopes: null where `slope` holds for all channels
-  const Out* residual;
-  Out* y;
-  int height, width, channels, factor;
-  float slope;
-
-  __device__ void begin(Shared& shared, int plane, int from, int count) const {
-    for (int i = threadIdx.x; i < 64; i += tile::kThreads) {
-      shared.bias[i] = bias && i < count ? bias[plane * channels + from + i] : 0.f;
-      shared.slopes[i] = slopes && i < count ? slopes[plane * channels + from + i] : slope;
-    }
+bool hasEnd(const TileConv& c) {
+  switch (c.activation) {
+    case ActivationKind::None:
+    case ActivationKind::Relu:
+    case ActivationKind::LeakyRelu:
+    case ActivationKind::Silu:
+    case ActivationKind::Gelu:
+    case ActivationKind::Tanh: return !c.product;
+    case ActivationKind::Sigmoid: return true;
+    default: return false;
   }
-  __device__ void operator()(const Shared& shared, int plane, int64_t image, int py, int px, int filter, int channel,
-                             float (&v)[kVector]) const {
-    const int64_t row = (image * height + py) * factor + plane / factor;
-    const int64_t at = ((row * width + px) * factor + plane % factor) * channels + channel;
-    float other[kVector] = {};
-    if (residual) load(residual + at, other);
-#pragma unroll
-    for (int i = 0; i < kVector; ++i)
-      v[i] = Activate{shared.slopes[filter + i]}(v[i] + shared.bias[filter + i]) + other[i];
-    store(y + at, v);
-  }
-};
-
-tile::Shape shapeOf(const TileConv& c) {
-  return {c.height, c.width, c.kernel, c.inChannels / kVector, c.planeChannels, 0, 0, 0, 0};
-}
-
-// Rows of a warp and columns of eight channels (tile_kernel.h).
-struct Choice {
-  int m = 0, n = 0;
-};
-
-// The kernel that has all channels of a plane in the fewest slices and, then, the largest tiles. The smaller ones are for
-// cards with 99 KB of shared memory.
-template <typename Out>
-Choice choose(const TileConv& c) {
-  const tile::Machine machine = tile::Machine::current();
-  const int wanted = std::min(c.planeChannels / kVector, 8);
-  for (const Choice choice :
-       {Choice{4, 1}, Choice{4, 2}, Choice{4, 3}, Choice{4, 4}, Choice{2, 4}, Choice{4, 6}, Choice{2, 6}, Choice{3, 8}})
-    if (choice.n >= wanted && (choice.n == 1 || wanted > 1) &&
-        tile::bytesOf<StoreEnd<Out>>(shapeOf(c), choice.m, choice.n) <= machine.shared)
-      return choice;
-  if (wanted > 1 && tile::bytesOf<StoreEnd<Out>>(shapeOf(c), 2, 4) <= machine.shared) return {2, 4};
-  return {};
 }
 
 bool isPossible(const TileConv& c) {
   return c.kernel % 2 == 1 && c.kernel <= 5 && c.inChannels >= kVector && c.inChannels % kVector == 0 &&
          c.inChannels <= tile::kMostVectors * kVector && c.planeChannels >= kVector && c.planeChannels % kVector == 0 &&
-         c.factor >= 1 && c.factor <= 8 &&
-         (c.activation == ActivationKind::None || c.activation == ActivationKind::Relu ||
-          c.activation == ActivationKind::LeakyRelu);
+         c.factor >= 1 && c.factor <= 8 && hasEnd(c);
 }
 
 class TilePlan : public ConvPlan {
@@ -99,33 +52,21 @@ class TilePlan : public ConvPlan {
 
 }  // namespace
 
-bool hasTileConv(const TileConv& c) { return isPossible(c) && choose<bf16>(c).n > 0; }
+bool hasTileConv(const TileConv& c) { return isPossible(c) && tile::choose(c).n > 0; }
 
 template <typename Out>
 void tileConv(const TileConv& c, const bf16* x, const bf16* w, const float* bias, const float* slopes,
               const Out* residual, Out* y, cudaStream_t stream) {
   WBSR_CHECK(isPossible(c) && (sizeof(Out) == sizeof(bf16) || c.planeChannels == kVector));
-  const StoreEnd<Out> end{
-      bias, slopes, residual, y, c.height, c.width, c.planeChannels, c.factor, slopeOf(c.activation, c.slope)};
-  const auto with = [&]<int kM, int kN>() {
-    tile::launchTiles<kM, kN>(x, w, shapeOf(c), c.batch, c.factor * c.factor, end, stream);
-  };
-  const Choice choice = choose<Out>(c);
-  if constexpr (sizeof(Out) == sizeof(bf16)) {
-    switch (choice.m * 10 + choice.n) {
-      case 41: return with.template operator()<4, 1>();
-      case 42: return with.template operator()<4, 2>();
-      case 43: return with.template operator()<4, 3>();
-      case 44: return with.template operator()<4, 4>();
-      case 24: return with.template operator()<2, 4>();
-      case 46: return with.template operator()<4, 6>();
-      case 26: return with.template operator()<2, 6>();
-      case 38: return with.template operator()<3, 8>();
-    }
-  } else if (choice.n == 1) {
-    return with.template operator()<4, 1>();
+  WBSR_CHECK(!c.product || residual);
+  const tile::Store<Out> to{bias, slopes, residual, y};
+  switch (c.activation) {
+    case ActivationKind::Sigmoid:
+    case ActivationKind::Silu: return tile::storeExpTiles(c, x, w, to, stream);
+    case ActivationKind::Gelu:
+    case ActivationKind::Tanh: return tile::storeSmoothTiles(c, x, w, to, stream);
+    default: return tile::storeTiles(c, x, w, to, tile::Sloped{}, stream);
   }
-  WBSR_CHECK(false);
 }
 
 template void tileConv<bf16>(const TileConv&, const bf16*, const bf16*, const float*, const float*, const bf16*, bf16*,
@@ -134,13 +75,12 @@ template void tileConv<float>(const TileConv&, const bf16*, const bf16*, const f
                               float*, cudaStream_t);
 
 std::unique_ptr<ConvPlan> makeTilePlan(const ConvSpec& s) {
-  if (s.mode != ConvSpec::Forward || s.precision != Precision::Bf16 || s.stride != 1 || s.pad() != s.kernel / 2 ||
-      s.product)
+  if (s.mode != ConvSpec::Forward || s.precision != Precision::Bf16 || s.stride != 1 || s.pad() != s.kernel / 2)
     return nullptr;
   if (s.y == Type::Float && s.outChannels != kVector) return nullptr;
   const int planeChannels = s.outChannels / (s.factor * s.factor);
-  const TileConv conv{s.batch,  s.height, s.width,      s.inChannels, planeChannels,
-                      s.factor, s.kernel, s.activation, s.slope};
+  const TileConv conv{s.batch,  s.height,     s.width, s.inChannels, planeChannels, s.factor,
+                      s.kernel, s.activation, s.slope, s.product,    s.shift};
   return hasTileConv(conv) ? std::make_unique<TilePlan>(s, conv) : nullptr;
 }
 

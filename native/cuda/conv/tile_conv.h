@@ -14,15 +14,17 @@ struct TileConv {
   int planeChannels;  // padded output channels of a sub-pixel plane
   int factor;         // planes: factor^2, sub-pixel first; y is (N, H factor, W factor, planeChannels)
   int kernel;
-  ActivationKind activation;  // none, relu or leaky relu
+  ActivationKind activation;  // any that withEnd() has (kernels/activations.h)
   float slope;
+  bool product = false;  // with a sigmoid
+  float shift = 0.f;
 };
 
 // Whether there is a kernel for the shape and the current device's shared memory has room for it.
 bool hasTileConv(const TileConv& c);
-// y = activation(conv + bias) + residual. x (N, H, W, inChannels), w (factor^2 planeChannels, k, k, inChannels), bias
-// and slopes (factor^2 planeChannels) or null, residual like y or null. slopes: of a leaky relu, instead of c.slope. float
-// results have eight channels.
+// y = activation(t) + residual, or, of a product, (t + residual) * (activation(t) + shift), with t = conv + bias.
+// x (N, H, W, inChannels), w (factor^2 planeChannels, k, k, inChannels), bias and slopes (factor^2 planeChannels) or null,
+// residual like y or null. slopes: of a leaky relu, instead of c.slope. float results have eight channels.
 template <typename Out>
 void tileConv(const TileConv& c, const bf16* x, const bf16* w, const float* bias, const float* slopes,
               const Out* residual, Out* y, cudaStream_t stream);

@@ -64,7 +64,7 @@ tile::Shape shapeOf(const TileConv& c) {
 bool hasTileConvOnto(const TileConv& c, const Enlargement& e) {
   return hasTileConv(c) && c.factor == 1 && c.planeChannels == kVector && c.activation == ActivationKind::None &&
          e.times >= 1 && e.times <= kMaxFactor && c.height % e.times == 0 && c.width % e.times == 0 &&
-         tile::bytesOf<EnlargeEnd<true>>(shapeOf(c), kM, kN) <= tile::Machine::current().shared;
+         tile::bytesOf(shapeOf(c), sizeof(EnlargeEnd<true>::Shared), kM, kN) <= tile::Machine::current().shared;
 }
 
 void tileConvOnto(const TileConv& c, const Enlargement& e, const bf16* x, const bf16* w, const float* bias,

@@ -219,9 +219,9 @@ struct Machine {
   }
 };
 
-template <typename End>
-int bytesOf(const Shape& s, int m, int n) {
-  return 16 * Layout(s.kernel, s.vectors, kWarps * m, 8 * n).total + static_cast<int>(sizeof(typename End::Shared));
+// shared: bytes of the end's.
+inline int bytesOf(const Shape& s, size_t shared, int m, int n) {
+  return 16 * Layout(s.kernel, s.vectors, kWarps * m, 8 * n).total + static_cast<int>(shared);
 }
 
 // planes: of planeChannels filters each. s.slices and what is behind it is set here.
@@ -229,7 +229,7 @@ template <int kM, int kN, typename End>
 void launchTiles(const bf16* x, const bf16* w, Shape s, int batch, int planes, const End& end, cudaStream_t stream) {
   constexpr int kMostBlocks = 4, kReserved = 1024;  // of a processor; bytes of each block that are CUDA's
   const Machine machine = Machine::current();
-  const int bytes = bytesOf<End>(s, kM, kN);
+  const int bytes = bytesOf(s, sizeof(typename End::Shared), kM, kN);
   WBSR_CHECK(bytes <= machine.shared);
   s.slices = static_cast<int>(divideUp(s.planeChannels, 8 * kN));
   s.tilesX = static_cast<int>(divideUp(s.width, kColumns));

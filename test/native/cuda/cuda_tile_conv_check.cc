@@ -22,10 +22,10 @@ constexpr bool kWatched = false;
 #endif
 
 void checkShape(const Shape& shape, ActivationKind activation, bool bias, bool residual, Type y = Type::Bf16,
-                bool slopes = false) {
+                bool slopes = false, bool product = false) {
   ConvSpec s = makeSpec(ConvSpec::Forward, shape);
   s.bias = bias, s.residual = residual, s.activation = activation, s.slope = 0.2f, s.y = y;
-  s.slopes = slopes;
+  s.slopes = slopes, s.product = product, s.shift = product ? -0.5f : 0.f;
   const auto plan = makeTilePlan(s);
   check(plan != nullptr, s.text() + " has tiles");
   if (plan) checkPlan(*plan, s);
@@ -111,12 +111,12 @@ void checkOntos() {
 
 void checkWidths() {
   using enum ActivationKind;
-  const ActivationKind kinds[] = {None, Relu, LeakyRelu};
+  const ActivationKind kinds[] = {None, Relu, LeakyRelu, Sigmoid, Silu, Gelu, Tanh};
   int turn = 0;
   for (const auto& [in, out] :
        {std::pair{8, 8}, {16, 16}, {24, 24}, {32, 32}, {40, 48}, {48, 48}, {56, 64}, {64, 16}, {24, 64}, {64, 64}}) {
     if (kWatched && in != 24) continue;
-    checkShape({1, 3, 13, in, out, 3}, kinds[turn % 3], turn % 2 == 0, turn % 4 < 2);
+    checkShape({1, 3, 13, in, out, 3}, kinds[turn % 7], turn % 2 == 0, turn % 4 < 2);
     ++turn;
   }
 }
@@ -139,6 +139,23 @@ void checkShapes() {
   checkPlanes({1, 2, 3, 16, 72, 3}, 2, None);
 }
 
+// Smooth activations and SPAN's product, in every kernel that they have.
+void checkSmooth() {
+  using enum ActivationKind;
+  for (const ActivationKind kind : {Sigmoid, Silu, Gelu, Tanh}) {
+    checkShape({2, 3, 18, 16, 8, 3}, kind, true, true);
+    checkPlanes({2, 2, 5, 8, 8, 3}, 2, kind);
+    if (!kWatched) checkShape({1, 3, 17, 24, 8, 3}, kind, true, true, Type::Float);
+  }
+  checkShape({2, 3, 17, 24, 16, 3}, Sigmoid, true, true, Type::Bf16, false, true);
+  if (kWatched) return;
+  checkShape({1, 2, 17, 16, 8, 3}, Sigmoid, true, true, Type::Float, false, true);
+  for (const int out : {16, 24, 32, 48, 64}) {
+    for (const ActivationKind kind : {Sigmoid, Silu, Gelu, Tanh}) checkShape({1, 3, 17, 16, out, 3}, kind, true, false);
+    checkShape({1, 3, 17, 16, out, 3}, Sigmoid, false, true, Type::Bf16, false, true);
+  }
+}
+
 void checkNone() {
   const auto has = [](Shape shape, auto change) {
     ConvSpec s = makeSpec(ConvSpec::Forward, shape);
@@ -151,28 +168,40 @@ void checkNone() {
   check(!has({1, 8, 8, 64, 64, 7}, [](ConvSpec&) {}), "a large kernel");
   check(!has(shape, [](ConvSpec& s) { s.stride = 2; }), "strides");
   check(!has(shape, [](ConvSpec& s) { s.padding = 0; }), "no padding");
-  check(!has(shape, [](ConvSpec& s) { s.activation = ActivationKind::Sigmoid; }), "other activations");
+  check(!has(shape, [](ConvSpec& s) { s.activation = ActivationKind::Exp; }), "other activations");
+  const auto product = [](ActivationKind kind) {
+    return [kind](ConvSpec& s) { s.activation = kind, s.product = s.residual = true; };
+  };
+  check(has(shape, product(ActivationKind::Sigmoid)) && !has(shape, product(ActivationKind::Silu)), "other products");
   check(!has(shape, [](ConvSpec& s) { s.mode = ConvSpec::BackwardData; }), "gradients");
   check(!has(shape, [](ConvSpec& s) { s.precision = Precision::Tf32, s.x = s.y = Type::Float; }), "tf32");
 }
 
 // A pixel that is not a number stays so in the results that see it, and in these alone.
-void checkNan() {
+void checkNan(ActivationKind kind, bool product = false) {
   const int height = 6, width = 20, channels = 24;
+  const size_t results = static_cast<size_t>(height * width * 8);
   std::vector<float> values(static_cast<size_t>(height * width * channels), 0.5f);
   values[static_cast<size_t>((2 * width + 17) * channels + channels - 1)] = NAN;
   const DeviceArray<bf16> x(toBf16(values)),
-      w(toBf16(std::vector<float>(static_cast<size_t>(8 * 9 * channels), 0.25f)));
-  DeviceArray<bf16> y(static_cast<size_t>(height * width * 8));
-  tileConv<bf16>({1, height, width, channels, 8, 1, 3, ActivationKind::Relu, 0}, x, w, nullptr, nullptr, nullptr, y,
-                 nullptr);
+      w(toBf16(std::vector<float>(static_cast<size_t>(8 * 9 * channels), 0.25f))),
+      residual(toBf16(std::vector<float>(results, 1.f)));
+  DeviceArray<bf16> y(results);
+  const TileConv c{1, height, width, channels, 8, 1, 3, kind, 0, product, product ? -0.5f : 0.f};
+  tileConv<bf16>(c, x, w, nullptr, nullptr, residual, y, nullptr);
   const std::vector<float> got = toFloat(y.download());
   bool right = true;
   for (int i = 0; i < height * width * 8; ++i) {
     const int py = i / 8 / width, px = i / 8 % width;
     right = right && std::isnan(got[static_cast<size_t>(i)]) == (std::abs(py - 2) <= 1 && std::abs(px - 17) <= 1);
   }
-  check(right, "NaN reaches its neighbours");
+  check(right, "NaN reaches its neighbours, activation " + std::to_string(static_cast<int>(kind)));
+}
+
+void checkNans() {
+  using enum ActivationKind;
+  for (const ActivationKind kind : {Relu, Sigmoid, Silu, Gelu, Tanh}) checkNan(kind);
+  checkNan(Sigmoid, true);
 }
 
 // Cards with 99 KiB of shared memory have smaller tiles, and two slices of 64 channels; others have no room for some.
@@ -182,7 +211,7 @@ void checkSmallMemory() {
   const auto fits = [](const Shape& shape) { return makeTilePlan(makeSpec(ConvSpec::Forward, shape)) != nullptr; };
   host_cuda::setSharedMemory(99 << 10);
   checkShape({1, 9, 5, 64, 64, 3}, Relu, true, true);
-  checkShape({1, 9, 5, 48, 48, 3}, Relu, true, false);
+  checkShape({1, 9, 5, 48, 48, 3}, Silu, true, false);
   check(fits({1, 9, 5, 64, 8, 3}) && !fits({1, 9, 5, 64, 64, 5}), "99 KiB");
   check(hasTileConvOnto({1, 8, 8, 64, 8, 1, 3, None, 0}, {4, false, 3}), "99 KiB are enough for the end of a network");
   host_cuda::setSharedMemory(48 << 10);
@@ -207,6 +236,9 @@ void checkChoice() {
     check(has(checkSpec(*makeConvPlans(0, 2), s), "our own tiles"), "a timed plan is ours where cuDNN has none");
     check(std::distance(fs::directory_iterator(folder), {}) == 1, "it is kept");
   }
+  ConvSpec smooth = s;
+  smooth.activation = ActivationKind::Silu;
+  check(has(checkSpec(*makeConvPlans(0, 2), smooth), "our own tiles"), "so is one with a SiLU");
   host_cuda::installFakeCudnn();
   check(has(checkSpec(*makeConvPlans(0, 2), s), "our own tiles"), "and read again, although cuDNN has one");
   fs::remove_all(folder);
@@ -219,9 +251,10 @@ void checkChoice() {
 int main() {
   checkWidths();
   checkShapes();
+  checkSmooth();
   checkOntos();
   checkNone();
-  checkNan();
+  checkNans();
   checkSmallMemory();
   checkChoice();
   return finish();
