@@ -46,8 +46,8 @@ inline double slopeAt(double y, const ConvSpec& s) {
 }
 
 struct Arrays {
-  std::vector<float> x, w, y, bias, residual, gate,
-      slopes;  // as the device holds them; the one that is computed is empty
+  std::vector<float> x, w, y, bias, residual, gate, slopes,
+      sums;  // as the device holds them; the one that is computed is empty
 };
 
 // f(x's pixel, y's pixel, tap)
@@ -162,10 +162,13 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, S
   if (slopes) arguments.slopes = slopes->data();
   if (residual) arguments.residual = residual->data();
   if (gate) arguments.gate = gate->data();
+  DeviceArray<float> sums(s.sums ? static_cast<size_t>(s.batch) * plan.sumChunks() * s.outChannels : 0, "sums");
+  if (s.sums) arguments.sums = sums.data();
   const Stream stream;
   plan.run(arguments, plan.workspace() ? workspace.data() : nullptr, stream);
   stream.synchronise();
   const std::vector<R> first = result.download();
+  if (s.sums) a.sums = sums.download();
 
   // Captured and replayed: the same bits.
   result.spoil();
@@ -175,6 +178,7 @@ std::vector<float> runPlan(const ConvSpec& s, const ConvPlan& plan, Arrays& a, S
   graph.launch(stream);
   stream.synchronise();
   sameBits(result.download(), first, s.text() + " from a graph");
+  if (s.sums) sameBits(sums.download(), a.sums, s.text() + ", its sums from a graph");
   return toFloat(first);
 }
 
@@ -184,6 +188,8 @@ inline int64_t nansOf(ConvPlans& plans, const ConvSpec& s, Spoil spoil = Spoil::
   const std::vector<float> values = runPlan<bf16, bf16>(s, *plans.get(s), a, spoil);
   return std::count_if(values.begin(), values.end(), [](float value) { return std::isnan(value); });
 }
+
+inline bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // Returns how the plan computes it.
 inline std::string checkPlan(const ConvPlan& plan, const ConvSpec& s) {
@@ -207,6 +213,18 @@ inline std::string checkPlan(const ConvPlan& plan, const ConvSpec& s) {
                                   : 1e-5,
                absolute = relative * std::max(0.1, largest) * (tf32 ? 2 : 1);
   closeTo(values, expected, absolute, relative, s.text() + " (" + how + ")");
+  if (s.sums) {
+    // Ours are sums before the rounding. Other roundings do not all go one way.
+    const double each = has(how, "our own") ? 1e-5 * std::max(0.1, largest) : absolute;
+    const int64_t pixels = s.outPixels() / s.batch, few = int64_t{s.batch} * s.outChannels;
+    std::vector<double> wanted(static_cast<size_t>(few)), got(wanted.size());
+    for (size_t i = 0; i < expected.size(); ++i)
+      wanted[i / static_cast<size_t>(pixels * s.outChannels) * s.outChannels + i % s.outChannels] += expected[i];
+    for (size_t i = 0; i < a.sums.size(); ++i)
+      got[i / (static_cast<size_t>(plan.sumChunks()) * s.outChannels) * s.outChannels + i % s.outChannels] += a.sums[i];
+    const std::vector<float> sums(got.begin(), got.end());
+    closeTo(sums, wanted, each * std::sqrt(static_cast<double>(pixels)), 1e-5, s.text() + " (" + how + "), sums");
+  }
   return how;
 }
 
@@ -237,6 +255,9 @@ void eachSpec(const Shape& shape, Precision precision, F&& f) {
   s.activation = ActivationKind::LeakyRelu, s.slopes = true;  // with the residual
   f(s);
   s.activation = ActivationKind::Silu, s.slopes = false, s.product = true, s.shift = -0.5f;
+  f(s);
+  s = makeSpec(ConvSpec::Forward, shape, precision);
+  s.bias = s.sums = true;
   f(s);
   s = makeSpec(ConvSpec::Forward, shape, precision);
   s.residual = true;
@@ -281,8 +302,6 @@ std::string thrown(F&& work) {
   }
   return "";
 }
-
-inline bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // Calls the parts of a check, on the host as late as CUDA allows, too. False: there is no cuDNN.
 inline bool runParts(const std::vector<void (*)()>& parts) {

@@ -35,6 +35,8 @@ struct ConvSpec {
   // Forward: y = (t + residual) * (activation(t) + shift), t = conv + bias.
   bool product = false;
   float shift = 0.f;
+  // Forward: the plan also leaves sums of y over parts of each image's pixels. No activation and no residual then.
+  bool sums = false;
   // Forward: the output channels are factor^2 sub-pixel planes, and y is (N, outHeight factor, outWidth factor,
   // outChannels / factor^2). No residual and no slopes then.
   int factor = 1;
@@ -57,6 +59,7 @@ struct ConvArguments {
   const float* slopes = nullptr;   // (outChannels)
   const void* residual = nullptr;  // like y, never y itself; BackwardData: like x
   const void* gate = nullptr;      // BackwardData: like x
+  float* sums = nullptr;           // (N, ConvPlan::sumChunks(), outChannels)
   // The handle that the plan runs with; null: its own, which all users of the cache share.
   const ConvHandle* handle = nullptr;
 };
@@ -68,6 +71,8 @@ class ConvPlan {
   // The type that run() writes: the spec's, but dw is float or bf16 depending on the engine. The kernel that adds it to
   // the master gradients reads either type, which saves a conversion.
   virtual Type written() const = 0;
+  // The number of sums that ConvSpec::sums leaves for each image. It depends on the image's size alone.
+  virtual int sumChunks() const = 0;
   // Asynchronous; may be captured.
   virtual void run(const ConvArguments& arguments, void* workspace, cudaStream_t stream) const = 0;
   virtual std::string describe() const = 0;  // engine, fused or not, notes

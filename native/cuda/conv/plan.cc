@@ -1,6 +1,7 @@
 #include "cuda/conv/plan.h"
 
 #include "cuda/conv/kernels.h"
+#include "cuda/kernels/attention.h"
 #include "cuda/kernels/formats.h"
 #include "cuda/operators/kernels.h"
 
@@ -72,7 +73,14 @@ class Plan : public ConvPlan {
       finishPlanes(arguments, raw, stream);
     else if (!variant_.fused)
       finish(arguments, raw, stream);
+    if (spec_.sums)
+      withType(spec_.y, [&](auto* y) {
+        channelSums(static_cast<decltype(y)>(result(arguments)), arguments.sums, spec_.batch,
+                    spec_.outPixels() / spec_.batch, spec_.outChannels, stream);
+      });
   }
+
+  int sumChunks() const override { return channelSumChunks(spec_.outPixels() / spec_.batch); }
 
   Type written() const override { return toWeights() ? variant_.written : resultType(spec_); }
 

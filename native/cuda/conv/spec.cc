@@ -23,6 +23,7 @@ std::string ConvSpec::text() const {
   if (product) text += ", product with " + std::to_string(shift);
   if (gate) text += " gate";
   if (residual) text += ", residual";
+  if (sums) text += ", sums";
   if (factor != 1) text += ", sub-pixels " + times(factor, factor);
   return text;
 }
@@ -40,7 +41,7 @@ ConvSpec normalised(ConvSpec spec) {
   if (!forward) spec.bias = false;
   if (!forward && !toData) spec.residual = false;
   if (!forward) spec.factor = 1;
-  if (!forward) spec.slopes = spec.product = false;
+  if (!forward) spec.slopes = spec.product = spec.sums = false;
   if (!spec.product) spec.shift = 0.f;
   if (spec.slopes) spec.activation = ActivationKind::LeakyRelu;
   if (!toData) spec.gate = false;
@@ -62,6 +63,7 @@ void validate(const ConvSpec& spec) {
       return false;
     if (spec.factor < 1 || spec.outChannels % (8 * spec.factor * spec.factor) != 0) return false;
     if (spec.product && (!spec.residual || spec.slopes)) return false;
+    if (spec.sums && (spec.factor > 1 || spec.residual || spec.activation != ActivationKind::None)) return false;
     if (spec.factor > 1 && (spec.residual || spec.slopes || spec.y != operandType(spec.precision))) return false;
     return operandType(spec.precision) == Type::Bf16 || resultType(spec) == Type::Float;
   };
@@ -74,7 +76,7 @@ size_t HashConvSpec::operator()(const ConvSpec& s) const {
   for (const int value :
        {int{s.mode}, s.batch, s.height, s.width, s.inChannels, s.outChannels, s.kernel, s.stride, s.pad(), s.factor})
     mix(static_cast<size_t>(value));
-  for (const bool value : {s.bias, s.residual, s.gate, s.slopes, s.product}) mix(value);
+  for (const bool value : {s.bias, s.residual, s.gate, s.slopes, s.product, s.sums}) mix(value);
   for (const int value :
        {static_cast<int>(s.precision), static_cast<int>(s.x), static_cast<int>(s.y), static_cast<int>(s.activation)})
     mix(static_cast<size_t>(value));

@@ -101,6 +101,7 @@ ConvSpec specOf(const StepCompiler& compiler, const ConvGeometry& g, ConvSpec::M
   spec.slopes = end.slopes.parameter >= 0;
   spec.product = end.shift.has_value();
   spec.shift = end.shift.value_or(0.f);
+  spec.sums = end.sums;
   WBSR_CHECK(spec.outHeight() * g.factor == y.height && spec.outWidth() * g.factor == y.width);
   return spec;
 }
@@ -217,10 +218,12 @@ void compileToOutput(StepCompiler& compiler, const ConvGeometry& g, const ConvEn
   const float* bias = end.bias ? columnsOf(compiler, g.bias, planesOf(compiler, g)) : nullptr;
   const float* slopes = end.slopes.parameter >= 0 ? columnsOf(compiler, end.slopes, planesOf(compiler, g)) : nullptr;
   const auto x = compiler.operand(g.x);
+  if (end.sums) compiler.leaveSums(g.y, plan->sumChunks());
   compiler.launch(g.y, [=, &v = values, &context] {
     ConvArguments arguments;
     arguments.handle = context.convHandle.get();
     arguments.x = x();
+    arguments.sums = end.sums ? context.scratch.as<float>() : nullptr;
     arguments.w = weight;
     arguments.y = v.at(g.y);
     arguments.bias = bias;

@@ -26,9 +26,10 @@ struct ConvEnd {
   int residual = -1;           // a value
   ParameterSlice slopes = {};  // of a leaky relu, one per channel; parameter -1: `slope` holds for all
   std::optional<float> shift = {};
+  bool sums = false;  // leaves sums of the result (StepCompiler::leaveSums)
 };
 
-// Whether the convolution x -> y takes an end with slopes or a shift, or both an activation and a residual.
+// Whether the convolution x -> y takes an end with slopes, a shift or sums, or both an activation and a residual.
 bool takesAnyEnd(const Value& x, const Value& y, bool depthwise);
 
 // y = end(conv(x))

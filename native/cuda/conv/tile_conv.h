@@ -18,16 +18,19 @@ struct TileConv {
   float slope;
   bool product = false;  // with a sigmoid
   float shift = 0.f;
+  bool sums = false;  // of bf16 results without planes, activation and residual
 };
 
 // Whether there is a kernel for the shape and the current device's shared memory has room for it.
 bool hasTileConv(const TileConv& c);
 // y = activation(t) + residual, or, of a product, (t + residual) * (activation(t) + shift), with t = conv + bias.
 // x (N, H, W, inChannels), w (factor^2 planeChannels, k, k, inChannels), bias and slopes (factor^2 planeChannels) or null,
-// residual like y or null. slopes: of a leaky relu, instead of c.slope. float results have eight channels.
+// residual like y or null. slopes: of a leaky relu, instead of c.slope. float results have eight channels. sums: with
+// c.sums (N, tileSums(c), planeChannels), sums of conv + bias over an image's pixels, tile by tile.
 template <typename Out>
 void tileConv(const TileConv& c, const bf16* x, const bf16* w, const float* bias, const float* slopes,
-              const Out* residual, Out* y, cudaStream_t stream);
+              const Out* residual, Out* y, cudaStream_t stream, float* sums = nullptr);
+int tileSums(const TileConv& c);
 
 // The same as an engine; null where hasTileConv() is false or the spec is none of these.
 std::unique_ptr<ConvPlan> makeTilePlan(const ConvSpec& spec);

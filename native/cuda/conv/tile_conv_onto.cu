@@ -8,6 +8,7 @@ namespace {
 // Adds the bias and the enlarged value.
 template <bool kCubic>
 struct EnlargeEnd {
+  static constexpr bool kSums = false;
   struct Shared {
     float bias[kVector];
     float table[kMaxFactor][kWindow<kCubic>];

@@ -93,8 +93,30 @@ __device__ inline void copyTile(uint4* tile, const bf16* x, const Shape& s, cons
   }
 }
 
+// The sums of a warp's results over those of its pixels that are inside, whose first is (y0, x0 - lane / 4), one for each
+// channel. out (8 kN)
+template <int kM, int kN>
+__device__ inline void sumWarp(const float (&sum)[kM][kN][4], const Shape& s, int y0, int x0, float* out) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int n = 0; n < kN; ++n) {
+    float part[2] = {};
+#pragma unroll
+    for (int m = 0; m < kM; ++m)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) part[i % 2] += y0 + m < s.height && x0 + i / 2 * 8 < s.width ? sum[m][n][i] : 0.f;
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+#pragma unroll
+      for (int step = 4; step < 32; step *= 2) part[e] += __shfl_xor_sync(0xffffffffu, part[e], step);
+      if (lane < 4) out[n * 8 + 2 * lane + e] = part[e];
+    }
+  }
+}
+
 // x (N, H, W, vectors x 8), w (planes x planeChannels, k, k, vectors x 8). grid: (blocks, planes x slices). End: a
-// functor, called with eight neighbouring channels of a pixel, `filter` being the first one's number in the slice.
+// functor, called with eight neighbouring channels of a pixel, `filter` being the first one's number in the slice. One
+// that has kSums gets the sums of a tile's results first.
 template <int kM, int kN, typename End>
 __global__ void __launch_bounds__(kThreads, 1)
     tileConvKernel(const bf16* x, const bf16* w, Shape s, Layout layout, End end) {
@@ -185,6 +207,13 @@ __global__ void __launch_bounds__(kThreads, 1)
 
     const int image = index / s.tilesPerImage, inImage = index % s.tilesPerImage;
     const int y0 = inImage / s.tilesX * kRows + warp * kM, x0 = inImage % s.tilesX * kColumns + lane / 4;
+    if constexpr (End::kSums) {
+      sumWarp(sum, s, y0, x0, endShared.sums[warp]);
+      __syncthreads();  // before the next tile's sums there are two more
+      const int pixels =
+          min(kRows, s.height - inImage / s.tilesX * kRows) * min(kColumns, s.width - inImage % s.tilesX * kColumns);
+      end.leave(endShared, index, slice * kFilters, live, pixels);
+    }
     constexpr int kParts = 2 * kM * kN;  // of eight pixels and eight channels
     static_assert(kParts % 4 == 0);
 #pragma unroll

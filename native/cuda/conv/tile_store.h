@@ -28,6 +28,7 @@ struct Store {
   const float *bias, *slopes;  // slopes: null where `slope` holds for all channels
   const Out* residual;
   Out* y;
+  float* sums = nullptr;  // of a SumEnd
 };
 
 // Whole vectors of channels, in the order of sub-pixels.
@@ -37,6 +38,7 @@ struct StoreShared {
 template <typename Out, typename F>
 struct StoreEnd {
   using Shared = StoreShared;
+  static constexpr bool kSums = false;
   Store<Out> to;
   int height, width, channels, factor;
   float slope;
@@ -60,6 +62,27 @@ struct StoreEnd {
   }
 };
 
+// The same, and sums over a tile's pixels of what it stores, before the rounding: to.sums (N, tiles of an image,
+// channels). Their order depends on the image's size alone.
+struct SumShared : StoreShared {
+  float sums[kWarps][64];
+};
+template <typename Out>
+struct SumEnd : StoreEnd<Out, Sloped> {
+  using Shared = SumShared;
+  static constexpr bool kSums = true;
+
+  // shared.sums: of the warps' pixels, without the bias. Of threads that a barrier separates from the writers.
+  __device__ void leave(const Shared& shared, int tile, int from, int count, int pixels) const {
+    for (int i = threadIdx.x; i < count; i += kThreads) {
+      float sum = static_cast<float>(pixels) * shared.bias[i];
+#pragma unroll
+      for (int warp = 0; warp < kWarps; ++warp) sum += shared.sums[warp][i];
+      this->to.sums[int64_t{tile} * this->channels + from + i] = sum;
+    }
+  }
+};
+
 inline Shape shapeOf(const TileConv& c) {
   return {c.height, c.width, c.kernel, c.inChannels / kVector, c.planeChannels, 0, 0, 0, 0};
 }
@@ -73,14 +96,20 @@ struct Choice {
 // cards with 99 KB of shared memory.
 inline Choice choose(const TileConv& c) {
   const Machine machine = Machine::current();
+  const size_t shared = c.sums ? sizeof(SumShared) : sizeof(StoreShared);
   const int wanted = std::min(c.planeChannels / kVector, 8);
   for (const Choice choice :
        {Choice{4, 1}, Choice{4, 2}, Choice{4, 3}, Choice{4, 4}, Choice{2, 4}, Choice{4, 6}, Choice{2, 6}, Choice{3, 8}})
     if (choice.n >= wanted && (choice.n == 1 || wanted > 1) &&
-        bytesOf(shapeOf(c), sizeof(StoreShared), choice.m, choice.n) <= machine.shared)
+        bytesOf(shapeOf(c), shared, choice.m, choice.n) <= machine.shared)
       return choice;
-  if (wanted > 1 && bytesOf(shapeOf(c), sizeof(StoreShared), 2, 4) <= machine.shared) return {2, 4};
+  if (wanted > 1 && bytesOf(shapeOf(c), shared, 2, 4) <= machine.shared) return {2, 4};
   return {};
+}
+
+// Of an image.
+inline int tilesOf(const TileConv& c, const Choice& choice) {
+  return static_cast<int>(divideUp(c.width, kColumns) * divideUp(c.height, kWarps * choice.m));
 }
 
 // work.operator()<m, n>() of the chosen kernel. float results have eight channels.
@@ -112,7 +141,8 @@ void storeTiles(const TileConv& c, const bf16* x, const bf16* w, const Store<Out
       c, [&]<int kM, int kN>() { launchTiles<kM, kN>(x, w, shapeOf(c), c.batch, c.factor * c.factor, end, stream); });
 }
 
-// tile_exp.cu: sigmoid, silu, products. tile_smooth.cu: gelu, tanh.
+// tile_sums.cu: with sums. tile_exp.cu: sigmoid, silu, products. tile_smooth.cu: gelu, tanh.
+void sumTiles(const TileConv& c, const bf16* x, const bf16* w, const Store<bf16>& to, cudaStream_t stream);
 template <typename Out>
 void storeExpTiles(const TileConv& c, const bf16* x, const bf16* w, const Store<Out>& to, cudaStream_t stream);
 template <typename Out>

@@ -58,7 +58,7 @@ size_t fastestPlan(const ConvSpec& spec, const std::vector<std::unique_ptr<ConvP
   const Type operand = operandType(spec.precision), result = resultType(spec);
   const bool forward = spec.mode == ConvSpec::Forward, toData = spec.mode == ConvSpec::BackwardData;
   const Stream stream;
-  DeviceBuffer x, w, y, bias, slopes, residual, gate, workspace;
+  DeviceBuffer x, w, y, bias, slopes, residual, gate, sums, workspace;
   try {
     fill(x, bytesOf(in, toData ? result : operand), stream);
     fill(w, bytesOf(weights, forward || toData ? operand : result), stream);
@@ -67,16 +67,18 @@ size_t fastestPlan(const ConvSpec& spec, const std::vector<std::unique_ptr<ConvP
     if (spec.slopes) fill(slopes, bytesOf(spec.outChannels, Type::Float), stream);
     if (spec.residual) fill(residual, bytesOf(forward ? out : in, result), stream);
     if (spec.gate) fill(gate, bytesOf(in, result), stream);
-    size_t most = 0;
+    size_t most = 0, chunks = 0;
     for (const auto& plan : plans) most = std::max(most, plan->workspace());
+    for (const auto& plan : plans) chunks = std::max(chunks, static_cast<size_t>(plan->sumChunks()));
+    if (spec.sums) sums.reserve(sizeof(float) * chunks * static_cast<size_t>(spec.batch) * spec.outChannels);
     if (most > 0) workspace.reserve(most);
   } catch (const Error& error) {
     if (error.code != "WBSR_OUT_OF_MEMORY") throw;
     stream.synchronise();  // queued work writes to the buffers that are freed here
     return 0;
   }
-  const ConvArguments arguments{x.as<>(),           w.as<>(),        y.as<>(),   bias.as<float>(),
-                                slopes.as<float>(), residual.as<>(), gate.as<>()};
+  const ConvArguments arguments{x.as<>(),           w.as<>(),        y.as<>(),    bias.as<float>(),
+                                slopes.as<float>(), residual.as<>(), gate.as<>(), sums.as<float>()};
   size_t fastest = 0;
   double best = std::numeric_limits<double>::max();
   for (size_t i = 0; i < plans.size(); ++i) {

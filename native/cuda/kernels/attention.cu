@@ -83,26 +83,36 @@ size_t sharedFloats(const Attention& a) { return static_cast<size_t>(a.channels)
 
 bool hasAttention(const Attention& a) { return sharedFloats(a) <= kMostFloats && a.pixels > 0; }
 
-size_t attentionScratch(const Attention& a) {
-  return sizeof(float) * static_cast<size_t>(a.batch) * channels::sumChunks(a.pixels) * a.channels;
-}
+int channelSumChunks(int64_t pixels) { return channels::sumChunks(pixels); }
 
 template <typename T>
-void attentionFactors(const Attention& a, const T* x, float* factors, void* scratch, cudaStream_t stream) {
-  WBSR_CHECK(hasAttention(a) && a.squeeze.ins <= a.channels && a.excite.ins == a.squeeze.outs &&
-             a.excite.outs <= a.outChannels);
-  float* const partial = static_cast<float*>(scratch);
-  channels::leaveSums<channels::ValueSum, T>({{x}}, partial, a.batch, a.pixels, a.channels, channels::ValueSum{},
-                                             stream);
+void channelSums(const T* x, float* sums, int batch, int64_t pixels, int channels, cudaStream_t stream) {
+  channels::leaveSums<channels::ValueSum, T>({{x}}, sums, batch, pixels, channels, channels::ValueSum{}, stream);
+}
+
+template void channelSums<float>(const float*, float*, int, int64_t, int, cudaStream_t);
+template void channelSums<bf16>(const bf16*, float*, int, int64_t, int, cudaStream_t);
+
+size_t attentionScratch(const Attention& a, int chunks) {
+  if (chunks <= channels::kPoolChunks) return 0;
+  return sizeof(float) * static_cast<size_t>(a.batch) * channels::sumChunks(chunks) * a.channels;
+}
+
+void attentionFactors(const Attention& a, const float* sums, int chunks, float* factors, void* scratch,
+                      cudaStream_t stream) {
+  if (a.batch == 0) return;
+  if (chunks > channels::kPoolChunks) {
+    float* const fewer = static_cast<float*>(scratch);
+    channelSums(sums, fewer, a.batch, chunks, a.channels, stream);
+    sums = fewer;
+    chunks = channels::sumChunks(chunks);
+  }
   Attention with = a;
   with.squeezedSlope = slopeOf(a.squeezed, a.squeezedSlope);
   withEnd(a.excited, a.excitedSlope, [&](auto f) {
     launch(attentionKernel<decltype(f)>, dim3(static_cast<unsigned>(a.batch)), dim3(kThreads),
-           sizeof(float) * sharedFloats(a), stream, partial, factors, with, channels::sumChunks(a.pixels), f);
+           sizeof(float) * sharedFloats(a), stream, sums, factors, with, chunks, f);
   });
 }
-
-template void attentionFactors<float>(const Attention&, const float*, float*, void*, cudaStream_t);
-template void attentionFactors<bf16>(const Attention&, const bf16*, float*, void*, cudaStream_t);
 
 }  // namespace wbsr::cuda

@@ -27,12 +27,17 @@ struct Attention {
   float excitedSlope;
 };
 
+// x (N, pixels, channels) -> sums (N, channelSumChunks(pixels), channels) over chunks of an image's pixels.
+int channelSumChunks(int64_t pixels);
+template <typename T>
+void channelSums(const T* x, float* sums, int batch, int64_t pixels, int channels, cudaStream_t stream);
+
 // Whether a block's shared memory has room for its means and squeezed channels.
 bool hasAttention(const Attention& a);
-size_t attentionScratch(const Attention& a);
-// x (N, pixels, channels) -> factors (N, outChannels), padding 0. Two launches: partial sums, then the rest, a block per
-// image.
-template <typename T>
-void attentionFactors(const Attention& a, const T* x, float* factors, void* scratch, cudaStream_t stream);
+// sums (N, chunks, channels), of all pixels of an image together -> factors (N, outChannels), padding 0. A block per image;
+// before it another launch where there are so many chunks that one block would take longer.
+size_t attentionScratch(const Attention& a, int chunks);
+void attentionFactors(const Attention& a, const float* sums, int chunks, float* factors, void* scratch,
+                      cudaStream_t stream);
 
 }  // namespace wbsr::cuda

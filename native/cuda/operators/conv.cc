@@ -2,6 +2,7 @@
 #include "core/operators/conv.h"
 
 #include "cuda/conv/steps.h"
+#include "cuda/program/attention.h"
 #include "cuda/program/ends.h"
 #include "cuda/registry.h"
 
@@ -22,6 +23,12 @@ ConvGeometry geometryOf(const Step& step, int x, int y) { return geometryOf(step
 ConvGeometry forwardGeometry(const Step& step) { return geometryOf(step, step.in[0], step.out); }
 ConvEnd endOf(const Step& step) {
   return {step.parameters.size() > Conv::kBias, step.activation, step.slope, step.residual, step.slopes, step.gate};
+}
+
+ConvEnd summedEndOf(const Step& step) {
+  ConvEnd end = endOf(step);
+  end.sums = true;
+  return end;
 }
 
 ConvGeometry shuffledGeometry(const StepCompiler& compiler, const Step& step) {
@@ -55,6 +62,14 @@ void register_conv(Registry& registry) {
     const bool simple = !both && !step.gate && step.slopes.parameter < 0;
     return simple || takesAnyEnd(value(step.in[0]), value(step.out), step.as<Conv>().depthwise()) ? 2 : 0;
   });
+  registry.add(
+      kConvSums,
+      [](StepCompiler& compiler, const Step& step) {
+        compileToOutput(compiler, forwardGeometry(step), summedEndOf(step));
+      },
+      [](const StepCompiler& compiler, const Step& step, std::vector<ConvSpec>& specs) {
+        addOutputPlan(compiler, forwardGeometry(step), summedEndOf(step), specs);
+      });
   registry.add(
       kConvShuffled,
       [](StepCompiler& compiler, const Step& step) {

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/operators/conv.h"
 #include "core/operators/global_pool.h"
+#include "cuda/conv/steps.h"
 #include "cuda/kernels/attention.h"
 
 namespace wbsr::cuda {
@@ -48,6 +49,15 @@ Attention shapeOf(const Program& program, const Step& step) {
           op.squeeze().activation, op.squeeze().slope, op.excite().activation, op.excite().slope};
 }
 
+// Whether the step can leave sums of its result.
+bool canSum(const Program& program, const Step& step) {
+  const auto value = [&](int id) -> const Value& { return program.values[static_cast<size_t>(id)]; };
+  const bool bare = step.kind == Conv::kKind && step.in.size() == 1 && step.residual < 0 && !step.gate &&
+                    step.activation == ActivationKind::None;
+  return bare && layoutOf(value(step.out)).kind == Layout::Wide &&
+         takesAnyEnd(value(step.in[0]), value(step.out), step.as<Conv>().depthwise());
+}
+
 // excite(squeeze(pool)), the step at `index` being excite.
 bool fuseAt(Program& program, const Uses& uses, size_t index) {
   const Step& excite = program.steps[index];
@@ -70,6 +80,12 @@ bool fuseAt(Program& program, const Uses& uses, size_t index) {
   Attention shape = shapeOf(program, fused);
   shape.squeeze.outs = program.values[static_cast<size_t>(squeeze.out)].channels;
   if (!hasAttention(shape)) return false;
+  // The sums lie in scratch memory, so that no other step may come between.
+  const bool adjacent = first > 0 && static_cast<size_t>(first) + 2 == index;
+  if (adjacent)
+    if (Step& before = program.steps[static_cast<size_t>(first) - 1];
+        before.out == fused.in[0] && canSum(program, before))
+      before.kind = kConvSums;
   program.steps[index] = std::move(fused);
   program.steps.erase(program.steps.begin() + second);
   program.steps.erase(program.steps.begin() + first);
@@ -95,9 +111,16 @@ void compileAttention(StepCompiler& compiler, const Step& step) {
   Attention shape = shapeOf(compiler.program(), step);
   shape.squeeze = layerOf(compiler, op.squeeze());
   shape.excite = layerOf(compiler, op.excite());
-  compiler.needScratch(attentionScratch(shape));
-  compiler.launchAs(step.in[0], step.out, [=, &op, &v = compiler.values(), &c = compiler.context()](auto type) {
-    using T = decltype(type);
+  const int left = compiler.takeSums(step.in[0]), chunks = left > 0 ? left : channelSumChunks(shape.pixels);
+  const size_t sums = compiler.sumBytes(step.in[0], chunks);
+  compiler.needScratch(sums + attentionScratch(shape, chunks));
+  if (left == 0)
+    compiler.launchAs(step.in[0], step.out, [=, &v = compiler.values(), &c = compiler.context()](auto type) {
+      using T = decltype(type);
+      channelSums(v.at<const T>(step.in[0]), c.scratch.as<float>(), shape.batch, shape.pixels, shape.channels,
+                  c.stream);
+    });
+  compiler.launch(step.out, [=, &op, &v = compiler.values(), &c = compiler.context()] {
     Attention attention = shape;
     const auto master = [&](const Step& layer, size_t which) {
       return layer.parameters.size() > which ? c.weights->weights(layer.parameters[which]) : nullptr;
@@ -106,7 +129,8 @@ void compileAttention(StepCompiler& compiler, const Step& step) {
     attention.squeeze.bias = master(op.squeeze(), Conv::kBias);
     attention.excite.weight = master(op.excite(), Conv::kWeight);
     attention.excite.bias = master(op.excite(), Conv::kBias);
-    attentionFactors(attention, v.at<const T>(step.in[0]), v.at<float>(step.out), c.scratch.as(), c.stream);
+    attentionFactors(attention, c.scratch.as<float>(), chunks, v.at<float>(step.out),
+                     c.scratch.as<unsigned char>() + sums, c.stream);
   });
 }
 

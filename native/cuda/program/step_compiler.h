@@ -50,6 +50,19 @@ class StepCompiler {
   void needSideScratch(size_t bytes) { needs_.sideScratch = std::max(needs_.sideScratch, bytes); }
   void needSideWorkspace(size_t bytes) { needs_.sideWorkspace = std::max(needs_.sideWorkspace, bytes); }
 
+  // The step leaves sums over parts of each image's pixels of `value` at the beginning of context.scratch, float (N, chunks,
+  // padded channels); the next step may take them.
+  void leaveSums(int value, int chunks) {
+    needScratch(sumBytes(value, chunks));
+    sumsOf_ = value;
+    sumChunks_ = chunks;
+  }
+  // Chunks that the step before has left; 0: none.
+  int takeSums(int value) { return std::exchange(sumsOf_, -1) == value ? sumChunks_ : 0; }
+  size_t sumBytes(int value, int chunks) const {
+    return sizeof(float) * static_cast<size_t>(batch()) * chunks * values_.layout(value).paddedChannels;
+  }
+
   // Adds the sum at the end of the pass. Returns the function that gives its part's address when the launches run.
   template <typename Sum>
   std::function<float*()> addAtEnd(const Sum& sum) {
@@ -79,6 +92,7 @@ class StepCompiler {
   Launches& launches_;
   Constants& constants_;
   Needs needs_;
+  int sumsOf_ = -1, sumChunks_ = 0;
   GradientSums gradientSums_;
   std::vector<bool> copied_;  // values whose copy is queued
 };

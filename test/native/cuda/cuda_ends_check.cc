@@ -70,6 +70,11 @@ void checkAttention() {
     const Ended e = ended(graph, true, training);
     const std::string name = training ? "training" : "inference";
     check(e.count(cuda::kAttention) == (training ? 0 : 6), name + ": attention");
+    check(e.count(cuda::kConvSums) == (training ? 0 : 6), name + ": the convolutions before it leave its sums");
+    for (size_t i = 1; i < e.program.steps.size(); ++i)
+      if (e.program.steps[i - 1].kind == cuda::kConvSums)
+        check(e.program.steps[i].kind == cuda::kAttention && e.program.steps[i].in[0] == e.program.steps[i - 1].out,
+              name + ": in the next step");
     check(e.count("globalPool") == (training ? 6 : 0), name + ": means");
     const Step& last = e.program.steps[static_cast<size_t>(e.program.forwardSteps) - 1];
     check(last.out == e.program.output, name + ": the last forward step makes the output");

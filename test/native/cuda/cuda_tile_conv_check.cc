@@ -156,6 +156,57 @@ void checkSmooth() {
   }
 }
 
+// Sums of the results, tile by tile; those of an image do not depend on the others, and NaN stays in its channels.
+void checkSums(const Shape& shape) {
+  ConvSpec s = makeSpec(ConvSpec::Forward, shape);
+  s.bias = s.sums = true;
+  const auto plan = makeTilePlan(s);
+  check(plan != nullptr, s.text() + " has tiles");
+  if (!plan) return;
+  checkPlan(*plan, s);
+  const size_t in = static_cast<size_t>(s.inPixels() * s.inChannels),
+               out = static_cast<size_t>(s.outPixels() * s.outChannels);
+  std::vector<float> values = randomVector(in, 1);
+  std::vector<float> weights = randomVector(static_cast<size_t>(s.outChannels) * s.kernel * s.kernel * s.inChannels, 2);
+  weights.back() = NAN;  // of the last channel
+  const DeviceArray<bf16> x(toBf16(values), "x"), w(toBf16(weights), "w");
+  const DeviceArray<float> bias(randomVector(static_cast<size_t>(s.outChannels), 3), "bias");
+  DeviceArray<bf16> y(out, "y"), plain(out, "plain");
+  TileConv c{s.batch, s.height, s.width, s.inChannels, s.outChannels, 1, s.kernel, ActivationKind::None, 0.f};
+  tileConv<bf16>(c, x, w, bias, nullptr, nullptr, plain, nullptr);
+  c.sums = true;
+  const size_t ofImage = static_cast<size_t>(tileSums(c)) * s.outChannels;
+  DeviceArray<float> sums(s.batch * ofImage, "sums"), again(s.batch * ofImage, "sums again");
+  tileConv<bf16>(c, x, w, bias, nullptr, nullptr, y, nullptr, sums);
+  sameBits(y.download(), plain.download(), s.text() + ": the results are those without sums");
+  const std::vector<float> got = sums.download();
+  bool right = true;
+  for (size_t i = 0; i < got.size(); ++i)
+    right = right && (i % s.outChannels + 1 == static_cast<size_t>(s.outChannels) || std::isfinite(got[i]));
+  check(right && std::isnan(got[static_cast<size_t>(s.outChannels) - 1]), s.text() + ": NaN stays in its channel");
+  c.batch = 1;
+  for (int n = 0; n < s.batch; ++n)
+    tileConv<bf16>(c, x.data() + in / s.batch * n, w, bias, nullptr, nullptr, y, nullptr, again.data() + ofImage * n);
+  sameBits(again.download(), got, s.text() + ", images one by one");
+}
+
+void checkAllSums() {
+  checkSums({2, 17, 18, 8, 24, 3});
+  if (kWatched) return;
+  checkSums({3, 33, 20, 16, 16, 3});
+  checkSums({1, 18, 3, 8, 8, 5});
+  checkSums({2, 13, 34, 64, 64, 3});
+  checkSums({1, 20, 17, 24, 32, 3});
+  checkSums({2, 19, 9, 40, 48, 1});
+  checkSums({1, 3, 5, 16, 136, 3});
+#ifdef WBSR_HOST_CUDA
+  host_cuda::setSharedMemory(99 << 10);
+  checkSums({2, 17, 17, 64, 64, 3});
+  checkSums({1, 10, 9, 48, 48, 3});
+  host_cuda::setSharedMemory(0);
+#endif
+}
+
 void checkNone() {
   const auto has = [](Shape shape, auto change) {
     ConvSpec s = makeSpec(ConvSpec::Forward, shape);
@@ -252,6 +303,7 @@ int main() {
   checkWidths();
   checkShapes();
   checkSmooth();
+  checkAllSums();
   checkOntos();
   checkNone();
   checkNans();
