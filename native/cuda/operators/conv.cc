@@ -1,6 +1,7 @@
 // Convolutions, run by conv/steps.h.
 #include "core/operators/conv.h"
 
+#include "core/shuffled_conv.h"
 #include "cuda/conv/steps.h"
 #include "cuda/program/attention.h"
 #include "cuda/program/ends.h"

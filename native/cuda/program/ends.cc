@@ -2,8 +2,8 @@
 
 #include "core/error.h"
 #include "core/operators/conv.h"
-#include "core/operators/pixel_shuffle.h"
 #include "core/operators/upsample.h"
+#include "core/shuffled_conv.h"
 #include "cuda/conv/tile_conv.h"
 #include "cuda/program/layout.h"
 
@@ -11,7 +11,6 @@ namespace wbsr::cuda {
 namespace {
 
 using operators::Conv;
-using operators::PixelShuffle;
 using operators::Upsample;
 
 // The convolution whose result the step at `index` alone reads, as `value`; -1: none, or it has an end already.
@@ -23,26 +22,6 @@ int bareConvOf(const Program& program, const Uses& uses, int value) {
   const bool bare = step.kind == Conv::kKind && step.residual < 0 && step.activation == ActivationKind::None;
   return bare && step.as<Conv>().keepsSize() && step.as<Conv>().groups() == 1 && !step.as<Conv>().depthwise() ? producer
                                                                                                               : -1;
-}
-
-// pixelShuffle(conv), the step at `index` being the shuffle.
-bool fuseShuffle(Program& program, const Uses& uses, size_t index) {
-  const Step& shuffle = program.steps[index];
-  if (shuffle.kind != PixelShuffle::kKind || shuffle.residual >= 0) return false;
-  const int factor = shuffle.as<PixelShuffle>().factor(), producer = bareConvOf(program, uses, shuffle.in[0]);
-  if (producer < 0 || factor == 1) return false;
-  const Step& conv = program.steps[static_cast<size_t>(producer)];
-  const Value &in = program.values[static_cast<size_t>(conv.in[0])],
-              &small = program.values[static_cast<size_t>(conv.out)];
-  if (small.groups != factor * factor || layoutOf(in).kind != Layout::Wide) return false;
-  Step fused = conv;
-  fused.kind = kConvShuffled;
-  fused.activation = shuffle.activation;
-  fused.slope = shuffle.slope;
-  fused.out = shuffle.out;
-  program.steps[index] = std::move(fused);
-  program.steps.erase(program.steps.begin() + producer);
-  return true;
 }
 
 // conv + upsample: the enlarged value is the second addend of the step at `index`.
@@ -76,10 +55,12 @@ bool fuseOnto(Program& program, const Uses& uses, size_t index) {
 void ConvOnto::differentiate(const Step&, Backward&) const { WBSR_CHECK(false); }
 
 void fuseEnds(Program& program, bool half) {
+  fuseShuffles(program, [](const Program& all, const Step& conv, const Step&) {
+    return layoutOf(all.values[static_cast<size_t>(conv.in[0])]).kind == Layout::Wide;
+  });
   Uses uses(program);
-  for (int i = 0; i < program.forwardSteps;) {
-    const size_t index = static_cast<size_t>(i);
-    if (!fuseShuffle(program, uses, index) && !(half && fuseOnto(program, uses, index))) {
+  for (int i = 0; half && i < program.forwardSteps;) {
+    if (!fuseOnto(program, uses, static_cast<size_t>(i))) {
       ++i;
       continue;
     }

@@ -4,9 +4,6 @@
 
 namespace wbsr::cuda {
 
-// out = activation(pixelShuffle(conv(in0))), between wide values, filters sub-pixel first. Its operator is the convolution's.
-inline constexpr StepKind kConvShuffled = "conv.pixelShuffle";
-
 // out = conv(in0) + upsample(in1), for thin results. Its operator is a ConvOnto.
 inline constexpr StepKind kConvOnto = "conv.upsample";
 class ConvOnto final : public Operator {
@@ -22,7 +19,8 @@ class ConvOnto final : public Operator {
   std::shared_ptr<const Operator> conv_, upsample_;
 };
 
-// half: wide values are bf16. After differentiate(), whose steps stay as they are.
+// Joins pixel shuffles of wide values (core/shuffled_conv.h) and the additions of enlarged values. half: wide values are
+// bf16. After differentiate(), whose steps stay as they are.
 void fuseEnds(Program& program, bool half);
 
 }  // namespace wbsr::cuda

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "core/shuffled_conv.h"
 #include "cuda/program/attention.h"
 #include "cuda/program/ends.h"
 #include "cuda/registry.h"
@@ -38,8 +39,7 @@ void checkSrresnet() {
     for (const bool half : {true, false}) {
       const Ended e = ended(graph, half, training);
       const std::string name = std::string(training ? "training" : "inference") + (half ? " in bf16" : " in float");
-      check(e.count(cuda::kConvShuffled) == 2 && e.count("pixelShuffle") == 0,
-            name + ": convolutions write sub-pixels");
+      check(e.count(kConvShuffled) == 2 && e.count("pixelShuffle") == 0, name + ": convolutions write sub-pixels");
       check(e.count(cuda::kConvOnto) == int{half} && e.count("upsample") == int{!half},
             name + ": the last one adds the enlarged input");
       const Step& last = e.program.steps[static_cast<size_t>(e.program.forwardSteps) - 1];
@@ -53,11 +53,11 @@ void checkSrresnet() {
 void checkOthers() {
   // Wider than our kernel: the enlargement stays.
   const Ended wide = ended(srresnet(2, {72}, {1}), true);
-  check(wide.count(cuda::kConvOnto) == 0 && wide.count("upsample") == 1 && wide.count(cuda::kConvShuffled) == 1,
+  check(wide.count(cuda::kConvOnto) == 0 && wide.count("upsample") == 1 && wide.count(kConvShuffled) == 1,
         "72 channels");
   // A convolution that more than the shuffle reads.
   const Ended twice = ended(readTwice(), true);
-  check(twice.count(cuda::kConvShuffled) == 0 && twice.count("pixelShuffle") == 1, "a value that is read twice");
+  check(twice.count(kConvShuffled) == 0 && twice.count("pixelShuffle") == 1, "a value that is read twice");
   // Thin values on both sides, and a shuffle that ends in RGB.
   const Ended all = ended(everything(), true);
   check(all.count(cuda::kConvOnto) == 0 && all.count("pixelShuffle") >= 1, "thin operands");
