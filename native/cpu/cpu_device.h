@@ -37,6 +37,7 @@ class CpuDevice : public Device {
 
  private:
   std::vector<float>& arena(Arena which);
+  void makeRunners(size_t count);
   void runApart(const std::vector<const Region*>& regions, const std::vector<Source>& sources,
                 const volatile int32_t* cancel);
   TrainReport computeGradients(const GradientJob& job);
@@ -48,7 +49,7 @@ class CpuDevice : public Device {
   Context context_;  // of what all threads run together
   ExecutableCache executables_;
   RegionRunner team_;
-  std::vector<std::unique_ptr<ThreadRunner>> runners_;  // of regions that run side by side
+  std::vector<std::unique_ptr<ThreadRunner>> runners_;  // of regions or images that run side by side
   std::vector<RegionResult> results_;                   // of regions that are not blended yet
   Adam adam_;
   std::vector<float> weights_, ema_, m_, v_, gradient_;

@@ -1,8 +1,6 @@
 // The CPU device: its parameters and executables, and what the processor is.
 #include "cpu/device.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <fstream>
 
@@ -92,14 +90,6 @@ int64_t CpuDevice::memory() const {
   for (const auto& runner : runners_) bytes += runner->bytes();
   for (const RegionResult& result : results_) bytes += result.values.bytes();
   return bytes;
-}
-
-void CpuDevice::forward(int subnet, const float* input, float* output, int batch, int height, int width) {
-  omp_set_num_threads(threads_);
-  RunArguments arguments;
-  arguments.input = input;
-  arguments.output = output;
-  executables_.get(subnet, batch, height, width, {}, false).run(arguments);
 }
 
 std::unique_ptr<Device> makeDevice(const Graph& graph, int threads, const std::atomic<bool>* closing,

@@ -1,7 +1,8 @@
-// Inference on the CPU device: routing, the canvas, and which threads run which regions.
+// Inference on the CPU device: routing, the canvas, and which threads run which regions or images.
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <exception>
@@ -109,6 +110,41 @@ void CpuDevice::route(const RouteJob& job) {
   }
 }
 
+// Images run one per thread, whose cache holds a layer of one image but not of a batch; what is left over, which would
+// leave threads without work, is a batch of all threads. The bits are the same.
+void CpuDevice::forward(int subnet, const float* input, float* output, int batch, int height, int width) {
+  omp_set_num_threads(threads_);
+  const int apart = batch / threads_ * threads_, scale = graph_.scale();
+  const int64_t in = int64_t{3} * height * width, out = in * scale * scale;
+  makeRunners(static_cast<size_t>(std::min(threads_, apart)));
+  std::atomic<int> next{0};
+  std::mutex lock;
+  std::exception_ptr failure;
+  const int team = std::min(threads_, apart);
+  if (team > 0) {
+#pragma omp parallel num_threads(team)
+    {
+      omp_set_num_threads(1);  // of this thread, as in runApart()
+      RegionRunner& runner = runners_[static_cast<size_t>(omp_get_thread_num())]->runner();
+      try {
+        for (int n = next++; n < apart; n = next++)
+          runner.forward(subnet, input + n * in, output + n * out, 1, height, width);
+      } catch (...) {
+        next = apart;
+        const std::lock_guard<std::mutex> hold(lock);
+        if (!failure) failure = std::current_exception();
+      }
+    }
+    omp_set_num_threads(threads_);
+  }
+  if (failure) std::rethrow_exception(failure);
+  if (apart < batch) team_.forward(subnet, input + apart * in, output + apart * out, batch - apart, height, width);
+}
+
+void CpuDevice::makeRunners(size_t count) {
+  while (runners_.size() < count) runners_.push_back(std::make_unique<ThreadRunner>(context_));
+}
+
 namespace {
 
 struct RegionJob {
@@ -150,7 +186,7 @@ size_t togetherOf(const std::vector<RegionJob>& jobs, int threads) {
 void CpuDevice::runApart(const std::vector<const Region*>& regions, const std::vector<Source>& sources,
                          const volatile int32_t* cancel) {
   const size_t count = regions.size(), threads = std::min(static_cast<size_t>(threads_), count);
-  while (runners_.size() < threads) runners_.push_back(std::make_unique<ThreadRunner>(context_));
+  makeRunners(threads);
   // A thread may be ahead of the oldest job under way by as many results as there is memory for.
   const size_t slots = std::min(threads + 2, count);
   if (results_.size() < slots) results_.resize(slots);

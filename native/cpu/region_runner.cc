@@ -26,6 +26,13 @@ void RegionRunner::run(const Region& r, const Source& source, const volatile int
   network.run(arguments);
 }
 
+void RegionRunner::forward(int subnet, const float* input, float* output, int batch, int height, int width) {
+  RunArguments arguments;
+  arguments.input = input;
+  arguments.output = output;
+  executables_.get(subnet, batch, height, width, {}, false).run(arguments);
+}
+
 // Weight of every output column (or row) of a kept part.
 static std::vector<float> ramp(int size, int before, int after) {
   std::vector<float> weight(static_cast<size_t>(size));

@@ -23,6 +23,8 @@ class RegionRunner {
   RegionRunner(Context& context, ExecutableCache& executables) : context_(context), executables_(executables) {}
   // Throws WBSR_ABORTED when cancelled.
   void run(const Region& region, const Source& source, const volatile int32_t* cancel, RegionResult& result);
+  // (batch, 3, height, width) -> (batch, 3, height * scale, width * scale)
+  void forward(int subnet, const float* input, float* output, int batch, int height, int width);
   int64_t bytes() const { return input_.bytes(); }
 
  private:

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "core/error.h"
 #include "cpu/team.h"
@@ -91,10 +92,12 @@ void runWinogradGradient(const simd::Winograd& kernel, const WinogradGradientIma
                          Buffer& scratch) {
   const Layout &from = images.from, &to = images.to;
   WBSR_CHECK(from.kind == Layout::Blocked && to.kind == Layout::Blocked && from.h == to.h && from.w == to.w);
-  // Each part has sums of its own, which are added in order at the end.
-  constexpr int kTilesOfPart = 144, kMostParts = 32;
+  // Each part has sums of its own, which are added in order at the end. As a power of two they divide evenly among most
+  // numbers of threads.
+  constexpr int kTilesOfPart = 96, kMostParts = 32;
   const int tiles = simd::winogradTiles(to.h, to.w), all = tiles * images.batch;
-  const int parts = std::clamp(all / kTilesOfPart, 1, kMostParts);
+  const int parts =
+      static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(all / kTilesOfPart, 1, kMostParts))));
   const int outputs = to.planes * to.lanes, channels = images.channels;
   const int64_t sums = int64_t{simd::kWinogradPoints} * channels * outputs, part = sums + outputs;
   const int64_t perThread = std::max(kernel.gradientScratch(from.planes, to.planes), int64_t{9} * outputs);

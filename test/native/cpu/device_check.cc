@@ -183,6 +183,30 @@ void threadsAgree() {
 }
 
 // Rows that a canvas keeps move up, the rest is cleared; what is blended then adds to what was kept.
+// Images of a batch run apart or together, as their number and that of the threads have it; the bits are those of one.
+void batchesAgree() {
+  const Graph graph = smallGraph();
+  constexpr int kBatch = 5, kHeight = 9, kWidth = 11, kIn = 3 * kHeight * kWidth, kOut = 4 * kIn;
+  std::vector<float> input(static_cast<size_t>(kBatch) * kIn);
+  Random random{3};
+  for (float& v : input) v = static_cast<float>(random.next());
+  const int subnet = static_cast<int>(graph.subnets().size()) - 1;
+  std::vector<float> single(static_cast<size_t>(kBatch) * kOut, NAN);
+  const auto one = cpu::makeDevice(graph, 2, nullptr);
+  one->initialise(7);
+  for (int n = 0; n < kBatch; ++n)
+    one->forward(subnet, &input[static_cast<size_t>(n) * kIn], &single[static_cast<size_t>(n) * kOut], 1, kHeight,
+                 kWidth);
+  for (const int threads : {1, 2, 3, 5, 8}) {
+    const auto device = cpu::makeDevice(graph, threads, nullptr);
+    device->initialise(7);
+    std::vector<float> batch(single.size(), NAN);
+    device->forward(subnet, input.data(), batch.data(), kBatch, kHeight, kWidth);
+    check(std::memcmp(batch.data(), single.data(), batch.size() * sizeof(float)) == 0,
+          "a batch of five on " + std::to_string(threads) + " threads");
+  }
+}
+
 void canvasMoves() {
   const Graph graph = smallGraph();
   auto device = deviceOf(graph);
@@ -327,6 +351,7 @@ int main() {
           "facts");
     picturesAgree();
     threadsAgree();
+    batchesAgree();
     canvasMoves();
     routeAgrees();
     cropsAgree();
