@@ -29,6 +29,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => stop.abort(
 const more = process.argv.indexOf('--steps')
 const started = performance.now()
 let sum = 0
+let count = 0 // fewer than 100 in the first line after a resume
 const model = await wbsr.trainSupernet({
   ...options,
   // An extension goes on from its own checkpoint; `from` is where the run began.
@@ -41,17 +42,19 @@ const model = await wbsr.trainSupernet({
   onStart: ({ skipped, ...report }) => write({ date: new Date().toISOString(), ...report, skipped: skipped.length }),
   onStep: (/** @type {wbsr.StepReport} */ { step, steps, loss, learningRate, eta, waitForData }) => {
     sum += loss
+    count++
     if (step % 100 !== 0) return
     const line = {
       step,
       steps,
-      loss: sum / 100,
+      loss: sum / count,
       learningRate,
       waitForData,
       seconds: (performance.now() - started) / 1000,
       eta,
     }
     sum = 0
+    count = 0
     write(line)
     console.log(line.step, line.loss.toFixed(5), `${line.seconds.toFixed(0)} s, ${eta.toFixed(0)} s to go`)
   },
