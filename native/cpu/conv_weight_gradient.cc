@@ -17,6 +17,9 @@ class WeightGradient final : public ConvKernel {
       : ConvKernel(view, view.inValue(0), view.inValue(1)),
         outputs_(indicesOf(weight_.ranges[0])),
         inputs_(indicesOf(weight_.ranges[1])) {
+    channels_.resize(static_cast<size_t>(groups_) * roundUp(out_ / groups_, c_.lanes));
+    for (size_t r = 0; r < channels_.size(); ++r)
+      channels_[r] = sourceRow(static_cast<int>(r), out_, groups_, c_.lanes);
     if (!winograd_ && primitiveServes()) primitive_ = makeBackwardWeights(c_.engine, primitiveShape());
   }
 
@@ -35,7 +38,7 @@ class WeightGradient final : public ConvKernel {
             }
           },
           bias.data(), c_.scratch);
-      return addBias(rows, bias.data());
+      return addBias(bias.data());
     }
     if (primitive_) {
       BackwardWeightsPrimitive& p = *primitive_;
@@ -71,27 +74,26 @@ class WeightGradient final : public ConvKernel {
   // The filter, in the gradient arena, of row r in the output's physical order and of input i of the slice; of grouped
   // convolutions: of r's group. Null where r is padding.
   float* gradientOf(int r, int i) const {
-    const int o = groups_ > 1 ? sourceRow(r, out_, groups_, c_.lanes) : r < out_ ? r : -1;
+    const int o = channels_[static_cast<size_t>(r)];
     if (o < 0) return nullptr;
     const int fullIn = c_.weights->parameter(weight_).shape[1], area = kernel_ * kernel_;
     const int64_t row = int64_t{outputs_[static_cast<size_t>(o)]} * fullIn;
     return c_.gradients + c_.weights->parameter(weight_).offset + (row + inputs_[static_cast<size_t>(i)]) * area;
   }
-  void addBias(int rows, const float* bias) {
+  void addBias(const float* bias) {
     if (bias_ < 0) return;
     float* to = c_.gradients + c_.graph.parameters()[static_cast<size_t>(bias_)].offset;
-    for (int r = 0; r < rows; ++r) {
-      const int o = groups_ > 1 ? sourceRow(r, out_, groups_, c_.lanes) : r < out_ ? r : -1;
-      if (o >= 0) to[outputs_[static_cast<size_t>(o)]] += bias[r];
-    }
+    for (size_t r = 0; r < channels_.size(); ++r)
+      if (channels_[r] >= 0) to[outputs_[static_cast<size_t>(channels_[r])]] += bias[r];
   }
-  // dense (rows in the output's physical order, denseIn, k, k) and bias (rows) -> the slices of the gradient arena.
+  // dense (rows in the output's physical order, denseIn, k, k) and bias (rows) -> the slices of the gradient arena. Rows
+  // that are padding are not read.
   void add(const float* dense, int denseIn, const float* bias) {
     const int area = kernel_ * kernel_, perBlock = static_cast<int>(inputs_.size());
-    const int rows = groups_ > 1 ? groups_ * roundUp(out_ / groups_, c_.lanes) : out_;
+    const int rows = static_cast<int>(channels_.size());
 #pragma omp parallel for schedule(static)
     for (int r = 0; r < rows; ++r) {
-      const int o = groups_ > 1 ? sourceRow(r, out_, groups_, c_.lanes) : r;
+      const int o = channels_[static_cast<size_t>(r)];
       if (o < 0) continue;
       const float* from = dense + static_cast<int64_t>(r) * denseIn * area;
       from += int64_t{o / (out_ / op_.groups())} * perBlock * area;
@@ -100,7 +102,7 @@ class WeightGradient final : public ConvKernel {
         for (int t = 0; t < area; ++t) filter[t] += from[i * area + t];
       }
     }
-    addBias(rows, bias);
+    addBias(bias);
   }
 
   // One partial result per image and channel block, then their sum in order: the same for any number of threads.
@@ -141,6 +143,7 @@ class WeightGradient final : public ConvKernel {
   const simd::Winograd* winograd_ = winograd();
   std::optional<BackwardWeightsPrimitive> primitive_;
   std::vector<int> outputs_, inputs_;  // where the slice's channels lie in the parameter
+  std::vector<int> channels_;          // of the rows in the output's physical order; -1: padding
 };
 
 }  // namespace

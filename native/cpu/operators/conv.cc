@@ -145,9 +145,8 @@ class Forward final : public ConvKernel {
       if (step_.slopes.parameter >= 0) {
         const std::vector<float> ofChannels = c_.weights->vector(step_.slopes, out_);
         for (size_t row = 0; row < slopes_.size(); ++row) {
-          const int channel =
-              groups_ > 1 ? sourceRow(static_cast<int>(row), out_, groups_, c_.lanes) : static_cast<int>(row);
-          if (channel >= 0 && channel < out_) slopes_[row] = ofChannels[static_cast<size_t>(channel)];
+          const int channel = sourceRow(static_cast<int>(row), out_, groups_, c_.lanes);
+          if (channel >= 0) slopes_[row] = ofChannels[static_cast<size_t>(channel)];
         }
       }
       finish.slopes = slopes_.data();
